@@ -1,0 +1,37 @@
+"""Write one Cloud Optimised GeoTIFF from all the workers of a dask cluster, byte for byte as GDAL would."""
+
+from ccog.api import write_ccog
+from ccog.errors import (
+    ArgumentTypeError,
+    CCOGError,
+    CCOGWarning,
+    DtypeError,
+    EncodeError,
+    MissingDependencyError,
+    OptionError,
+    RasterError,
+    ReprojectionError,
+    StoreError,
+    StoreExistsError,
+    StoreNotFoundError,
+    StorePermissionError,
+)
+from ccog.stores import WriteResult
+
+__all__ = [
+    "ArgumentTypeError",
+    "CCOGError",
+    "CCOGWarning",
+    "DtypeError",
+    "EncodeError",
+    "MissingDependencyError",
+    "OptionError",
+    "RasterError",
+    "ReprojectionError",
+    "StoreError",
+    "StoreExistsError",
+    "StoreNotFoundError",
+    "StorePermissionError",
+    "WriteResult",
+    "write_ccog",
+]

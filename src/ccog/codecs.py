@@ -1,0 +1,60 @@
+"""From COG creation options to the GTiff options that give the same tiles (cogdriver.cpp, gtiffdataset_write.cpp)."""
+
+from __future__ import annotations
+
+from ccog import tiff
+from ccog.encode import Codec
+from ccog.header import Template
+from ccog.options import CreationOptions
+from ccog.tiff import Directory
+
+_YCBCR = 6
+
+
+def level_codec(options: CreationOptions, template: Template, nodata: float | int | None, *, overview: bool) -> Codec:
+    """How the tiles of full resolution, or of an overview, are compressed."""
+    directory = template.overview if overview else template.image
+    mask = template.overview_mask if overview else template.mask
+    image = _image_options(options, directory, overview=overview)
+    return Codec(
+        blocksize=options.blocksize,
+        image=tuple(sorted(image.items())),
+        mask=tuple(sorted(_mask_options(options, mask).items())) if mask is not None else (),
+        nodata=nodata,
+        sparse=options.sparse_ok,
+    )
+
+
+def _image_options(options: CreationOptions, directory: Directory, *, overview: bool) -> dict[str, str]:
+    compress = options.effective_overview_compress if overview else options.compress
+    found = {"compress": compress}
+    predictor = directory.value(tiff.PREDICTOR, 1)
+    if predictor > 1:
+        found["predictor"] = str(predictor)
+    quality = options.overview_quality if overview else options.quality
+    found |= _level_options(options, compress)
+    if compress == "JPEG":
+        found |= {"jpeg_quality": str(quality or options.quality or 75)}
+        if directory.value(tiff.PHOTOMETRIC) == _YCBCR:
+            found["photometric"] = "YCBCR"
+    elif compress == "WEBP" and (quality or options.quality):
+        chosen = quality or options.quality
+        found |= {"webp_lossless": "YES"} if chosen == 100 else {"webp_level": str(chosen)}
+    elif compress.startswith("LERC") and options.max_z_error is not None:
+        found["max_z_error"] = repr(options.max_z_error)
+    return found
+
+
+def _level_options(options: CreationOptions, compress: str) -> dict[str, str]:
+    """LEVEL reaches a compression only where the full resolution has it too (GDALCOGCreator::Create)."""
+    family = {"DEFLATE": "zlevel", "LERC_DEFLATE": "zlevel", "ZSTD": "zstd_level", "LERC_ZSTD": "zstd_level"}
+    name = family.get(compress)
+    if options.level is None or name is None or family.get(options.compress) != name:
+        return {}
+    return {name: str(options.level)}
+
+
+def _mask_options(options: CreationOptions, directory: Directory) -> dict[str, str]:
+    compression = {1: "NONE", 8: "DEFLATE", 32773: "PACKBITS", 5: "LZW"}[directory.value(tiff.COMPRESSION, 1)]
+    level = _level_options(options, options.compress) if compression == "DEFLATE" else {}
+    return {"compress": compression, "nbits": "1", **{k: v for k, v in level.items() if k == "zlevel"}}

@@ -1,0 +1,349 @@
+"""The only module that builds dask tasks: the plan's blocks, rows, merges and the finish, wired by key.
+
+Per block of each level one task encodes and reduces, and two cheap ones split its result, since the tile bytes
+go to the file and the pixels to the next level at different times. A row task turns the tile bytes of a
+block row into upload parts; merges join rows; the finish writes the header. Gates steer the order: a block
+row of full resolution starts only when what lies a few rows above is written, which bounds memory to O(width).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+from dask.array.optimization import optimize as optimize_array
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from dask.system import CPU_COUNT
+from dask.task_spec import Alias, GraphNode, List, Task, TaskRef
+
+from ccog.blocks import assembly, block_job, overview_block, source_block
+from ccog.encode import Codec, Encoded
+from ccog.header import LevelCounts, Template, build_header, data_size
+from ccog.parts import Part, PartPlan, Run, emit, merge, total
+from ccog.plan import CogPlan
+from ccog.stores import Store, WriteResult
+from ccog.stores.memory import BytesStore
+
+# rows joined by one merge task
+_MERGE_ARITY = 8
+
+Counts = tuple[npt.NDArray[np.uint32], "npt.NDArray[np.uint32] | None"]
+
+#: A stretch of the file: its bytes or parts, (first, last) row in file order, and its tile byte counts by level.
+Stretch = tuple[Run, tuple[int, int], list[tuple[int, Counts]]]
+
+
+@dataclass(frozen=True)
+class WriteJob:
+    """All that tasks need besides pixels."""
+
+    plan: CogPlan
+    store: Store
+    parts: PartPlan
+    templates: tuple[Template, Template]
+    codecs: tuple[Codec, Codec]
+    big: bool | None
+    token: str
+    env: tuple[tuple[str, Any], ...] = ()
+
+    def key(self, kind: str, *index: int) -> tuple[str | int, ...]:
+        """A task key that groups by kind in the dashboard."""
+        return (f"ccog-{kind}-{self.token}", *index)
+
+
+def new_token() -> str:
+    """A write is never pure: each graph gets keys of its own."""
+    return uuid.uuid4().hex
+
+
+class CcogTasks(dict[Any, GraphNode]):
+    """The tasks of one file, with the names of the layers whose chunks its leaves load."""
+
+    def __init__(self, tasks: Mapping[Any, GraphNode], leaves: Iterable[Any], sources: tuple[str, ...]) -> None:
+        super().__init__(tasks)
+        self.leaves = tuple(leaves)
+        self.sources = sources
+
+
+class CcogDelayed(Delayed):  # type: ignore[misc]
+    """A Delayed that fuses the loading of each source chunk into the task that encodes it."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def __dask_optimize__(dsk: HighLevelGraph, keys: Any, **kwargs: Any) -> HighLevelGraph:  # noqa: N807
+        return optimize(dsk, keys)
+
+
+def build_graph(job: WriteJob, pixels: da.Array, mask: da.Array | None) -> CcogDelayed:
+    """The Delayed that writes the file.
+
+    ``pixels`` is (band, y, x) with one chunk of bands and the plan's work blocks as chunks, ``mask`` (y, x)
+    with the same blocks.
+    """
+    builder = _Builder(job, pixels, mask)
+    final = job.key("finish")[0]
+    tasks = builder.build(final)
+    dependencies = [pixels] if mask is None else [pixels, mask]
+    sources = tuple(d.name for d in dependencies)
+    mapping = CcogTasks(tasks, (job.key("encode-L0", *ij) for ij in _grid(job.plan.level(0).blocks)), sources)
+    layer = MaterializedLayer(mapping, annotations={"priority": _priority})
+    graph = HighLevelGraph.from_collections(final, layer, dependencies=dependencies)
+    return CcogDelayed(final, graph)
+
+
+def _grid(blocks: tuple[int, int]) -> Iterable[tuple[int, int]]:
+    return ((i, j) for i in range(blocks[0]) for j in range(blocks[1]))
+
+
+def _priority(key: Any) -> int:
+    """Earlier rows first, and of these the overviews that consume them."""
+    if not isinstance(key, tuple) or not isinstance(key[1], int):
+        return 0
+    name = str(key[0])
+    level = int(name.split("-L")[1].split("-")[0]) if "-L" in name else 0
+    return level - (key[1] << level)
+
+
+class _Builder:
+    """Collects the tasks of one file."""
+
+    def __init__(self, job: WriteJob, pixels: da.Array, mask: da.Array | None) -> None:
+        self.job = job
+        self.plan = job.plan
+        self.pixels = pixels
+        self.mask = mask
+        self.tasks: dict[Any, GraphNode] = {}
+        self.rows = {row: n for n, row in enumerate(job.plan.rows_in_file_order())}
+
+    def build(self, final: Any) -> dict[Any, GraphNode]:
+        begin = self._add("begin", (), begin_write, self.job.store)
+        gates = self._gate_keys()
+        for k in range(self.plan.top + 1):
+            for i, j in _grid(self.plan.level(k).blocks):
+                if k == 0:
+                    self._leaf(i, j, begin, gates)
+                else:
+                    self._node(k, i, j)
+                self._add(f"bytes-L{k}", (i, j), _first, TaskRef(self._key(f"encode-L{k}", i, j)))
+                if k < self.plan.top:
+                    self._add(f"pieces-L{k}", (i, j), _second, TaskRef(self._key(f"encode-L{k}", i, j)))
+        stretches = [self._row(k, i, begin) for k, i in self.rows]
+        self._gates(gates)
+        self._finish(final, self._merged(stretches, begin), begin)
+        return self.tasks
+
+    def _key(self, kind: str, *index: int) -> Any:
+        return self.job.key(kind, *index)
+
+    def _add(self, kind: str, index: tuple[int, ...], func: Callable[..., Any], *args: Any) -> Any:
+        key = self._key(kind, *index)
+        self.tasks[key] = Task(key, func, *args)
+        return key
+
+    def _leaf(self, i: int, j: int, begin: Any, gates: dict[int, Any]) -> None:
+        work = block_job(self.plan, self.job.codecs[0], 0, i, j)
+        mask = None if self.mask is None else TaskRef((self.mask.name, i, j))
+        after = [TaskRef(gates[i])] if i in gates else [TaskRef(begin)]
+        self._add("encode-L0", (i, j), source_block, work, TaskRef((self.pixels.name, 0, i, j)), mask, *after)
+
+    def _node(self, k: int, i: int, j: int) -> None:
+        work = block_job(self.plan, self.job.codecs[1], k, i, j)
+        refs = [TaskRef(self._key(f"pieces-L{k - 1}", *child)) for child in self.plan.children(k, i, j)]
+        self._add(f"encode-L{k}", (i, j), overview_block, work, assembly(self.plan, k, i, j), List(*refs))
+
+    def _row(self, k: int, i: int, begin: Any) -> Any:
+        n = self.rows[k, i]
+        refs = [TaskRef(self._key(f"bytes-L{k}", i, j)) for j in range(self.plan.level(k).blocks[1])]
+        put = (self.job.store, self.job.parts, n, k)
+        return self._add(f"upload-L{k}", (i,), upload_row, *put, TaskRef(begin), List(*refs))
+
+    def _merged(self, stretches: list[Any], begin: Any) -> list[Any]:
+        depth = 0
+        while len(stretches) > _MERGE_ARITY:
+            groups = [stretches[n : n + _MERGE_ARITY] for n in range(0, len(stretches), _MERGE_ARITY)]
+            stretches = [
+                self._add(f"merge-{depth}", (n,), merge_stretches, self.job.store, self.job.parts, TaskRef(begin),
+                          List(*map(TaskRef, group)))
+                for n, group in enumerate(groups)
+            ]  # fmt: skip
+            depth += 1
+        return stretches
+
+    def _finish(self, final: Any, stretches: list[Any], begin: Any) -> None:
+        refs = List(*map(TaskRef, stretches))
+        self.tasks[final] = Task(final, finish_write, self.job, TaskRef(begin), refs)
+
+    def _gate_keys(self) -> dict[int, Any]:
+        """The gate of each full-resolution block row that has to wait."""
+        rows, columns = self.plan.level(0).blocks
+        ahead = 1 + -(-(_parallelism() + 1) // columns)
+        return {i: self._key("gate", i) for i in range(ahead, rows)}
+
+    def _gates(self, gates: dict[int, Any]) -> None:
+        """A gate opens when all that the rows before its window feed is written."""
+        if not gates:
+            return
+        rows = self.plan.level(0).blocks[0]
+        ahead = min(gates)
+        ready: dict[int, list[Any]] = {}
+        for k, i in self.rows:
+            ready.setdefault(self.plan.last_source_row(k, i), []).append(self._key(f"upload-L{k}", i))
+        for i in range(ahead, rows):
+            before = [gates[i - 1]] if i - 1 in gates else []
+            waits = [TaskRef(key) for key in before + ready.get(i - ahead, [])]
+            self._add("gate", (i,), _gate, *waits)
+
+
+def _parallelism() -> int:
+    """Tasks that may run at once: the current client's threads, else those of the local scheduler."""
+    with contextlib.suppress(ImportError, ValueError):
+        from distributed import get_client
+
+        return max(1, sum(get_client().nthreads().values()))
+    return int(dask.config.get("num_workers", None) or CPU_COUNT)
+
+
+def _first(pair: tuple[Any, Any]) -> Any:
+    return pair[0]
+
+
+def _second(pair: tuple[Any, Any]) -> Any:
+    return pair[1]
+
+
+def _gate(*after: object) -> None:
+    """Orders tasks; carries nothing."""
+
+
+def begin_write(store: Store) -> str:
+    """Start the write; access errors surface here, before any block is loaded."""
+    return store.begin()
+
+
+def upload_row(store: Store, parts: PartPlan, n: int, k: int, session: str, blocks: list[Encoded]) -> Stretch:
+    """Bring the tile bytes of a block row into file order and upload what can be uploaded."""
+    buffers = [segment for row in zip(*(segments for segments, _, _ in blocks), strict=True) for segment in row]
+    image = np.concatenate([counts for _, counts, _ in blocks], axis=1).reshape(-1)
+    masks = [mask for _, _, mask in blocks if mask is not None]
+    mask = np.concatenate(masks, axis=1).reshape(-1) if masks else None
+    run = emit(buffers, parts.firsts[n], parts.caps[n], store.limits, parts.part_size, _put(store, session))
+    return run, (n, n), [(k, (image, mask))]
+
+
+def merge_stretches(store: Store, parts: PartPlan, session: str, stretches: list[Stretch]) -> Stretch:
+    """Join neighbouring stretches of the file, uploading where two ends make a part."""
+    run, (first, last), counts = stretches[0]
+    for other, (start, stop), more in stretches[1:]:
+        put = _put(store, session)
+        joins = parts.firsts[start], parts.firsts[stop]
+        run = merge(run, other, *joins, store.limits, parts.part_size, put)
+        last, counts = stop, counts + more
+    return run, (first, last), counts
+
+
+def _put(store: Store, session: str) -> Callable[[int, list[Any]], Part]:
+    return lambda number, buffers: store.put(session, number, buffers)
+
+
+def finish_write(job: WriteJob, session: str, stretches: list[Stretch]) -> bytes | WriteResult:
+    """Build the header from all tile sizes, upload what is left, and complete the file."""
+    (head, parts, tail), _, counts = merge_stretches(job.store, job.parts, session, stretches)
+    header = _header(job, counts)
+    if isinstance(job.store, BytesStore):
+        return b"".join([header, *head])
+    put = _put(job.store, session)
+    parts = [put(1, [header, *head]), *parts]
+    if tail:
+        parts.append(put(job.parts.last, list(tail)))
+    return job.store.complete(session, parts)
+
+
+def _header(job: WriteJob, counts: list[tuple[int, Counts]]) -> bytes:
+    levels = []
+    for level in job.plan.pyramid.levels:
+        own = [c for k, c in counts if k == level.index]
+        image = np.concatenate([c[0] for c in own])
+        masks = [c[1] for c in own if c[1] is not None]
+        levels.append(LevelCounts(*level.size, image, np.concatenate(masks) if masks else None))
+    found = tuple(levels)
+    big = job.big
+    if big is None:
+        classic = build_header(job.templates[0], found, big=False)
+        big = len(classic) + data_size(found) >= 1 << 32
+        if not big:
+            return classic
+    return build_header(job.templates[big], found, big=big)
+
+
+def optimize(dsk: HighLevelGraph, keys: Any) -> HighLevelGraph:
+    """Optimise the user's array graph for the chunks we load, then fuse each load into its leaf."""
+    files = {n: layer.mapping for n, layer in dsk.layers.items() if isinstance(_mapping(layer), CcogTasks)}
+    upstream = _upstream(dsk, [source for tasks in files.values() for source in tasks.sources])
+    chunks = [key for tasks in files.values() for key in _source_keys(tasks)]
+    sub = HighLevelGraph({n: dsk.layers[n] for n in upstream}, {n: set(dsk.dependencies[n]) for n in upstream})
+    low = dict(optimize_array(sub, chunks)) if chunks else {}
+    _resolve_aliases(low, chunks)
+    uses: dict[Any, int] = {}
+    for node in [*low.values(), *(task for tasks in files.values() for task in tasks.values())]:
+        for dependency in node.dependencies:
+            uses[dependency] = uses.get(dependency, 0) + 1
+    layers: dict[str, Any] = {}
+    dependencies: dict[str, set[str]] = {}
+    for name, tasks in files.items():
+        fused = dict(tasks)
+        for leaf in tasks.leaves:
+            fused[leaf] = _fuse(fused[leaf], low, uses)
+        layers[name] = MaterializedLayer(fused, annotations=dsk.layers[name].annotations)
+        dependencies[name] = {"ccog-sources"}
+    layers["ccog-sources"], dependencies["ccog-sources"] = MaterializedLayer(low), set()
+    for name in dsk.layers.keys() - upstream - files.keys():
+        layers[name] = dsk.layers[name]
+        dependencies[name] = {"ccog-sources" if d in upstream else d for d in dsk.dependencies[name]}
+    return HighLevelGraph(layers, dependencies)
+
+
+def _mapping(layer: Any) -> Any:
+    return getattr(layer, "mapping", None)
+
+
+def _upstream(dsk: HighLevelGraph, names: list[str]) -> set[str]:
+    found: set[str] = set()
+    while names:
+        name = names.pop()
+        if name not in found:
+            found.add(name)
+            names.extend(dsk.dependencies[name])
+    return found
+
+
+def _source_keys(tasks: CcogTasks) -> list[Any]:
+    return [d for leaf in tasks.leaves for d in tasks[leaf].dependencies if d[0] in tasks.sources]
+
+
+def _resolve_aliases(low: dict[Any, GraphNode], keys: list[Any]) -> None:
+    """Array fusion leaves a chunk as an alias of a renamed task: give the task the chunk's key back."""
+    uses: dict[Any, int] = {}
+    for node in low.values():
+        for dependency in node.dependencies:
+            uses[dependency] = uses.get(dependency, 0) + 1
+    for key in keys:
+        node = low.get(key)
+        if isinstance(node, Alias) and uses.get(node.target) == 1 and node.target in low:
+            low[key] = low.pop(node.target).substitute({}, key=key)
+
+
+def _fuse(leaf: GraphNode, low: dict[Any, GraphNode], uses: dict[Any, int]) -> GraphNode:
+    """The leaf with the loads that nothing else needs inside it."""
+    own = [d for d in leaf.dependencies if d in low and uses.get(d) == 1 and isinstance(low[d], Task)]
+    if not own:
+        return leaf
+    return Task.fuse(*(low.pop(d) for d in own), leaf, key=leaf.key)

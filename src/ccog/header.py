@@ -1,0 +1,239 @@
+"""The header of the COG: every directory as GDAL writes it, re-laid with the true sizes and tile arrays.
+
+A template, a tiny sparse COG with the same options and metadata written by the installed COG driver,
+supplies each tag. Its layout rules (GTiffDataset::CreateCopy with ``IFDS_BEFORE_DATA``) are: header,
+ghost area, then the directories (full size, its mask, the overviews, their masks), each followed by its
+out-of-line values, then the tile arrays level by level, and then the pixel data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ccog import tiff
+from ccog.tiff import LONG, LONG8, SHORT, Directory, Layout, Tag
+
+Counts = npt.NDArray[np.uint32]
+
+_STRILE_TAGS = (tiff.TILE_OFFSETS, tiff.TILE_BYTE_COUNTS)
+
+#: Bytes before each tile (its size) and after it (its last four bytes again), COG ghost area.
+LEADER, TRAILER = 4, 4
+
+# files up to this size can be addressed by classic TIFF
+CLASSIC_LIMIT = 1 << 32
+
+
+@dataclass(frozen=True)
+class LevelCounts:
+    """Size of one level, and the byte counts of its tiles in file order (0 for a sparse tile).
+
+    ``image`` and ``mask`` are flat, row-major (plane by plane with INTERLEAVE=BAND).
+    """
+
+    height: int
+    width: int
+    image: Counts
+    mask: Counts | None
+
+
+@dataclass(frozen=True)
+class Template:
+    """Directories that GDAL wrote for a tiny raster: full size and one overview, with or without masks."""
+
+    ghost: bytes
+    image: Directory
+    overview: Directory
+    mask: Directory | None
+    overview_mask: Directory | None
+
+    @classmethod
+    def parse(cls, data: bytes) -> Template:
+        """Pick the four kinds of directory from a template file."""
+        parsed = tiff.parse(data)
+        kinds = {d.value(tiff.NEW_SUBFILE_TYPE): d for d in reversed(parsed.directories)}
+        return cls(parsed.ghost, kinds[0], kinds.get(1, kinds[0]), kinds.get(4), kinds.get(5))
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A directory with its tile arrays, before offsets are known."""
+
+    directory: Directory
+    counts: Counts
+    offsets_type: int
+    counts_type: int
+
+
+def build_header(template: Template, levels: tuple[LevelCounts, ...], big: bool) -> bytes:
+    """Header bytes of a COG whose levels (full size first) have the given tile sizes.
+
+    The pixel data is understood to follow at once: smallest overview first, tiles in the order of the
+    counts, each mask tile right after its image tile.
+    """
+    layout = Layout(big)
+    placed = _directories(template, levels, layout)
+    out_of_line = [_metadata_order(entry.directory, layout) for entry in placed]
+    starts, position = [], layout.header_size + len(template.ghost)
+    for entry, tags in zip(placed, out_of_line, strict=True):
+        starts.append(position)
+        position += layout.directory_size(len(entry.directory.tags))
+        position += sum(_even(len(entry.directory.tags[t].raw)) for t in tags)
+    arrays, data_start = _place_arrays(placed, len(levels), layout, position)
+    offsets = _tile_offsets(levels, data_start)
+    chunks = [layout.header(starts[0]), template.ghost]
+    for k, (entry, tags) in enumerate(zip(placed, out_of_line, strict=True)):
+        following = starts[k + 1] if k + 1 < len(starts) else 0
+        chunks.append(_directory_bytes(entry, offsets[k], tags, arrays[k], layout, starts[k], following))
+    chunks.extend(_array_bytes(placed, offsets, len(levels), layout))
+    header = b"".join(chunks)
+    if len(header) != data_start:
+        raise AssertionError(f"header of {len(header)} bytes, planned {data_start}")
+    return header
+
+
+def _even(size: int) -> int:
+    """Size rounded up to a word, as libtiff places out-of-line values."""
+    return size + (size & 1)
+
+
+def data_size(levels: tuple[LevelCounts, ...]) -> int:
+    """Bytes of pixel data, tile leaders and trailers included."""
+    return sum(_framed(c).sum() for level in levels for c in (level.image, level.mask) if c is not None)
+
+
+def _framed(counts: Counts) -> npt.NDArray[np.int64]:
+    wide = counts.astype(np.int64)
+    return np.where(wide > 0, wide + LEADER + TRAILER, 0)
+
+
+def _directories(template: Template, levels: tuple[LevelCounts, ...], layout: Layout) -> list[_Placed]:
+    """Directories in file order: full size, its mask, the overviews, their masks."""
+    images = [_placed(template.image if k == 0 else template.overview, v, v.image, layout) for k, v in enumerate(levels)]
+    masks = []
+    for k, level in enumerate(levels):
+        source = template.mask if k == 0 else template.overview_mask
+        if level.mask is not None and source is not None:
+            masks.append(_placed(source, level, level.mask, layout))
+    return [images[0], *masks[:1], *images[1:], *masks[1:]]
+
+
+def _placed(source: Directory, level: LevelCounts, counts: Counts, layout: Layout) -> _Placed:
+    directory = source.with_tags(
+        **{f"t{tiff.IMAGE_WIDTH}": Tag.integer(level.width), f"t{tiff.IMAGE_LENGTH}": Tag.integer(level.height)}
+    )
+    if counts.size == 1:
+        return _Placed(directory, counts, layout.offset_type, layout.offset_type)
+    return _Placed(directory, counts, layout.offset_type, _counts_type(source))
+
+
+def _counts_type(source: Directory) -> int:
+    """Field type libtiff gives tile byte counts, from the largest a tile may get (_WriteAsType, tif_dirwrite.c)."""
+    tile = _uncompressed_tile(source)
+    # libtiff takes the worst case of these compressions to be ten times the raw size
+    factor = 1 if source.value(tiff.COMPRESSION) == 1 else 10
+    for kind, limit in ((LONG8, 0xFFFFFFFF), (LONG, 0xFFFF)):
+        if tile > limit if factor == 1 else tile >= limit // factor:
+            return kind
+    return SHORT
+
+
+def _uncompressed_tile(source: Directory) -> int:
+    samples = source.value(tiff.SAMPLES_PER_PIXEL, 1) if source.value(tiff.PLANAR_CONFIG, 1) == 1 else 1
+    bits = source.value(tiff.BITS_PER_SAMPLE, 1) * samples
+    width, height = source.value(322), source.value(323)
+    if source.value(tiff.PHOTOMETRIC) == 6 and samples == 3:
+        return width * height * 3 // 2  # 2 x 2 chroma subsampling
+    return -(-bits * width // 8) * height
+
+
+def _metadata_order(directory: Directory, layout: Layout) -> list[int]:
+    """Tags, other than tile arrays, whose values lie behind the directory, in the order they lie there."""
+    found = [t for t, tag in directory.tags.items() if t not in _STRILE_TAGS and len(tag.raw) > layout.inline]
+    return sorted(found, key=lambda t: (directory.tags[t].offset is None, directory.tags[t].offset or t))
+
+
+def _level_order(placed: list[_Placed], levels: int) -> list[int]:
+    """Indices of the directories in the order of their tile arrays: level by level, image before mask."""
+    if len(placed) == levels:
+        return list(range(levels))
+    order = [0, 1]
+    for k in range(1, levels):
+        order += [1 + k, levels + k]
+    return order
+
+
+def _place_arrays(
+    placed: list[_Placed], levels: int, layout: Layout, position: int
+) -> tuple[dict[int, tuple[int, int]], int]:
+    """Offsets of each directory's two tile arrays (0 where inline), and where the pixel data starts."""
+    where: dict[int, tuple[int, int]] = {}
+    for k in _level_order(placed, levels):
+        found = []
+        for kind in (placed[k].offsets_type, placed[k].counts_type):
+            size = placed[k].counts.size * tiff.SIZES[kind]
+            found.append(position if size > layout.inline else 0)
+            position += _even(size) if size > layout.inline else 0
+        where[k] = (found[0], found[1])
+    return where, position
+
+
+def _tile_offsets(levels: tuple[LevelCounts, ...], start: int) -> list[npt.NDArray[np.int64]]:
+    """Offsets of the tiles of each directory, in directory order; 0 for sparse tiles."""
+    images: list[npt.NDArray[np.int64]] = []
+    masks: list[npt.NDArray[np.int64]] = []
+    for level in reversed(levels):
+        image = _framed(level.image)
+        both = image if level.mask is None else np.stack([image, _framed(level.mask)], axis=1).reshape(-1)
+        ends = start + np.cumsum(both)
+        at = np.where(both > 0, ends - both + LEADER, 0)
+        start = int(ends[-1]) if len(ends) else start
+        images.insert(0, at if level.mask is None else at[::2])
+        if level.mask is not None:
+            masks.insert(0, at[1::2])
+    return [images[0], *masks[:1], *images[1:], *masks[1:]]
+
+
+def _directory_bytes(
+    entry: _Placed,
+    offsets: npt.NDArray[np.int64],
+    out_of_line: list[int],
+    arrays: tuple[int, int],
+    layout: Layout,
+    start: int,
+    following: int,
+) -> bytes:
+    position = start + layout.directory_size(len(entry.directory.tags))
+    entries, values = [], []
+    for tag, found in entry.directory.tags.items():
+        if tag in _STRILE_TAGS:
+            continue
+        if tag not in out_of_line:
+            entries.append((tag, found.type, found.count, found.raw))
+    for tag in out_of_line:
+        found = entry.directory.tags[tag]
+        entries.append((tag, found.type, found.count, layout.pack_offset(position)))
+        padded = found.raw + b"\0" * (len(found.raw) & 1)
+        values.append(padded)
+        position += len(padded)
+    strile = ((offsets, entry.offsets_type), (entry.counts, entry.counts_type))
+    for tag, where, (array, kind) in zip(_STRILE_TAGS, arrays, strile, strict=True):
+        value = layout.pack_offset(where) if where else tiff.pack_array(array, kind)
+        entries.append((tag, kind, int(array.size), value))
+    return layout.directory(entries, following) + b"".join(values)
+
+
+def _array_bytes(
+    placed: list[_Placed], offsets: list[npt.NDArray[np.int64]], levels: int, layout: Layout
+) -> list[bytes]:
+    chunks = []
+    for k in _level_order(placed, levels):
+        entry = placed[k]
+        for array, kind in ((offsets[k], entry.offsets_type), (entry.counts, entry.counts_type)):
+            raw = tiff.pack_array(array, kind)
+            if len(raw) > layout.inline:
+                chunks.append(raw + b"\0" * (len(raw) & 1))
+    return chunks

@@ -1,0 +1,225 @@
+"""Creation options of GDAL's COG driver, parsed once into a frozen value (cogdriver.cpp, GDALCOGCreator::Create)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ccog.errors import OptionError, ReprojectionError
+from ccog.pyramid import KERNEL_RADIUS
+
+COMPRESSIONS = ("NONE", "LZW", "DEFLATE", "ZSTD", "JPEG", "WEBP", "LERC", "LERC_DEFLATE", "LERC_ZSTD")
+
+#: Options that make the COG driver warp: they are refused.
+REPROJECTING = ("TARGET_SRS", "RES", "EXTENT", "WARP_RESAMPLING", "ADD_ALPHA", "TILING_SCHEME", "ZOOM_LEVEL",
+                "ZOOM_LEVEL_STRATEGY", "ALIGNED_LEVELS")  # fmt: skip
+
+#: Options of the COG driver that this version does not do.
+UNSUPPORTED = ("INTERLEAVE", "STATISTICS", "NBITS", "JXL_LOSSLESS", "JXL_EFFORT", "JXL_DISTANCE",
+               "JXL_ALPHA_DISTANCE", "MAX_Z_ERROR_OVERVIEW", "COPY_SRC_MDD", "SRC_MDD")  # fmt: skip
+
+_TRUE, _FALSE = ("YES", "TRUE", "ON", "1"), ("NO", "FALSE", "OFF", "0")
+_PREDICTORS = {"2": "STANDARD", "3": "FLOATING_POINT", "STANDARD": "STANDARD", "FLOATING_POINT": "FLOATING_POINT"}
+_RESAMPLING_ALIASES = {"near": "nearest", "cubic_spline": "cubicspline", "nearest_neighbour": "nearest"}
+
+
+@dataclass(frozen=True)
+class CreationOptions:
+    """How the file is laid out and compressed; None leaves GDAL's own default.
+
+    ``blocksize`` is the tile side in pixels, ``overview_resampling`` a key of
+    :data:`ccog.pyramid.KERNEL_RADIUS` or None (cubic, or nearest for palette and complex data),
+    ``overview_count`` None halves until both sides fit a tile.
+    """
+
+    blocksize: int = 512
+    compress: str = "LZW"
+    level: int | None = None
+    predictor: str | None = None
+    quality: int | None = None
+    max_z_error: float | None = None
+    bigtiff: str | None = None
+    overview_resampling: str | None = None
+    overviews: str = "AUTO"
+    overview_count: int | None = None
+    overview_compress: str | None = None
+    overview_quality: int | None = None
+    overview_predictor: str | None = None
+    geotiff_version: str | None = None
+    sparse_ok: bool = False
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> CreationOptions:
+        """Parse options with case-insensitive keys and values as people write them.
+
+        Raises
+        ------
+        ReprojectionError
+            An option that would reproject.
+        OptionError
+            Any other unknown option or bad value; the message says what is allowed.
+        """
+        upper = _upper_keys(given)
+        _refuse(upper)
+        if "RESAMPLING" in upper and "OVERVIEW_RESAMPLING" not in upper:
+            upper["OVERVIEW_RESAMPLING"] = upper.pop("RESAMPLING")
+        upper.pop("RESAMPLING", None)
+        upper.pop("NUM_THREADS", None)
+        known = {f.name.upper(): _PARSERS[f.name.upper()] for f in fields(cls)}
+        values = {}
+        for key, value in upper.items():
+            if key not in known:
+                raise OptionError(f"no creation option {key!r}; known are {', '.join(sorted(known))}, RESAMPLING")
+            if value is not None:
+                values[key.lower()] = known[key](key, value)
+        options = cls(**values)
+        options._check()
+        return options
+
+    def _check(self) -> None:
+        """Refuse combinations that no raster could satisfy."""
+        if self.level is not None:
+            top = {"DEFLATE": 12, "LERC_DEFLATE": 12, "ZSTD": 22, "LERC_ZSTD": 22}.get(self.compress)
+            if top is not None and not 1 <= self.level <= top:
+                raise OptionError(f"LEVEL={self.level} is out of range: {self.compress} takes 1 to {top}")
+
+    @property
+    def effective_overview_compress(self) -> str:
+        """Compression of the overviews: that of the full resolution unless given."""
+        return self.overview_compress or self.compress
+
+    def cog_options(self) -> dict[str, str]:
+        """The options as the COG driver takes them (only those that were given)."""
+        found = {f.name.upper(): getattr(self, f.name) for f in fields(self)}
+        found["SPARSE_OK"] = "YES" if self.sparse_ok else None
+        if self.overview_resampling is None:
+            found.pop("OVERVIEW_RESAMPLING")
+        return {key: str(value) for key, value in found.items() if value is not None}
+
+
+def _upper_keys(given: Mapping[str, Any]) -> dict[str, Any]:
+    upper: dict[str, Any] = {}
+    for key, value in given.items():
+        if not isinstance(key, str):
+            raise OptionError(f"creation option names are strings, got {key!r}")
+        if key.upper() in upper:
+            raise OptionError(f"creation option {key.upper()} is given twice")
+        upper[key.upper()] = value
+    return upper
+
+
+def _refuse(upper: Mapping[str, Any]) -> None:
+    for key in REPROJECTING:
+        if upper.get(key) is not None and not (key == "TILING_SCHEME" and str(upper[key]).upper() == "CUSTOM"):
+            raise ReprojectionError(
+                f"{key}={upper[key]} would reproject the raster, which ccog does not do: reproject the array first, "
+                "e.g. with odc.geo.xr.xr_reproject or rioxarray's rio.reproject, then write it without this option"
+            )
+    for key in UNSUPPORTED:
+        if upper.get(key) is not None and not _is_default(key, upper[key]):
+            raise OptionError(f"creation option {key} is not supported by this version of ccog; leave it out")
+
+
+def _is_default(key: str, value: Any) -> bool:
+    default = {"INTERLEAVE": "PIXEL", "STATISTICS": "AUTO"}.get(key)
+    return default is not None and str(value).upper() == default
+
+
+def _choice(*allowed: str) -> Any:
+    def parse(key: str, value: Any) -> str:
+        found = str(value).upper()
+        if found not in allowed:
+            raise OptionError(f"{key}={value!r} is not allowed; choose one of {', '.join(allowed)}")
+        return found
+
+    return parse
+
+
+def _integer(low: int, high: int) -> Any:
+    def parse(key: str, value: Any) -> int:
+        try:
+            number = int(str(value))
+        except ValueError:
+            raise OptionError(f"{key}={value!r} is not a whole number") from None
+        if isinstance(value, bool) or not low <= number <= high:
+            raise OptionError(f"{key}={value} is out of range; {low} to {high} are allowed")
+        return number
+
+    return parse
+
+
+def _blocksize(key: str, value: Any) -> int:
+    number: int = _integer(16, 1 << 16)(key, value)
+    if number % 16:
+        raise OptionError(f"{key}={value} is not a multiple of 16, which TIFF tiles must be (TIFF 6.0, TileWidth)")
+    return number
+
+
+def _number(key: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise OptionError(f"{key}={value!r} is not a number") from None
+    if not math.isfinite(number) or number < 0:
+        raise OptionError(f"{key}={value} must be a finite number, 0 or more")
+    return number
+
+
+def _boolean(key: str, value: Any) -> bool:
+    found = str(value).upper()
+    if found not in _TRUE + _FALSE:
+        raise OptionError(f"{key}={value!r} is neither yes nor no")
+    return found in _TRUE
+
+
+def _predictor(key: str, value: Any) -> str:
+    found = str(value).upper()
+    if found in ("YES", "TRUE", "ON"):
+        return "YES"
+    if found in ("NO", "FALSE", "OFF", "1"):
+        return "NO"
+    if found not in _PREDICTORS:
+        raise OptionError(f"{key}={value!r} is not allowed; choose YES, NO, STANDARD (2) or FLOATING_POINT (3)")
+    return _PREDICTORS[found]
+
+
+def _resampling(key: str, value: Any) -> str:
+    found = str(getattr(value, "name", value)).lower()
+    found = _RESAMPLING_ALIASES.get(found, found)
+    if found not in KERNEL_RADIUS:
+        raise OptionError(f"{key}={value!r} is not allowed; choose one of {', '.join(sorted(KERNEL_RADIUS))}")
+    return found
+
+
+def _bigtiff(key: str, value: Any) -> str:
+    found = str(value).upper()
+    if found in _TRUE + _FALSE:
+        return "YES" if found in _TRUE else "NO"
+    result: str = _choice("YES", "NO", "IF_NEEDED", "IF_SAFER")(key, value)
+    return result
+
+
+def _overviews(key: str, value: Any) -> str:
+    found: str = _choice("AUTO", "NONE", "IGNORE_EXISTING")(key, value)
+    return "AUTO" if found == "IGNORE_EXISTING" else found
+
+
+_PARSERS: dict[str, Any] = {
+    "BLOCKSIZE": _blocksize,
+    "COMPRESS": _choice(*COMPRESSIONS),
+    "LEVEL": _integer(0, 22),
+    "PREDICTOR": _predictor,
+    "QUALITY": _integer(1, 100),
+    "MAX_Z_ERROR": _number,
+    "BIGTIFF": _bigtiff,
+    "OVERVIEW_RESAMPLING": _resampling,
+    "OVERVIEWS": _overviews,
+    "OVERVIEW_COUNT": _integer(0, 64),
+    "OVERVIEW_COMPRESS": _choice(*COMPRESSIONS),
+    "OVERVIEW_QUALITY": _integer(1, 100),
+    "OVERVIEW_PREDICTOR": _predictor,
+    "GEOTIFF_VERSION": _choice("AUTO", "1.0", "1.1"),
+    "SPARSE_OK": _boolean,
+}

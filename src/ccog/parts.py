@@ -1,0 +1,127 @@
+"""Pure rules: runs of neighbouring file bytes, and how they become the parts of an upload.
+
+A run is ``(head, parts, tail)``: buffers not yet uploaded at its start, parts uploaded from its middle, and
+buffers left at its end. A run that has parts keeps a head of at least the store's smallest part, so that
+whatever precedes it can always be joined to that head and uploaded. Runs are plain tuples: they travel
+between workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Buffer = bytes | memoryview
+
+#: (number, size in bytes, tag of the store, e.g. an ETag)
+Part = tuple[int, int, str]
+
+#: (head buffers, uploaded parts, tail buffers), all in file order
+Run = tuple[list[bytes], list[Part], list[bytes]]
+
+#: Uploads buffers as the part of the given number.
+Put = Callable[[int, list[Buffer]], Part]
+
+MIB = 1 << 20
+
+#: Size parts aim at where the store's limits leave the choice.
+PREFERRED_PART = 16 * MIB
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a store allows: bytes of a part (the last may be smaller than ``min_part``), and how many parts."""
+
+    min_part: int
+    max_part: int
+    max_parts: int
+    preferred_part: int = PREFERRED_PART
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """Part numbers by position: row ``i`` of the file owns ``caps[i]`` numbers, the first for joins with what precedes.
+
+    Number 1 is the header's; the last number is for what remains at the end.
+    """
+
+    part_size: int
+    firsts: tuple[int, ...]
+    caps: tuple[int, ...]
+    last: int
+
+    @classmethod
+    def build(cls, row_bytes: list[int], limits: Limits) -> PartPlan | None:
+        """Numbers for rows of at most the given sizes, in file order; None where the store has too few."""
+        size = max(limits.min_part, limits.preferred_part)
+        while size <= limits.max_part:
+            caps = [-(-n // size) + 2 for n in row_bytes]
+            if sum(caps) + 2 <= limits.max_parts:
+                firsts, number = [], 2
+                for cap in caps:
+                    firsts.append(number)
+                    number += cap
+                return cls(size, tuple(firsts), tuple(caps), number)
+            size *= 2
+        return None
+
+
+def total(buffers: list[bytes]) -> int:
+    """Bytes in a list of buffers."""
+    return sum(len(b) for b in buffers)
+
+
+def emit(buffers: list[bytes], first: int, cap: int, limits: Limits, part_size: int, put: Put) -> Run:
+    """Upload a row's bytes, but for the head that later joins need, or keep it whole where it is small."""
+    size = total(buffers)
+    if size < 2 * limits.min_part or not size:
+        return buffers, [], []
+    head, rest = split(buffers, limits.min_part)
+    left = size - total(head)
+    count = max(1, min(cap - 1, -(-left // part_size)))
+    parts, done = [], 0
+    for k in range(count):
+        stop = left * (k + 1) // count
+        body, rest = split(rest, stop - done)
+        parts.append(put(first + 1 + k, list(body)))
+        done = stop
+    return head, parts, []
+
+
+def merge(left: Run, right: Run, first: int, last: int, limits: Limits, part_size: int, put: Put) -> Run:
+    """Join two neighbouring runs; ``first`` and ``last`` are the join numbers of the right run's end rows."""
+    head, parts, tail = left
+    right_head, right_parts, right_tail = right
+    if not parts:
+        if right_parts:
+            return head + right_head, right_parts, right_tail
+        return _shrink(head + right_head, last, limits, part_size, put)
+    joined = tail + right_head
+    if right_parts:
+        extra = [put(first, list(joined))] if joined else []
+        return head, parts + extra + right_parts, right_tail
+    if total(joined) >= max(part_size, 1):
+        return head, [*parts, put(last, list(joined))], []
+    return head, parts, joined
+
+
+def _shrink(buffers: list[bytes], number: int, limits: Limits, part_size: int, put: Put) -> Run:
+    if total(buffers) < limits.min_part + part_size:
+        return buffers, [], []
+    head, rest = split(buffers, limits.min_part)
+    return head, [put(number, list(rest))], []
+
+
+def split(buffers: list[bytes], size: int) -> tuple[list[bytes], list[bytes]]:
+    """The first ``size`` bytes, and the rest."""
+    before: list[bytes] = []
+    for k, buffer in enumerate(buffers):
+        if size >= len(buffer):
+            before.append(buffer)
+            size -= len(buffer)
+            continue
+        after = list(buffers[k + 1 :])
+        if size:
+            return [*before, buffer[:size]], [buffer[size:], *after]
+        return before, [buffer, *after]
+    return before, []

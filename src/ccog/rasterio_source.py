@@ -1,0 +1,191 @@
+"""Rasters that rasterio opens, as lazy dask arrays: each chunk is read by a task that opens the file by name."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import rasterio
+from dask.base import tokenize
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from ccog.errors import StoreError
+
+#: Side, in pixels, that chunks have at most unless asked otherwise.
+DEFAULT_CHUNK = 4096
+
+#: Bytes, all bands together, that a chunk holds at most unless asked otherwise.
+MAX_CHUNK_BYTES = 64 * 2**20
+
+#: Sides of chunks are multiples of this where the file's own blocks allow it.
+_UNIT = 512
+
+# compressions of the source worth keeping: lossless, and known to the COG driver
+_KEPT_COMPRESSIONS = {"deflate", "lzw", "zstd"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A raster to write: pixels, mask and what the file says about them, as ``write_ccog`` takes it."""
+
+    array: Any
+    mask: Any = None
+    options: dict[str, Any] = field(default_factory=dict)
+    dropped_tags: int = 0
+
+
+def open_raster(path: str, chunk: int | None = None, *, tags: bool = False) -> Source:
+    """Describe the raster at ``path`` without reading its pixels.
+
+    ``chunk`` is the side of the chunks in pixels. Georeferencing, nodata, colours, units and a lossless
+    compression are carried over; tags only with ``tags``, as tags like statistics may not hold for the copy.
+    """
+    try:
+        with rasterio.open(path) as dataset:
+            return _describe(dataset, path, chunk, tags)
+    except RasterioError as error:
+        raise StoreError(f"cannot open {path}: {error}") from error
+
+
+def chunk_shape(
+    height: int, width: int, block: tuple[int, int], pixel_bytes: int, limit: int = MAX_CHUNK_BYTES
+) -> tuple[int, int]:
+    """Chunk of about ``DEFAULT_CHUNK`` pixels a side and at most ``limit`` bytes that suits blocks of ``block``.
+
+    Files in strips are read in strips: a chunk that cuts strips would decode each of them many times.
+    """
+    side = min(DEFAULT_CHUNK, math.isqrt(limit // pixel_bytes))
+    if block[1] >= width > side:
+        rows = limit // (pixel_bytes * width)
+        return _multiple(rows, _unit(block[0])), width
+    return _multiple(side, _unit(block[0])), _multiple(side, _unit(block[1]))
+
+
+def read_window(path: str, bands: tuple[int, ...], window: Window, dtype: str, *, mask: bool = False) -> Any:
+    """Pixels (band, y, x), or the mask (y, x), of one window."""
+    with rasterio.open(path) as dataset:
+        if mask:
+            return dataset.read_masks(1, window=window)
+        return dataset.read(list(bands), window=window).astype(dtype, copy=False)
+
+
+def _describe(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source:
+    dtype = _common_dtype(dataset.dtypes)
+    if chunk is None:
+        pixel_bytes = dtype.itemsize * dataset.count
+        rows, cols = chunk_shape(*dataset.shape, dataset.block_shapes[0], pixel_bytes)
+    else:
+        rows = cols = chunk
+    token = tokenize(path, dataset.shape, dtype, dataset.count, rows, cols)
+    array = _lazy(dataset, path, (rows, cols), dtype, token)
+    mask = _lazy(dataset, path, (rows, cols), None, token) if _has_mask(dataset) else None
+    dropped = 0 if tags else sum(map(len, _user_tags(dataset).values()))
+    return Source(array, mask, _options(dataset, tags), dropped)
+
+
+def _lazy(dataset: Any, path: str, chunk: tuple[int, int], dtype: np.dtype[Any] | None, token: str) -> Any:
+    """Dask array (band, y, x) of the pixels, or (y, x) of the mask where ``dtype`` is None."""
+    height, width = dataset.shape
+    chunks: tuple[tuple[int, ...], ...] = (_split(height, chunk[0]), _split(width, chunk[1]))
+    if dtype is not None:
+        chunks = ((dataset.count,), *chunks)
+    kind = np.dtype("uint8") if dtype is None else dtype
+    return da.map_blocks(
+        _read_block,
+        path=path,
+        shape=(height, width),
+        chunk=chunk,
+        bands=tuple(dataset.indexes),
+        kind=kind.name,
+        mask=dtype is None,
+        chunks=chunks,
+        dtype=kind,
+        meta=np.empty((0,) * len(chunks), kind),
+        name=f"read-{'mask' if dtype is None else 'raster'}-{token}",
+    )
+
+
+def _read_block(
+    *,
+    path: str,
+    shape: tuple[int, int],
+    chunk: tuple[int, int],
+    bands: tuple[int, ...],
+    kind: str,
+    mask: bool,
+    block_id: tuple[int, ...],
+) -> Any:
+    row, col = block_id[-2] * chunk[0], block_id[-1] * chunk[1]
+    window = Window(col, row, min(chunk[1], shape[1] - col), min(chunk[0], shape[0] - row))
+    return read_window(path, bands, window, kind, mask=mask)
+
+
+def _options(dataset: Any, tags: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "crs": dataset.crs,
+        "transform": None if dataset.transform.is_identity else dataset.transform,
+        "nodata": dataset.nodata,
+        "descriptions": _unless_all(dataset.descriptions, None),
+        "units": _unless_all(tuple(unit or None for unit in dataset.units), None),
+        "scales": _unless_all(dataset.scales, 1.0),
+        "offsets": _unless_all(dataset.offsets, 0.0),
+        "colormap": dataset.colormap(1) if dataset.colorinterp[0] == ColorInterp.palette else None,
+        "COMPRESS": _kept_compression(dataset),
+        "update_tags": _carried_tags(dataset, tags),
+    }
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _unless_all(values: tuple[Any, ...], default: Any) -> tuple[Any, ...] | None:
+    return None if all(value == default for value in values) else tuple(values)
+
+
+def _kept_compression(dataset: Any) -> str | None:
+    name = dataset.compression.value.lower() if dataset.compression else None
+    return name if name in _KEPT_COMPRESSIONS else None
+
+
+def _carried_tags(dataset: Any, tags: bool) -> dict[int, dict[str, str]] | None:
+    carried = _user_tags(dataset) if tags else {}
+    if dataset.tags().get("AREA_OR_POINT") == "Point":
+        carried.setdefault(0, {})["AREA_OR_POINT"] = "Point"
+    return {key: value for key, value in carried.items() if value} or None
+
+
+def _user_tags(dataset: Any) -> dict[int, dict[str, str]]:
+    """Tags of the dataset (0) and of each band; statistics are left out: they are those of another file."""
+    tags = {0: dataset.tags(), **{band: dataset.tags(band) for band in dataset.indexes}}
+    return {key: {k: v for k, v in found.items() if not _is_derived(k)} for key, found in tags.items()}
+
+
+def _is_derived(key: str) -> bool:
+    return key == "AREA_OR_POINT" or key.startswith("STATISTICS_")
+
+
+def _common_dtype(dtypes: tuple[str, ...]) -> np.dtype[Any]:
+    # complex_int16 has no NumPy dtype; rasterio reads it as complex64
+    return np.result_type(*("complex64" if name == "complex_int16" else name for name in dtypes))
+
+
+def _has_mask(dataset: Any) -> bool:
+    flags = dataset.mask_flag_enums[0]
+    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+
+
+def _split(length: int, chunk: int) -> tuple[int, ...]:
+    full, rest = divmod(length, chunk)
+    return (chunk,) * full + ((rest,) if rest else ())
+
+
+def _unit(block: int) -> int:
+    unit = math.lcm(block, _UNIT)
+    return unit if unit <= DEFAULT_CHUNK else _UNIT
+
+
+def _multiple(length: int, unit: int) -> int:
+    return max(length // unit, 1) * unit

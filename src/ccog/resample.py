@@ -1,0 +1,271 @@
+"""A block of one level -> its pixels in the next overview, by GDAL's own kernels, bit for bit.
+
+GDAL's COG driver builds overviews with ``GDALRegenerateOverviewsMultiBand``, which is not reachable
+from rasterio, but ``GDALRasterBand::RasterIOResampled`` runs the same kernels. Three things make a read
+of a piece give the very floats of the whole:
+
+* the piece sits in a dataset of the whole level's size (a MEM dataset whose pointer is shifted), since
+  the kernel positions are products of the absolute index and the ratio;
+* the window is one whose length divided by the buffer's is exactly the level's ratio (``pyramid.ExactRead``);
+* where there is a nodata value or a mask, the read must not find its whole mask valid, or GDAL takes an
+  arithmetic shortcut the overview builder does not take: a spare pixel outside every kernel is made invalid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.windows import Window
+
+from ccog.pyramid import AxisReduction, ExactRead, Interval
+
+Array = npt.NDArray[Any]
+
+_GDAL_RESAMPLING = {
+    "average": Resampling.average,
+    "mode": Resampling.mode,
+    "rms": Resampling.rms,
+    "gauss": Resampling.gauss,
+    "bilinear": Resampling.bilinear,
+    "cubic": Resampling.cubic,
+    "cubicspline": Resampling.cubic_spline,
+    "lanczos": Resampling.lanczos,
+}
+
+_GDAL_TYPES = {
+    "uint8": "Byte",
+    "int8": "Int8",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "uint64": "UInt64",
+    "int64": "Int64",
+    "float16": "Float16",
+    "float32": "Float32",
+    "float64": "Float64",
+}
+
+# a MEM mask band is allocated (lazily touched) for the whole frame: beyond this many bytes frames are local
+_MAX_MASK_FRAME = 8 << 30
+
+
+class _UncroppedWindow(Window):  # type: ignore[misc]
+    """A window whose floats reach GDAL as they are: rasterio's crop would re-round the length."""
+
+    def crop(self, height: int, width: int) -> _UncroppedWindow:
+        return self
+
+
+@dataclass(frozen=True)
+class Area:
+    """A rectangle of pixels of one level."""
+
+    rows: Interval
+    cols: Interval
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)."""
+        return len(self.rows), len(self.cols)
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How level ``level`` becomes the next: kernel, nodata value and the reductions of both axes."""
+
+    method: str
+    nodata: float | int | None
+    y: AxisReduction
+    x: AxisReduction
+    level: int
+
+    @property
+    def mask_nodata(self) -> int | None:
+        """What counts as invalid when the mask itself is reduced.
+
+        The overview builder sees the full-resolution mask as a mask of itself, its overviews as plain
+        bands; the mode kernel counts every pixel (GDALRegenerateOverviewsMultiBand).
+        """
+        return 0 if self.level == 0 and self.method != "mode" else None
+
+
+def reduce_area(pixels: Array, mask: Array | None, source: Area, want: Area, how: Reduction) -> tuple[Array, Array | None]:
+    """Overview pixels of the area ``want`` from the pixels of the area ``source`` of the level above.
+
+    Parameters
+    ----------
+    pixels
+        (band, y, x) in the native dtype.
+    mask
+        (y, x) uint8, 255 valid and 0 not, or None.
+    source, want
+        Where ``pixels`` lie in the source level, and what to compute of the destination level; the
+        source must hold ``AxisReduction.source_of`` of each side.
+
+    Returns
+    -------
+    (band, y, x) pixels in the same dtype, and the (y, x) mask or None.
+    """
+    if how.method == "nearest":
+        return _nearest(pixels, mask, source, want, how)
+    if np.iscomplexobj(pixels):
+        return _complex_average(pixels, source, want, how), None
+    out = np.empty((pixels.shape[0], *want.shape), pixels.dtype)
+    out_mask = None if mask is None else np.empty(want.shape, np.uint8)
+    for y in how.y.reads(want.rows):
+        for x in how.x.reads(want.cols):
+            at = (y.keep.slice_of(want.rows), x.keep.slice_of(want.cols))
+            out[(slice(None), *at)] = _read(_Piece(pixels, mask, how.nodata, source), y, x, how)
+            if mask is not None and out_mask is not None:
+                out_mask[at] = _read(_Piece(mask[np.newaxis], None, how.mask_nodata, source), y, x, how)[0]
+    return out, out_mask
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Pixels (band, y, x), their validity, and where they lie in their level."""
+
+    pixels: Array
+    mask: Array | None
+    nodata: float | int | None
+    area: Area
+
+    @property
+    def is_masked(self) -> bool:
+        return self.mask is not None or self.nodata is not None
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """One axis of the dataset a piece is read from: where it starts in the level, and its length."""
+
+    origin: int
+    length: int
+
+    @classmethod
+    def of(cls, axis: AxisReduction, have: Interval, local: bool) -> _Frame:
+        """The whole level where rounding depends on the position, else just what is at hand."""
+        if axis.is_exact:
+            step = axis.src // axis.dst
+            origin = -(-have.start // step) * step
+            return cls(origin, have.stop - origin)
+        return cls(have.start, len(have)) if local else cls(0, axis.src)
+
+
+def _read(piece: _Piece, y: ExactRead, x: ExactRead, how: Reduction) -> Array:
+    local = piece.mask is not None and how.y.src * how.x.src > _MAX_MASK_FRAME
+    rows, cols = _Frame.of(how.y, piece.area.rows, local), _Frame.of(how.x, piece.area.cols, local)
+    piece = _with_spare_invalid(_cropped(piece, rows, cols), y, x)
+    with rasterio.Env(GDAL_MEM_ENABLE_OPEN=True), rasterio.open(_mem_name(piece, rows, cols), "r+") as dataset:
+        if piece.nodata is not None:
+            dataset.nodata = piece.nodata
+        if piece.mask is not None:
+            top, left = piece.area.rows.start - rows.origin, piece.area.cols.start - cols.origin
+            dataset.write_mask(piece.mask, window=Window(left, top, piece.mask.shape[1], piece.mask.shape[0]))
+        window = _UncroppedWindow(x.offset - cols.origin, y.offset - rows.origin, x.length, y.length)
+        out: Array = dataset.read(
+            window=window,
+            out_shape=(piece.pixels.shape[0], len(y.dst), len(x.dst)),
+            resampling=_GDAL_RESAMPLING[how.method],
+        )
+    return out[:, y.keep.slice_of(y.dst), x.keep.slice_of(x.dst)]
+
+
+def _cropped(piece: _Piece, rows: _Frame, cols: _Frame) -> _Piece:
+    """The piece without what lies before the frame, contiguous."""
+    area = Area(
+        Interval(max(piece.area.rows.start, rows.origin), piece.area.rows.stop),
+        Interval(max(piece.area.cols.start, cols.origin), piece.area.cols.stop),
+    )
+    at = (area.rows.slice_of(piece.area.rows), area.cols.slice_of(piece.area.cols))
+    mask = None if piece.mask is None else piece.mask[at]
+    return _Piece(np.ascontiguousarray(piece.pixels[(slice(None), *at)]), mask, piece.nodata, area)
+
+
+def _mem_name(piece: _Piece, rows: _Frame, cols: _Frame) -> str:
+    """GDAL's MEM connection string for a piece at its place in a frame.
+
+    Only the piece's own pixels are ever touched, so the rest of the frame needs no memory.
+    """
+    bands, height, width = piece.pixels.shape
+    item = piece.pixels.itemsize
+    before = (piece.area.rows.start - rows.origin) * width + piece.area.cols.start - cols.origin
+    pointer = piece.pixels.ctypes.data - before * item
+    return (
+        f"MEM:::DATAPOINTER=0x{pointer:x},PIXELS={cols.length},LINES={rows.length},BANDS={bands},"
+        f"DATATYPE={_GDAL_TYPES[piece.pixels.dtype.name]},PIXELOFFSET={item},LINEOFFSET={width * item},"
+        f"BANDOFFSET={height * width * item},GEOTRANSFORM=1/1/0/1/0/-1"
+    )
+
+
+def _with_spare_invalid(piece: _Piece, y: ExactRead, x: ExactRead) -> _Piece:
+    """The piece with its spare pixel made invalid, where all that GDAL fetches is valid."""
+    if not piece.is_masked or (y.spare is None and x.spare is None):
+        return piece
+    rows, cols = y.queried.slice_of(piece.area.rows), x.queried.slice_of(piece.area.cols)
+    row = rows.start if y.spare is None else y.spare - piece.area.rows.start
+    col = cols.start if x.spare is None else x.spare - piece.area.cols.start
+    if piece.mask is not None:
+        if not piece.mask[rows, cols].all():
+            return piece
+        mask = piece.mask.copy()
+        mask[row, col] = 0
+        return replace(piece, mask=mask)
+    opaque = ~_equals_nodata(piece.pixels[:, rows, cols], piece.nodata).any(axis=(1, 2))
+    if not opaque.any():
+        return piece
+    pixels = piece.pixels.copy()
+    pixels[opaque, row, col] = piece.nodata
+    return replace(piece, pixels=pixels)
+
+
+def _equals_nodata(pixels: Array, nodata: float | int | None) -> Array:
+    if nodata is not None and np.isnan(nodata):
+        result: Array = np.isnan(pixels)
+    else:
+        result = pixels == nodata
+    return result
+
+
+def _nearest_index(axis: AxisReduction, want: Interval, have: Interval) -> Array:
+    """GDALResampleChunk_Near: source index ``int(0.5 + i * ratio)``."""
+    index = (0.5 + np.arange(want.start, want.stop) * axis.ratio).astype(np.int64)
+    return index - have.start
+
+
+def _nearest(
+    pixels: Array, mask: Array | None, source: Area, want: Area, how: Reduction
+) -> tuple[Array, Array | None]:
+    rows = _nearest_index(how.y, want.rows, source.rows)[:, np.newaxis]
+    cols = _nearest_index(how.x, want.cols, source.cols)[np.newaxis, :]
+    return pixels[:, rows, cols], None if mask is None else mask[rows, cols]
+
+
+def _complex_average(pixels: Array, source: Area, want: Area, how: Reduction) -> Array:
+    """Mean of the source cells of each pixel, cells bounded as GDALResampleChunkC32R bounds them."""
+    rows = _cell_bounds(how.y, want.rows, source.rows)
+    cols = _cell_bounds(how.x, want.cols, source.cols)
+    total = np.zeros((pixels.shape[0], *want.shape), np.complex128)
+    count = np.zeros(want.shape, np.int64)
+    for dy in range(int((rows[1] - rows[0]).max())):
+        for dx in range(int((cols[1] - cols[0]).max())):
+            y, x = rows[0] + dy, cols[0] + dx
+            inside = (y < rows[1])[:, np.newaxis] & (x < cols[1])[np.newaxis, :]
+            cell = pixels[:, np.minimum(y, pixels.shape[1] - 1)][:, :, np.minimum(x, pixels.shape[2] - 1)]
+            total += np.where(inside, cell, 0)
+            count += inside
+    return (total / count).astype(pixels.dtype)
+
+
+def _cell_bounds(axis: AxisReduction, want: Interval, have: Interval) -> tuple[Array, Array]:
+    index = np.arange(want.start, want.stop)
+    start = (0.5 + index * axis.ratio).astype(np.int64)
+    stop = np.maximum(start + 1, (0.5 + (index + 1) * axis.ratio).astype(np.int64))
+    stop = np.where((stop > axis.src) | (index == axis.dst - 1), axis.src, stop)
+    return start - have.start, stop - have.start

@@ -1,0 +1,75 @@
+"""The template of the header: a tiny sparse COG with the same options and metadata, written by the installed GDAL."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
+
+from ccog.errors import OptionError
+from ccog.header import Template
+from ccog.options import CreationOptions
+from ccog.raster import Metadata
+
+# small enough to cost nothing, large enough for an overview
+_SIDE = 16
+
+
+def write_template(
+    options: CreationOptions, metadata: Metadata, count: int, dtype: str, *, has_mask: bool, big: bool
+) -> Template:
+    """Let GDAL write the tags.
+
+    Raises
+    ------
+    OptionError
+        GDAL refuses the options for this dtype or band count.
+    """
+    creation = options.cog_options() | {"BIGTIFF": "YES" if big else "NO", "OVERVIEW_COUNT": "1", "SPARSE_OK": "YES"}
+    profile: dict[str, Any] = {
+        "driver": "COG",
+        "height": _SIDE,
+        "width": _SIDE,
+        "count": count,
+        "dtype": dtype,
+        "crs": metadata.crs,
+        "nodata": metadata.nodata,
+        **creation,
+    }
+    if metadata.transform is not None:
+        profile["transform"] = metadata.transform
+    try:
+        with warnings.catch_warnings(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as memory:
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with memory.open(**profile) as dataset:
+                _describe(dataset, metadata)
+                if has_mask:
+                    dataset.write_mask(np.full((_SIDE, _SIDE), 255, np.uint8))
+            data = memory.read()
+    except (RasterioError, CPLE_BaseError, SystemError, TypeError, ValueError) as error:
+        raise _refused(creation, count, dtype, error) from error
+    if not data:
+        raise _refused(creation, count, dtype, None)
+    return Template.parse(data)
+
+
+def _refused(creation: dict[str, str], count: int, dtype: str, error: Exception | None) -> OptionError:
+    asked = ", ".join(f"{k}={v}" for k, v in creation.items() if k not in ("BIGTIFF", "OVERVIEW_COUNT", "SPARSE_OK"))
+    reason = f": {error}" if error else ""
+    return OptionError(f"GDAL {rasterio.__gdal_version__} refuses {count} band(s) of {dtype} with {asked}{reason}")
+
+
+def _describe(dataset: Any, metadata: Metadata) -> None:
+    for band, tags in metadata.tags.items():
+        dataset.update_tags(band, **tags)
+    for name in ("descriptions", "offsets", "scales", "units"):
+        value = getattr(metadata, name)
+        if value is not None:
+            setattr(dataset, name, value)
+    if metadata.colormap is not None:
+        dataset.write_colormap(1, dict(metadata.colormap))
