@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import rasterio
 
+from ccog import tiff
 from ccog.codecs import level_codec
 from ccog.encode import encode_block
 from ccog.errors import ArgumentTypeError, CCOGWarning, EncodeError, OptionError, RasterError
@@ -21,6 +23,8 @@ from ccog.pyramid import KERNEL_RADIUS, Kernel, Pyramid, level_sizes
 from ccog.raster import METADATA_OPTIONS, Raster, read_raster
 from ccog.stores import Store, resolve_store
 from ccog.template import write_template
+
+_SEPARATE = 2  # PlanarConfiguration, TIFF 6.0
 
 
 def write_ccog(
@@ -94,23 +98,24 @@ def _prepare(
     raster: Raster, options: CreationOptions, store: Store, *, overwrite: bool, env: dict[str, Any]
 ) -> CcogDelayed:
     plan = _plan(raster, options)
-    big = needs_big_tiff(plan)
-    arguments = (options, raster.metadata, plan.count, plan.dtype)
-    classic = write_template(*arguments, has_mask=plan.has_mask, big=False)
-    templates = (classic, write_template(*arguments, has_mask=plan.has_mask, big=True))
+    classic, _ = templates = tuple(
+        write_template(options, raster.metadata, plan.count, plan.dtype, plan.has_mask, overviews=plan.top > 0, big=big)
+        for big in (False, True)
+    )
+    plan = replace(plan, planar=classic.image.value(tiff.PLANAR_CONFIG, 1) == _SEPARATE)
     nodata = raster.metadata.nodata
     full = level_codec(options, classic, nodata, overview=False)
     overview = level_codec(options, classic, nodata, overview=True)
     for codec in {full, overview}:
         _try_codec(codec, plan)
-    row_bytes = [plan.row_bytes(k) for k, _ in plan.rows_in_file_order()]
+    row_bytes = [plan.row_bytes(k) for k, _, _ in plan.rows_in_file_order()]
     parts = PartPlan.build(row_bytes, store.limits)
     if parts is None:
         raise RasterError(
             f"{len(row_bytes)} rows of blocks do not fit the {store.limits.max_parts} parts of {store.url}; use larger chunks"
         )
     store.check(overwrite=overwrite)
-    job = WriteJob(plan, store, parts, templates, (full, overview), big, new_token(), tuple(sorted(env.items())))
+    job = WriteJob(plan, store, parts, templates, (full, overview), needs_big_tiff(plan), new_token(), tuple(sorted(env.items())))
     pixels, mask = _on_grid(raster, plan)
     return build_graph(job, pixels, mask)
 

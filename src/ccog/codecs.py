@@ -19,9 +19,11 @@ def level_codec(options: CreationOptions, template: Template, nodata: float | in
     return Codec(
         blocksize=options.blocksize,
         image=tuple(sorted(image.items())),
-        mask=tuple(sorted(_mask_options(options, mask).items())) if mask is not None else (),
-        nodata=nodata,
+        mask=tuple(sorted(_mask_options(mask).items())) if mask is not None else (),
+        # only sparse tiles need it; GTiff pads tiles of nothing else with it, which the COG driver does not
+        nodata=nodata if options.sparse_ok else None,
         sparse=options.sparse_ok,
+        planar=directory.value(tiff.PLANAR_CONFIG, 1) == 2,
     )
 
 
@@ -54,7 +56,7 @@ def _level_options(options: CreationOptions, compress: str) -> dict[str, str]:
     return {name: str(options.level)}
 
 
-def _mask_options(options: CreationOptions, directory: Directory) -> dict[str, str]:
+def _mask_options(directory: Directory) -> dict[str, str]:
+    """Masks are single bits; LEVEL does not reach them (GTiffDataset::CreateMaskBand)."""
     compression = {1: "NONE", 8: "DEFLATE", 32773: "PACKBITS", 5: "LZW"}[directory.value(tiff.COMPRESSION, 1)]
-    level = _level_options(options, options.compress) if compression == "DEFLATE" else {}
-    return {"compress": compression, "nbits": "1", **{k: v for k, v in level.items() if k == "zlevel"}}
+    return {"compress": compression, "nbits": "1"}

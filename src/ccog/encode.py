@@ -22,19 +22,21 @@ from ccog.errors import EncodeError
 
 Array = npt.NDArray[Any]
 
-#: Encoded block: bytes of each tile row, tile byte counts (tile rows, tile columns), and the mask's or None.
-Encoded = tuple[list[bytes], npt.NDArray[np.uint32], "npt.NDArray[np.uint32] | None"]
+#: Encoded block: bytes of each tile row of each plane (a planar file's mask is its last plane, else mask tiles
+#: follow their image tiles), tile byte counts (planes, tile rows, tile columns), and the mask's or None.
+Encoded = tuple[list[list[bytes]], npt.NDArray[np.uint32], "npt.NDArray[np.uint32] | None"]
 
 
 @dataclass(frozen=True)
 class Codec:
-    """GTiff creation options for the tiles of a level and of its mask, as (name, value) pairs."""
+    """GTiff creation options for the tiles of a level and of its mask, as (name, value) pairs; one plane a band or not."""
 
     blocksize: int
     image: tuple[tuple[str, str], ...]
     mask: tuple[tuple[str, str], ...]
     nodata: float | int | None
     sparse: bool
+    planar: bool
 
 
 def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Encoded:
@@ -58,17 +60,24 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Encoded:
     else:
         binary = (mask != 0).view(np.uint8)[np.newaxis]
         masks, _ = _compress(binary, codec, dict(codec.mask), None)
-    segments = []
-    for first in range(0, len(tiles), columns):
-        row = []
-        for k in range(first, first + columns):
-            row += _framed(tiles[k])
-            if masks is not None:
-                row += _framed(masks[k])
-        segments.append(b"".join(row))
-    shape = (-1, columns)
-    counts = np.array([len(t) for t in tiles], np.uint32).reshape(shape)
-    return segments, counts, None if masks is None else np.array([len(t) for t in masks], np.uint32).reshape(shape)
+    planes = len(pixels) if codec.planar else 1
+    found = [tiles[n : n + len(tiles) // planes] for n in range(0, len(tiles), len(tiles) // planes)]
+    counts = _counts(found, columns)
+    if masks is None:
+        return [_tile_rows([plane], columns) for plane in found], counts, None
+    if codec.planar:
+        return [_tile_rows([plane], columns) for plane in [*found, masks]], counts, _counts([masks], columns)
+    return [_tile_rows([found[0], masks], columns)], counts, _counts([masks], columns)
+
+
+def _counts(planes: list[list[bytes]], columns: int) -> npt.NDArray[np.uint32]:
+    return np.array([[len(t) for t in tiles] for tiles in planes], np.uint32).reshape(len(planes), -1, columns)
+
+
+def _tile_rows(interleaved: list[list[bytes]], columns: int) -> list[bytes]:
+    """File bytes of each tile row, the tiles of the given lists taken in turn."""
+    framed = [b"".join(part for tile in tiles for part in _framed(tile)) for tiles in zip(*interleaved, strict=True)]
+    return [b"".join(framed[n : n + columns]) for n in range(0, len(framed), columns)]
 
 
 def _framed(tile: bytes) -> tuple[bytes, ...]:
@@ -93,7 +102,7 @@ def _compress(
         "bigtiff": "YES",
         "sparse_ok": codec.sparse,
         "nodata": nodata,
-        "interleave": "pixel",
+        "interleave": "band" if codec.planar and count > 1 else "pixel",
         "transform": rasterio.Affine(1, 0, 0, 0, -1, 0),
         **options,
     }

@@ -136,7 +136,7 @@ class _Builder:
                 self._add(f"bytes-L{k}", (i, j), _first, TaskRef(self._key(f"encode-L{k}", i, j)))
                 if k < self.plan.top:
                     self._add(f"pieces-L{k}", (i, j), _second, TaskRef(self._key(f"encode-L{k}", i, j)))
-        stretches = [self._row(k, i, begin) for k, i in self.rows]
+        stretches = [self._row(*row, begin) for row in self.rows]
         self._gates(gates)
         self._finish(final, self._merged(stretches, begin), begin)
         return self.tasks
@@ -160,11 +160,11 @@ class _Builder:
         refs = [TaskRef(self._key(f"pieces-L{k - 1}", *child)) for child in self.plan.children(k, i, j)]
         self._add(f"encode-L{k}", (i, j), overview_block, work, assembly(self.plan, k, i, j), List(*refs))
 
-    def _row(self, k: int, i: int, begin: Any) -> Any:
-        n = self.rows[k, i]
+    def _row(self, k: int, plane: int, i: int, begin: Any) -> Any:
+        n = self.rows[k, plane, i]
         refs = [TaskRef(self._key(f"bytes-L{k}", i, j)) for j in range(self.plan.level(k).blocks[1])]
-        put = (self.job.store, self.job.parts, n, k)
-        return self._add(f"upload-L{k}", (i,), upload_row, *put, TaskRef(begin), List(*refs))
+        put = (self.job.store, self.job.parts, n, k, plane)
+        return self._add(f"upload-L{k}", (i, plane), upload_row, *put, TaskRef(begin), List(*refs))
 
     def _merged(self, stretches: list[Any], begin: Any) -> list[Any]:
         depth = 0
@@ -195,8 +195,8 @@ class _Builder:
         rows = self.plan.level(0).blocks[0]
         ahead = min(gates)
         ready: dict[int, list[Any]] = {}
-        for k, i in self.rows:
-            ready.setdefault(self.plan.last_source_row(k, i), []).append(self._key(f"upload-L{k}", i))
+        for k, plane, i in self.rows:
+            ready.setdefault(self.plan.last_source_row(k, i), []).append(self._key(f"upload-L{k}", i, plane))
         for i in range(ahead, rows):
             before = [gates[i - 1]] if i - 1 in gates else []
             waits = [TaskRef(key) for key in before + ready.get(i - ahead, [])]
@@ -229,14 +229,22 @@ def begin_write(store: Store) -> str:
     return store.begin()
 
 
-def upload_row(store: Store, parts: PartPlan, n: int, k: int, session: str, blocks: list[Encoded]) -> Stretch:
-    """Bring the tile bytes of a block row into file order and upload what can be uploaded."""
-    buffers = [segment for row in zip(*(segments for segments, _, _ in blocks), strict=True) for segment in row]
-    image = np.concatenate([counts for _, counts, _ in blocks], axis=1).reshape(-1)
-    masks = [mask for _, _, mask in blocks if mask is not None]
-    mask = np.concatenate(masks, axis=1).reshape(-1) if masks else None
+def upload_row(
+    store: Store, parts: PartPlan, n: int, k: int, plane: int, session: str, blocks: list[Encoded]
+) -> Stretch:
+    """Bring the tile bytes of a plane's block row into file order and upload what can be uploaded."""
+    rows = zip(*(segments[plane] for segments, _, _ in blocks), strict=True)
+    buffers = [segment for row in rows for segment in row]
+    image = _joined([counts[plane : plane + 1] for _, counts, _ in blocks])
+    mask = _joined([mask for _, _, mask in blocks if mask is not None]) if plane == len(blocks[0][0]) - 1 else None
     run = emit(buffers, parts.firsts[n], parts.caps[n], store.limits, parts.part_size, _put(store, session))
     return run, (n, n), [(k, (image, mask))]
+
+
+def _joined(counts: list[npt.NDArray[np.uint32]]) -> npt.NDArray[np.uint32]:
+    """Byte counts of blocks side by side, row-major; empty where there are none."""
+    found = [c[0] for c in counts if len(c)]
+    return np.concatenate(found, axis=1).reshape(-1) if found else np.zeros(0, np.uint32)
 
 
 def merge_stretches(store: Store, parts: PartPlan, session: str, stretches: list[Stretch]) -> Stretch:
@@ -272,16 +280,16 @@ def _header(job: WriteJob, counts: list[tuple[int, Counts]]) -> bytes:
     for level in job.plan.pyramid.levels:
         own = [c for k, c in counts if k == level.index]
         image = np.concatenate([c[0] for c in own])
-        masks = [c[1] for c in own if c[1] is not None]
-        levels.append(LevelCounts(*level.size, image, np.concatenate(masks) if masks else None))
+        mask = np.concatenate([c[1] for c in own if c[1] is not None]) if job.plan.has_mask else None
+        levels.append(LevelCounts(*level.size, image, mask))
     found = tuple(levels)
     big = job.big
     if big is None:
-        classic = build_header(job.templates[0], found, big=False)
+        classic = build_header(job.templates[0], found, big=False, planar=job.plan.planar)
         big = len(classic) + data_size(found) >= 1 << 32
         if not big:
             return classic
-    return build_header(job.templates[big], found, big=big)
+    return build_header(job.templates[big], found, big=big, planar=job.plan.planar)
 
 
 def optimize(dsk: HighLevelGraph, keys: Any) -> HighLevelGraph:

@@ -68,11 +68,11 @@ class _Placed:
     counts_type: int
 
 
-def build_header(template: Template, levels: tuple[LevelCounts, ...], big: bool) -> bytes:
+def build_header(template: Template, levels: tuple[LevelCounts, ...], *, big: bool, planar: bool) -> bytes:
     """Header bytes of a COG whose levels (full size first) have the given tile sizes.
 
     The pixel data is understood to follow at once: smallest overview first, tiles in the order of the
-    counts, each mask tile right after its image tile.
+    counts, each mask tile right after its image tile or, in a planar file, all of them after the level's last plane.
     """
     layout = Layout(big)
     placed = _directories(template, levels, layout)
@@ -83,7 +83,7 @@ def build_header(template: Template, levels: tuple[LevelCounts, ...], big: bool)
         position += layout.directory_size(len(entry.directory.tags))
         position += sum(_even(len(entry.directory.tags[t].raw)) for t in tags)
     arrays, data_start = _place_arrays(placed, len(levels), layout, position)
-    offsets = _tile_offsets(levels, data_start)
+    offsets = _tile_offsets(levels, data_start, planar=planar)
     chunks = [layout.header(starts[0]), template.ghost]
     for k, (entry, tags) in enumerate(zip(placed, out_of_line, strict=True)):
         following = starts[k + 1] if k + 1 < len(starts) else 0
@@ -181,19 +181,20 @@ def _place_arrays(
     return where, position
 
 
-def _tile_offsets(levels: tuple[LevelCounts, ...], start: int) -> list[npt.NDArray[np.int64]]:
+def _tile_offsets(levels: tuple[LevelCounts, ...], start: int, *, planar: bool) -> list[npt.NDArray[np.int64]]:
     """Offsets of the tiles of each directory, in directory order; 0 for sparse tiles."""
     images: list[npt.NDArray[np.int64]] = []
     masks: list[npt.NDArray[np.int64]] = []
     for level in reversed(levels):
-        image = _framed(level.image)
-        both = image if level.mask is None else np.stack([image, _framed(level.mask)], axis=1).reshape(-1)
-        ends = start + np.cumsum(both)
-        at = np.where(both > 0, ends - both + LEADER, 0)
-        start = int(ends[-1]) if len(ends) else start
-        images.insert(0, at if level.mask is None else at[::2])
+        sizes = [_framed(c) for c in (level.image, level.mask) if c is not None]
+        stored = np.concatenate(sizes) if planar else np.stack(sizes, axis=1).reshape(-1)
+        ends = start + np.cumsum(stored)
+        at = np.where(stored > 0, ends - stored + LEADER, 0)
+        start = int(ends[-1])
+        image, *mask = np.split(at, [level.image.size]) if planar else at.reshape(-1, len(sizes)).T
+        images.insert(0, image)
         if level.mask is not None:
-            masks.insert(0, at[1::2])
+            masks.insert(0, mask[0])
     return [images[0], *masks[:1], *images[1:], *masks[1:]]
 
 

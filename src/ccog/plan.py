@@ -72,7 +72,7 @@ class CogPlan:
     """The raster's shape, the options, and the geometry that follows.
 
     ``has_mask`` counts internal masks only; ``count`` is the number of bands in the file.
-    ``method`` is the overview kernel after defaults.
+    ``method`` is the overview kernel after defaults; ``planar`` files hold one band after the other, and then the mask.
     """
 
     options: CreationOptions
@@ -82,6 +82,7 @@ class CogPlan:
     has_mask: bool
     method: str
     nodata: float | int | None
+    planar: bool = False
 
     @property
     def top(self) -> int:
@@ -112,9 +113,19 @@ class CogPlan:
         cols = _contributors(x, below, 1, level.cols(j), self.pyramid.reduction(k - 1)[1])
         return [(r, c) for r in rows for c in cols]
 
-    def rows_in_file_order(self) -> list[tuple[int, int]]:
-        """(level, block row) in the order of their bytes in the file."""
-        return [(level.index, i) for level in self.pyramid.file_order() for i in range(level.blocks[0])]
+    @property
+    def planes(self) -> int:
+        """Separate stretches of the file that each level consists of."""
+        return self.count + self.has_mask if self.planar else 1
+
+    def rows_in_file_order(self) -> list[tuple[int, int, int]]:
+        """(level, plane, block row) in the order of their bytes in the file."""
+        return [
+            (level.index, p, i)
+            for level in self.pyramid.file_order()
+            for p in range(self.planes)
+            for i in range(level.blocks[0])
+        ]
 
     def last_source_row(self, k: int, i: int) -> int:
         """The last full-resolution block row that block row ``i`` of level ``k`` needs."""
@@ -144,9 +155,9 @@ class CogPlan:
         return size[0] * size[1]
 
     def row_bytes(self, k: int) -> int:
-        """Uncompressed bytes of one block row of level ``k``, tile padding and framing included."""
+        """Uncompressed bytes of one block row of a plane of level ``k``, tile padding and framing included."""
         level = self.level(k)
-        tile = level.blocksize**2 * self.count * self.itemsize + 8
+        tile = level.blocksize**2 * (1 if self.planar else self.count) * self.itemsize + 8
         mask = (level.blocksize**2 // 8 + 8) if self.has_mask else 0
         return len(level.tile_rows(0)) * level.tiles[1] * (tile + mask)
 

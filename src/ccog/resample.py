@@ -51,6 +51,8 @@ _GDAL_TYPES = {
     "float64": "Float64",
 }
 
+_MOVES_OFF_NODATA = ("average", "rms", "bilinear", "cubic", "cubicspline", "lanczos")
+
 # a MEM mask band is allocated (lazily touched) for the whole frame: beyond this many bytes frames are local
 _MAX_MASK_FRAME = 8 << 30
 
@@ -121,10 +123,34 @@ def reduce_area(pixels: Array, mask: Array | None, source: Area, want: Area, how
     for y in how.y.reads(want.rows):
         for x in how.x.reads(want.cols):
             at = (y.keep.slice_of(want.rows), x.keep.slice_of(want.cols))
-            out[(slice(None), *at)] = _read(_Piece(pixels, mask, how.nodata, source), y, x, how)
+            out[(slice(None), *at)] = _reduced(_Piece(pixels, mask, how.nodata, source), y, x, how)
             if mask is not None and out_mask is not None:
                 out_mask[at] = _read(_Piece(mask[np.newaxis], None, how.mask_nodata, source), y, x, how)[0]
     return out, out_mask
+
+
+def _reduced(piece: _Piece, y: ExactRead, x: ExactRead, how: Reduction) -> Array:
+    """Read a piece; where it has a mask and a nodata value, GDAL's overview builder heeds both.
+
+    A read forgets the nodata value beside a mask, so what the kernels do with it is done here: it fills
+    what has no valid source, and a result equal to it is moved off it (GDALGetNoDataReplacementValue).
+    """
+    out = _read(piece, y, x, how)
+    if piece.mask is None or piece.nodata is None:
+        return out
+    ones = _Piece(np.ones((1, *piece.mask.shape), np.uint8), piece.mask, None, piece.area)
+    empty = _read(ones, y, x, how) == 0
+    if how.method in _MOVES_OFF_NODATA:
+        out[_equals_nodata(out, piece.nodata)] = _replacement(piece.nodata, out.dtype)
+    return np.where(empty, out.dtype.type(piece.nodata), out)
+
+
+def _replacement(nodata: float | int, dtype: np.dtype[Any]) -> Any:
+    """The value next to nodata (GDALGetNoDataReplacementValue)."""
+    if dtype.kind in "iu":
+        return int(nodata) - 1 if nodata == np.iinfo(dtype).max else int(nodata) + 1
+    largest = np.finfo(dtype).max
+    return np.nextafter(dtype.type(nodata), -largest if nodata == largest else largest)
 
 
 @dataclass(frozen=True)

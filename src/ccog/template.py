@@ -21,7 +21,7 @@ _SIDE = 16
 
 
 def write_template(
-    options: CreationOptions, metadata: Metadata, count: int, dtype: str, *, has_mask: bool, big: bool
+    options: CreationOptions, metadata: Metadata, count: int, dtype: str, has_mask: bool, *, overviews: bool, big: bool
 ) -> Template:
     """Let GDAL write the tags.
 
@@ -30,7 +30,7 @@ def write_template(
     OptionError
         GDAL refuses the options for this dtype or band count.
     """
-    creation = options.cog_options() | {"BIGTIFF": "YES" if big else "NO", "OVERVIEW_COUNT": "1", "SPARSE_OK": "YES"}
+    creation = options.cog_options() | {"BIGTIFF": "YES" if big else "NO", "OVERVIEW_COUNT": str(int(overviews)), "SPARSE_OK": "YES"}
     profile: dict[str, Any] = {
         "driver": "COG",
         "height": _SIDE,
