@@ -93,9 +93,8 @@ def reduction(plan: CogPlan, k: int) -> Reduction:
 
 def source_block(job: BlockJob, pixels: Array, mask: Array | None, *after: object) -> tuple[Encoded, Pieces]:
     """Encode and reduce a block of full resolution; ``after`` only orders tasks."""
-    found = np.ascontiguousarray(pixels)
     valid = None if mask is None else np.where(mask, np.uint8(255), np.uint8(0))
-    return _process(job, found, valid)
+    return _process(job, pixels, valid)
 
 
 def overview_block(job: BlockJob, how: Assembly, children: list[Pieces]) -> tuple[Encoded, Pieces]:

@@ -54,20 +54,17 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Encoded:
     EncodeError
         GDAL could not compress the block.
     """
-    tiles, columns = _compress(pixels, codec, dict(codec.image), codec.nodata)
-    if mask is None:
-        masks = None
-    else:
-        binary = (mask != 0).view(np.uint8)[np.newaxis]
-        masks, _ = _compress(binary, codec, dict(codec.mask), None)
-    planes = len(pixels) if codec.planar else 1
-    found = [tiles[n : n + len(tiles) // planes] for n in range(0, len(tiles), len(tiles) // planes)]
-    counts = _counts(found, columns)
+    columns = -(-pixels.shape[2] // codec.blocksize)
+    tiles = _compress(pixels, codec, dict(codec.image), codec.nodata)
+    masks = None
+    if mask is not None:
+        masks = _compress((mask != 0).view(np.uint8)[np.newaxis], codec, dict(codec.mask), None)
+    counts = _counts(tiles, columns)
     if masks is None:
-        return [_tile_rows([plane], columns) for plane in found], counts, None
+        return [_tile_rows([plane], columns) for plane in tiles], counts, None
     if codec.planar:
-        return [_tile_rows([plane], columns) for plane in [*found, masks]], counts, _counts([masks], columns)
-    return [_tile_rows([found[0], masks], columns)], counts, _counts([masks], columns)
+        return [_tile_rows([plane], columns) for plane in tiles + masks], counts, _counts(masks, columns)
+    return [_tile_rows(tiles + masks, columns)], counts, _counts(masks, columns)
 
 
 def _counts(planes: list[list[bytes]], columns: int) -> npt.NDArray[np.uint32]:
@@ -85,10 +82,24 @@ def _framed(tile: bytes) -> tuple[bytes, ...]:
     return (struct.pack("<I", len(tile)), tile, tile[-4:]) if tile else ()
 
 
-def _compress(
-    pixels: Array, codec: Codec, options: dict[str, str], nodata: float | int | None
-) -> tuple[list[bytes], int]:
-    """Tiles of a block in row-major order (empty where sparse), and how many make a row."""
+# pixels are compressed in strips of whole tile rows of about this size: in cache, and little held twice
+_STRIP_BYTES = 4 << 20
+
+
+def _compress(pixels: Array, codec: Codec, options: dict[str, str], nodata: float | int | None) -> list[list[bytes]]:
+    """Tiles of each plane of a block in row-major order, empty where sparse."""
+    row_bytes = codec.blocksize * pixels.shape[2] * len(pixels) * pixels.itemsize
+    rows = codec.blocksize * max(1, _STRIP_BYTES // row_bytes)
+    planes: list[list[bytes]] = [[] for _ in range(len(pixels) if codec.planar else 1)]
+    for top in range(0, pixels.shape[1], rows):
+        tiles = _compress_strip(pixels[:, top : top + rows], codec, options, nodata)
+        size = len(tiles) // len(planes)
+        for n, plane in enumerate(planes):
+            plane += tiles[n * size : (n + 1) * size]
+    return planes
+
+
+def _compress_strip(pixels: Array, codec: Codec, options: dict[str, str], nodata: float | int | None) -> list[bytes]:
     count, height, width = pixels.shape
     profile = {
         "driver": "GTiff",
@@ -110,7 +121,7 @@ def _compress(
         with MemoryFile() as memory:
             with memory.open(**profile) as dataset:
                 dataset.write(pixels)
-            return _tiles_of(memory.getbuffer()), -(-width // codec.blocksize)
+            return _tiles_of(memory.getbuffer())
     except (RasterioError, CPLE_BaseError, SystemError, TypeError, ValueError) as error:
         raise EncodeError(
             f"GDAL {rasterio.__gdal_version__} could not compress a block of {count} x {height} x {width} "

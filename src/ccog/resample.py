@@ -141,8 +141,16 @@ def _reduced(piece: _Piece, y: ExactRead, x: ExactRead, how: Reduction) -> Array
     ones = _Piece(np.ones((1, *piece.mask.shape), np.uint8), piece.mask, None, piece.area)
     empty = _read(ones, y, x, how) == 0
     if how.method in _MOVES_OFF_NODATA:
-        out[_equals_nodata(out, piece.nodata)] = _replacement(piece.nodata, out.dtype)
+        work = out if out.dtype in (np.uint8, np.uint16) else _read(_as_work_type(piece), y, x, how)
+        out[_equals_nodata(work, piece.nodata)] = _replacement(piece.nodata, out.dtype)
     return np.where(empty, out.dtype.type(piece.nodata), out)
+
+
+def _as_work_type(piece: _Piece) -> _Piece:
+    """The piece in the type GDAL computes averages in, before it is rounded (GDALGetOvrWorkDataType)."""
+    if piece.pixels.dtype.kind == "f":
+        return piece
+    return replace(piece, pixels=piece.pixels.astype(np.float32 if piece.pixels.itemsize <= 2 else np.float64))
 
 
 def _replacement(nodata: float | int, dtype: np.dtype[Any]) -> Any:
