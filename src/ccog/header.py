@@ -79,25 +79,27 @@ def build_header(template: Template, levels: tuple[LevelCounts, ...], *, big: bo
     out_of_line = [_metadata_order(entry.directory, layout) for entry in placed]
     starts, position = [], layout.header_size + len(template.ghost)
     for entry, tags in zip(placed, out_of_line, strict=True):
-        starts.append(position)
-        position += layout.directory_size(len(entry.directory.tags))
-        position += sum(_even(len(entry.directory.tags[t].raw)) for t in tags)
+        starts.append(_even(position))
+        position = starts[-1] + layout.directory_size(len(entry.directory.tags))
+        for tag in tags:
+            position = _even(position) + len(entry.directory.tags[tag].raw)
     arrays, data_start = _place_arrays(placed, len(levels), layout, position)
     offsets = _tile_offsets(levels, data_start, planar=planar)
-    chunks = [layout.header(starts[0]), template.ghost]
+    header = bytearray(layout.header(starts[0]) + template.ghost)
     for k, (entry, tags) in enumerate(zip(placed, out_of_line, strict=True)):
         following = starts[k + 1] if k + 1 < len(starts) else 0
-        chunks.append(_directory_bytes(entry, offsets[k], tags, arrays[k], layout, starts[k], following))
-    chunks.extend(_array_bytes(placed, offsets, len(levels), layout))
-    header = b"".join(chunks)
+        header += b"\0" * (starts[k] - len(header))
+        header += _directory_bytes(entry, offsets[k], tags, arrays[k], layout, starts[k], following)
+    for raw in _array_bytes(placed, offsets, len(levels), layout):
+        header += raw
     if len(header) != data_start:
         raise AssertionError(f"header of {len(header)} bytes, planned {data_start}")
-    return header
+    return bytes(header)
 
 
-def _even(size: int) -> int:
-    """Size rounded up to a word, as libtiff places out-of-line values."""
-    return size + (size & 1)
+def _even(position: int) -> int:
+    """The next word boundary, where libtiff puts directories and out-of-line values (not tile arrays)."""
+    return position + (position & 1)
 
 
 def data_size(levels: tuple[LevelCounts, ...]) -> int:
@@ -176,7 +178,7 @@ def _place_arrays(
         for kind in (placed[k].offsets_type, placed[k].counts_type):
             size = placed[k].counts.size * tiff.SIZES[kind]
             found.append(position if size > layout.inline else 0)
-            position += _even(size) if size > layout.inline else 0
+            position += size if size > layout.inline else 0
         where[k] = (found[0], found[1])
     return where, position
 
@@ -216,10 +218,11 @@ def _directory_bytes(
             entries.append((tag, found.type, found.count, found.raw))
     for tag in out_of_line:
         found = entry.directory.tags[tag]
+        gap = position & 1
+        position += gap
         entries.append((tag, found.type, found.count, layout.pack_offset(position)))
-        padded = found.raw + b"\0" * (len(found.raw) & 1)
-        values.append(padded)
-        position += len(padded)
+        values.append(b"\0" * gap + found.raw)
+        position += len(found.raw)
     strile = ((offsets, entry.offsets_type), (entry.counts, entry.counts_type))
     for tag, where, (array, kind) in zip(_STRILE_TAGS, arrays, strile, strict=True):
         value = layout.pack_offset(where) if where else tiff.pack_array(array, kind)
@@ -236,5 +239,5 @@ def _array_bytes(
         for array, kind in ((offsets[k], entry.offsets_type), (entry.counts, entry.counts_type)):
             raw = tiff.pack_array(array, kind)
             if len(raw) > layout.inline:
-                chunks.append(raw + b"\0" * (len(raw) & 1))
+                chunks.append(raw)
     return chunks

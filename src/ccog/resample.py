@@ -7,8 +7,8 @@ of a piece give the very floats of the whole:
 * the piece sits in a dataset of the whole level's size (a MEM dataset whose pointer is shifted), since
   the kernel positions are products of the absolute index and the ratio;
 * the window is one whose length divided by the buffer's is exactly the level's ratio (``pyramid.ExactRead``);
-* where there is a nodata value or a mask, the read must not find its whole mask valid, or GDAL takes an
-  arithmetic shortcut the overview builder does not take: a spare pixel outside every kernel is made invalid.
+* where there is a nodata value or a mask, the read must not find its whole mask valid, or invalid, or GDAL
+  takes a shortcut the overview builder does not take: a spare pixel outside every kernel is made the odd one.
 """
 
 from __future__ import annotations
@@ -141,7 +141,8 @@ def _reduced(piece: _Piece, y: ExactRead, x: ExactRead, how: Reduction) -> Array
     ones = _Piece(np.ones((1, *piece.mask.shape), np.uint8), piece.mask, None, piece.area)
     empty = _read(ones, y, x, how) == 0
     if how.method in _MOVES_OFF_NODATA:
-        work = out if out.dtype in (np.uint8, np.uint16) else _read(_as_work_type(piece), y, x, how)
+        exact = how.method not in ("average", "rms") or out.dtype in (np.uint8, np.uint16)
+        work = out if exact else _read(_as_work_type(piece), y, x, how)
         out[_equals_nodata(work, piece.nodata)] = _replacement(piece.nodata, out.dtype)
     return np.where(empty, out.dtype.type(piece.nodata), out)
 
@@ -195,7 +196,7 @@ class _Frame:
 def _read(piece: _Piece, y: ExactRead, x: ExactRead, how: Reduction) -> Array:
     local = piece.mask is not None and how.y.src * how.x.src > _MAX_MASK_FRAME
     rows, cols = _Frame.of(how.y, piece.area.rows, local), _Frame.of(how.x, piece.area.cols, local)
-    piece = _with_spare_invalid(_cropped(piece, rows, cols), y, x)
+    piece = _with_odd_spare(_cropped(piece, rows, cols), y, x)
     with rasterio.Env(GDAL_MEM_ENABLE_OPEN=True), rasterio.open(_mem_name(piece, rows, cols), "r+") as dataset:
         if piece.nodata is not None:
             dataset.nodata = piece.nodata
@@ -238,24 +239,27 @@ def _mem_name(piece: _Piece, rows: _Frame, cols: _Frame) -> str:
     )
 
 
-def _with_spare_invalid(piece: _Piece, y: ExactRead, x: ExactRead) -> _Piece:
-    """The piece with its spare pixel made invalid, where all that GDAL fetches is valid."""
+def _with_odd_spare(piece: _Piece, y: ExactRead, x: ExactRead) -> _Piece:
+    """The piece with its spare pixel made the odd one, where all that GDAL fetches is valid, or nothing is."""
     if not piece.is_masked or (y.spare is None and x.spare is None):
         return piece
     rows, cols = y.queried.slice_of(piece.area.rows), x.queried.slice_of(piece.area.cols)
     row = rows.start if y.spare is None else y.spare - piece.area.rows.start
     col = cols.start if x.spare is None else x.spare - piece.area.cols.start
     if piece.mask is not None:
-        if not piece.mask[rows, cols].all():
+        valid = piece.mask[rows, cols] != 0
+        if valid.any() != valid.all():
             return piece
         mask = piece.mask.copy()
-        mask[row, col] = 0
+        mask[row, col] = 0 if valid.all() else 255
         return replace(piece, mask=mask)
-    opaque = ~_equals_nodata(piece.pixels[:, rows, cols], piece.nodata).any(axis=(1, 2))
-    if not opaque.any():
+    invalid = _equals_nodata(piece.pixels[:, rows, cols], piece.nodata).reshape(len(piece.pixels), -1)
+    opaque, empty = ~invalid.any(axis=1), invalid.all(axis=1)
+    if not (opaque | empty).any():
         return piece
     pixels = piece.pixels.copy()
     pixels[opaque, row, col] = piece.nodata
+    pixels[empty, row, col] = 1 if piece.nodata == 0 else 0
     return replace(piece, pixels=pixels)
 
 
