@@ -14,38 +14,40 @@ import numpy as np
 import numpy.typing as npt
 
 from ccog.encode import Codec, Encoded, encode_block
-from ccog.plan import CogPlan, Gap
+from ccog.plan import CogPlan, Flow, Gap
 from ccog.pyramid import Interval
 from ccog.resample import Area, Reduction, reduce_area
 
 Array = npt.NDArray[Any]
 Piece = tuple[tuple[int, int], tuple[int, int], Array, "Array | None"]
 
-#: (reduced pieces of the next level, strips of this level)
+#: (reduced pieces of the target level, strips of the source level) of one flow
 Pieces = tuple[list[Piece], list[Piece]]
 
 
 @dataclass(frozen=True)
 class Handover:
-    """What a block passes on to the next level: where it reduces alone, and the strips it gives away."""
+    """What a block passes on through a flow: where it reduces alone, and the strips it gives away."""
 
     how: Reduction
+    pixels: bool
+    mask: bool
     done: Area
     strips: tuple[Area, ...]
 
 
 @dataclass(frozen=True)
 class BlockJob:
-    """One block of one level: where it lies, how it is compressed and what it hands on (None at the top)."""
+    """One block of one level: where it lies, how it is compressed and what it hands on."""
 
     area: Area
     codec: Codec
-    handover: Handover | None
+    handovers: tuple[Handover, ...]
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """How a block of an overview is put together: seams within it and the source they are computed from."""
+    """How what a flow brings is put together: seams within the block and the source they are computed from."""
 
     how: Reduction
     row_gaps: tuple[Gap, ...]
@@ -53,78 +55,84 @@ class Assembly:
     source: Area
     count: int
     dtype: str
-    has_mask: bool
+    mask: bool
 
 
 def block_job(plan: CogPlan, codec: Codec, k: int, i: int, j: int) -> BlockJob:
     """The job of block (i, j) of level ``k``."""
-    level = plan.level(k)
-    area = Area(level.rows(i), level.cols(j))
-    if k == plan.top:
-        return BlockJob(area, codec, None)
-    rows, cols = plan.seams[k]
-    strips = [Area(area.rows.intersect(gap.source), area.cols) for gap in rows.gaps_from(area.rows)]
-    strips += [Area(area.rows, area.cols.intersect(gap.source)) for gap in cols.gaps_from(area.cols)]
-    return BlockJob(area, codec, Handover(reduction(plan, k), Area(rows.done[i], cols.done[j]), tuple(strips)))
+    area = Area(plan.level(k).rows(i), plan.level(k).cols(j))
+    return BlockJob(area, codec, tuple(_handover(plan, flow, area, i, j) for flow in plan.flows_from(k)))
 
 
-def assembly(plan: CogPlan, k: int, i: int, j: int) -> Assembly:
-    """How block (i, j) of overview level ``k`` is put together."""
-    level = plan.level(k)
-    rows, cols = plan.seams[k - 1]
-    how = reduction(plan, k - 1)
-    source = Area(how.y.source_of(level.rows(i)), how.x.source_of(level.cols(j)))
+def _handover(plan: CogPlan, flow: Flow, area: Area, i: int, j: int) -> Handover:
+    strips = [Area(area.rows.intersect(gap.source), area.cols) for gap in flow.rows.gaps_from(area.rows)]
+    strips += [Area(area.rows, area.cols.intersect(gap.source)) for gap in flow.cols.gaps_from(area.cols)]
+    done = Area(flow.rows.done[i], flow.cols.done[j])
+    return Handover(_reduction(plan, flow), flow.pixels, flow.mask, done, tuple(strips))
+
+
+def assembly(plan: CogPlan, flow: Flow, i: int, j: int) -> Assembly:
+    """How block (i, j) of the flow's target is put together."""
+    level = plan.level(flow.target)
+    rows, cols = level.rows(i), level.cols(j)
     return Assembly(
-        how,
-        tuple(rows.gaps_in(level.rows(i))),
-        tuple(cols.gaps_in(level.cols(j))),
-        source,
-        plan.count,
+        _reduction(plan, flow),
+        tuple(flow.rows.gaps_in(rows)),
+        tuple(flow.cols.gaps_in(cols)),
+        Area(flow.y.source_of(rows), flow.x.source_of(cols)),
+        plan.count if flow.pixels else 0,
         plan.dtype,
-        plan.has_mask,
+        flow.mask,
     )
 
 
-def reduction(plan: CogPlan, k: int) -> Reduction:
-    """How level ``k`` becomes the next."""
-    y, x = plan.pyramid.reduction(k)
-    return Reduction(plan.method, plan.nodata, y, x, k)
+def _reduction(plan: CogPlan, flow: Flow) -> Reduction:
+    return Reduction(plan.method, plan.nodata, flow.y, flow.x, flow.source)
 
 
-def source_block(job: BlockJob, pixels: Array, mask: Array | None, *after: object) -> tuple[Encoded, Pieces]:
+def source_block(job: BlockJob, pixels: Array, mask: Array | None, *after: object) -> tuple[Encoded, list[Pieces]]:
     """Encode and reduce a block of full resolution; ``after`` only orders tasks."""
     valid = None if mask is None else np.where(mask, np.uint8(255), np.uint8(0))
     return _process(job, pixels, valid)
 
 
-def overview_block(job: BlockJob, how: Assembly, children: list[Pieces]) -> tuple[Encoded, Pieces]:
-    """Put an overview block together from what its children hand on, then encode and reduce it."""
-    canvas = _Canvas.empty(job.area, how)
-    reduced = [piece for done, _ in children for piece in done]
+def overview_block(job: BlockJob, flows: list[tuple[Assembly, list[Pieces]]]) -> tuple[Encoded, list[Pieces]]:
+    """Put an overview block together from what its flows bring, then encode and reduce it."""
+    canvases = [_assemble(job.area, how, children) for how, children in flows]
+    pixels = next(canvas.pixels for canvas in canvases if len(canvas.pixels))
+    mask = next((canvas.mask for canvas in canvases if canvas.mask is not None), None)
+    return _process(job, pixels, mask)
+
+
+def _assemble(area: Area, how: Assembly, children: list[Pieces]) -> _Canvas:
+    canvas = _Canvas.empty(area, how)
     strips = [piece for _, strips in children for piece in strips]
-    canvas.paste(reduced)
+    canvas.paste([piece for done, _ in children for piece in done])
     for gap in how.row_gaps:
         source = Area(gap.source, how.source.cols)
-        canvas.paste([_reduce(strips, source, Area(gap.dst, job.area.cols), how)])
+        canvas.paste([_reduce(strips, source, Area(gap.dst, area.cols), how)])
     for gap in how.col_gaps:
         source = Area(how.source.rows, gap.source)
-        canvas.paste([_reduce(strips, source, Area(job.area.rows, gap.dst), how)])
-    return _process(job, canvas.pixels, canvas.mask)
+        canvas.paste([_reduce(strips, source, Area(area.rows, gap.dst), how)])
+    return canvas
 
 
-def _process(job: BlockJob, pixels: Array, mask: Array | None) -> tuple[Encoded, Pieces]:
+def _process(job: BlockJob, pixels: Array, mask: Array | None) -> tuple[Encoded, list[Pieces]]:
     encoded = encode_block(pixels, mask, job.codec)
-    if job.handover is None:
-        return encoded, ([], [])
+    return encoded, [_hand_over(job.area, handover, pixels, mask) for handover in job.handovers]
+
+
+def _hand_over(area: Area, handover: Handover, pixels: Array, mask: Array | None) -> Pieces:
+    pixels = pixels if handover.pixels else pixels[:0]
+    mask = mask if handover.mask else None
     done, strips = [], []
-    want = job.handover.done
+    want = handover.done
     if len(want.rows) and len(want.cols):
-        out, out_mask = reduce_area(pixels, mask, job.area, want, job.handover.how)
-        done.append(_piece(want, out, out_mask))
-    for strip in job.handover.strips:
-        at = (strip.rows.slice_of(job.area.rows), strip.cols.slice_of(job.area.cols))
+        done.append(_piece(want, *reduce_area(pixels, mask, area, want, handover.how)))
+    for strip in handover.strips:
+        at = (strip.rows.slice_of(area.rows), strip.cols.slice_of(area.cols))
         strips.append(_piece(strip, pixels[(slice(None), *at)].copy(), None if mask is None else mask[at].copy()))
-    return encoded, (done, strips)
+    return done, strips
 
 
 def _piece(area: Area, pixels: Array, mask: Array | None) -> Piece:
@@ -147,7 +155,7 @@ class _Canvas:
 
     @classmethod
     def empty(cls, area: Area, how: Assembly) -> _Canvas:
-        mask = np.empty(area.shape, np.uint8) if how.has_mask else None
+        mask = np.empty(area.shape, np.uint8) if how.mask else None
         return cls(area, np.empty((how.count, *area.shape), how.dtype), mask)
 
     def paste(self, pieces: list[Piece]) -> None:

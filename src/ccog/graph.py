@@ -28,7 +28,7 @@ from ccog.blocks import assembly, block_job, overview_block, source_block
 from ccog.encode import Codec, Encoded
 from ccog.header import LevelCounts, Template, build_header, data_size
 from ccog.parts import Part, PartPlan, Run, emit, merge, total
-from ccog.plan import CogPlan
+from ccog.plan import CogPlan, Flow
 from ccog.stores import Store, WriteResult
 from ccog.stores.memory import BytesStore
 
@@ -134,8 +134,9 @@ class _Builder:
                 else:
                     self._node(k, i, j)
                 self._add(f"bytes-L{k}", (i, j), _first, TaskRef(self._key(f"encode-L{k}", i, j)))
-                if k < self.plan.top:
-                    self._add(f"pieces-L{k}", (i, j), _second, TaskRef(self._key(f"encode-L{k}", i, j)))
+                for n, flow in enumerate(self.plan.flows_from(k)):
+                    block = TaskRef(self._key(f"encode-L{k}", i, j))
+                    self._add(f"pieces-L{k}", (i, j, flow.target, int(flow.pixels)), _pieces, block, n)
         stretches = [self._row(*row, begin) for row in self.rows]
         self._gates(gates)
         self._finish(final, self._merged(stretches, begin), begin)
@@ -157,8 +158,12 @@ class _Builder:
 
     def _node(self, k: int, i: int, j: int) -> None:
         work = block_job(self.plan, self.job.codecs[1], k, i, j)
-        refs = [TaskRef(self._key(f"pieces-L{k - 1}", *child)) for child in self.plan.children(k, i, j)]
-        self._add(f"encode-L{k}", (i, j), overview_block, work, assembly(self.plan, k, i, j), List(*refs))
+        flows = [List(assembly(self.plan, f, i, j), self._children(f, i, j)) for f in self.plan.flows_to(k)]
+        self._add(f"encode-L{k}", (i, j), overview_block, work, List(*flows))
+
+    def _children(self, flow: Flow, i: int, j: int) -> List:
+        name, end = f"pieces-L{flow.source}", (flow.target, int(flow.pixels))
+        return List(*(TaskRef(self._key(name, *child, *end)) for child in self.plan.children(flow, i, j)))
 
     def _row(self, k: int, plane: int, i: int, begin: Any) -> Any:
         n = self.rows[k, plane, i]
@@ -216,8 +221,8 @@ def _first(pair: tuple[Any, Any]) -> Any:
     return pair[0]
 
 
-def _second(pair: tuple[Any, Any]) -> Any:
-    return pair[1]
+def _pieces(block: tuple[Any, list[Any]], n: int) -> Any:
+    return block[1][n]
 
 
 def _gate(*after: object) -> None:

@@ -68,6 +68,24 @@ def _reducible(axis: AxisReduction, block: Interval) -> Interval:
 
 
 @dataclass(frozen=True)
+class Flow:
+    """How a level is reduced to another: what is carried, and the geometry of both axes."""
+
+    source: int
+    target: int
+    pixels: bool
+    mask: bool
+    y: AxisReduction
+    x: AxisReduction
+    rows: Seams
+    cols: Seams
+
+
+# GDALRegenerateOverviewsEx works in swaths of at most this size
+_SWATH_BYTES = 10 << 20
+
+
+@dataclass(frozen=True)
 class CogPlan:
     """The raster's shape, the options, and the geometry that follows.
 
@@ -94,23 +112,75 @@ class CogPlan:
         return self.pyramid.levels[k]
 
     @cached_property
-    def seams(self) -> tuple[tuple[Seams, Seams], ...]:
-        """(y, x) seams from each level to the next."""
-        found = []
-        for k in range(self.top):
-            level = self.level(k)
-            y, x = self.pyramid.reduction(k)
-            rows = tuple(level.rows(i) for i in range(level.blocks[0]))
-            cols = tuple(level.cols(j) for j in range(level.blocks[1]))
-            found.append((Seams.build(y, rows), Seams.build(x, cols)))
+    def flows(self) -> tuple[Flow, ...]:
+        """From which level each overview's pixels and mask are reduced, in order of the target."""
+        found: list[Flow] = []
+        for k in range(1, self.top + 1):
+            source = self._usual_source(k)
+            if not self.is_complex:
+                found.append(self._flow(source, k, pixels=True, mask=self.has_mask))
+                continue
+            found.append(self._flow(0 if self._complex_from_base else k - 1, k, pixels=True, mask=False))
+            if self.has_mask:
+                found.append(self._flow(source, k, pixels=False, mask=True))
         return tuple(found)
 
-    def children(self, k: int, i: int, j: int) -> list[tuple[int, int]]:
-        """Blocks of level ``k - 1`` that block (i, j) of level ``k`` is made of, neighbours' strips included."""
-        level, below = self.level(k), self.level(k - 1)
-        y, x = self.seams[k - 1]
-        rows = _contributors(y, below, 0, level.rows(i), self.pyramid.reduction(k - 1)[0])
-        cols = _contributors(x, below, 1, level.cols(j), self.pyramid.reduction(k - 1)[1])
+    @property
+    def is_complex(self) -> bool:
+        """Whether pixels are complex."""
+        return self.dtype.startswith("complex")
+
+    def _usual_source(self, k: int) -> int:
+        """The previous level, but full resolution where that is no wider (GDALRegenerateOverviewsMultiBand)."""
+        return k - 1 if self.level(k - 1).width > self.level(k).width else 0
+
+    def _flow(self, source: int, target: int, *, pixels: bool, mask: bool) -> Flow:
+        swath = self._complex_swath(source, target) if self.is_complex and pixels else 0
+        y, x = self.pyramid.reduction(source, target, swath)
+        below = self.level(source)
+        rows = tuple(below.rows(i) for i in range(below.blocks[0]))
+        cols = tuple(below.cols(j) for j in range(below.blocks[1]))
+        return Flow(source, target, pixels, mask, y, x, Seams.build(y, rows), Seams.build(x, cols))
+
+    @cached_property
+    def _complex_from_base(self) -> bool:
+        """Whether all overviews of complex data come from full resolution (GDALRegenerateOverviewsEx).
+
+        So it is for averages beside a mask, and for nearest where a swath of the source fits 10 MiB.
+        """
+        if self.method == "average":
+            return self.has_mask or self.top == 1
+        return self.top == 1 or self._swath_bytes(0, self._least_swath(0, self.top)) <= _SWATH_BYTES
+
+    def _complex_swath(self, source: int, target: int) -> int:
+        height = self._least_swath(source, self.top if self._complex_from_base else target)
+        while self._swath_bytes(source, height) < _SWATH_BYTES // 2:
+            height *= 2
+        return height
+
+    def _least_swath(self, source: int, target: int) -> int:
+        a, b = self.level(source), self.level(target)
+        factor = max(1, int(a.width / b.width + 0.5), int(a.height / b.height + 0.5))
+        # an array in memory has blocks of one line, GDAL's temporary overviews of 128
+        return max(128 if source else 1, 2 * factor)
+
+    def _swath_bytes(self, source: int, height: int) -> int:
+        item = 8 if self.method == "average" else self.itemsize
+        return item * height * self.level(source).width
+
+    def flows_to(self, k: int) -> list[Flow]:
+        """Flows that make level ``k``."""
+        return [flow for flow in self.flows if flow.target == k]
+
+    def flows_from(self, k: int) -> list[Flow]:
+        """Flows that level ``k`` feeds."""
+        return [flow for flow in self.flows if flow.source == k]
+
+    def children(self, flow: Flow, i: int, j: int) -> list[tuple[int, int]]:
+        """Source blocks of a flow that block (i, j) of its target is made of, neighbours' strips included."""
+        level, below = self.level(flow.target), self.level(flow.source)
+        rows = _contributors(flow.rows, below, 0, level.rows(i), flow.y)
+        cols = _contributors(flow.cols, below, 1, level.cols(j), flow.x)
         return [(r, c) for r in rows for c in cols]
 
     @property
@@ -129,13 +199,14 @@ class CogPlan:
 
     def last_source_row(self, k: int, i: int) -> int:
         """The last full-resolution block row that block row ``i`` of level ``k`` needs."""
-        while k:
-            below = self.level(k - 1)
-            rows = _contributors(
-                self.seams[k - 1][0], below, 0, self.level(k).rows(i), self.pyramid.reduction(k - 1)[0]
+        if k == 0:
+            return i
+        return max(
+            self.last_source_row(
+                flow.source, _contributors(flow.rows, self.level(flow.source), 0, self.level(k).rows(i), flow.y)[-1]
             )
-            k, i = k - 1, rows[-1]
-        return i
+            for flow in self.flows_to(k)
+        )
 
     @property
     def block_bytes(self) -> int:

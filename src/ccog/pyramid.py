@@ -133,12 +133,14 @@ class AxisReduction:
 
     ``align`` is the grid on which reads start and end: GDAL's vectorised loops run in groups along
     x and round the rest of a line differently, so groups must lie where they lie for the whole line.
+    ``swath`` is the height of the strips in which GDAL reduces complex data, 0 where it does not matter.
     """
 
     src: int
     dst: int
     kernel: Kernel
     align: int = 1
+    swath: int = 0
 
     @cached_property
     def ratio(self) -> float:
@@ -168,7 +170,9 @@ class AxisReduction:
         if self.kernel.sampled:
             # GDALResampleChunk_Near and GDALResampleChunkC32R round cell bounds like this
             start, stop = int(0.5 + want.start * self.ratio), int(0.5 + want.stop * self.ratio)
-            return Interval(start, self.src if want.stop == self.dst else min(self.src, max(start + 1, stop)))
+            slack = 1 if self.swath else 0  # swaths shift cells at their edges by a pixel
+            stop = self.src if want.stop == self.dst else min(self.src, max(start + 1, stop) + slack)
+            return Interval(max(0, start - slack), stop)
         reads = self.reads(want)
         start = min(read.queried.start for read in reads)
         stop = max(read.queried.stop for read in reads)
@@ -269,10 +273,10 @@ class Pyramid:
         levels = tuple(Level(k, h, w, blocksize, block) for k, (h, w) in enumerate(sizes))
         return cls(levels, kernel)
 
-    def reduction(self, level: int) -> tuple[AxisReduction, AxisReduction]:
-        """(y, x) reductions from ``level`` to ``level + 1``."""
-        a, b = self.levels[level], self.levels[level + 1]
-        y = AxisReduction(a.height, b.height, self.kernel)
+    def reduction(self, source: int, target: int, swath: int = 0) -> tuple[AxisReduction, AxisReduction]:
+        """(y, x) reductions from level ``source`` to level ``target``."""
+        a, b = self.levels[source], self.levels[target]
+        y = AxisReduction(a.height, b.height, self.kernel, swath=swath)
         return y, AxisReduction(a.width, b.width, self.kernel, SIMD_GROUP)
 
     def file_order(self) -> Iterator[Level]:

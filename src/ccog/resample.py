@@ -116,14 +116,15 @@ def reduce_area(pixels: Array, mask: Array | None, source: Area, want: Area, how
     """
     if how.method == "nearest":
         return _nearest(pixels, mask, source, want, how)
-    if np.iscomplexobj(pixels):
+    if np.iscomplexobj(pixels) and len(pixels):
         return _complex_average(pixels, source, want, how), None
     out = np.empty((pixels.shape[0], *want.shape), pixels.dtype)
     out_mask = None if mask is None else np.empty(want.shape, np.uint8)
     for y in how.y.reads(want.rows):
         for x in how.x.reads(want.cols):
             at = (y.keep.slice_of(want.rows), x.keep.slice_of(want.cols))
-            out[(slice(None), *at)] = _reduced(_Piece(pixels, mask, how.nodata, source), y, x, how)
+            if len(pixels):
+                out[(slice(None), *at)] = _reduced(_Piece(pixels, mask, how.nodata, source), y, x, how)
             if mask is not None and out_mask is not None:
                 out_mask[at] = _read(_Piece(mask[np.newaxis], None, how.mask_nodata, source), y, x, how)[0]
     return out, out_mask
@@ -272,9 +273,20 @@ def _equals_nodata(pixels: Array, nodata: float | int | None) -> Array:
 
 
 def _nearest_index(axis: AxisReduction, want: Interval, have: Interval) -> Array:
-    """GDALResampleChunk_Near: source index ``int(0.5 + i * ratio)``."""
+    """GDALResampleChunk_Near: source index ``int(0.5 + i * ratio)``, but within the swath."""
     index = (0.5 + np.arange(want.start, want.stop) * axis.ratio).astype(np.int64)
-    return index - have.start
+    swath = _swaths(axis, want)
+    return (index if swath is None else np.maximum(index, swath[0])) - have.start
+
+
+def _swaths(axis: AxisReduction, want: Interval) -> tuple[Array, Array] | None:
+    """First source pixel, and the one after the last, of the swath each destination pixel is computed from."""
+    if not axis.swath:
+        return None
+    starts = np.arange(0, axis.src, axis.swath)
+    firsts = (0.5 + starts / axis.ratio).astype(np.int64)
+    own = np.searchsorted(firsts, np.arange(want.start, want.stop), side="right") - 1
+    return starts[own], np.minimum(starts[own] + axis.swath, axis.src)
 
 
 def _nearest(
@@ -304,6 +316,9 @@ def _complex_average(pixels: Array, source: Area, want: Area, how: Reduction) ->
 def _cell_bounds(axis: AxisReduction, want: Interval, have: Interval) -> tuple[Array, Array]:
     index = np.arange(want.start, want.stop)
     start = (0.5 + index * axis.ratio).astype(np.int64)
-    stop = np.maximum(start + 1, (0.5 + (index + 1) * axis.ratio).astype(np.int64))
+    stop = (0.5 + (index + 1) * axis.ratio).astype(np.int64)
     stop = np.where((stop > axis.src) | (index == axis.dst - 1), axis.src, stop)
-    return start - have.start, stop - have.start
+    swath = _swaths(axis, want)
+    if swath is not None:
+        start, stop = np.maximum(start, swath[0]), np.minimum(stop, swath[1])
+    return start - have.start, np.maximum(start + 1, stop) - have.start
