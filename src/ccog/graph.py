@@ -18,11 +18,12 @@ import dask
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
+import rasterio
 from dask.array.optimization import optimize as optimize_array
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.system import CPU_COUNT
-from dask.task_spec import Alias, GraphNode, List, Task, TaskRef
+from dask.task_spec import Alias, DataNode, GraphNode, List, Task, TaskRef
 
 from ccog.blocks import assembly, block_job, overview_block, source_block
 from ccog.encode import Codec, Encoded
@@ -67,16 +68,41 @@ def new_token() -> str:
 class CcogTasks(dict[Any, GraphNode]):
     """The tasks of one file, with the names of the layers whose chunks its leaves load."""
 
-    def __init__(self, tasks: Mapping[Any, GraphNode], leaves: Iterable[Any], sources: tuple[str, ...]) -> None:
+    def __init__(self, tasks: Mapping[Any, GraphNode], job: WriteJob, sources: tuple[str, ...]) -> None:
         super().__init__(tasks)
-        self.leaves = tuple(leaves)
+        self.job = job
         self.sources = sources
+
+    @property
+    def leaves(self) -> list[Any]:
+        """Keys of the tasks that load chunks."""
+        return [self.job.key("encode-L0", *ij) for ij in _grid(self.job.plan.level(0).blocks)]
+
+    def begun(self, session: str) -> CcogTasks:
+        """The same tasks for a write that has been started."""
+        key = self.job.key("begin")
+        return CcogTasks({**self, key: DataNode(key, session)}, self.job, self.sources)
 
 
 class CcogDelayed(Delayed):  # type: ignore[misc]
-    """A Delayed that fuses the loading of each source chunk into the task that encodes it."""
+    """A Delayed that fuses source loads into the tasks that encode them, and cleans up when it fails."""
 
     __slots__ = ()
+
+    def compute(self, **kwargs: Any) -> Any:
+        """Write the file; whatever goes wrong, the target stays as it was and no part remains."""
+        name = next(n for n, layer in self.dask.layers.items() if isinstance(_mapping(layer), CcogTasks))
+        layer = self.dask.layers[name]
+        store = layer.mapping.job.store
+        session = store.begin()
+        begun = MaterializedLayer(layer.mapping.begun(session), annotations=layer.annotations)
+        graph = HighLevelGraph({**self.dask.layers, name: begun}, self.dask.dependencies)
+        try:
+            return Delayed.compute(CcogDelayed(self.key, graph), **kwargs)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                store.abort(session)
+            raise
 
     @staticmethod
     def __dask_optimize__(dsk: HighLevelGraph, keys: Any, **kwargs: Any) -> HighLevelGraph:  # noqa: N807
@@ -94,8 +120,7 @@ def build_graph(job: WriteJob, pixels: da.Array, mask: da.Array | None) -> CcogD
     tasks = builder.build(final)
     dependencies = [pixels] if mask is None else [pixels, mask]
     sources = tuple(d.name for d in dependencies)
-    mapping = CcogTasks(tasks, (job.key("encode-L0", *ij) for ij in _grid(job.plan.level(0).blocks)), sources)
-    layer = MaterializedLayer(mapping, annotations={"priority": _priority})
+    layer = MaterializedLayer(CcogTasks(tasks, job, sources), annotations={"priority": _priority})
     graph = HighLevelGraph.from_collections(final, layer, dependencies=dependencies)
     return CcogDelayed(final, graph)
 
@@ -106,7 +131,7 @@ def _grid(blocks: tuple[int, int]) -> Iterable[tuple[int, int]]:
 
 def _priority(key: Any) -> int:
     """Earlier rows first, and of these the overviews that consume them."""
-    if not isinstance(key, tuple) or not isinstance(key[1], int):
+    if not isinstance(key, tuple) or len(key) < 2 or not isinstance(key[1], int):
         return 0
     name = str(key[0])
     level = int(name.split("-L")[1].split("-")[0]) if "-L" in name else 0
@@ -150,16 +175,22 @@ class _Builder:
         self.tasks[key] = Task(key, func, *args)
         return key
 
+    def _add_gdal(self, kind: str, index: tuple[int, ...], func: Callable[..., Any], *args: Any) -> Any:
+        """A task that runs GDAL, with the user's configuration options."""
+        if self.job.env:
+            return self._add(kind, index, _with_env, self.job.env, func, *args)
+        return self._add(kind, index, func, *args)
+
     def _leaf(self, i: int, j: int, begin: Any, gates: dict[int, Any]) -> None:
         work = block_job(self.plan, self.job.codecs[0], 0, i, j)
         mask = None if self.mask is None else TaskRef((self.mask.name, i, j))
         after = [TaskRef(gates[i])] if i in gates else [TaskRef(begin)]
-        self._add("encode-L0", (i, j), source_block, work, TaskRef((self.pixels.name, 0, i, j)), mask, *after)
+        self._add_gdal("encode-L0", (i, j), source_block, work, TaskRef((self.pixels.name, 0, i, j)), mask, *after)
 
     def _node(self, k: int, i: int, j: int) -> None:
         work = block_job(self.plan, self.job.codecs[1], k, i, j)
         flows = [List(assembly(self.plan, f, i, j), self._children(f, i, j)) for f in self.plan.flows_to(k)]
-        self._add(f"encode-L{k}", (i, j), overview_block, work, List(*flows))
+        self._add_gdal(f"encode-L{k}", (i, j), overview_block, work, List(*flows))
 
     def _children(self, flow: Flow, i: int, j: int) -> List:
         name, end = f"pieces-L{flow.source}", (flow.target, int(flow.pixels))
@@ -215,6 +246,11 @@ def _parallelism() -> int:
 
         return max(1, sum(get_client().nthreads().values()))
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
+
+
+def _with_env(env: tuple[tuple[str, Any], ...], func: Callable[..., Any], *args: Any) -> Any:
+    with rasterio.Env(**dict(env)):
+        return func(*args)
 
 
 def _first(pair: tuple[Any, Any]) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from ccog.stores.base import WriteResult
 
 _COPY_UNAVAILABLE = (errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF)
 _CHUNK = 16 << 20
+
+# a part file renamed into the directory while it is being removed takes another turn
+_REMOVALS = 10
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,14 @@ class LocalStore:
             raise StoreExistsError(f"{self.path} exists; remove it, or allow overwriting")
 
     def begin(self) -> str:
-        """A name unique to this write."""
-        return uuid.uuid4().hex
+        """Create the hidden directory beside the target that holds the parts; its name is the session."""
+        target = Path(self.path)
+        directory = target.with_name(f".{target.name}.{uuid.uuid4().hex}.parts")
+        try:
+            directory.mkdir()
+        except OSError as error:
+            raise StoreError(f"cannot write beside {self.path}: {error}") from error
+        return directory.name
 
     def put(self, session: str, number: int, buffers: list[Buffer]) -> Part:
         """Write a part file under a temporary name, then rename it, so that a part is whole or absent."""
@@ -82,23 +91,19 @@ class LocalStore:
             os.fsync(file.fileno())
         first.replace(self.path)
         _sync_directory(Path(self.path).parent)
+        self.abort(session)
         return WriteResult(self.path, expected)
 
     def abort(self, session: str) -> None:
-        """Remove the part files of this write."""
-        for leftover in self._leftovers(session):
-            leftover.unlink(missing_ok=True)
+        """Remove the part files; tasks that are still running fail to put theirs."""
+        directory = Path(self.path).with_name(session)
+        for _ in range(_REMOVALS):
+            shutil.rmtree(directory, ignore_errors=True)
+            if not directory.exists():
+                return
 
     def _part(self, session: str, number: int) -> Path:
-        target = Path(self.path)
-        return target.with_name(f".{target.name}.{session}.{number:06d}")
-
-    def _leftovers(self, session: str) -> Iterator[Path]:
-        target = Path(self.path)
-        with os.scandir(target.parent) as entries:
-            for entry in entries:
-                if entry.name.startswith(f".{target.name}.{session}."):
-                    yield Path(entry.path)
+        return Path(self.path).with_name(session) / f"{number:06d}"
 
 
 def _write_all(descriptor: int, buffer: Buffer) -> int:
