@@ -40,8 +40,10 @@ def _image_options(options: CreationOptions, directory: Directory, *, overview: 
         if directory.value(tiff.PHOTOMETRIC) == _YCBCR:
             found["photometric"] = "YCBCR"
     elif compress == "WEBP" and (quality or options.quality):
-        chosen = quality or options.quality
-        found |= {"webp_lossless": "YES"} if chosen == 100 else {"webp_level": str(chosen)}
+        found["webp_level"] = str(quality or options.quality)
+        # overviews are lossless only where OVERVIEW_QUALITY itself says so
+        if quality == 100:
+            found["webp_lossless"] = "YES"
     elif compress.startswith("LERC") and options.max_z_error is not None:
         found["max_z_error"] = repr(options.max_z_error)
     return found

@@ -82,6 +82,9 @@ def _framed(tile: bytes) -> tuple[bytes, ...]:
     return (struct.pack("<I", len(tile)), tile, tile[-4:]) if tile else ()
 
 
+# any but the identity, which rasterio would warn of
+_SILENT_TRANSFORM = rasterio.Affine(1, 0, 1, 0, -1, 1)
+
 # pixels are compressed in strips of whole tile rows of about this size: in cache, and little held twice
 _STRIP_BYTES = 4 << 20
 
@@ -114,7 +117,7 @@ def _compress_strip(pixels: Array, codec: Codec, options: dict[str, str], nodata
         "sparse_ok": codec.sparse,
         "nodata": nodata,
         "interleave": "band" if codec.planar and count > 1 else "pixel",
-        "transform": rasterio.Affine(1, 0, 0, 0, -1, 0),
+        "transform": _SILENT_TRANSFORM,
         **options,
     }
     try:

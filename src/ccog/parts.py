@@ -78,7 +78,7 @@ def emit(buffers: list[bytes], first: int, cap: int, limits: Limits, part_size: 
         return buffers, [], []
     head, rest = split(buffers, limits.min_part)
     left = size - total(head)
-    count = max(1, min(cap - 1, -(-left // part_size)))
+    count = max(1, min(cap - 1, -(-left // part_size), left // max(1, limits.min_part)))
     parts, done = [], 0
     for k in range(count):
         stop = left * (k + 1) // count

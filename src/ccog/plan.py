@@ -101,6 +101,7 @@ class CogPlan:
     method: str
     nodata: float | int | None
     planar: bool = False
+    has_palette: bool = False
 
     @property
     def top(self) -> int:
@@ -117,25 +118,25 @@ class CogPlan:
         found: list[Flow] = []
         for k in range(1, self.top + 1):
             source = self._usual_source(k)
-            if not self.is_complex:
+            if not self.is_by_band:
                 found.append(self._flow(source, k, pixels=True, mask=self.has_mask))
                 continue
-            found.append(self._flow(0 if self._complex_from_base else k - 1, k, pixels=True, mask=False))
+            found.append(self._flow(0 if self._by_band_from_base else k - 1, k, pixels=True, mask=False))
             if self.has_mask:
                 found.append(self._flow(source, k, pixels=False, mask=True))
         return tuple(found)
 
     @property
-    def is_complex(self) -> bool:
-        """Whether pixels are complex."""
-        return self.dtype.startswith("complex")
+    def is_by_band(self) -> bool:
+        """Whether GDAL reduces band by band, in swaths: complex data and palettes (GTIFFBuildOverviewsEx)."""
+        return self.has_palette or self.dtype.startswith("complex")
 
     def _usual_source(self, k: int) -> int:
         """The previous level, but full resolution where that is no wider (GDALRegenerateOverviewsMultiBand)."""
         return k - 1 if self.level(k - 1).width > self.level(k).width else 0
 
     def _flow(self, source: int, target: int, *, pixels: bool, mask: bool) -> Flow:
-        swath = self._complex_swath(source, target) if self.is_complex and pixels else 0
+        swath = self._swath(source, target) if self.is_by_band and pixels else 0
         y, x = self.pyramid.reduction(source, target, swath)
         below = self.level(source)
         rows = tuple(below.rows(i) for i in range(below.blocks[0]))
@@ -143,8 +144,8 @@ class CogPlan:
         return Flow(source, target, pixels, mask, y, x, Seams.build(y, rows), Seams.build(x, cols))
 
     @cached_property
-    def _complex_from_base(self) -> bool:
-        """Whether all overviews of complex data come from full resolution (GDALRegenerateOverviewsEx).
+    def _by_band_from_base(self) -> bool:
+        """Whether all such overviews come from full resolution (GDALRegenerateOverviewsEx).
 
         So it is for averages beside a mask, and for nearest where a swath of the source fits 10 MiB.
         """
@@ -152,8 +153,8 @@ class CogPlan:
             return self.has_mask or self.top == 1
         return self.top == 1 or self._swath_bytes(0, self._least_swath(0, self.top)) <= _SWATH_BYTES
 
-    def _complex_swath(self, source: int, target: int) -> int:
-        height = self._least_swath(source, self.top if self._complex_from_base else target)
+    def _swath(self, source: int, target: int) -> int:
+        height = self._least_swath(source, self.top if self._by_band_from_base else target)
         while self._swath_bytes(source, height) < _SWATH_BYTES // 2:
             height *= 2
         return height

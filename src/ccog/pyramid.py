@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 Size = tuple[int, int]
@@ -186,17 +186,34 @@ class AxisReduction:
         ``GDALRasterBand::RasterIOResampled`` divides the length of the window by the length of the
         buffer; here the window is grown downwards until that quotient is the float ``src / dst``.
         """
-        stop = min(self._aligned_up(keep.stop + self.kernel.spare), self.dst)
-        start = keep.start if stop > keep.stop or not self.kernel.spare else max(0, keep.start - 1)
+        if self.kernel.spare:
+            after = self._grown(keep, keep.start, keep.stop + 1)
+            if after is not None and after.queried.stop - 1 >= self._support(keep)[1]:
+                return replace(after, spare=after.queried.stop - 1)
+            before = self._grown(keep, keep.start - 1, keep.stop)
+            if before is not None and before.queried.start + 1 <= self._support(keep)[0]:
+                return replace(before, spare=before.queried.start)
+        read = self._grown(keep, keep.start, keep.stop)
+        if read is None:
+            raise AssertionError(f"no exact read of {keep} in {self}")
+        return read
+
+    def _support(self, keep: Interval) -> tuple[float, float]:
+        """Source positions between which the kernels of ``keep`` have weight, with a pixel for rounding."""
+        reach = max(self.kernel.radius, 0.5) * max(1.0, self.ratio)
+        return (keep.start + 0.5) * self.ratio - reach - 1, (keep.stop - 0.5) * self.ratio + reach + 0.5
+
+    def _grown(self, keep: Interval, start: int, stop: int) -> ExactRead | None:
+        """The shortest exact read of [start, stop), None where that leaves the axis."""
+        if start < 0 or stop > self.dst:
+            return None
+        stop = min(self._aligned_up(stop), self.dst)
         for first in range(start // self.align * self.align, -1, -self.align):
             length = self._exact_length(first, stop)
             if length is not None:
-                dst = Interval(first, stop)
                 offset = first * self.ratio
-                queried = self._queried(offset, len(dst))
-                spare = queried.stop - 1 if stop > keep.stop else queried.start if first < keep.start else None
-                return ExactRead(keep, dst, offset, length, queried, spare)
-        raise AssertionError(f"no exact read of {keep} in {self}")
+                return ExactRead(keep, Interval(first, stop), offset, length, self._queried(offset, stop - first), None)
+        return None
 
     def _aligned_up(self, index: int) -> int:
         return max(1, ceil_div(index, self.align)) * self.align

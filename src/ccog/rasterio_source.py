@@ -1,8 +1,13 @@
-"""Rasters that rasterio opens, as lazy dask arrays: each chunk is read by a task that opens the file by name."""
+"""Inputs of the command line as lazy arrays: files that rasterio opens, and variables of Zarr and netCDF files.
+
+Each chunk is read by a task that opens the file by name, so that workers in other processes can read it too.
+"""
 
 from __future__ import annotations
 
 import math
+import os
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +19,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from ccog.errors import StoreError
+from ccog.errors import MissingDependencyError, RasterError, StoreError
 
 #: Side, in pixels, that chunks have at most unless asked otherwise.
 DEFAULT_CHUNK = 4096
@@ -29,6 +34,13 @@ _UNIT = 512
 _KEPT_COMPRESSIONS = {"deflate", "lzw", "zstd"}
 
 
+# a path that xarray opens, and the variable after a colon; "NETCDF:..." and the like are GDAL's
+_VARIABLE = re.compile(r"(?!(?:netcdf|hdf5|zarr):)(?P<path>.+\.(?:zarr|nc|nc4|h5))/?(?::(?P<variable>[^:/]+))?", re.I)
+
+# attributes that say how a variable is stored; they are carried as nodata, scales and offsets
+_NODATA_ATTRS = ("_FillValue", "missing_value")
+
+
 @dataclass(frozen=True)
 class Source:
     """A raster to write: pixels, mask and what the file says about them, as ``write_ccog`` takes it."""
@@ -39,17 +51,60 @@ class Source:
     dropped_tags: int = 0
 
 
+def open_source(text: str, chunk: int | None = None, *, variable: str | None = None, tags: bool = False) -> Source:
+    """Open what a user names: a Zarr or netCDF path, ``path:variable``, or anything rasterio opens.
+
+    Raises
+    ------
+    StoreError
+        It cannot be opened.
+    RasterError
+        The file has several variables and none was named, or no such variable.
+    """
+    match = _VARIABLE.fullmatch(text)
+    if match:
+        return open_variable(match["path"], variable or match["variable"], chunk)
+    if variable:
+        raise RasterError(f"{text} is no Zarr or netCDF file (.zarr, .nc, .nc4, .h5), so it has no variable {variable}")
+    return open_raster(text, chunk, tags=tags)
+
+
 def open_raster(path: str, chunk: int | None = None, *, tags: bool = False) -> Source:
     """Describe the raster at ``path`` without reading its pixels.
 
     ``chunk`` is the side of the chunks in pixels. Georeferencing, nodata, colours, units and a lossless
     compression are carried over; tags only with ``tags``, as tags like statistics may not hold for the copy.
     """
+    if os.path.exists(path):
+        path = os.path.abspath(path)  # workers may run in another directory
     try:
         with rasterio.open(path) as dataset:
             return _describe(dataset, path, chunk, tags)
     except RasterioError as error:
         raise StoreError(f"cannot open {path}: {error}") from error
+
+
+def open_variable(path: str, name: str | None, chunk: int | None = None) -> Source:
+    """Describe a variable of a Zarr or netCDF file; the only one if ``name`` is None. Values stay as stored."""
+    xarray = _import_xarray()
+    try:
+        # not chunks={}: the chunks wanted are multiples of those stored
+        dataset = xarray.open_dataset(
+            path,
+            engine="zarr" if path.lower().endswith(".zarr") else None,
+            chunks=None,
+            mask_and_scale=False,
+            decode_times=False,
+            decode_coords="all",
+        )
+    except ImportError as error:
+        raise MissingDependencyError(f"cannot open {path}: {error}; pip install 'ccog[xarray]'") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"cannot open {path}: {error}") from error
+    found = _only_variable(dataset, path) if name is None else _named_variable(dataset, path, name)
+    others = [dim for dim in found.dims[:-2] if found.sizes[dim] == 1]
+    found = found.squeeze(others) if found.ndim > 3 else found
+    return Source(found.chunk(_variable_chunks(found, chunk)), options=_variable_options(found))
 
 
 def chunk_shape(
@@ -78,7 +133,8 @@ def _describe(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source:
     dtype = _common_dtype(dataset.dtypes)
     if chunk is None:
         pixel_bytes = dtype.itemsize * dataset.count
-        rows, cols = chunk_shape(*dataset.shape, dataset.block_shapes[0], pixel_bytes)
+        height, width = dataset.shape
+        rows, cols = chunk_shape(height, width, dataset.block_shapes[0], pixel_bytes)
     else:
         rows = cols = chunk
     token = tokenize(path, dataset.shape, dtype, dataset.count, rows, cols)
@@ -123,6 +179,63 @@ def _read_block(
     row, col = block_id[-2] * chunk[0], block_id[-1] * chunk[1]
     window = Window(col, row, min(chunk[1], shape[1] - col), min(chunk[0], shape[0] - row))
     return read_window(path, bands, window, kind, mask=mask)
+
+
+def _import_xarray() -> Any:
+    try:
+        import rioxarray  # noqa: F401
+        import xarray
+    except ImportError as error:
+        raise MissingDependencyError("Zarr and netCDF files need xarray: pip install 'ccog[xarray]'") from error
+    return xarray
+
+
+def _only_variable(dataset: Any, path: str) -> Any:
+    names = [name for name, found in dataset.data_vars.items() if found.ndim >= 2]
+    if len(names) != 1:
+        listed = ", ".join(map(str, names)) or "none"
+        raise RasterError(
+            f"{path} has {len(names)} variables of two or more dimensions ({listed}); name one: --variable NAME"
+        )
+    return dataset[names[0]]
+
+
+def _named_variable(dataset: Any, path: str, name: str) -> Any:
+    if name not in dataset.variables:
+        raise RasterError(f"{path} has no variable {name}; it has {', '.join(map(str, dataset.data_vars))}")
+    return dataset[name]
+
+
+def _variable_chunks(variable: Any, chunk: int | None) -> dict[Any, int]:
+    """Chunk lengths by dimension: the last two grow to multiples of those stored, the rest stay one or as stored."""
+    stored = variable.encoding.get("preferred_chunks") or {}
+    lengths = {dim: int(stored.get(dim, 1)) for dim in variable.dims[:-2]}
+    y, x = variable.dims[-2:]
+    if chunk is not None:
+        return {**lengths, y: chunk, x: chunk}
+    block = int(stored.get(y, 1)), int(stored.get(x, 1))
+    pixel_bytes = variable.dtype.itemsize * math.prod(lengths.values())
+    rows, cols = chunk_shape(variable.sizes[y], variable.sizes[x], block, pixel_bytes)
+    return {**lengths, y: rows, x: cols}
+
+
+def _variable_options(variable: Any) -> dict[str, Any]:
+    attrs = variable.attrs
+    bands = math.prod(variable.shape[:-2])
+    single = {
+        "descriptions": attrs.get("long_name"),
+        "units": attrs.get("units"),
+        "scales": attrs.get("scale_factor"),
+        "offsets": attrs.get("add_offset"),
+    }
+    options: dict[str, Any] = {key: (_plain(value),) * bands for key, value in single.items() if value is not None}
+    nodata = next((attrs[key] for key in _NODATA_ATTRS if key in attrs), None)
+    return options if nodata is None else {**options, "nodata": _plain(nodata)}
+
+
+def _plain(value: Any) -> Any:
+    """The Python value of a NumPy scalar, or of an array of one."""
+    return np.asarray(value).item() if isinstance(value, np.generic | np.ndarray) else value
 
 
 def _options(dataset: Any, tags: bool) -> dict[str, Any]:

@@ -299,6 +299,7 @@ def _nearest(
 
 def _complex_average(pixels: Array, source: Area, want: Area, how: Reduction) -> Array:
     """Mean of the source cells of each pixel, cells bounded as GDALResampleChunkC32R bounds them."""
+    dtype, pixels = pixels.dtype, pixels.astype(np.complex64)  # whatever the type, GDAL reads CFloat32
     rows = _cell_bounds(how.y, want.rows, source.rows)
     cols = _cell_bounds(how.x, want.cols, source.cols)
     total = np.zeros((pixels.shape[0], *want.shape), np.complex128)
@@ -310,7 +311,7 @@ def _complex_average(pixels: Array, source: Area, want: Area, how: Reduction) ->
             cell = pixels[:, np.minimum(y, pixels.shape[1] - 1)][:, :, np.minimum(x, pixels.shape[2] - 1)]
             total += np.where(inside, cell, 0)
             count += inside
-    return (total / count).astype(pixels.dtype)
+    return (total / count).astype(np.complex64).astype(dtype)
 
 
 def _cell_bounds(axis: AxisReduction, want: Interval, have: Interval) -> tuple[Array, Array]:

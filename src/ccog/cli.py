@@ -1,0 +1,304 @@
+"""The command ``ccog``: rasters and variables to Cloud Optimised GeoTIFF, and a demonstration."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import click
+import dask
+import rasterio
+from dask.callbacks import Callback
+from dask.delayed import Delayed
+from dask.system import CPU_COUNT
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from ccog import demo as terrain
+from ccog.api import write_ccog
+from ccog.errors import CCOGError, MissingDependencyError, StoreError, StoreExistsError
+from ccog.rasterio_source import Source, open_source
+from ccog.stores import Store, WriteResult, resolve_store
+
+_INTERRUPTED = 130
+_CONNECT_SECONDS = 15
+_DRAIN_SECONDS = 60
+
+_WRITE_OPTIONS = (
+    click.option("--co", "creation", multiple=True, metavar="KEY=VALUE", help="Creation option of GDAL's COG driver."),
+    click.option("--workers", type=click.IntRange(1), help="Threads to use. Default: one per core."),
+    click.option("--scheduler", metavar="ADDRESS", help="Run on the dask cluster at this address instead."),
+    click.option("--storage-option", "storage", multiple=True, metavar="KEY=VALUE", help="Passed to the store."),
+    click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists."),
+    click.option("--quiet", is_flag=True, help="Show neither progress nor result."),
+)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What both commands are told about the file to write."""
+
+    output: str
+    creation: dict[str, Any]
+    storage: dict[str, Any]
+    workers: int | None
+    scheduler: str | None
+    quiet: bool
+
+
+def _write_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_WRITE_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ccog")
+def main() -> None:
+    """Write Cloud Optimised GeoTIFFs, in parallel, byte for byte as GDAL would."""
+
+
+@main.command()
+@click.argument("source", metavar="INPUT")
+@click.argument("output")
+@click.option(
+    "--chunks", type=click.IntRange(1), metavar="N", help="Read in chunks of N x N pixels. Default: by blocks."
+)
+@click.option("--variable", metavar="NAME", help="Variable of a Zarr or netCDF INPUT; or say INPUT:NAME.")
+@click.option(
+    "--tags/--no-tags", default=False, help="Copy metadata tags (statistics aside). Default: no, as rio convert."
+)
+@_write_options
+def create(source: str, chunks: int | None, variable: str | None, tags: bool, **given: Any) -> None:
+    """Write INPUT, anything rasterio opens or a Zarr or netCDF variable, to OUTPUT, a path or s3:// URL.
+
+    Georeferencing, nodata, mask, colour map, band descriptions, scales, offsets, units and a lossless
+    compression of INPUT are kept; --co wins.
+    """
+    request = _request(**given)
+    with _reported():
+        opened = open_source(source, chunks, variable=variable, tags=tags)
+        if opened.dropped_tags and not request.quiet:
+            click.echo(f"Note: {opened.dropped_tags} metadata tags are not copied; --tags copies them.", err=True)
+        started = time.perf_counter()
+        result = _write(opened, request)
+        _say(request, _summary(result, opened.array.nbytes, time.perf_counter() - started))
+
+
+@main.command()
+@click.argument("output", default="ccog-demo.tif")
+@click.option("--size", type=click.IntRange(1), default=16384, show_default=True, help="Width and height in pixels.")
+@_write_options
+def demo(size: int, **given: Any) -> None:
+    """Make a synthetic terrain block by block and write it to OUTPUT."""
+    request = _request(**given)
+    described = {"crs": terrain.CRS, "transform": terrain.TRANSFORM, "units": ("m",), "descriptions": ("elevation",)}
+    opened = Source(terrain.terrain(size), options={**described, "COMPRESS": "DEFLATE", "PREDICTOR": "YES"})
+    with _reported():
+        started = time.perf_counter()
+        result = _write(opened, request)
+        seconds = time.perf_counter() - started
+        pixels, raw = size * size, opened.array.nbytes
+        _say(request, _summary(result, raw, seconds))
+        levels = _levels(result.url)
+        _say(
+            request,
+            f"{size} x {size} pixels of uint16{levels}, {raw / result.size:.1f} times smaller than the pixels, "
+            f"made and written at {pixels / seconds / 1e6:.1f} Mpixel/s",
+        )
+
+
+def _request(
+    output: str,
+    creation: tuple[str, ...],
+    storage: tuple[str, ...],
+    workers: int | None,
+    scheduler: str | None,
+    overwrite: bool,
+    quiet: bool,
+) -> _Request:
+    if workers and scheduler:
+        raise click.UsageError("--workers is for this machine, --scheduler for a cluster: give one of them")
+    options: dict[str, Any] = {key.upper(): value for key, value in _pairs(creation, "--co").items()}
+    values = {key: _json(value) for key, value in _pairs(storage, "--storage-option").items()}
+    return _Request(output, {**options, "OVERWRITE": overwrite}, values, workers, scheduler, quiet)
+
+
+def _pairs(given: tuple[str, ...], option: str) -> dict[str, str]:
+    pairs = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint=option)
+        pairs[key.strip()] = value
+    return pairs
+
+
+def _json(text: str) -> Any:
+    """Objects, lists and booleans as JSON; anything else, such as a key made of digits, stays text."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if text[:1] in ("{", "["):
+        with contextlib.suppress(json.JSONDecodeError):
+            return json.loads(text)
+    return text
+
+
+@contextlib.contextmanager
+def _reported() -> Iterator[None]:
+    """Errors as one line and exit code 1, warnings as one line, interruption as exit code 130."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        warnings.showwarning = _show_warning
+        try:
+            yield
+        except StoreExistsError as error:
+            _fail(f"{error} (--overwrite)")
+        except (CCOGError, RasterioError, OSError) as error:
+            _fail(str(error) or type(error).__name__)
+        except KeyboardInterrupt:
+            click.echo("Aborted!", err=True)
+            sys.exit(_INTERRUPTED)
+
+
+def _fail(message: str) -> NoReturn:
+    raise click.ClickException(" ".join(message.split())) from None
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
+
+
+def _write(source: Source, request: _Request) -> WriteResult:
+    store = resolve_store(request.output, request.storage)
+    options = {**{key.upper(): value for key, value in source.options.items()}, **request.creation}
+    run = _on_threads if request.scheduler is None else _on_cluster
+    return run(lambda: _delayed(source, request, options), store, request)
+
+
+def _delayed(source: Source, request: _Request, options: dict[str, Any]) -> Delayed:
+    return write_ccog(
+        source.array,
+        request.output,
+        mask=source.mask,
+        COG_creation_options=options,
+        storage_options=request.storage or None,
+    )
+
+
+def _on_threads(build: Callable[[], Delayed], store: Store, request: _Request) -> WriteResult:
+    workers = request.workers or CPU_COUNT
+    progress = _Progress(hidden=request.quiet)
+    try:
+        # leaving the pool waits for what still runs, so that nothing is written after the clean-up
+        with ThreadPoolExecutor(workers) as pool, dask.config.set(num_workers=workers), progress:
+            result: WriteResult = build().compute(scheduler="threads", pool=pool)
+            return result
+    except BaseException:
+        if progress.session is not None:
+            store.abort(progress.session)
+        raise
+
+
+class _Progress(Callback):  # type: ignore[misc]
+    """A bar over all tasks of a local computation; remembers the write that has begun."""
+
+    def __init__(self, hidden: bool) -> None:
+        self.session: str | None = None
+        self._hidden = hidden
+        self._bar: Any = None
+        super().__init__(start_state=self._begin, posttask=self._step, finish=self._end)
+
+    def _begin(self, dsk: Any, state: dict[str, Any]) -> None:
+        total = sum(len(state[kind]) for kind in ("waiting", "ready", "running"))
+        self._bar = click.progressbar(length=total, file=sys.stderr, hidden=self._hidden, label="Writing")
+        self._bar.__enter__()
+
+    def _step(self, key: Any, result: Any, *_: Any) -> None:
+        if _is_begin(key):
+            self.session = result
+        self._bar.update(1)
+
+    def _end(self, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+
+
+def _is_begin(key: Any) -> bool:
+    return isinstance(key, tuple) and str(key[0]).startswith("ccog-begin-")
+
+
+def _on_cluster(build: Callable[[], Delayed], store: Store, request: _Request) -> WriteResult:
+    client = _connect(str(request.scheduler))
+    with client:
+        delayed = build()
+        begin = next(key for key in delayed.dask if _is_begin(key))
+        # the name of the write is asked for as well: without it nothing could be cleaned up
+        final, session = client.compute([delayed, type(delayed)(begin, delayed.dask, layer=delayed.key)])
+        try:
+            if not request.quiet:
+                _follow(final)
+            result: WriteResult = final.result()
+            return result
+        except BaseException:
+            _abandon(client, final, session, store)
+            raise
+
+
+def _connect(address: str) -> Any:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MissingDependencyError("--scheduler needs distributed: pip install distributed") from error
+    try:
+        return Client(address, timeout=_CONNECT_SECONDS)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise StoreError(f"no dask scheduler answers at {address}: {error}") from error
+
+
+def _follow(future: Any) -> None:
+    from distributed import progress
+
+    with contextlib.redirect_stdout(sys.stderr):
+        progress(future, notebook=False)
+        click.echo(err=True)
+
+
+def _abandon(client: Any, final: Any, session: Any, store: Store) -> None:
+    """Stop the tasks, wait until none runs, and remove what they have written."""
+    name = session.result() if session.status == "finished" else None
+    client.cancel([final, session], force=True)
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    token = str(final.key).rsplit("-", 1)[-1]
+    while _runs(client, token) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if name is not None:
+        store.abort(name)
+
+
+def _runs(client: Any, token: str) -> bool:
+    return any(token in str(key) for keys in client.processing().values() for key in keys)
+
+
+def _summary(result: WriteResult, raw: int, seconds: float) -> str:
+    return f"{result.url}: {result.size / 1e6:.2f} MB in {seconds:.2f} s ({raw / seconds / 1e6:.1f} MB/s of pixels)"
+
+
+def _levels(url: str) -> str:
+    """How many resolutions the file has, where it can be read from here."""
+    try:
+        with rasterio.open(url) as dataset:
+            return f" in {len(dataset.overviews(1)) + 1} levels"
+    except RasterioError:
+        return ""
+
+
+def _say(request: _Request, line: str) -> None:
+    if not request.quiet:
+        click.echo(line)
