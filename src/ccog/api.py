@@ -142,11 +142,9 @@ def _plan(raster: Raster, options: CreationOptions) -> CogPlan:
     sizes = level_sizes(raster.height, raster.width, options.blocksize, count)
     block = choose_block(raster.pixels.chunks, options.blocksize, raster.count * dtype.itemsize)
     pyramid = Pyramid.build(sizes, options.blocksize, block, kernel)
-    palette = raster.metadata.colormap is not None
-    if palette and method != "nearest":
+    if raster.metadata.colormap is not None and method != "nearest":
         raise OptionError(f"overview_resampling={method} is not supported for a colour map; use nearest, the default")
-    nodata = raster.metadata.nodata
-    return CogPlan(options, pyramid, raster.count, dtype.name, has_mask, method, nodata, has_palette=palette)
+    return CogPlan(options, pyramid, raster.count, dtype.name, has_mask, method, raster.metadata.nodata)
 
 
 def _default_method(raster: Raster) -> str:

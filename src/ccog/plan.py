@@ -101,7 +101,6 @@ class CogPlan:
     method: str
     nodata: float | int | None
     planar: bool = False
-    has_palette: bool = False
 
     @property
     def top(self) -> int:
@@ -128,8 +127,8 @@ class CogPlan:
 
     @property
     def is_by_band(self) -> bool:
-        """Whether GDAL reduces band by band, in swaths: complex data and palettes (GTIFFBuildOverviewsEx)."""
-        return self.has_palette or self.dtype.startswith("complex")
+        """Whether GDAL reduces band by band, in swaths: complex data (GTIFFBuildOverviewsEx)."""
+        return self.dtype.startswith("complex")
 
     def _usual_source(self, k: int) -> int:
         """The previous level, but full resolution where that is no wider (GDALRegenerateOverviewsMultiBand)."""
