@@ -273,7 +273,8 @@ def _follow(future: Any) -> None:
 def _abandon(client: Any, final: Any, session: Any, store: Store) -> None:
     """Stop the tasks, wait until none runs, and remove what they have written."""
     name = session.result() if session.status == "finished" else None
-    client.cancel([final, session], force=True)
+    final.release()  # not cancel: the scheduler stumbles over a key that its dependent's cancelling released
+    session.release()
     deadline = time.monotonic() + _DRAIN_SECONDS
     token = str(final.key).rsplit("-", 1)[-1]
     while _runs(client, token) and time.monotonic() < deadline:

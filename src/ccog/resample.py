@@ -137,9 +137,22 @@ def _reduced(piece: _Piece, y: ExactRead, x: ExactRead, how: Reduction) -> Array
     what has no valid source, and a result equal to it is moved off it (GDALGetNoDataReplacementValue).
     """
     out = _read(piece, y, x, how)
-    if piece.mask is None or piece.nodata is None:
+    if piece.nodata is None:
         return out
-    ones = _Piece(np.ones((1, *piece.mask.shape), np.uint8), piece.mask, None, piece.area)
+    if piece.mask is not None:
+        return _with_nodata(out, piece, piece.mask, y, x, how)
+    if piece.pixels.dtype in (np.int64, np.uint64):
+        # a read does not move 64-bit integers off the nodata value either
+        valid = np.where(_equals_nodata(piece.pixels, piece.nodata), np.uint8(0), np.uint8(255))
+        return np.concatenate(
+            [_with_nodata(out[b : b + 1], piece.band(b), valid[b], y, x, how) for b in range(len(valid))]
+        )
+    return out
+
+
+def _with_nodata(out: Array, piece: _Piece, mask: Array, y: ExactRead, x: ExactRead, how: Reduction) -> Array:
+    """What was read of a piece, moved off nodata where it is valid, and nodata where it is not."""
+    ones = _Piece(np.ones((1, *mask.shape), np.uint8), mask, None, piece.area)
     empty = _read(ones, y, x, how) == 0
     if how.method in _MOVES_OFF_NODATA:
         exact = how.method not in ("average", "rms") or out.dtype in (np.uint8, np.uint16)
@@ -171,6 +184,10 @@ class _Piece:
     mask: Array | None
     nodata: float | int | None
     area: Area
+
+    def band(self, b: int) -> _Piece:
+        """One band of the piece."""
+        return replace(self, pixels=self.pixels[b : b + 1])
 
     @property
     def is_masked(self) -> bool:
