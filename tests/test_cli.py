@@ -67,9 +67,8 @@ def gdal_cog(source: Path, target: Path, **options: object) -> bytes:
 
 
 def rio_convert(source: Path, target: Path) -> bytes:
-    # it hands on the interleaving of the source, which the COG driver ignored before GDAL 3.11
-    interleave = ["--co", "INTERLEAVE=PIXEL"] if GDAL >= (3, 11) else []
-    options = ["--driver", "COG", "--co", "BLOCKSIZE=128", *interleave]
+    options = ["--driver", "COG", "--co", "BLOCKSIZE=128"]
+    # ours is laid out as the driver lays out an array: bands apart since then
     rio = [sys.executable, "-c", "from rasterio.rio.main import main_group; main_group()", "convert"]
     subprocess.run([*rio, *options, source, target], check=True, capture_output=True)
     return target.read_bytes()
@@ -115,19 +114,21 @@ def test_colormap_is_kept(tmp_path: Path) -> None:
 
 
 def test_mask_is_kept(tmp_path: Path) -> None:
-    source, out = tmp_path / "masked.tif", tmp_path / "out.tif"
+    source, out, gdal = tmp_path / "masked.tif", tmp_path / "out.tif", tmp_path / "gdal.tif"
     valid = np.ones((200, 300), bool)
     valid[50:90, 100:] = False
-    profile = dict(driver="GTiff", count=1, height=200, width=300, dtype="uint8", crs="EPSG:32632")
-    with (
-        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-        rasterio.open(source, "w", transform=from_origin(5e5, 5e6, 10, 10), **profile) as target,
-    ):
-        target.write(np.full((1, 200, 300), 9, "uint8"))
-        target.write_mask(valid)
+    profile = dict(count=1, height=200, width=300, dtype="uint8", crs="EPSG:32632")
+    # not a copy of the source: GDAL's mask overviews of a one-bit mask differ from those of a byte mask
+    for path, options in ((source, {"driver": "GTiff"}), (gdal, {"driver": "COG", "blocksize": 128})):
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+            rasterio.open(path, "w", transform=from_origin(5e5, 5e6, 10, 10), **profile, **options) as target,
+        ):
+            target.write(np.full((1, 200, 300), 9, "uint8"))
+            target.write_mask(valid)
     result = ccog("create", source, out, "--co", "BLOCKSIZE=128", "--chunks", 64, "--workers", 2)
     assert result.exit_code == 0, result.output
-    assert out.read_bytes() == rio_convert(source, tmp_path / "rio.tif")
+    assert out.read_bytes() == gdal.read_bytes()
 
 
 @pytest.mark.parametrize("path", FILES or [pytest.param(None, marks=pytest.mark.skip("no real rasters here"))])

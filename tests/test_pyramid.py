@@ -78,8 +78,8 @@ def test_blocks_and_gaps_make_the_whole_axis_once(n: int, tiles: int, kernel: Ke
             assert axis.source_of(done).within(block)
     for gap in seams.gaps:
         assert axis.source_of(gap.dst) == gap.source
-        for block in blocks:
-            assert (gap in seams.gaps_from(block)) == bool(len(gap.source.intersect(block)))
+        for block, fed in zip(blocks, seams.fed, strict=True):
+            assert (gap in fed) == bool(len(gap.source.intersect(block)))
     probe = Interval(axis.dst // 3, axis.dst // 3 + 1)
     assert seams.gaps_in(probe) == [gap for gap in seams.gaps if len(gap.dst.intersect(probe))]
 

@@ -65,8 +65,8 @@ def block_job(plan: CogPlan, codec: Codec, k: int, i: int, j: int) -> BlockJob:
 
 
 def _handover(plan: CogPlan, flow: Flow, area: Area, i: int, j: int) -> Handover:
-    strips = [Area(area.rows.intersect(gap.source), area.cols) for gap in flow.rows.gaps_from(area.rows)]
-    strips += [Area(area.rows, area.cols.intersect(gap.source)) for gap in flow.cols.gaps_from(area.cols)]
+    strips = [Area(area.rows.intersect(gap.source), area.cols) for gap in flow.rows.fed[i]]
+    strips += [Area(area.rows, area.cols.intersect(gap.source)) for gap in flow.cols.fed[j]]
     done = Area(flow.rows.done[i], flow.cols.done[j])
     return Handover(_reduction(plan, flow), flow.pixels, flow.mask, done, tuple(strips))
 

@@ -28,7 +28,7 @@ def level_codec(options: CreationOptions, template: Template, nodata: float | in
 
 
 def _image_options(options: CreationOptions, directory: Directory, *, overview: bool) -> dict[str, str]:
-    compress = options.effective_overview_compress if overview else options.compress
+    compress = options.effective_overview_compress if overview else options.effective_compress
     found = {"compress": compress}
     predictor = directory.value(tiff.PREDICTOR, 1)
     if predictor > 1:
@@ -53,7 +53,7 @@ def _level_options(options: CreationOptions, compress: str) -> dict[str, str]:
     """LEVEL reaches a compression only where the full resolution has it too (GDALCOGCreator::Create)."""
     family = {"DEFLATE": "zlevel", "LERC_DEFLATE": "zlevel", "ZSTD": "zstd_level", "LERC_ZSTD": "zstd_level"}
     name = family.get(compress)
-    if options.level is None or name is None or family.get(options.compress) != name:
+    if options.level is None or name is None or family.get(options.effective_compress) != name:
         return {}
     return {name: str(options.level)}
 

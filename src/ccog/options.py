@@ -17,7 +17,7 @@ REPROJECTING = ("TARGET_SRS", "RES", "EXTENT", "WARP_RESAMPLING", "ADD_ALPHA", "
                 "ZOOM_LEVEL_STRATEGY", "ALIGNED_LEVELS")  # fmt: skip
 
 #: Options of the COG driver that this version does not do.
-UNSUPPORTED = ("INTERLEAVE", "STATISTICS", "NBITS", "JXL_LOSSLESS", "JXL_EFFORT", "JXL_DISTANCE",
+UNSUPPORTED = ("STATISTICS", "NBITS", "JXL_LOSSLESS", "JXL_EFFORT", "JXL_DISTANCE",
                "JXL_ALPHA_DISTANCE", "MAX_Z_ERROR_OVERVIEW", "COPY_SRC_MDD", "SRC_MDD")  # fmt: skip
 
 _TRUE, _FALSE = ("YES", "TRUE", "ON", "1"), ("NO", "FALSE", "OFF", "0")
@@ -35,7 +35,7 @@ class CreationOptions:
     """
 
     blocksize: int = 512
-    compress: str = "LZW"
+    compress: str | None = None
     level: int | None = None
     predictor: str | None = None
     quality: int | None = None
@@ -49,6 +49,7 @@ class CreationOptions:
     overview_predictor: str | None = None
     geotiff_version: str | None = None
     sparse_ok: bool = False
+    interleave: str | None = None
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> CreationOptions:
@@ -81,14 +82,19 @@ class CreationOptions:
     def _check(self) -> None:
         """Refuse combinations that no raster could satisfy."""
         if self.level is not None:
-            top = {"DEFLATE": 12, "LERC_DEFLATE": 12, "ZSTD": 22, "LERC_ZSTD": 22}.get(self.compress)
+            top = {"DEFLATE": 12, "LERC_DEFLATE": 12, "ZSTD": 22, "LERC_ZSTD": 22}.get(self.effective_compress)
             if top is not None and not 1 <= self.level <= top:
-                raise OptionError(f"LEVEL={self.level} is out of range: {self.compress} takes 1 to {top}")
+                raise OptionError(f"LEVEL={self.level} is out of range: {self.effective_compress} takes 1 to {top}")
+
+    @property
+    def effective_compress(self) -> str:
+        """Compression of the full resolution (the COG driver's default is LZW)."""
+        return self.compress or "LZW"
 
     @property
     def effective_overview_compress(self) -> str:
         """Compression of the overviews: that of the full resolution unless given."""
-        return self.overview_compress or self.compress
+        return self.overview_compress or self.effective_compress
 
     def cog_options(self) -> dict[str, str]:
         """The options as the COG driver takes them (only those that were given)."""
@@ -123,7 +129,7 @@ def _refuse(upper: Mapping[str, Any]) -> None:
 
 
 def _is_default(key: str, value: Any) -> bool:
-    default = {"INTERLEAVE": "PIXEL", "STATISTICS": "AUTO"}.get(key)
+    default = {"STATISTICS": "AUTO"}.get(key)
     return default is not None and str(value).upper() == default
 
 
@@ -222,4 +228,5 @@ _PARSERS: dict[str, Any] = {
     "OVERVIEW_PREDICTOR": _predictor,
     "GEOTIFF_VERSION": _choice("AUTO", "1.0", "1.1"),
     "SPARSE_OK": _boolean,
+    "INTERLEAVE": _choice("PIXEL", "BAND"),
 }

@@ -20,16 +20,18 @@ class Gap:
 
 @dataclass(frozen=True)
 class Seams:
-    """Along one axis: what each block can reduce alone (``done``), and the gaps left between."""
+    """Along one axis: what each block can reduce alone, the gaps left between, and the gaps each block feeds."""
 
     done: tuple[Interval, ...]
     gaps: tuple[Gap, ...]
+    fed: tuple[tuple[Gap, ...], ...]
 
     @classmethod
     def build(cls, axis: AxisReduction, blocks: tuple[Interval, ...]) -> Seams:
         """Seams of an axis cut into the source intervals ``blocks``."""
         done = tuple(_reducible(axis, block) for block in blocks)
-        gaps, position = [], 0
+        gaps: list[Gap] = []
+        position = 0
         for interval in (*done, Interval(axis.dst, axis.dst)):
             if not len(interval) and interval.start < axis.dst:
                 continue
@@ -37,18 +39,18 @@ class Seams:
                 missing = Interval(position, interval.start)
                 gaps.append(Gap(missing, axis.source_of(missing)))
             position = max(position, interval.stop)
-        return cls(done, tuple(gaps))
+        fed: list[list[Gap]] = [[] for _ in blocks]
+        for gap in gaps:
+            first = bisect.bisect_right(blocks, gap.source.start, key=lambda block: block.stop)
+            last = bisect.bisect_left(blocks, gap.source.stop, key=lambda block: block.start)
+            for b in range(first, last):
+                fed[b].append(gap)
+        return cls(done, tuple(gaps), tuple(map(tuple, fed)))
 
     def gaps_in(self, want: Interval) -> list[Gap]:
         """Gaps that overlap the destination interval ``want``."""
         first = bisect.bisect_right(self.gaps, want.start, key=lambda gap: gap.dst.stop)
         last = bisect.bisect_left(self.gaps, want.stop, key=lambda gap: gap.dst.start)
-        return list(self.gaps[first:last])
-
-    def gaps_from(self, block: Interval) -> list[Gap]:
-        """Gaps whose source overlaps the source interval ``block``."""
-        first = bisect.bisect_right(self.gaps, block.start, key=lambda gap: gap.source.stop)
-        last = bisect.bisect_left(self.gaps, block.stop, key=lambda gap: gap.source.start)
         return list(self.gaps[first:last])
 
 
@@ -274,4 +276,4 @@ def needs_big_tiff(plan: CogPlan) -> bool | None:
     size = sum(level.height * level.width for level in plan.pyramid.levels) * plan.count * plan.itemsize
     if given == "IF_SAFER":
         return True if size > 2_000_000_000 else None
-    return True if plan.options.compress == "NONE" and size > 4_200_000_000 else None
+    return True if plan.options.effective_compress == "NONE" and size > 4_200_000_000 else None

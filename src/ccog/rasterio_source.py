@@ -249,6 +249,7 @@ def _options(dataset: Any, tags: bool) -> dict[str, Any]:
         "offsets": _unless_all(dataset.offsets, 0.0),
         "colormap": dataset.colormap(1) if dataset.colorinterp[0] == ColorInterp.palette else None,
         "COMPRESS": _kept_compression(dataset),
+        "INTERLEAVE": _kept_interleave(dataset),
         "update_tags": _carried_tags(dataset, tags),
     }
     return {key: value for key, value in found.items() if value is not None}
@@ -261,6 +262,12 @@ def _unless_all(values: tuple[Any, ...], default: Any) -> tuple[Any, ...] | None
 def _kept_compression(dataset: Any) -> str | None:
     name = dataset.compression.value.lower() if dataset.compression else None
     return name if name in _KEPT_COMPRESSIONS else None
+
+
+def _kept_interleave(dataset: Any) -> str | None:
+    """The band order of the source, which ``rio convert`` hands on too; GDAL before 3.11 has no such option."""
+    known = dataset.interleaving and rasterio.__gdal_version__ >= "3.11"
+    return dataset.interleaving.value.upper() if known else None
 
 
 def _carried_tags(dataset: Any, tags: bool) -> dict[int, dict[str, str]] | None:
