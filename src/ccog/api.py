@@ -11,7 +11,6 @@ import dask.array as da
 import numpy as np
 import rasterio
 
-from ccog import tiff
 from ccog.codecs import level_codec
 from ccog.encode import encode_block
 from ccog.errors import ArgumentTypeError, CCOGWarning, EncodeError, OptionError, RasterError
@@ -23,9 +22,6 @@ from ccog.pyramid import KERNEL_RADIUS, Kernel, Pyramid, level_sizes
 from ccog.raster import METADATA_OPTIONS, Raster, read_raster
 from ccog.stores import Store, resolve_store
 from ccog.template import write_template
-
-_SEPARATE = 2  # PlanarConfiguration, TIFF 6.0
-
 
 def write_ccog(
     arr: Any,
@@ -102,7 +98,7 @@ def _prepare(
         write_template(options, raster.metadata, plan.count, plan.dtype, plan.has_mask, overviews=plan.top > 0, big=big)
         for big in (False, True)
     )
-    plan = replace(plan, planar=classic.image.value(tiff.PLANAR_CONFIG, 1) == _SEPARATE)
+    plan = replace(plan, planar=classic.planar)
     nodata = raster.metadata.nodata
     full = level_codec(options, classic, nodata, overview=False)
     overview = level_codec(options, classic, nodata, overview=True)

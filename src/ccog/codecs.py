@@ -23,7 +23,7 @@ def level_codec(options: CreationOptions, template: Template, nodata: float | in
         # only sparse tiles need it; GTiff pads tiles of nothing else with it, which the COG driver does not
         nodata=nodata if options.sparse_ok else None,
         sparse=options.sparse_ok,
-        planar=directory.value(tiff.PLANAR_CONFIG, 1) == 2,
+        planar=directory.value(tiff.PLANAR_CONFIG, 1) == tiff.SEPARATE,
     )
 
 

@@ -322,15 +322,15 @@ def _header(job: WriteJob, counts: list[tuple[int, Counts]]) -> bytes:
         own = [c for k, c in counts if k == level.index]
         image = np.concatenate([c[0] for c in own])
         mask = np.concatenate([c[1] for c in own if c[1] is not None]) if job.plan.has_mask else None
-        levels.append(LevelCounts(*level.size, image, mask))
+        levels.append(LevelCounts(*level.size, image, mask, job.plan.is_planar(level.index)))
     found = tuple(levels)
     big = job.big
     if big is None:
-        classic = build_header(job.templates[0], found, big=False, planar=job.plan.planar)
+        classic = build_header(job.templates[0], found, big=False)
         big = len(classic) + data_size(found) >= 1 << 32
         if not big:
             return classic
-    return build_header(job.templates[big], found, big=big, planar=job.plan.planar)
+    return build_header(job.templates[big], found, big=big)
 
 
 def optimize(dsk: HighLevelGraph, keys: Any) -> HighLevelGraph:

@@ -31,13 +31,14 @@ CLASSIC_LIMIT = 1 << 32
 class LevelCounts:
     """Size of one level, and the byte counts of its tiles in file order (0 for a sparse tile).
 
-    ``image`` and ``mask`` are flat, row-major (plane by plane with INTERLEAVE=BAND).
+    ``image`` and ``mask`` are flat, row-major (plane by plane where ``planar``).
     """
 
     height: int
     width: int
     image: Counts
     mask: Counts | None
+    planar: bool
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ class Template:
     overview: Directory
     mask: Directory | None
     overview_mask: Directory | None
+
+    @property
+    def planar(self) -> tuple[bool, bool]:
+        """Whether the bands of full resolution, and of the overviews, lie one after the other."""
+        full, overview = (d.value(tiff.PLANAR_CONFIG, 1) == tiff.SEPARATE for d in (self.image, self.overview))
+        return full, overview
 
     @classmethod
     def parse(cls, data: bytes) -> Template:
@@ -68,11 +75,11 @@ class _Placed:
     counts_type: int
 
 
-def build_header(template: Template, levels: tuple[LevelCounts, ...], *, big: bool, planar: bool) -> bytes:
+def build_header(template: Template, levels: tuple[LevelCounts, ...], *, big: bool) -> bytes:
     """Header bytes of a COG whose levels (full size first) have the given tile sizes.
 
     The pixel data is understood to follow at once: smallest overview first, tiles in the order of the
-    counts, each mask tile right after its image tile or, in a planar file, all of them after the level's last plane.
+    counts, each mask tile right after its image tile or, in a planar level, all of them after the last plane.
     """
     layout = Layout(big)
     placed = _directories(template, levels, layout)
@@ -84,7 +91,7 @@ def build_header(template: Template, levels: tuple[LevelCounts, ...], *, big: bo
         for tag in tags:
             position = _even(position) + len(entry.directory.tags[tag].raw)
     arrays, data_start = _place_arrays(placed, len(levels), layout, position)
-    offsets = _tile_offsets(levels, data_start, planar=planar)
+    offsets = _tile_offsets(levels, data_start)
     header = bytearray(layout.header(starts[0]) + template.ghost)
     for k, (entry, tags) in enumerate(zip(placed, out_of_line, strict=True)):
         following = starts[k + 1] if k + 1 < len(starts) else 0
@@ -183,17 +190,17 @@ def _place_arrays(
     return where, position
 
 
-def _tile_offsets(levels: tuple[LevelCounts, ...], start: int, *, planar: bool) -> list[npt.NDArray[np.int64]]:
+def _tile_offsets(levels: tuple[LevelCounts, ...], start: int) -> list[npt.NDArray[np.int64]]:
     """Offsets of the tiles of each directory, in directory order; 0 for sparse tiles."""
     images: list[npt.NDArray[np.int64]] = []
     masks: list[npt.NDArray[np.int64]] = []
     for level in reversed(levels):
         sizes = [_framed(c) for c in (level.image, level.mask) if c is not None]
-        stored = np.concatenate(sizes) if planar else np.stack(sizes, axis=1).reshape(-1)
+        stored = np.concatenate(sizes) if level.planar else np.stack(sizes, axis=1).reshape(-1)
         ends = start + np.cumsum(stored)
         at = np.where(stored > 0, ends - stored + LEADER, 0)
         start = int(ends[-1])
-        image, *mask = np.split(at, [level.image.size]) if planar else at.reshape(-1, len(sizes)).T
+        image, *mask = np.split(at, [level.image.size]) if level.planar else at.reshape(-1, len(sizes)).T
         images.insert(0, image)
         if level.mask is not None:
             masks.insert(0, mask[0])

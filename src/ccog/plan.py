@@ -92,7 +92,8 @@ class CogPlan:
     """The raster's shape, the options, and the geometry that follows.
 
     ``has_mask`` counts internal masks only; ``count`` is the number of bands in the file.
-    ``method`` is the overview kernel after defaults; ``planar`` files hold one band after the other, and then the mask.
+    ``method`` is the overview kernel after defaults; where ``planar`` (full
+    resolution, overviews) a level holds one band after the other, and then the mask.
     """
 
     options: CreationOptions
@@ -102,7 +103,7 @@ class CogPlan:
     has_mask: bool
     method: str
     nodata: float | int | None
-    planar: bool = False
+    planar: tuple[bool, bool] = (False, False)
 
     @property
     def top(self) -> int:
@@ -185,17 +186,20 @@ class CogPlan:
         cols = _contributors(flow.cols, below, 1, level.cols(j), flow.x)
         return [(r, c) for r in rows for c in cols]
 
-    @property
-    def planes(self) -> int:
-        """Separate stretches of the file that each level consists of."""
-        return self.count + self.has_mask if self.planar else 1
+    def is_planar(self, k: int) -> bool:
+        """Whether the bands of level ``k`` lie one after the other."""
+        return self.planar[min(k, 1)]
+
+    def planes(self, k: int) -> int:
+        """Separate stretches of the file that level ``k`` consists of."""
+        return self.count + self.has_mask if self.is_planar(k) else 1
 
     def rows_in_file_order(self) -> list[tuple[int, int, int]]:
         """(level, plane, block row) in the order of their bytes in the file."""
         return [
             (level.index, p, i)
             for level in self.pyramid.file_order()
-            for p in range(self.planes)
+            for p in range(self.planes(level.index))
             for i in range(level.blocks[0])
         ]
 
@@ -230,7 +234,7 @@ class CogPlan:
     def row_bytes(self, k: int) -> int:
         """Uncompressed bytes of one block row of a plane of level ``k``, tile padding and framing included."""
         level = self.level(k)
-        tile = level.blocksize**2 * (1 if self.planar else self.count) * self.itemsize + 8
+        tile = level.blocksize**2 * (1 if self.is_planar(k) else self.count) * self.itemsize + 8
         mask = (level.blocksize**2 // 8 + 8) if self.has_mask else 0
         return len(level.tile_rows(0)) * level.tiles[1] * (tile + mask)
 

@@ -266,8 +266,9 @@ def _kept_compression(dataset: Any) -> str | None:
 
 def _kept_interleave(dataset: Any) -> str | None:
     """The band order of the source, which ``rio convert`` hands on too; GDAL before 3.11 has no such option."""
-    known = dataset.interleaving and rasterio.__gdal_version__ >= "3.11"
-    return dataset.interleaving.value.upper() if known else None
+    version = tuple(int(part) for part in rasterio.__gdal_version__.split(".")[:2])
+    name = dataset.interleaving.value.upper() if dataset.interleaving else None
+    return name if version >= (3, 11) and name in ("PIXEL", "BAND") else None
 
 
 def _carried_tags(dataset: Any, tags: bool) -> dict[int, dict[str, str]] | None:

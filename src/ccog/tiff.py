@@ -29,6 +29,9 @@ PREDICTOR = 317
 TILE_OFFSETS = 324
 TILE_BYTE_COUNTS = 325
 
+#: Value of PLANAR_CONFIG where the bands lie one after the other.
+SEPARATE = 2
+
 
 @dataclass(frozen=True)
 class Layout:
