@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import rioxarray  # noqa: F401
 import xarray as xr
-from conftest import GEO, gdal_cog, terrain
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rasterio.io import MemoryFile
@@ -18,6 +17,7 @@ from rio_cogeo import cog_validate
 
 import ccog
 from ccog.pyramid import KERNEL_RADIUS
+from conftest import GEO, gdal_cog, terrain
 
 pytestmark = pytest.mark.filterwarnings("ignore::ccog.CCOGWarning")
 
@@ -168,7 +168,9 @@ def test_metadata_is_identical_and_validates(version: str, tmp_path: Any) -> Non
 def test_palette_defaults_to_nearest(side: int) -> None:
     pixels = terrain((1, side, side - 5), "uint8")
     describe = {"colormap": {k: (k, 255 - k, 7, 255) for k in range(256)}}
-    assert written(pixels, 128, {"blocksize": 128} | describe) == gdal_cog(pixels, {"blocksize": 128}, describe=describe)
+    assert written(pixels, 128, {"blocksize": 128} | describe) == gdal_cog(
+        pixels, {"blocksize": 128}, describe=describe
+    )
 
 
 def test_xarray_dimensions_and_georeferencing_are_found() -> None:

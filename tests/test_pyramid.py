@@ -25,9 +25,7 @@ def test_level_sizes(height: int, width: int, count: int | None, expected: list[
     assert list(level_sizes(height, width, 512, count)) == expected
 
 
-KERNELS = st.builds(
-    Kernel, radius=st.integers(0, 3), sampled=st.booleans(), spare=st.booleans()
-)
+KERNELS = st.builds(Kernel, radius=st.integers(0, 3), sampled=st.booleans(), spare=st.booleans())
 AXES = st.builds(
     lambda n, kernel, align: AxisReduction(n, halve(n), kernel, align),
     st.integers(1, 3000),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,6 +23,7 @@ from ccog.pyramid import KERNEL_RADIUS, Kernel, Pyramid, level_sizes
 from ccog.raster import METADATA_OPTIONS, Raster, read_raster
 from ccog.stores import Store, resolve_store
 from ccog.template import write_template
+
 
 def write_ccog(
     arr: Any,
@@ -94,7 +96,7 @@ def _prepare(
     raster: Raster, options: CreationOptions, store: Store, *, overwrite: bool, env: dict[str, Any]
 ) -> CcogDelayed:
     plan = _plan(raster, options)
-    classic, _ = templates = tuple(
+    classic, big = (
         write_template(options, raster.metadata, plan.count, plan.dtype, plan.has_mask, overviews=plan.top > 0, big=big)
         for big in (False, True)
     )
@@ -108,10 +110,20 @@ def _prepare(
     parts = PartPlan.build(row_bytes, store.limits)
     if parts is None:
         raise RasterError(
-            f"{len(row_bytes)} rows of blocks do not fit the {store.limits.max_parts} parts of {store.url}; use larger chunks"
+            f"{len(row_bytes)} rows of blocks do not fit the {store.limits.max_parts} parts of {store.url}; "
+            "use larger chunks"
         )
     store.check(overwrite=overwrite)
-    job = WriteJob(plan, store, parts, templates, (full, overview), needs_big_tiff(plan), new_token(), tuple(sorted(env.items())))
+    job = WriteJob(
+        plan,
+        store,
+        parts,
+        (classic, big),
+        (full, overview),
+        needs_big_tiff(plan),
+        new_token(),
+        tuple(sorted(env.items())),
+    )
     pixels, mask = _on_grid(raster, plan)
     return build_graph(job, pixels, mask)
 
@@ -165,15 +177,16 @@ def _warn_of_rechunk(raster: Raster, pixels: da.Array) -> None:
     if all(set(_edges(a)) >= set(_edges(b)) for b, a in zip(before, after, strict=True)):
         return  # chunks are only cut
     warnings.warn(
-        f"chunks of {_largest(before)} (band, y, x) do not match the tiles: every block of {_largest(after)} is cut from "
-        f"several chunks, which then stay in memory longer and cross between workers; chunks of {_largest(after)} are ideal",
+        f"chunks of {_largest(before)} (band, y, x) do not match the tiles: every block of {_largest(after)} is cut "
+        "from several chunks, which then stay in memory longer and cross between workers; "
+        f"chunks of {_largest(after)} are ideal",
         CCOGWarning,
         stacklevel=5,
     )
 
 
 def _edges(sizes: tuple[int, ...]) -> list[int]:
-    return np.cumsum(sizes).tolist()
+    return list(itertools.accumulate(sizes))
 
 
 def _largest(chunks: tuple[tuple[int, ...], ...]) -> str:

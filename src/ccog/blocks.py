@@ -170,5 +170,3 @@ class _Canvas:
             self.pixels[(slice(None), *here)] = pixels[(slice(None), *there)]
             if self.mask is not None and mask is not None:
                 self.mask[here] = mask[there]
-
-

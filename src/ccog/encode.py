@@ -29,7 +29,7 @@ Encoded = tuple[list[list[bytes]], npt.NDArray[np.uint32], "npt.NDArray[np.uint3
 
 @dataclass(frozen=True)
 class Codec:
-    """GTiff creation options for the tiles of a level and of its mask, as (name, value) pairs; one plane a band or not."""
+    """GTiff creation options for the tiles of a level and of its mask, as (name, value) pairs."""
 
     blocksize: int
     image: tuple[tuple[str, str], ...]

@@ -28,7 +28,7 @@ from dask.task_spec import Alias, DataNode, GraphNode, List, Task, TaskRef
 from ccog.blocks import assembly, block_job, overview_block, source_block
 from ccog.encode import Codec, Encoded
 from ccog.header import LevelCounts, Template, build_header, data_size
-from ccog.parts import Part, PartPlan, Run, emit, merge, total
+from ccog.parts import Part, PartPlan, Run, emit, merge
 from ccog.plan import CogPlan, Flow
 from ccog.stores import Store, WriteResult
 from ccog.stores.memory import BytesStore
@@ -105,7 +105,7 @@ class CcogDelayed(Delayed):  # type: ignore[misc]
             raise
 
     @staticmethod
-    def __dask_optimize__(dsk: HighLevelGraph, keys: Any, **kwargs: Any) -> HighLevelGraph:  # noqa: N807
+    def __dask_optimize__(dsk: HighLevelGraph, keys: Any, **kwargs: Any) -> HighLevelGraph:
         return optimize(dsk, keys)
 
 
@@ -244,7 +244,7 @@ def _parallelism() -> int:
     with contextlib.suppress(ImportError, ValueError):
         from distributed import get_client
 
-        return max(1, sum(get_client().nthreads().values()))
+        return max(1, sum(int(n) for n in get_client().nthreads().values()))
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 

@@ -9,6 +9,7 @@ out-of-line values, then the tile arrays level by level, and then the pixel data
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -121,7 +122,9 @@ def _framed(counts: Counts) -> npt.NDArray[np.int64]:
 
 def _directories(template: Template, levels: tuple[LevelCounts, ...], layout: Layout) -> list[_Placed]:
     """Directories in file order: full size, its mask, the overviews, their masks."""
-    images = [_placed(template.image if k == 0 else template.overview, v, v.image, layout) for k, v in enumerate(levels)]
+    images = [
+        _placed(template.image if k == 0 else template.overview, v, v.image, layout) for k, v in enumerate(levels)
+    ]
     masks = []
     for k, level in enumerate(levels):
         source = template.mask if k == 0 else template.overview_mask
@@ -230,8 +233,9 @@ def _directory_bytes(
         entries.append((tag, found.type, found.count, layout.pack_offset(position)))
         values.append(b"\0" * gap + found.raw)
         position += len(found.raw)
-    strile = ((offsets, entry.offsets_type), (entry.counts, entry.counts_type))
-    for tag, where, (array, kind) in zip(_STRILE_TAGS, arrays, strile, strict=True):
+    values_of: tuple[npt.NDArray[Any], ...] = (offsets, entry.counts)
+    kinds = (entry.offsets_type, entry.counts_type)
+    for tag, where, array, kind in zip(_STRILE_TAGS, arrays, values_of, kinds, strict=True):
         value = layout.pack_offset(where) if where else tiff.pack_array(array, kind)
         entries.append((tag, kind, int(array.size), value))
     return layout.directory(entries, following) + b"".join(values)

@@ -273,7 +273,7 @@ def _block_side(sizes: tuple[int, ...], blocksize: int) -> int:
 
 
 def needs_big_tiff(plan: CogPlan) -> bool | None:
-    """GDAL's choice (GTiffDataset::CreateLL); None where a classic file is its choice unless it cannot hold the data."""
+    """GDAL's choice (GTiffDataset::CreateLL); None where it is classic, if that can hold the data."""
     given = plan.options.bigtiff or "IF_NEEDED"
     if given in ("YES", "NO"):
         return given == "YES"

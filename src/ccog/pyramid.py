@@ -84,7 +84,7 @@ class Interval:
         return other.start <= self.start and self.stop <= other.stop
 
     def slice_of(self, other: Interval) -> slice:
-        """This interval as a slice into an array that covers ``other``."""
+        """The interval as a slice into an array that covers ``other``."""
         return slice(self.start - other.start, self.stop - other.start)
 
 

@@ -22,7 +22,17 @@ _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int
            "float32", "float64", "complex64", "complex128", "complex_int16")  # fmt: skip
 
 #: Options of write_ccog that describe the raster rather than the file's layout.
-METADATA_OPTIONS = ("CRS", "TRANSFORM", "NODATA", "UPDATE_TAGS", "DESCRIPTIONS", "OFFSETS", "SCALES", "UNITS", "COLORMAP")
+METADATA_OPTIONS = (
+    "CRS",
+    "TRANSFORM",
+    "NODATA",
+    "UPDATE_TAGS",
+    "DESCRIPTIONS",
+    "OFFSETS",
+    "SCALES",
+    "UNITS",
+    "COLORMAP",
+)
 
 
 @dataclass(frozen=True)
@@ -108,13 +118,15 @@ def _numpy_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _from_xarray(arr: Any) -> tuple[da.Array, Metadata]:
     if hasattr(arr, "data_vars"):
         raise ArgumentTypeError(
-            f"the array is an xarray.Dataset of {sorted(map(str, arr.data_vars))}; pass one variable, or ds.to_dataarray('band')"
+            f"the array is an xarray.Dataset of {sorted(map(str, arr.data_vars))}; "
+            "pass one variable, or ds.to_dataarray('band')"
         )
     y, x = _dimension(arr, _Y_NAMES, "y"), _dimension(arr, _X_NAMES, "x")
     others = [d for d in arr.dims if d not in (y, x)]
     if len(others) > 1:
         raise RasterError(
-            f"the array has dimensions {arr.dims}; write one raster at a time: (y, x) or (band, y, x), e.g. arr.isel({others[0]}=0)"
+            f"the array has dimensions {arr.dims}; write one raster at a time: (y, x) or (band, y, x), "
+            f"e.g. arr.isel({others[0]}=0)"
         )
     arr = arr.transpose(*others, y, x)
     data = arr.data if isinstance(arr.data, da.Array | np.ndarray) else arr.to_numpy()
@@ -128,7 +140,9 @@ def _dimension(arr: Any, names: Sequence[str], what: str) -> Any:
     if chosen in arr.dims:
         return chosen
     if len(found) != 1:
-        raise RasterError(f"cannot tell which of the dimensions {arr.dims} is {what}; name it one of {', '.join(names)}")
+        raise RasterError(
+            f"cannot tell which of the dimensions {arr.dims} is {what}; name it one of {', '.join(names)}"
+        )
     return found[0]
 
 
@@ -177,14 +191,17 @@ def _python_number(value: Any) -> float | int | None:
 def _band_first(pixels: da.Array) -> da.Array:
     if pixels.ndim not in (2, 3):
         raise RasterError(
-            f"the array has {pixels.ndim} dimensions, shape {pixels.shape}; write (y, x) or (band, y, x), one raster at a time"
+            f"the array has {pixels.ndim} dimensions, shape {pixels.shape}; "
+            "write (y, x) or (band, y, x), one raster at a time"
         )
     return pixels[np.newaxis] if pixels.ndim == 2 else pixels
 
 
 def _check_shape(pixels: da.Array) -> None:
     if any(math.isnan(n) for n in pixels.shape):
-        raise RasterError(f"the array has unknown chunk sizes, shape {pixels.shape}; call arr.compute_chunk_sizes() first")
+        raise RasterError(
+            f"the array has unknown chunk sizes, shape {pixels.shape}; call arr.compute_chunk_sizes() first"
+        )
     if 0 in pixels.shape:
         raise RasterError(f"the array is empty, shape {pixels.shape} (band, y, x); every side must be at least 1")
     if max(pixels.shape[1:]) > 2**31 - 1:
@@ -196,7 +213,9 @@ def _check_shape(pixels: da.Array) -> None:
 def _check_dtype(dtype: np.dtype[Any]) -> None:
     if dtype.name in _DTYPES:
         return
-    advice = {"f": "float32 or float64", "c": "complex64 or complex128", "M": "int64", "m": "int64"}.get(dtype.kind, "float64")
+    advice = {"f": "float32 or float64", "c": "complex64 or complex128", "M": "int64", "m": "int64"}.get(
+        dtype.kind, "float64"
+    )
     raise DtypeError(f"GeoTIFF cannot hold {dtype}; cast the array first, e.g. arr.astype({advice.split(' ')[0]!r})")
 
 
@@ -244,7 +263,7 @@ def _number(name: str, value: Any) -> float | int:
 
 def _tags(value: Any, count: int) -> dict[int, dict[str, str]]:
     if not isinstance(value, Mapping) or not all(isinstance(v, Mapping) for v in value.values()):
-        raise OptionError("update_tags is {0: {dataset tags}, 1: {tags of band 1}, ...}, " f"not {value!r}")
+        raise OptionError(f"update_tags is {{0: {{dataset tags}}, 1: {{tags of band 1}}, ...}}, not {value!r}")
     for band in value:
         if not isinstance(band, int) or not 0 <= band <= count:
             raise OptionError(f"update_tags has an entry for band {band!r}; 0 (the dataset) to {count} are allowed")

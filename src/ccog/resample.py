@@ -97,7 +97,9 @@ class Reduction:
         return 0 if self.level == 0 and self.method != "mode" else None
 
 
-def reduce_area(pixels: Array, mask: Array | None, source: Area, want: Area, how: Reduction) -> tuple[Array, Array | None]:
+def reduce_area(
+    pixels: Array, mask: Array | None, source: Area, want: Area, how: Reduction
+) -> tuple[Array, Array | None]:
     """Overview pixels of the area ``want`` from the pixels of the area ``source`` of the level above.
 
     Parameters
@@ -154,11 +156,12 @@ def _with_nodata(out: Array, piece: _Piece, mask: Array, y: ExactRead, x: ExactR
     """What was read of a piece, moved off nodata where it is valid, and nodata where it is not."""
     ones = _Piece(np.ones((1, *mask.shape), np.uint8), mask, None, piece.area)
     empty = _read(ones, y, x, how) == 0
+    nodata = 0 if piece.nodata is None else piece.nodata
     if how.method in _MOVES_OFF_NODATA:
         exact = how.method not in ("average", "rms") or out.dtype in (np.uint8, np.uint16)
         work = out if exact else _read(_as_work_type(piece), y, x, how)
-        out[_equals_nodata(work, piece.nodata)] = _replacement(piece.nodata, out.dtype)
-    return np.where(empty, out.dtype.type(piece.nodata), out)
+        out[_equals_nodata(work, nodata)] = _replacement(nodata, out.dtype)
+    return np.where(empty, out.dtype.type(nodata), out)
 
 
 def _as_work_type(piece: _Piece) -> _Piece:
@@ -306,9 +309,7 @@ def _swaths(axis: AxisReduction, want: Interval) -> tuple[Array, Array] | None:
     return starts[own], np.minimum(starts[own] + axis.swath, axis.src)
 
 
-def _nearest(
-    pixels: Array, mask: Array | None, source: Area, want: Area, how: Reduction
-) -> tuple[Array, Array | None]:
+def _nearest(pixels: Array, mask: Array | None, source: Area, want: Area, how: Reduction) -> tuple[Array, Array | None]:
     rows = _nearest_index(how.y, want.rows, source.rows)[:, np.newaxis]
     cols = _nearest_index(how.x, want.cols, source.cols)[np.newaxis, :]
     return pixels[:, rows, cols], None if mask is None else mask[rows, cols]

@@ -30,7 +30,11 @@ def write_template(
     OptionError
         GDAL refuses the options for this dtype or band count.
     """
-    creation = options.cog_options() | {"BIGTIFF": "YES" if big else "NO", "OVERVIEW_COUNT": str(int(overviews)), "SPARSE_OK": "YES"}
+    creation = options.cog_options() | {
+        "BIGTIFF": "YES" if big else "NO",
+        "OVERVIEW_COUNT": str(int(overviews)),
+        "SPARSE_OK": "YES",
+    }
     profile: dict[str, Any] = {
         "driver": "COG",
         "height": _SIDE,

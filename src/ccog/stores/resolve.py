@@ -33,10 +33,13 @@ def resolve_store(target: Any, storage_options: Mapping[str, Any] | None) -> Sto
         return BytesStore()
     if hasattr(target, "dtype") or hasattr(target, "shape"):
         raise ArgumentTypeError(
-            f"the store is {type(target).__name__}, an array; pass the mask by keyword: write_ccog(arr, store, mask=...)"
+            f"the store is {type(target).__name__}, an array; "
+            "pass the mask by keyword: write_ccog(arr, store, mask=...)"
         )
     if not isinstance(target, str | os.PathLike):
-        raise ArgumentTypeError(f"the store must be a path or URL, not {type(target).__name__}; supported: {_PROTOCOLS}")
+        raise ArgumentTypeError(
+            f"the store must be a path or URL, not {type(target).__name__}; supported: {_PROTOCOLS}"
+        )
     text = os.fspath(target)
     if not isinstance(text, str):
         raise ArgumentTypeError(f"the store must be text, not bytes: {text!r}")

@@ -87,9 +87,7 @@ class S3Store:
         return s3fs.S3FileSystem(**self.options)
 
     def _call(self, method: str, what: str, **kwargs: Any) -> Any:
-        return _translated(
-            lambda: self._filesystem().call_s3(method, Bucket=self.bucket, Key=self.key, **kwargs), what
-        )
+        return _translated(lambda: self._filesystem().call_s3(method, Bucket=self.bucket, Key=self.key, **kwargs), what)
 
 
 def _translated(call: Callable[[], Any], what: str) -> Any:
