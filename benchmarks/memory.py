@@ -1,0 +1,59 @@
+"""Peak memory above the imports, for a raster generated block by block: python benchmarks/memory.py [SIZE=24576].
+
+Each case runs in a fresh process on two threads; the second is twice as high, the third has the default kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+from pathlib import Path
+
+import dask
+import dask.array as da
+import numpy as np
+from common import in_fresh_process
+
+import ccog
+
+CHUNK = 4096
+
+
+def block(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarray:
+    """Elevation of one chunk, made without large temporaries."""
+    (top, bottom), (left, right) = block_info[None]["array-location"]
+    y, x = np.arange(top, bottom)[:, None], np.arange(left, right)[None, :]
+    out = (2000 + 900 * np.sin(x / 700)).astype("uint16") + (900 + 900 * np.cos(y / 500)).astype("uint16")
+    out += np.random.default_rng(top * 100_003 + left).integers(0, 6, out.shape, dtype="uint8")
+    return out
+
+
+def source(height: int, width: int) -> da.Array:
+    chunks = tuple((CHUNK,) * (n // CHUNK) for n in (height, width))
+    return da.map_blocks(block, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"))
+
+
+def peak(height: int, width: int, method: str) -> float:
+    """Peak RSS above the imports in MB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    options = {"compress": "deflate", "predictor": "yes", "overview_resampling": method, "bigtiff": "yes"}
+    with tempfile.TemporaryDirectory() as folder, dask.config.set(scheduler="threads", num_workers=2):
+        ccog.write_ccog(source(height, width), Path(folder) / "a.tif", COG_creation_options=options).compute()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def main() -> None:
+    if len(sys.argv) == 4:
+        print(json.dumps(peak(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])))
+        return
+    size = int(sys.argv[1]) if len(sys.argv) > 1 else 24576
+    print("| height | width | resampling | peak MB above imports |\n|---|---|---|---|")
+    for height, method in ((size, "average"), (2 * size, "average"), (size, "cubic"), (2 * size, "cubic")):
+        found = in_fresh_process(__file__, str(height), str(size), method)
+        print(f"| {height} | {size} | {method} | {found:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
