@@ -11,13 +11,13 @@ import dask.array as da
 import numpy as np
 import pytest
 import s3fs
-from conftest import GEO, gdal_cog, terrain
 
 import ccog
 from ccog import errors
 from ccog.encode import Codec, encode_block
 from ccog.stores import Store, resolve_store
 from ccog.stores.local import LocalStore
+from conftest import GEO, gdal_cog, terrain
 
 OPTIONS = GEO | {"blocksize": 256, "compress": "deflate", "overview_resampling": "cubic"}
 

@@ -138,18 +138,34 @@ def _reduced(piece: _Piece, y: ExactRead, x: ExactRead, how: Reduction) -> Array
     A read forgets the nodata value beside a mask, so what the kernels do with it is done here: it fills
     what has no valid source, and a result equal to it is moved off it (GDALGetNoDataReplacementValue).
     """
-    out = _read(piece, y, x, how)
     if piece.nodata is None:
-        return out
+        return _read(piece, y, x, how)
     if piece.mask is not None:
-        return _with_nodata(out, piece, piece.mask, y, x, how)
+        return _with_nodata(_read(piece, y, x, how), piece, piece.mask, y, x, how)
     if piece.pixels.dtype in (np.int64, np.uint64):
-        # a read does not move 64-bit integers off the nodata value either
-        valid = np.where(_equals_nodata(piece.pixels, piece.nodata), np.uint8(0), np.uint8(255))
-        return np.concatenate(
-            [_with_nodata(out[b : b + 1], piece.band(b), valid[b], y, x, how) for b in range(len(valid))]
-        )
-    return out
+        return _reduced_64_bit(replace(piece, nodata=None), piece.nodata, y, x, how)
+    return _read(piece, y, x, how)
+
+
+def _reduced_64_bit(piece: _Piece, nodata: float | int, y: ExactRead, x: ExactRead, how: Reduction) -> Array:
+    """A piece of 64-bit integers: GDAL weighs nodata pixels like any other, yet moves results off nodata.
+
+    Its loops for cells of two by two pixels do not even that.
+    """
+    out = _read(piece, y, x, how)
+    if how.method in ("average", "rms") and how.y.ratio == how.x.ratio == 2:
+        return out
+    return _moved_off(out, piece, nodata, y, x, how)
+
+
+def _moved_off(out: Array, piece: _Piece, nodata: float | int, y: ExactRead, x: ExactRead, how: Reduction) -> Array:
+    """What was read of a piece, where it would be nodata replaced by the value next to it."""
+    if how.method not in _MOVES_OFF_NODATA:
+        return out
+    # averages are compared before they are rounded to the type
+    exact = how.method not in ("average", "rms") or out.dtype in (np.uint8, np.uint16)
+    work = out if exact else _read(_as_work_type(piece), y, x, how)
+    return np.where(_equals_nodata(work, nodata), _replacement(nodata, out.dtype), out)
 
 
 def _with_nodata(out: Array, piece: _Piece, mask: Array, y: ExactRead, x: ExactRead, how: Reduction) -> Array:
@@ -157,10 +173,7 @@ def _with_nodata(out: Array, piece: _Piece, mask: Array, y: ExactRead, x: ExactR
     ones = _Piece(np.ones((1, *mask.shape), np.uint8), mask, None, piece.area)
     empty = _read(ones, y, x, how) == 0
     nodata = 0 if piece.nodata is None else piece.nodata
-    if how.method in _MOVES_OFF_NODATA:
-        exact = how.method not in ("average", "rms") or out.dtype in (np.uint8, np.uint16)
-        work = out if exact else _read(_as_work_type(piece), y, x, how)
-        out[_equals_nodata(work, nodata)] = _replacement(nodata, out.dtype)
+    out = _moved_off(out, piece, nodata, y, x, how)
     return np.where(empty, out.dtype.type(nodata), out)
 
 
@@ -174,7 +187,7 @@ def _as_work_type(piece: _Piece) -> _Piece:
 def _replacement(nodata: float | int, dtype: np.dtype[Any]) -> Any:
     """The value next to nodata (GDALGetNoDataReplacementValue)."""
     if dtype.kind in "iu":
-        return int(nodata) - 1 if nodata == np.iinfo(dtype).max else int(nodata) + 1
+        return dtype.type(int(nodata) - 1 if nodata == np.iinfo(dtype).max else int(nodata) + 1)
     largest = np.finfo(dtype).max
     return np.nextafter(dtype.type(nodata), -largest if nodata == largest else largest)
 
@@ -187,10 +200,6 @@ class _Piece:
     mask: Array | None
     nodata: float | int | None
     area: Area
-
-    def band(self, b: int) -> _Piece:
-        """One band of the piece."""
-        return replace(self, pixels=self.pixels[b : b + 1])
 
     @property
     def is_masked(self) -> bool:
