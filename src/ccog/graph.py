@@ -27,7 +27,7 @@ from dask.task_spec import Alias, DataNode, GraphNode, List, Task, TaskRef
 
 from ccog.blocks import assembly, block_job, overview_block, source_block
 from ccog.encode import Codec, Encoded
-from ccog.header import LevelCounts, Template, build_header, data_size
+from ccog.header import CLASSIC_LIMIT, LevelCounts, Template, build_header, data_size
 from ccog.parts import Part, PartPlan, Run, emit, merge
 from ccog.plan import CogPlan, Flow
 from ccog.stores import Store, WriteResult
@@ -327,7 +327,7 @@ def _header(job: WriteJob, counts: list[tuple[int, Counts]]) -> bytes:
     big = job.big
     if big is None:
         classic = build_header(job.templates[0], found, big=False)
-        big = len(classic) + data_size(found) >= 1 << 32
+        big = len(classic) + data_size(found) >= CLASSIC_LIMIT
         if not big:
             return classic
     return build_header(job.templates[big], found, big=big)

@@ -24,7 +24,7 @@ _STRILE_TAGS = (tiff.TILE_OFFSETS, tiff.TILE_BYTE_COUNTS)
 #: Bytes before each tile (its size) and after it (its last four bytes again), COG ghost area.
 LEADER, TRAILER = 4, 4
 
-# files up to this size can be addressed by classic TIFF
+#: Bytes a classic TIFF can address.
 CLASSIC_LIMIT = 1 << 32
 
 
@@ -112,7 +112,7 @@ def _even(position: int) -> int:
 
 def data_size(levels: tuple[LevelCounts, ...]) -> int:
     """Bytes of pixel data, tile leaders and trailers included."""
-    return sum(_framed(c).sum() for level in levels for c in (level.image, level.mask) if c is not None)
+    return sum(int(_framed(c).sum()) for level in levels for c in (level.image, level.mask) if c is not None)
 
 
 def _framed(counts: Counts) -> npt.NDArray[np.int64]:
