@@ -1,8 +1,8 @@
 """What a worker does with one block: encode its tiles, reduce it, and put reduced pieces together again.
 
-A block hands on ``(encoded, pieces)``. A piece is a plain tuple ``(rows, cols, pixels, mask)``, rows and cols
-being (start, stop): reduced pixels of the next level, or source strips along seams from which the next
-level computes what no block could reduce alone.
+A block of full resolution becomes ``(encoded, pieces)``, one of an overview ``(pixels, pieces)``. A piece is
+a plain tuple ``(rows, cols, pixels, mask)``, rows and cols being (start, stop): reduced pixels of the next
+level, or source strips along seams from which the next level computes what no block could reduce alone.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from ccog.resample import Area, Reduction, reduce_area
 
 Array = npt.NDArray[Any]
 Piece = tuple[tuple[int, int], tuple[int, int], Array, "Array | None"]
+
+#: Pixels and mask of an overview block.
+Overview = tuple[Array, "Array | None"]
 
 #: (reduced pieces of the target level, strips of the source level) of one flow
 Pieces = tuple[list[Piece], list[Piece]]
@@ -93,15 +96,20 @@ def _reduction(plan: CogPlan, flow: Flow) -> Reduction:
 def source_block(job: BlockJob, pixels: Array, mask: Array | None, *after: object) -> tuple[Encoded, list[Pieces]]:
     """Encode and reduce a block of full resolution; ``after`` only orders tasks."""
     valid = None if mask is None else np.where(mask, np.uint8(255), np.uint8(0))
-    return _process(job, pixels, valid)
+    return encode_block(pixels, valid, job.codec), _hand_over(job, pixels, valid)
 
 
-def overview_block(job: BlockJob, flows: list[tuple[Assembly, list[Pieces]]]) -> tuple[Encoded, list[Pieces]]:
-    """Put an overview block together from what its flows bring, then encode and reduce it."""
+def overview_block(job: BlockJob, flows: list[tuple[Assembly, list[Pieces]]]) -> tuple[Overview, list[Pieces]]:
+    """Put an overview block together from what its flows bring, and reduce it."""
     canvases = [_assemble(job.area, how, children) for how, children in flows]
     pixels = next(canvas.pixels for canvas in canvases if len(canvas.pixels))
     mask = next((canvas.mask for canvas in canvases if canvas.mask is not None), None)
-    return _process(job, pixels, mask)
+    return (pixels, mask), _hand_over(job, pixels, mask)
+
+
+def encode_overview(job: BlockJob, overview: Overview) -> Encoded:
+    """Encode an overview block."""
+    return encode_block(*overview, job.codec)
 
 
 def _assemble(area: Area, how: Assembly, children: list[Pieces]) -> _Canvas:
@@ -117,12 +125,11 @@ def _assemble(area: Area, how: Assembly, children: list[Pieces]) -> _Canvas:
     return canvas
 
 
-def _process(job: BlockJob, pixels: Array, mask: Array | None) -> tuple[Encoded, list[Pieces]]:
-    encoded = encode_block(pixels, mask, job.codec)
-    return encoded, [_hand_over(job.area, handover, pixels, mask) for handover in job.handovers]
+def _hand_over(job: BlockJob, pixels: Array, mask: Array | None) -> list[Pieces]:
+    return [_pieces(job.area, handover, pixels, mask) for handover in job.handovers]
 
 
-def _hand_over(area: Area, handover: Handover, pixels: Array, mask: Array | None) -> Pieces:
+def _pieces(area: Area, handover: Handover, pixels: Array, mask: Array | None) -> Pieces:
     pixels = pixels if handover.pixels else pixels[:0]
     mask = mask if handover.mask else None
     done, strips = [], []

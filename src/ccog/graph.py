@@ -1,9 +1,10 @@
 """The only module that builds dask tasks: the plan's blocks, rows, merges and the finish, wired by key.
 
-Per block of each level one task encodes and reduces, and two cheap ones split its result, since the tile bytes
-go to the file and the pixels to the next level at different times. A row task turns the tile bytes of a
-block row into upload parts; merges join rows; the finish writes the header. Gates steer the order: a block
-row of full resolution starts only when what lies a few rows above is written, which bounds memory to O(width).
+Per block one task encodes and reduces (overviews: assembles and reduces, another encodes), and cheap ones split
+its result, since the tile bytes go to the file and the pixels to the next level at different times. A row task
+turns the tile bytes of a block row into upload parts; merges join rows; the finish writes the header. Gates
+steer the order: a block row of full resolution starts only when what lies a few rows above is written, which
+bounds memory to O(width).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.system import CPU_COUNT
 from dask.task_spec import Alias, DataNode, GraphNode, List, Task, TaskRef
 
-from ccog.blocks import assembly, block_job, overview_block, source_block
+from ccog.blocks import assembly, block_job, encode_overview, overview_block, source_block
 from ccog.encode import Codec, Encoded
 from ccog.header import CLASSIC_LIMIT, LevelCounts, Template, build_header, data_size
 from ccog.parts import Part, PartPlan, Run, emit, merge
@@ -76,7 +77,7 @@ class CcogTasks(dict[Any, GraphNode]):
     @property
     def leaves(self) -> list[Any]:
         """Keys of the tasks that load chunks."""
-        return [self.job.key("encode-L0", *ij) for ij in _grid(self.job.plan.level(0).blocks)]
+        return [self.job.key("block-L0", *ij) for ij in _grid(self.job.plan.level(0).blocks)]
 
     def begun(self, session: str) -> CcogTasks:
         """The same tasks for a write that has been started."""
@@ -154,13 +155,8 @@ class _Builder:
         gates = self._gate_keys()
         for k in range(self.plan.top + 1):
             for i, j in _grid(self.plan.level(k).blocks):
-                if k == 0:
-                    self._leaf(i, j, begin, gates)
-                else:
-                    self._node(k, i, j)
-                self._add(f"bytes-L{k}", (i, j), _first, TaskRef(self._key(f"encode-L{k}", i, j)))
+                block = TaskRef(self._node(k, i, j) if k else self._leaf(i, j, begin, gates))
                 for n, flow in enumerate(self.plan.flows_from(k)):
-                    block = TaskRef(self._key(f"encode-L{k}", i, j))
                     self._add(f"pieces-L{k}", (i, j, flow.target, int(flow.pixels)), _pieces, block, n)
         stretches = [self._row(*row, begin) for row in self.rows]
         self._gates(gates)
@@ -181,16 +177,23 @@ class _Builder:
             return self._add(kind, index, _with_env, self.job.env, func, *args)
         return self._add(kind, index, func, *args)
 
-    def _leaf(self, i: int, j: int, begin: Any, gates: dict[int, Any]) -> None:
+    def _leaf(self, i: int, j: int, begin: Any, gates: dict[int, Any]) -> Any:
         work = block_job(self.plan, self.job.codecs[0], 0, i, j)
         mask = None if self.mask is None else TaskRef((self.mask.name, i, j))
         after = [TaskRef(gates[i])] if i in gates else [TaskRef(begin)]
-        self._add_gdal("encode-L0", (i, j), source_block, work, TaskRef((self.pixels.name, 0, i, j)), mask, *after)
+        block = self._add_gdal(
+            "block-L0", (i, j), source_block, work, TaskRef((self.pixels.name, 0, i, j)), mask, *after
+        )
+        self._add("bytes-L0", (i, j), _first, TaskRef(block))
+        return block
 
-    def _node(self, k: int, i: int, j: int) -> None:
+    def _node(self, k: int, i: int, j: int) -> Any:
         work = block_job(self.plan, self.job.codecs[1], k, i, j)
         flows = [List(assembly(self.plan, f, i, j), self._children(f, i, j)) for f in self.plan.flows_to(k)]
-        self._add_gdal(f"encode-L{k}", (i, j), overview_block, work, List(*flows))
+        block = self._add_gdal(f"block-L{k}", (i, j), overview_block, work, List(*flows))
+        pixels = self._add(f"pixels-L{k}", (i, j), _first, TaskRef(block))
+        self._add_gdal(f"bytes-L{k}", (i, j), encode_overview, work, TaskRef(pixels))
+        return block
 
     def _children(self, flow: Flow, i: int, j: int) -> List:
         name, end = f"pieces-L{flow.source}", (flow.target, int(flow.pixels))
