@@ -243,14 +243,17 @@ def _read(piece: _Piece, y: ExactRead, x: ExactRead, how: Reduction) -> Array:
 
 
 def _cropped(piece: _Piece, rows: _Frame, cols: _Frame) -> _Piece:
-    """The piece without what lies before the frame, contiguous."""
+    """The piece without what lies before the frame, each line contiguous."""
     area = Area(
         Interval(max(piece.area.rows.start, rows.origin), piece.area.rows.stop),
         Interval(max(piece.area.cols.start, cols.origin), piece.area.cols.stop),
     )
     at = (area.rows.slice_of(piece.area.rows), area.cols.slice_of(piece.area.cols))
     mask = None if piece.mask is None else piece.mask[at]
-    return _Piece(np.ascontiguousarray(piece.pixels[(slice(None), *at)]), mask, piece.nodata, area)
+    pixels = piece.pixels[(slice(None), *at)]
+    if pixels.strides[2] != pixels.itemsize or min(pixels.strides) < 0:
+        pixels = np.ascontiguousarray(pixels)
+    return _Piece(pixels, mask, piece.nodata, area)
 
 
 def _mem_name(piece: _Piece, rows: _Frame, cols: _Frame) -> str:
@@ -258,14 +261,13 @@ def _mem_name(piece: _Piece, rows: _Frame, cols: _Frame) -> str:
 
     Only the piece's own pixels are ever touched, so the rest of the frame needs no memory.
     """
-    bands, height, width = piece.pixels.shape
-    item = piece.pixels.itemsize
-    before = (piece.area.rows.start - rows.origin) * width + piece.area.cols.start - cols.origin
-    pointer = piece.pixels.ctypes.data - before * item
+    band, line, item = piece.pixels.strides
+    before = (piece.area.rows.start - rows.origin) * line + (piece.area.cols.start - cols.origin) * item
+    pointer = piece.pixels.ctypes.data - before
     return (
-        f"MEM:::DATAPOINTER=0x{pointer:x},PIXELS={cols.length},LINES={rows.length},BANDS={bands},"
-        f"DATATYPE={_GDAL_TYPES[piece.pixels.dtype.name]},PIXELOFFSET={item},LINEOFFSET={width * item},"
-        f"BANDOFFSET={height * width * item},GEOTRANSFORM=1/1/0/1/0/-1"
+        f"MEM:::DATAPOINTER=0x{pointer:x},PIXELS={cols.length},LINES={rows.length},BANDS={len(piece.pixels)},"
+        f"DATATYPE={_GDAL_TYPES[piece.pixels.dtype.name]},PIXELOFFSET={item},LINEOFFSET={line},"
+        f"BANDOFFSET={band},GEOTRANSFORM=1/1/0/1/0/-1"
     )
 
 

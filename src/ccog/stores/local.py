@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import shutil
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from ccog.stores.base import WriteResult
 
 _COPY_UNAVAILABLE = (errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF)
 _CHUNK = 16 << 20
+
+# part files that are copied at a time
+_COPIERS = 4
 
 # a part file renamed into the directory while it is being removed takes another turn
 _REMOVALS = 10
@@ -75,17 +80,18 @@ class LocalStore:
         return number, size, ""
 
     def complete(self, session: str, parts: list[Part]) -> WriteResult:
-        """Append all parts to the first, flush it to disk, and rename it over the target."""
+        """Copy all parts behind the first, flush it to disk, and rename it over the target."""
         ordered = sorted(parts)
         first = self._part(session, ordered[0][0])
-        with first.open("r+b", buffering=0) as file:
-            file.seek(0, os.SEEK_END)
-            for number, size, _ in ordered[1:]:
-                part = self._part(session, number)
-                _append(part, size, file.fileno())
-                part.unlink()
-            expected = sum(size for _, size, _ in ordered)
-            found = os.fstat(file.fileno()).st_size
+        starts = list(itertools.accumulate((size for _, size, _ in ordered), initial=0))
+        with first.open("r+b", buffering=0) as file, ThreadPoolExecutor(_COPIERS) as pool:
+            copies = [
+                pool.submit(_copy_part, self._part(session, number), size, file.fileno(), start)
+                for (number, size, _), start in zip(ordered[1:], starts[1:], strict=False)
+            ]
+            for copy in copies:
+                copy.result()
+            expected, found = starts[-1], os.fstat(file.fileno()).st_size
             if found != expected:
                 raise StoreError(f"{self.path}: joined {found} bytes of {expected}; is the disk full?")
             os.fsync(file.fileno())
@@ -113,25 +119,26 @@ def _write_all(descriptor: int, buffer: Buffer) -> int:
     return len(buffer)
 
 
-def _append(part: Path, size: int, target: int) -> None:
-    """Copy a whole part file to the end of an open one, in the kernel where it can."""
+def _copy_part(part: Path, size: int, target: int, start: int) -> None:
+    """Copy a whole part file to its place in an open one, in the kernel where it can, and remove it."""
     with part.open("rb", buffering=0) as source:
-        left = size
-        while left:
-            copied = _copy_some(source.fileno(), target, left)
+        done = 0
+        while done < size:
+            copied = _copy_some(source.fileno(), target, size - done, done, start + done)
             if not copied:
                 raise StoreError(f"{part} is shorter than the {size} bytes that were written to it")
-            left -= copied
+            done += copied
+    part.unlink()
 
 
-def _copy_some(source: int, target: int, count: int) -> int:
+def _copy_some(source: int, target: int, count: int, at: int, to: int) -> int:
     if hasattr(os, "copy_file_range"):
         try:
-            return os.copy_file_range(source, target, count)
+            return os.copy_file_range(source, target, count, at, to)
         except OSError as error:
             if error.errno not in _COPY_UNAVAILABLE:
                 raise
-    return _write_all(target, os.read(source, min(count, _CHUNK)))
+    return os.pwrite(target, os.pread(source, min(count, _CHUNK), at), to)
 
 
 def _sync_directory(directory: Path) -> None:
