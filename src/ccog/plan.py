@@ -215,21 +215,10 @@ class CogPlan:
         )
 
     @property
-    def block_bytes(self) -> int:
-        """Uncompressed bytes of a full work block, mask included."""
-        return self.block_pixels * (self.count * self.itemsize + self.has_mask)
-
-    @property
     def itemsize(self) -> int:
         """Bytes of one sample."""
         digits = "".join(c for c in self.dtype if c.isdigit())
         return int(digits) // 8
-
-    @property
-    def block_pixels(self) -> int:
-        """Pixels of a full work block."""
-        size: Size = self.level(0).block
-        return size[0] * size[1]
 
     def row_bytes(self, k: int) -> int:
         """Uncompressed bytes of one block row of a plane of level ``k``, tile padding and framing included."""
