@@ -27,7 +27,19 @@ SLOW = settings(deadline=None, max_examples=40, suppress_health_check=[HealthChe
 def written(pixels: np.ndarray, chunks: Any, options: dict[str, Any], **kwargs: Any) -> bytes:
     array = da.from_array(pixels, chunks=chunks)
     with dask.config.set(scheduler="threads", num_workers=2):
-        return bytes(ccog.write_ccog(array, COG_creation_options=GEO | options, **kwargs).compute())
+        data = bytes(ccog.write_ccog(array, COG_creation_options=GEO | options, **kwargs).compute())
+    check_cog(data)
+    return data
+
+
+def check_cog(data: bytes) -> None:
+    """Readers accept it: rio-cogeo strictly, and GDAL as a COG."""
+    with MemoryFile(data) as memory, memory.open() as dataset:
+        assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        # rio-cogeo wants both sides halved at every level, also those of GDAL's files that are one pixel wide
+        if min(dataset.shape) >> len(dataset.overviews(1)):
+            valid, errors, warned = cog_validate(memory.name, strict=True)
+            assert valid, (errors, warned)
 
 
 REAL_TYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
@@ -145,7 +157,7 @@ def test_lerc(compress: str, error: float) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_metadata_is_identical_and_validates(version: str, tmp_path: Any) -> None:
+def test_metadata_is_identical(version: str) -> None:
     pixels = terrain((2, 600, 600), "int16")
     describe = {
         "update_tags": {0: {"AREA": "x", "note": 'a & b < "c" é'}, 1: {"k": "v"}},
@@ -155,12 +167,9 @@ def test_metadata_is_identical_and_validates(version: str, tmp_path: Any) -> Non
         "units": ["m", "K"],
     }
     options = {"blocksize": 128, "geotiff_version": version, "compress": "deflate"}
-    path = tmp_path / "described.tif"
-    path.write_bytes(written(pixels, 256, options | describe | {"nodata": -1}))
-    assert path.read_bytes() == gdal_cog(pixels, options, describe=describe, nodata=-1)
-    assert cog_validate(path, strict=True)[0]
-    with MemoryFile(path.read_bytes()) as memory, memory.open() as dataset:
-        assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+    data = written(pixels, 256, options | describe | {"nodata": -1})
+    assert data == gdal_cog(pixels, options, describe=describe, nodata=-1)
+    with MemoryFile(data) as memory, memory.open() as dataset:
         assert dataset.descriptions == ("first", "second")
 
 

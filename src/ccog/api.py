@@ -96,14 +96,12 @@ def _prepare(
     raster: Raster, options: CreationOptions, store: Store, *, overwrite: bool, env: dict[str, Any]
 ) -> CcogDelayed:
     plan = _plan(raster, options)
-    classic, big = (
-        write_template(options, raster.metadata, plan.count, plan.dtype, plan.has_mask, overviews=plan.top > 0, big=big)
-        for big in (False, True)
-    )
-    plan = replace(plan, planar=classic.planar)
+    described = (raster.metadata, plan.count, plan.dtype, plan.has_mask)
+    template = write_template(options, *described, overviews=plan.top > 0)
+    plan = replace(plan, planar=template.planar)
     nodata = raster.metadata.nodata
-    full = level_codec(options, classic, nodata, overview=False)
-    overview = level_codec(options, classic, nodata, overview=True)
+    full = level_codec(options, template, nodata, overview=False)
+    overview = level_codec(options, template, nodata, overview=True)
     for codec in {full, overview}:
         _try_codec(codec, plan)
     row_bytes = [plan.row_bytes(k) for k, _, _ in plan.rows_in_file_order()]
@@ -118,7 +116,7 @@ def _prepare(
         plan,
         store,
         parts,
-        (classic, big),
+        template,
         (full, overview),
         needs_big_tiff(plan),
         new_token(),

@@ -15,7 +15,7 @@ TRANSFORM = (10.0, 0.0, 400000.0, 0.0, -10.0, 5400000.0)
 _OCTAVES = ((4096, 1800), (1024, 700), (256, 160), (64, 30))
 # Weights and heights are whole numbers, so sums are exact in float64 and do not depend on how blocks are cut.
 _ONE = 1 << 12
-_STRIP = 512
+_STRIP = 128
 
 
 def terrain(size: int, chunk: int = 2048) -> Any:
@@ -48,32 +48,41 @@ def elevation(row0: int, row1: int, col0: int, col1: int) -> np.ndarray[Any, np.
 
 
 def _strip(row0: int, row1: int, col0: int, col1: int) -> Any:
-    left, right = zip(*(_octave(cell, height, row0, row1, col0, col1) for cell, height in _OCTAVES), strict=True)
-    smooth = np.hstack(left) @ np.vstack(right) / _ONE**2
+    smooth, product = np.zeros((row1 - row0, col1 - col0)), np.empty((row1 - row0, col1 - col0))
+    for cell, height in _OCTAVES:
+        _add_octave(smooth, product, cell, height, (row0, row1), (col0, col1))
+    smooth /= _ONE**2
     rows, cols = np.arange(row0, row1, dtype="uint32"), np.arange(col0, col1, dtype="uint32")
     rough = _hash(rows[:, None], cols[None, :], 99) >> np.uint32(30)
     return smooth.astype("uint16") + rough.astype("uint16")
 
 
-def _octave(cell: int, height: int, row0: int, row1: int, col0: int, col1: int) -> tuple[Any, Any]:
-    """Value noise of one octave as two factors, whose product is the strip."""
-    rows, row_weights = _weights(row0, row1, cell)
-    cols, col_weights = _weights(col0, col1, cell)
-    lattice = _hash(rows[:, None], cols[None, :], cell) % np.uint32(height)
-    return row_weights @ lattice.astype("float64"), col_weights.T
+def _add_octave(out: Any, spare: Any, cell: int, height: int, rows: tuple[int, int], cols: tuple[int, int]) -> None:
+    """Add value noise of one octave, one row of lattice cells at a time."""
+    left, right, across = _between(*cols, cell)
+    low, _, down = _between(*rows, cell)
+    for lattice_row in np.unique(low).tolist():
+        here = np.flatnonzero(low == lattice_row)
+        inside = slice(int(here[0]), int(here[-1]) + 1)
+        top, bottom = (_along(lattice_row + n, left, right, across, cell, height) for n in (0, 1))
+        product = spare[inside]
+        np.multiply(down[inside, None], bottom - top, out=product)
+        product += top * _ONE
+        out[inside] += product
 
 
-def _weights(start: int, stop: int, cell: int) -> tuple[Any, Any]:
-    """Lattice points around the pixels [start, stop), and how much each pixel takes of each."""
+def _between(start: int, stop: int, cell: int) -> tuple[Any, Any, Any]:
+    """For each pixel the lattice points before and behind it, and the weight of the latter in units of 1 / _ONE."""
     pixels = np.arange(start, stop)
-    first, last = start // cell, (stop - 1) // cell + 1
-    at, t = pixels // cell - first, (pixels % cell) / cell
-    upper = np.rint(t * t * (3 - 2 * t) * _ONE)
-    weights = np.zeros((stop - start, last - first + 1))
-    index = np.arange(stop - start)
-    weights[index, at] = _ONE - upper
-    weights[index, at + 1] = upper
-    return np.arange(first, last + 1, dtype="uint32"), weights
+    before, t = (pixels // cell).astype("uint32"), (pixels % cell) / cell
+    return before, before + np.uint32(1), np.rint(t * t * (3 - 2 * t) * _ONE)
+
+
+def _along(row: int, left: Any, right: Any, weight: Any, cell: int, height: int) -> Any:
+    """Heights along a row of lattice points, times _ONE."""
+    y = np.full(1, row, "uint32")
+    a, b = ((_hash(y, x, cell) % np.uint32(height)).astype("float64") for x in (left, right))
+    return a * _ONE + (b - a) * weight
 
 
 def _hash(y: Any, x: Any, seed: int) -> Any:

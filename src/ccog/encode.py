@@ -7,6 +7,7 @@ driver's, byte for byte. Each tile gets its leader and trailer, and its mask til
 from __future__ import annotations
 
 import struct
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,29 +56,38 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Encoded:
         GDAL could not compress the block.
     """
     columns = -(-pixels.shape[2] // codec.blocksize)
-    tiles = _compress(pixels, codec, dict(codec.image), codec.nodata)
-    masks = None
-    if mask is not None:
-        masks = _compress((mask != 0).view(np.uint8)[np.newaxis], codec, dict(codec.mask), None)
-    counts = _counts(tiles, columns)
-    if masks is None:
-        return [_tile_rows([plane], columns) for plane in tiles], counts, None
-    if codec.planar:
-        return [_tile_rows([plane], columns) for plane in tiles + masks], counts, _counts(masks, columns)
-    return [_tile_rows(tiles + masks, columns)], counts, _counts(masks, columns)
+    planes = len(pixels) if codec.planar else 1
+    segments: list[list[bytes]] = [[] for _ in range(planes + (codec.planar and mask is not None))]
+    counts, mask_counts = [], []
+    for rows in _strips(pixels, codec.blocksize):
+        with ExitStack() as files:
+            tiles = _compress(files, pixels[:, rows], codec, dict(codec.image), codec.nodata, planes)
+            counts.append(_counts(tiles, columns))
+            masks = []
+            if mask is not None:
+                valid = (mask[rows] != 0).view(np.uint8)[np.newaxis]
+                masks = _compress(files, valid, codec, dict(codec.mask), None, 1)
+                mask_counts.append(_counts(masks, columns))
+            together = [[plane] for plane in tiles + masks] if codec.planar else [tiles + masks]
+            for plane, interleaved in zip(segments, together, strict=True):
+                plane += _tile_rows(interleaved, columns)
+    return segments, np.concatenate(counts, axis=1), np.concatenate(mask_counts, axis=1) if mask_counts else None
 
 
-def _counts(planes: list[list[bytes]], columns: int) -> npt.NDArray[np.uint32]:
+def _counts(planes: list[list[memoryview]], columns: int) -> npt.NDArray[np.uint32]:
     return np.array([[len(t) for t in tiles] for tiles in planes], np.uint32).reshape(len(planes), -1, columns)
 
 
-def _tile_rows(interleaved: list[list[bytes]], columns: int) -> list[bytes]:
+def _tile_rows(interleaved: list[list[memoryview]], columns: int) -> list[bytes]:
     """File bytes of each tile row, the tiles of the given lists taken in turn."""
-    framed = [b"".join(part for tile in tiles for part in _framed(tile)) for tiles in zip(*interleaved, strict=True)]
-    return [b"".join(framed[n : n + columns]) for n in range(0, len(framed), columns)]
+    size = len(interleaved[0])
+    return [
+        b"".join(part for n in range(at, at + columns) for tiles in interleaved for part in _framed(tiles[n]))
+        for at in range(0, size, columns)
+    ]
 
 
-def _framed(tile: bytes) -> tuple[bytes, ...]:
+def _framed(tile: memoryview) -> tuple[bytes | memoryview, ...]:
     """A tile between its size and its last four bytes repeated (COG driver, BLOCK_LEADER and BLOCK_TRAILER)."""
     return (struct.pack("<I", len(tile)), tile, tile[-4:]) if tile else ()
 
@@ -89,20 +99,16 @@ _SILENT_TRANSFORM = rasterio.Affine(1, 0, 1, 0, -1, 1)
 _STRIP_BYTES = 4 << 20
 
 
-def _compress(pixels: Array, codec: Codec, options: dict[str, str], nodata: float | int | None) -> list[list[bytes]]:
-    """Tiles of each plane of a block in row-major order, empty where sparse."""
-    row_bytes = codec.blocksize * pixels.shape[2] * len(pixels) * pixels.itemsize
-    rows = codec.blocksize * max(1, _STRIP_BYTES // row_bytes)
-    planes: list[list[bytes]] = [[] for _ in range(len(pixels) if codec.planar else 1)]
-    for top in range(0, pixels.shape[1], rows):
-        tiles = _compress_strip(pixels[:, top : top + rows], codec, options, nodata)
-        size = len(tiles) // len(planes)
-        for n, plane in enumerate(planes):
-            plane += tiles[n * size : (n + 1) * size]
-    return planes
+def _strips(pixels: Array, blocksize: int) -> list[slice]:
+    row_bytes = blocksize * pixels.shape[2] * len(pixels) * pixels.itemsize
+    rows = blocksize * max(1, _STRIP_BYTES // row_bytes)
+    return [slice(top, top + rows) for top in range(0, pixels.shape[1], rows)]
 
 
-def _compress_strip(pixels: Array, codec: Codec, options: dict[str, str], nodata: float | int | None) -> list[bytes]:
+def _compress(
+    files: ExitStack, pixels: Array, codec: Codec, options: dict[str, str], nodata: float | int | None, planes: int
+) -> list[list[memoryview]]:
+    """Tiles of each plane of a strip in row-major order, empty where sparse; valid while ``files`` is open."""
     count, height, width = pixels.shape
     profile = {
         "driver": "GTiff",
@@ -121,19 +127,21 @@ def _compress_strip(pixels: Array, codec: Codec, options: dict[str, str], nodata
         **options,
     }
     try:
-        with MemoryFile() as memory:
-            with memory.open(**profile) as dataset:
-                dataset.write(pixels)
-            return _tiles_of(memory.getbuffer())
+        memory = files.enter_context(MemoryFile())
+        with memory.open(**profile) as dataset:
+            dataset.write(pixels)
+        tiles = _tiles_of(memoryview(memory.getbuffer()))
     except (RasterioError, CPLE_BaseError, SystemError, TypeError, ValueError) as error:
         raise EncodeError(
             f"GDAL {rasterio.__gdal_version__} could not compress a block of {count} x {height} x {width} "
             f"{pixels.dtype.name} with {options}: {error}"
         ) from error
+    size = len(tiles) // planes
+    return [tiles[n * size : (n + 1) * size] for n in range(planes)]
 
 
-def _tiles_of(data: memoryview) -> list[bytes]:
+def _tiles_of(data: memoryview) -> list[memoryview]:
     directory = tiff.parse(data).directories[0]
     offsets = directory.array(tiff.TILE_OFFSETS).tolist()
     counts = directory.array(tiff.TILE_BYTE_COUNTS).tolist()
-    return [bytes(data[at : at + size]) for at, size in zip(offsets, counts, strict=True)]
+    return [data[at : at + size] for at, size in zip(offsets, counts, strict=True)]

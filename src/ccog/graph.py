@@ -50,7 +50,7 @@ class WriteJob:
     plan: CogPlan
     store: Store
     parts: PartPlan
-    templates: tuple[Template, Template]
+    template: Template
     codecs: tuple[Codec, Codec]
     big: bool | None
     token: str
@@ -329,11 +329,11 @@ def _header(job: WriteJob, counts: list[tuple[int, Counts]]) -> bytes:
     found = tuple(levels)
     big = job.big
     if big is None:
-        classic = build_header(job.templates[0], found, big=False)
+        classic = build_header(job.template, found, big=False)
         big = len(classic) + data_size(found) >= CLASSIC_LIMIT
         if not big:
             return classic
-    return build_header(job.templates[big], found, big=big)
+    return build_header(job.template, found, big=big)
 
 
 def optimize(dsk: HighLevelGraph, keys: Any) -> HighLevelGraph:

@@ -286,8 +286,12 @@ class Pyramid:
 
     @classmethod
     def build(cls, sizes: tuple[Size, ...], blocksize: int, block: Size, kernel: Kernel) -> Pyramid:
-        """Levels of the given sizes, each cut into work blocks of ``block`` pixels (multiples of the tile)."""
-        levels = tuple(Level(k, h, w, blocksize, block) for k, (h, w) in enumerate(sizes))
+        """Levels of the given sizes cut into work blocks, full resolution of ``block`` pixels (multiples of the tile).
+
+        Blocks of overviews are half as high: each then waits for one row of blocks below it, not for two.
+        """
+        low = max(blocksize, block[0] // 2 // blocksize * blocksize)
+        levels = tuple(Level(k, h, w, blocksize, (low, block[1]) if k else block) for k, (h, w) in enumerate(sizes))
         return cls(levels, kernel)
 
     def reduction(self, source: int, target: int, swath: int = 0) -> tuple[AxisReduction, AxisReduction]:

@@ -21,7 +21,7 @@ _SIDE = 16
 
 
 def write_template(
-    options: CreationOptions, metadata: Metadata, count: int, dtype: str, has_mask: bool, *, overviews: bool, big: bool
+    options: CreationOptions, metadata: Metadata, count: int, dtype: str, has_mask: bool, *, overviews: bool
 ) -> Template:
     """Let GDAL write the tags.
 
@@ -31,7 +31,7 @@ def write_template(
         GDAL refuses the options for this dtype or band count.
     """
     creation = options.cog_options() | {
-        "BIGTIFF": "YES" if big else "NO",
+        "BIGTIFF": "NO",
         "OVERVIEW_COUNT": str(int(overviews)),
         "SPARSE_OK": "YES",
     }
