@@ -36,8 +36,9 @@ def gdal_cog(
             dataset.write(pixels)
             if mask is not None:
                 dataset.write_mask(mask)
-            for band, tags in (describe or {}).get("update_tags", {}).items():
-                dataset.update_tags(band, **tags)
+            for key, tags in (describe or {}).get("update_tags", {}).items():
+                band, domain = key if isinstance(key, tuple) else (key, None)
+                dataset.update_tags(band, domain, **tags)
             for name, value in (describe or {}).items():
                 if name == "colormap":
                     dataset.write_colormap(1, value)

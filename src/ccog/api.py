@@ -22,7 +22,7 @@ from ccog.plan import CogPlan, choose_block, needs_big_tiff
 from ccog.pyramid import KERNEL_RADIUS, Kernel, Pyramid, level_sizes
 from ccog.raster import METADATA_OPTIONS, Raster, read_raster
 from ccog.stores import Store, resolve_store
-from ccog.template import write_template
+from ccog.template import Described, write_template
 
 
 def write_ccog(
@@ -95,9 +95,10 @@ def _split_options(given: Mapping[str, Any] | None) -> tuple[dict[str, Any], dic
 def _prepare(
     raster: Raster, options: CreationOptions, store: Store, *, overwrite: bool, env: dict[str, Any]
 ) -> CcogDelayed:
+    raster = _alpha_as_mask(raster, options)
     plan = _plan(raster, options)
-    described = (raster.metadata, plan.count, plan.dtype, plan.has_mask)
-    template = write_template(options, *described, overviews=plan.top > 0)
+    described = Described(options, raster.metadata, plan.count, plan.dtype, plan.has_mask, overviews=plan.top > 0)
+    template = write_template(described)
     plan = replace(plan, planar=template.planar)
     nodata = raster.metadata.nodata
     full = level_codec(options, template, nodata, overview=False)
@@ -116,6 +117,7 @@ def _prepare(
         plan,
         store,
         parts,
+        described,
         template,
         (full, overview),
         needs_big_tiff(plan),
@@ -124,6 +126,14 @@ def _prepare(
     )
     pixels, mask = _on_grid(raster, plan)
     return build_graph(job, pixels, mask)
+
+
+def _alpha_as_mask(raster: Raster, options: CreationOptions) -> Raster:
+    """JPEG has no alpha: one beside grey or RGB becomes the internal mask (GDALCOGCreator::Create)."""
+    jpeg = options.effective_compress == "JPEG" and options.interleave in (None, "PIXEL")
+    if not (jpeg and raster.metadata.has_alpha and raster.count in (2, 4)):
+        return raster
+    return Raster(raster.pixels[:-1], raster.pixels[-1], raster.metadata.without_last_band(), mask_is_alpha=True)
 
 
 def _try_codec(codec: Any, plan: CogPlan) -> None:
@@ -142,7 +152,7 @@ def _plan(raster: Raster, options: CreationOptions) -> CogPlan:
         raise OptionError(f"overview_resampling={method} is not possible for {dtype}; use nearest or average")
     has_mask = raster.mask is not None
     sampled = method == "nearest" or dtype.kind == "c"
-    masked = has_mask or raster.metadata.nodata is not None
+    masked = has_mask or raster.metadata.nodata is not None or raster.metadata.has_alpha
     kernel = Kernel(max(0, KERNEL_RADIUS[method]), sampled, spare=masked and not sampled)
     count = 0 if options.overviews == "NONE" else options.overview_count
     sizes = level_sizes(raster.height, raster.width, options.blocksize, count)
@@ -150,7 +160,10 @@ def _plan(raster: Raster, options: CreationOptions) -> CogPlan:
     pyramid = Pyramid.build(sizes, options.blocksize, block, kernel)
     if raster.metadata.colormap is not None and method != "nearest":
         raise OptionError(f"overview_resampling={method} is not supported for a colour map; use nearest, the default")
-    return CogPlan(options, pyramid, raster.count, dtype.name, has_mask, method, raster.metadata.nodata)
+    nodata, has_alpha = raster.metadata.nodata, raster.metadata.has_alpha
+    return CogPlan(
+        options, pyramid, raster.count, dtype.name, has_mask, method, nodata, has_alpha, raster.mask_is_alpha
+    )
 
 
 def _default_method(raster: Raster) -> str:

@@ -13,13 +13,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ccog.encode import Codec, Encoded, encode_block
+from ccog.encode import Codec, Tiles, encode_block
 from ccog.plan import CogPlan, Flow, Gap
 from ccog.pyramid import Interval
-from ccog.resample import Area, Reduction, reduce_area
+from ccog.resample import Area, Reduction, alpha_weighs, reduce_area
+from ccog.statistics import BandStatistics, block_statistics
 
 Array = npt.NDArray[Any]
 Piece = tuple[tuple[int, int], tuple[int, int], Array, "Array | None"]
+
+#: Tiles of a block, and of full resolution the statistics of its bands where they are wanted.
+Encoded = tuple[Tiles, "tuple[BandStatistics, ...] | None"]
 
 #: Pixels and mask of an overview block.
 Overview = tuple[Array, "Array | None"]
@@ -40,12 +44,21 @@ class Handover:
 
 
 @dataclass(frozen=True)
+class Validity:
+    """What makes a pixel count in statistics besides the mask: the nodata value, and whether alpha is a mask."""
+
+    nodata: float | int | None
+    alpha: bool
+
+
+@dataclass(frozen=True)
 class BlockJob:
     """One block of one level: where it lies, how it is compressed and what it hands on."""
 
     area: Area
     codec: Codec
     handovers: tuple[Handover, ...]
+    statistics: Validity | None
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,9 @@ class Assembly:
 def block_job(plan: CogPlan, codec: Codec, k: int, i: int, j: int) -> BlockJob:
     """The job of block (i, j) of level ``k``."""
     area = Area(plan.level(k).rows(i), plan.level(k).cols(j))
-    return BlockJob(area, codec, tuple(_handover(plan, flow, area, i, j) for flow in plan.flows_from(k)))
+    validity = Validity(plan.nodata, plan.has_alpha and alpha_weighs(np.dtype(plan.dtype), plan.count))
+    wanted = validity if k == 0 and plan.options.statistics == "YES" else None
+    return BlockJob(area, codec, tuple(_handover(plan, flow, area, i, j) for flow in plan.flows_from(k)), wanted)
 
 
 def _handover(plan: CogPlan, flow: Flow, area: Area, i: int, j: int) -> Handover:
@@ -90,13 +105,17 @@ def assembly(plan: CogPlan, flow: Flow, i: int, j: int) -> Assembly:
 
 
 def _reduction(plan: CogPlan, flow: Flow) -> Reduction:
-    return Reduction(plan.method, plan.nodata, flow.y, flow.x, flow.source)
+    alpha = plan.has_alpha and flow.pixels
+    return Reduction(plan.method, plan.nodata, alpha, plan.mask_is_alpha, flow.y, flow.x, flow.source)
 
 
 def source_block(job: BlockJob, pixels: Array, mask: Array | None, *after: object) -> tuple[Encoded, list[Pieces]]:
     """Encode and reduce a block of full resolution; ``after`` only orders tasks."""
-    valid = None if mask is None else np.where(mask, np.uint8(255), np.uint8(0))
-    return encode_block(pixels, valid, job.codec), _hand_over(job, pixels, valid)
+    valid = np.where(mask, np.uint8(255), np.uint8(0)) if mask is not None and mask.dtype == bool else mask
+    found = None
+    if job.statistics is not None:
+        found = block_statistics(pixels, valid, job.statistics.nodata, alpha=job.statistics.alpha)
+    return (encode_block(pixels, valid, job.codec), found), _hand_over(job, pixels, valid)
 
 
 def overview_block(job: BlockJob, flows: list[tuple[Assembly, list[Pieces]]]) -> tuple[Overview, list[Pieces]]:
@@ -109,7 +128,7 @@ def overview_block(job: BlockJob, flows: list[tuple[Assembly, list[Pieces]]]) ->
 
 def encode_overview(job: BlockJob, overview: Overview) -> Encoded:
     """Encode an overview block."""
-    return encode_block(*overview, job.codec)
+    return encode_block(*overview, job.codec), None
 
 
 def _assemble(area: Area, how: Assembly, children: list[Pieces]) -> _Canvas:

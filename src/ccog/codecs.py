@@ -10,6 +10,8 @@ from ccog.tiff import Directory
 
 _YCBCR = 6
 
+_JXL_OPTIONS = ("jxl_lossless", "jxl_effort", "jxl_distance", "jxl_alpha_distance")
+
 
 def level_codec(options: CreationOptions, template: Template, nodata: float | int | None, *, overview: bool) -> Codec:
     """How the tiles of full resolution, or of an overview, are compressed."""
@@ -24,6 +26,7 @@ def level_codec(options: CreationOptions, template: Template, nodata: float | in
         nodata=nodata if options.sparse_ok else None,
         sparse=options.sparse_ok,
         planar=directory.value(tiff.PLANAR_CONFIG, 1) == tiff.SEPARATE,
+        by_tile=options.interleave == "TILE",
     )
 
 
@@ -44,14 +47,26 @@ def _image_options(options: CreationOptions, directory: Directory, *, overview: 
         # overviews are lossless only where OVERVIEW_QUALITY itself says so
         if quality == 100:
             found["webp_lossless"] = "YES"
-    elif compress.startswith("LERC") and options.max_z_error is not None:
-        found["max_z_error"] = repr(options.max_z_error)
+    elif compress.startswith("LERC"):
+        found |= _lerc_options(options, overview=overview)
+    elif compress == "JXL":
+        found |= {name: str(v) for name in _JXL_OPTIONS if (v := getattr(options, name)) is not None}
+    if options.nbits is not None:
+        found["nbits"] = str(directory.value(tiff.BITS_PER_SAMPLE, 1))
     return found
+
+
+def _lerc_options(options: CreationOptions, *, overview: bool) -> dict[str, str]:
+    error = options.max_z_error
+    if overview and options.max_z_error_overview is not None:
+        error = options.max_z_error_overview
+    return {} if error is None else {"max_z_error": repr(error)}
 
 
 def _level_options(options: CreationOptions, compress: str) -> dict[str, str]:
     """LEVEL reaches a compression only where the full resolution has it too (GDALCOGCreator::Create)."""
-    family = {"DEFLATE": "zlevel", "LERC_DEFLATE": "zlevel", "ZSTD": "zstd_level", "LERC_ZSTD": "zstd_level"}
+    family = {"DEFLATE": "zlevel", "LERC_DEFLATE": "zlevel", "ZSTD": "zstd_level", "LERC_ZSTD": "zstd_level",
+              "LZMA": "lzma_preset"}  # fmt: skip
     name = family.get(compress)
     if options.level is None or name is None or family.get(options.effective_compress) != name:
         return {}

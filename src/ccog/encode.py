@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import rasterio
+import rasterio.shutil
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
@@ -23,14 +24,17 @@ from ccog.errors import EncodeError
 
 Array = npt.NDArray[Any]
 
-#: Encoded block: bytes of each tile row of each plane (a planar file's mask is its last plane, else mask tiles
+#: Tiles of a block: bytes of each tile row of each plane (a planar file's mask is its last plane, else mask tiles
 #: follow their image tiles), tile byte counts (planes, tile rows, tile columns), and the mask's or None.
-Encoded = tuple[list[list[bytes]], npt.NDArray[np.uint32], "npt.NDArray[np.uint32] | None"]
+Tiles = tuple[list[list[bytes]], npt.NDArray[np.uint32], "npt.NDArray[np.uint32] | None"]
 
 
 @dataclass(frozen=True)
 class Codec:
-    """GTiff creation options for the tiles of a level and of its mask, as (name, value) pairs."""
+    """GTiff creation options for the tiles of a level and of its mask, as (name, value) pairs.
+
+    Bands are compressed apart where ``planar``, and their tiles still lie side by side where ``by_tile``.
+    """
 
     blocksize: int
     image: tuple[tuple[str, str], ...]
@@ -38,9 +42,15 @@ class Codec:
     nodata: float | int | None
     sparse: bool
     planar: bool
+    by_tile: bool = False
+
+    @property
+    def by_plane(self) -> bool:
+        """Whether each band, and then the mask, has a stretch of the file of its own."""
+        return self.planar and not self.by_tile
 
 
-def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Encoded:
+def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Tiles:
     """Compress a block whose origin is a tile corner.
 
     Parameters
@@ -57,7 +67,7 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Encoded:
     """
     columns = -(-pixels.shape[2] // codec.blocksize)
     planes = len(pixels) if codec.planar else 1
-    segments: list[list[bytes]] = [[] for _ in range(planes + (codec.planar and mask is not None))]
+    segments: list[list[bytes]] = [[] for _ in range(planes + (mask is not None) if codec.by_plane else 1)]
     counts, mask_counts = [], []
     for rows in _strips(pixels, codec.blocksize):
         with ExitStack() as files:
@@ -68,7 +78,7 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Encoded:
                 valid = (mask[rows] != 0).view(np.uint8)[np.newaxis]
                 masks = _compress(files, valid, codec, dict(codec.mask), None, 1)
                 mask_counts.append(_counts(masks, columns))
-            together = [[plane] for plane in tiles + masks] if codec.planar else [tiles + masks]
+            together = [[plane] for plane in tiles + masks] if codec.by_plane else [tiles + masks]
             for plane, interleaved in zip(segments, together, strict=True):
                 plane += _tile_rows(interleaved, columns)
     return segments, np.concatenate(counts, axis=1), np.concatenate(mask_counts, axis=1) if mask_counts else None
@@ -109,6 +119,8 @@ def _compress(
     files: ExitStack, pixels: Array, codec: Codec, options: dict[str, str], nodata: float | int | None, planes: int
 ) -> list[list[memoryview]]:
     """Tiles of each plane of a strip in row-major order, empty where sparse; valid while ``files`` is open."""
+    if "nbits" in options and len(pixels) > 1:
+        pixels = _whole_tiles(pixels, codec.blocksize)
     count, height, width = pixels.shape
     profile = {
         "driver": "GTiff",
@@ -128,8 +140,11 @@ def _compress(
     }
     try:
         memory = files.enter_context(MemoryFile())
-        with memory.open(**profile) as dataset:
-            dataset.write(pixels)
+        if options.get("compress") == "LZMA":
+            _write_by_copy(pixels, memory, profile)
+        else:
+            with memory.open(**profile) as dataset:
+                dataset.write(pixels)
         tiles = _tiles_of(memoryview(memory.getbuffer()))
     except (RasterioError, CPLE_BaseError, SystemError, TypeError, ValueError) as error:
         raise EncodeError(
@@ -138,6 +153,24 @@ def _compress(
         ) from error
     size = len(tiles) // planes
     return [tiles[n * size : (n + 1) * size] for n in range(planes)]
+
+
+def _whole_tiles(pixels: Array, blocksize: int) -> Array:
+    """Pixels padded with zeros: the driver would pad bands of odd bits with what its memory happens to hold."""
+    down, right = (-side % blocksize for side in pixels.shape[1:])
+    return np.pad(pixels, ((0, 0), (0, down), (0, right)))
+
+
+def _write_by_copy(pixels: Array, memory: MemoryFile, profile: dict[str, Any]) -> None:
+    """Write as the COG driver does, by CreateCopy: libtiff's LZMA then filters bytes, and not samples."""
+    plain = {key: profile[key] for key in ("driver", "count", "height", "width", "dtype", "transform", "interleave")}
+    plain |= {"nbits": profile["nbits"]} if "nbits" in profile else {}
+    creation = {key: value for key, value in profile.items() if key not in plain or key in ("driver", "interleave")}
+    with MemoryFile() as source:
+        with source.open(**plain) as dataset:
+            dataset.write(pixels)
+        copied = {k: str(v).upper() for k, v in creation.items() if v is not None and k != "nodata"}
+        rasterio.shutil.copy(source.name, memory.name, copy_src_overviews="YES", **copied)
 
 
 def _tiles_of(data: memoryview) -> list[memoryview]:

@@ -26,21 +26,27 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.system import CPU_COUNT
 from dask.task_spec import Alias, DataNode, GraphNode, List, Task, TaskRef
 
-from ccog.blocks import assembly, block_job, encode_overview, overview_block, source_block
-from ccog.encode import Codec, Encoded
+from ccog.blocks import Encoded, assembly, block_job, encode_overview, overview_block, source_block
+from ccog.encode import Codec
 from ccog.header import CLASSIC_LIMIT, LevelCounts, Template, build_header, data_size
 from ccog.parts import Part, PartPlan, Run, emit, merge
 from ccog.plan import CogPlan, Flow
+from ccog.pyramid import Level
+from ccog.statistics import BandStatistics, merged
 from ccog.stores import Store, WriteResult
 from ccog.stores.memory import BytesStore
+from ccog.template import Described, write_template
 
 # rows joined by one merge task
 _MERGE_ARITY = 8
 
 Counts = tuple[npt.NDArray[np.uint32], "npt.NDArray[np.uint32] | None"]
 
-#: A stretch of the file: its bytes or parts, (first, last) row in file order, and its tile byte counts by level.
-Stretch = tuple[Run, tuple[int, int], list[tuple[int, Counts]]]
+#: Level, tile byte counts and statistics of a row of blocks.
+Row = tuple[int, Counts, "tuple[BandStatistics, ...] | None"]
+
+#: A stretch of the file: its bytes or parts, (first, last) row in file order, and what is known of its rows.
+Stretch = tuple[Run, tuple[int, int], list[Row]]
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class WriteJob:
     plan: CogPlan
     store: Store
     parts: PartPlan
+    described: Described
     template: Template
     codecs: tuple[Codec, Codec]
     big: bool | None
@@ -277,18 +284,23 @@ def upload_row(
     store: Store, parts: PartPlan, n: int, k: int, plane: int, session: str, blocks: list[Encoded]
 ) -> Stretch:
     """Bring the tile bytes of a plane's block row into file order and upload what can be uploaded."""
-    rows = zip(*(segments[plane] for segments, _, _ in blocks), strict=True)
+    tiles = [found for found, _ in blocks]
+    rows = zip(*(segments[plane] for segments, _, _ in tiles), strict=True)
     buffers = [segment for row in rows for segment in row]
-    image = _joined([counts[plane : plane + 1] for _, counts, _ in blocks])
-    mask = _joined([mask for _, _, mask in blocks if mask is not None]) if plane == len(blocks[0][0]) - 1 else None
+    by_plane = len(tiles[0][0]) > 1
+    image = _joined([counts[plane : plane + 1] if by_plane else counts for _, counts, _ in tiles])
+    mask = _joined([mask for _, _, mask in tiles if mask is not None]) if plane == len(tiles[0][0]) - 1 else None
+    counted = [found for _, found in blocks if found is not None] if plane == 0 else []
     run = emit(buffers, parts.firsts[n], parts.caps[n], store.limits, parts.part_size, _put(store, session))
-    return run, (n, n), [(k, (image, mask))]
+    return run, (n, n), [(k, (image, mask), merged(counted) if counted else None)]
 
 
 def _joined(counts: list[npt.NDArray[np.uint32]]) -> npt.NDArray[np.uint32]:
-    """Byte counts of blocks side by side, row-major; empty where there are none."""
-    found = [c[0] for c in counts if len(c)]
-    return np.concatenate(found, axis=1).reshape(-1) if found else np.zeros(0, np.uint32)
+    """Byte counts (plane, tile) of blocks side by side, row-major; of no tile where there are none."""
+    found = [c for c in counts if len(c)]
+    if not found:
+        return np.zeros((1, 0), np.uint32)
+    return np.concatenate(found, axis=2).reshape(len(found[0]), -1)
 
 
 def merge_stretches(store: Store, parts: PartPlan, session: str, stretches: list[Stretch]) -> Stretch:
@@ -308,8 +320,8 @@ def _put(store: Store, session: str) -> Callable[[int, list[Any]], Part]:
 
 def finish_write(job: WriteJob, session: str, stretches: list[Stretch]) -> bytes | WriteResult:
     """Build the header from all tile sizes, upload what is left, and complete the file."""
-    (head, parts, tail), _, counts = merge_stretches(job.store, job.parts, session, stretches)
-    header = _header(job, counts)
+    (head, parts, tail), _, rows = merge_stretches(job.store, job.parts, session, stretches)
+    header = _header(job, rows)
     if isinstance(job.store, BytesStore):
         return b"".join([header, *head])
     put = _put(job.store, session)
@@ -319,21 +331,24 @@ def finish_write(job: WriteJob, session: str, stretches: list[Stretch]) -> bytes
     return job.store.complete(session, parts)
 
 
-def _header(job: WriteJob, counts: list[tuple[int, Counts]]) -> bytes:
-    levels = []
-    for level in job.plan.pyramid.levels:
-        own = [c for k, c in counts if k == level.index]
-        image = np.concatenate([c[0] for c in own])
-        mask = np.concatenate([c[1] for c in own if c[1] is not None]) if job.plan.has_mask else None
-        levels.append(LevelCounts(*level.size, image, mask, job.plan.is_planar(level.index)))
-    found = tuple(levels)
+def _header(job: WriteJob, rows: list[Row]) -> bytes:
+    found = tuple(_level_counts(job.plan, level, [c for k, c, _ in rows if k == level.index])
+                  for level in job.plan.pyramid.levels)  # fmt: skip
+    statistics = [s for _, _, s in rows if s is not None]
+    template = _with_env(job.env, write_template, job.described, merged(statistics)) if statistics else job.template
     big = job.big
     if big is None:
-        classic = build_header(job.template, found, big=False)
+        classic = build_header(template, found, big=False)
         big = len(classic) + data_size(found) >= CLASSIC_LIMIT
         if not big:
             return classic
-    return build_header(job.template, found, big=big)
+    return build_header(template, found, big=big)
+
+
+def _level_counts(plan: CogPlan, level: Level, rows: list[Counts]) -> LevelCounts:
+    image = np.concatenate([found for found, _ in rows if found.size], axis=1)
+    mask = np.concatenate([found[0] for _, found in rows if found is not None]) if plan.has_mask else None
+    return LevelCounts(*level.size, image.reshape(-1), mask, plan.is_planar(level.index), len(image))
 
 
 def optimize(dsk: HighLevelGraph, keys: Any) -> HighLevelGraph:

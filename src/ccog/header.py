@@ -32,7 +32,8 @@ CLASSIC_LIMIT = 1 << 32
 class LevelCounts:
     """Size of one level, and the byte counts of its tiles in file order (0 for a sparse tile).
 
-    ``image`` and ``mask`` are flat, row-major (plane by plane where ``planar``).
+    ``image`` and ``mask`` are flat, row-major, band after band where bands are compressed apart: then the
+    file holds them in that order (``planar``), or the ``tile_planes`` tiles of a place side by side.
     """
 
     height: int
@@ -40,6 +41,7 @@ class LevelCounts:
     image: Counts
     mask: Counts | None
     planar: bool
+    tile_planes: int = 1
 
 
 @dataclass(frozen=True)
@@ -198,15 +200,17 @@ def _tile_offsets(levels: tuple[LevelCounts, ...], start: int) -> list[npt.NDArr
     images: list[npt.NDArray[np.int64]] = []
     masks: list[npt.NDArray[np.int64]] = []
     for level in reversed(levels):
-        sizes = [_framed(c) for c in (level.image, level.mask) if c is not None]
+        sizes = [*_framed(level.image).reshape(level.tile_planes, -1)]
+        sizes += [] if level.mask is None else [_framed(level.mask)]
         stored = np.concatenate(sizes) if level.planar else np.stack(sizes, axis=1).reshape(-1)
         ends = start + np.cumsum(stored)
         at = np.where(stored > 0, ends - stored + LEADER, 0)
         start = int(ends[-1])
-        image, *mask = np.split(at, [level.image.size]) if level.planar else at.reshape(-1, len(sizes)).T
+        in_order = at if level.planar else at.reshape(-1, len(sizes)).T.reshape(-1)
+        image, mask = np.split(in_order, [level.image.size])
         images.insert(0, image)
         if level.mask is not None:
-            masks.insert(0, mask[0])
+            masks.insert(0, mask)
     return [images[0], *masks[:1], *images[1:], *masks[1:]]
 
 

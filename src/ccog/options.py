@@ -10,15 +10,12 @@ from typing import Any
 from ccog.errors import OptionError, ReprojectionError
 from ccog.pyramid import KERNEL_RADIUS
 
-COMPRESSIONS = ("NONE", "LZW", "DEFLATE", "ZSTD", "JPEG", "WEBP", "LERC", "LERC_DEFLATE", "LERC_ZSTD")
+COMPRESSIONS = ("NONE", "LZW", "DEFLATE", "ZSTD", "LZMA", "JPEG", "WEBP", "LERC", "LERC_DEFLATE", "LERC_ZSTD",
+                "JXL")  # fmt: skip
 
 #: Options that make the COG driver warp: they are refused.
 REPROJECTING = ("TARGET_SRS", "RES", "EXTENT", "WARP_RESAMPLING", "ADD_ALPHA", "TILING_SCHEME", "ZOOM_LEVEL",
                 "ZOOM_LEVEL_STRATEGY", "ALIGNED_LEVELS")  # fmt: skip
-
-#: Options of the COG driver that this version does not do.
-UNSUPPORTED = ("STATISTICS", "NBITS", "JXL_LOSSLESS", "JXL_EFFORT", "JXL_DISTANCE",
-               "JXL_ALPHA_DISTANCE", "MAX_Z_ERROR_OVERVIEW", "COPY_SRC_MDD", "SRC_MDD")  # fmt: skip
 
 _TRUE, _FALSE = ("YES", "TRUE", "ON", "1"), ("NO", "FALSE", "OFF", "0")
 _PREDICTORS = {"2": "STANDARD", "3": "FLOATING_POINT", "STANDARD": "STANDARD", "FLOATING_POINT": "FLOATING_POINT"}
@@ -39,7 +36,7 @@ class CreationOptions:
     level: int | None = None
     predictor: str | None = None
     quality: int | None = None
-    max_z_error: float | None = None
+    max_z_error: float | int | None = None
     bigtiff: str | None = None
     overview_resampling: str | None = None
     overviews: str = "AUTO"
@@ -50,6 +47,15 @@ class CreationOptions:
     geotiff_version: str | None = None
     sparse_ok: bool = False
     interleave: str | None = None
+    nbits: int | None = None
+    max_z_error_overview: float | int | None = None
+    jxl_lossless: str | None = None
+    jxl_effort: int | None = None
+    jxl_distance: float | int | None = None
+    jxl_alpha_distance: float | int | None = None
+    statistics: str | None = None
+    copy_src_mdd: str | None = None
+    src_mdd: str | None = None
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> CreationOptions:
@@ -82,9 +88,14 @@ class CreationOptions:
     def _check(self) -> None:
         """Refuse combinations that no raster could satisfy."""
         if self.level is not None:
-            top = {"DEFLATE": 12, "LERC_DEFLATE": 12, "ZSTD": 22, "LERC_ZSTD": 22}.get(self.effective_compress)
-            if top is not None and not 1 <= self.level <= top:
-                raise OptionError(f"LEVEL={self.level} is out of range: {self.effective_compress} takes 1 to {top}")
+            top = {"DEFLATE": 12, "LERC_DEFLATE": 12, "ZSTD": 22, "LERC_ZSTD": 22, "LZMA": 9}.get(
+                self.effective_compress
+            )
+            least = 0 if self.effective_compress == "LZMA" else 1
+            if top is not None and not least <= self.level <= top:
+                raise OptionError(
+                    f"LEVEL={self.level} is out of range: {self.effective_compress} takes {least} to {top}"
+                )
 
     @property
     def effective_compress(self) -> str:
@@ -123,14 +134,6 @@ def _refuse(upper: Mapping[str, Any]) -> None:
                 f"{key}={upper[key]} would reproject the raster, which ccog does not do: reproject the array first, "
                 "e.g. with odc.geo.xr.xr_reproject or rioxarray's rio.reproject, then write it without this option"
             )
-    for key in UNSUPPORTED:
-        if upper.get(key) is not None and not _is_default(key, upper[key]):
-            raise OptionError(f"creation option {key} is not supported by this version of ccog; leave it out")
-
-
-def _is_default(key: str, value: Any) -> bool:
-    default = {"STATISTICS": "AUTO"}.get(key)
-    return default is not None and str(value).upper() == default
 
 
 def _choice(*allowed: str) -> Any:
@@ -163,14 +166,19 @@ def _blocksize(key: str, value: Any) -> int:
     return number
 
 
-def _number(key: str, value: Any) -> float:
+def _number(key: str, value: Any) -> float | int:
+    """A number in the form it was given in: some are written to the file as text."""
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = value if isinstance(value, int | float) else _literal(str(value))
+    except ValueError:
         raise OptionError(f"{key}={value!r} is not a number") from None
-    if not math.isfinite(number) or number < 0:
+    if isinstance(value, bool) or not math.isfinite(number) or number < 0:
         raise OptionError(f"{key}={value} must be a finite number, 0 or more")
     return number
+
+
+def _literal(text: str) -> float | int:
+    return int(text) if text.strip().isdigit() else float(text)
 
 
 def _boolean(key: str, value: Any) -> bool:
@@ -178,6 +186,20 @@ def _boolean(key: str, value: Any) -> bool:
     if found not in _TRUE + _FALSE:
         raise OptionError(f"{key}={value!r} is neither yes nor no")
     return found in _TRUE
+
+
+def _yes_or_no(key: str, value: Any) -> str:
+    return "YES" if _boolean(key, value) else "NO"
+
+
+def _auto_or_boolean(key: str, value: Any) -> str:
+    return "AUTO" if str(value).upper() == "AUTO" else _yes_or_no(key, value)
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise OptionError(f"{key}={value!r} is not text")
+    return value
 
 
 def _predictor(key: str, value: Any) -> str:
@@ -228,5 +250,14 @@ _PARSERS: dict[str, Any] = {
     "OVERVIEW_PREDICTOR": _predictor,
     "GEOTIFF_VERSION": _choice("AUTO", "1.0", "1.1"),
     "SPARSE_OK": _boolean,
-    "INTERLEAVE": _choice("PIXEL", "BAND"),
+    "INTERLEAVE": _choice("PIXEL", "BAND", "TILE"),
+    "NBITS": _integer(1, 32),
+    "MAX_Z_ERROR_OVERVIEW": _number,
+    "JXL_LOSSLESS": _yes_or_no,
+    "JXL_EFFORT": _integer(1, 9),
+    "JXL_DISTANCE": _number,
+    "JXL_ALPHA_DISTANCE": _number,
+    "STATISTICS": _auto_or_boolean,
+    "COPY_SRC_MDD": _auto_or_boolean,
+    "SRC_MDD": _text,
 }

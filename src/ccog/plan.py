@@ -92,7 +92,9 @@ class CogPlan:
     """The raster's shape, the options, and the geometry that follows.
 
     ``has_mask`` counts internal masks only; ``count`` is the number of bands in the file.
-    ``method`` is the overview kernel after defaults; where ``planar`` (full
+    ``has_alpha`` says that the last band is the alpha of the others, ``mask_is_alpha`` that
+    the mask was such a band. ``method`` is the overview kernel after
+    defaults; where ``planar`` (full
     resolution, overviews) a level holds one band after the other, and then the mask.
     """
 
@@ -103,7 +105,14 @@ class CogPlan:
     has_mask: bool
     method: str
     nodata: float | int | None
+    has_alpha: bool = False
+    mask_is_alpha: bool = False
     planar: tuple[bool, bool] = (False, False)
+
+    @property
+    def tile_planes(self) -> int:
+        """Separately compressed bands whose tiles lie side by side."""
+        return self.count if self.options.interleave == "TILE" else 1
 
     @property
     def top(self) -> int:
@@ -188,7 +197,7 @@ class CogPlan:
 
     def is_planar(self, k: int) -> bool:
         """Whether the bands of level ``k`` lie one after the other."""
-        return self.planar[min(k, 1)]
+        return self.planar[min(k, 1)] and self.options.interleave != "TILE"
 
     def planes(self, k: int) -> int:
         """Separate stretches of the file that level ``k`` consists of."""

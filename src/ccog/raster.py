@@ -10,8 +10,11 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from affine import Affine
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
 from rasterio.errors import CRSError
+from rasterio.rpc import RPC
 
 from ccog.errors import ArgumentTypeError, DtypeError, OptionError, RasterError
 
@@ -32,31 +35,61 @@ METADATA_OPTIONS = (
     "SCALES",
     "UNITS",
     "COLORMAP",
+    "COLORINTERP",
+    "GCPS",
+    "RPCS",
 )
+
+
+#: A band number, 0 for the dataset, with or without a metadata domain.
+TagKey = int | tuple[int, str]
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the file says of its pixels; all as rasterio takes it (band tags and colour maps by band number)."""
+    """What the file says of its pixels; all as rasterio takes it.
+
+    Keys of ``tags`` are band numbers, 0 for the dataset, or (band, domain).
+    """
 
     crs: CRS | None = None
     transform: Affine | None = None
     nodata: float | int | None = None
-    tags: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    tags: Mapping[TagKey, Mapping[str, str]] = field(default_factory=dict)
     descriptions: tuple[str | None, ...] | None = None
     offsets: tuple[float, ...] | None = None
     scales: tuple[float, ...] | None = None
     units: tuple[str, ...] | None = None
     colormap: Mapping[int, tuple[int, ...]] | None = None
+    colorinterp: tuple[ColorInterp, ...] | None = None
+    gcps: tuple[GroundControlPoint, ...] | None = None
+    rpcs: RPC | None = None
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last band is said to be the alpha of the others."""
+        return self.colorinterp is not None and self.colorinterp[-1] == ColorInterp.alpha
+
+    def without_last_band(self) -> Metadata:
+        """The same for all bands but the last."""
+        last = len(self.colorinterp or ())
+        tags = {key: found for key, found in self.tags.items() if (key[0] if isinstance(key, tuple) else key) != last}
+        shorter = {name: value[:-1] for name in _BY_BAND if (value := getattr(self, name)) is not None}
+        return replace(self, tags=tags, **shorter)
+
+
+# fields of Metadata with one entry a band
+_BY_BAND = ("descriptions", "offsets", "scales", "units", "colorinterp")
 
 
 @dataclass(frozen=True)
 class Raster:
-    """(band, y, x) pixels, (y, x) mask (non-zero valid) or None, and metadata."""
+    """(band, y, x) pixels, (y, x) mask (non-zero valid) or None, and metadata; an alpha band may be the mask."""
 
     pixels: da.Array
     mask: da.Array | None
     metadata: Metadata
+    mask_is_alpha: bool = False
 
     @property
     def count(self) -> int:
@@ -234,6 +267,12 @@ def _with_options(metadata: Metadata, options: Mapping[str, Any], count: int) ->
             changes[key.lower()] = _per_band(key.lower(), options[key], count, kind)
     if options.get("COLORMAP") is not None:
         changes["colormap"] = _colormap(options["COLORMAP"])
+    if options.get("COLORINTERP") is not None:
+        changes["colorinterp"] = _colorinterp(options["COLORINTERP"], count)
+    if options.get("GCPS"):
+        changes["gcps"] = _gcps(options["GCPS"])
+    if options.get("RPCS") is not None:
+        changes["rpcs"] = _rpcs(options["RPCS"])
     return replace(metadata, **changes)
 
 
@@ -261,13 +300,17 @@ def _number(name: str, value: Any) -> float | int:
     return number
 
 
-def _tags(value: Any, count: int) -> dict[int, dict[str, str]]:
+def _tags(value: Any, count: int) -> dict[TagKey, dict[str, str]]:
     if not isinstance(value, Mapping) or not all(isinstance(v, Mapping) for v in value.values()):
         raise OptionError(f"update_tags is {{0: {{dataset tags}}, 1: {{tags of band 1}}, ...}}, not {value!r}")
-    for band in value:
-        if not isinstance(band, int) or not 0 <= band <= count:
-            raise OptionError(f"update_tags has an entry for band {band!r}; 0 (the dataset) to {count} are allowed")
-    return {band: {str(k): str(v) for k, v in tags.items()} for band, tags in value.items()}
+    for key in value:
+        band, domain = key if isinstance(key, tuple) and len(key) == 2 else (key, "")
+        if not isinstance(band, int) or not 0 <= band <= count or not isinstance(domain, str):
+            raise OptionError(
+                f"update_tags has an entry for band {key!r}; 0 (the dataset) to {count} are allowed, "
+                "or (band, 'DOMAIN') for another metadata domain"
+            )
+    return {key: {str(k): str(v) for k, v in tags.items()} for key, tags in value.items()}
 
 
 def _per_band(name: str, value: Any, count: int, kind: type) -> tuple[Any, ...]:
@@ -284,6 +327,31 @@ def _colormap(value: Any) -> dict[int, tuple[int, ...]]:
     if not isinstance(value, Mapping):
         raise OptionError(f"colormap is {{pixel value: (red, green, blue[, alpha])}}, not {value!r}")
     return {int(k): tuple(int(c) for c in v) for k, v in value.items()}
+
+
+def _colorinterp(value: Any, count: int) -> tuple[ColorInterp, ...]:
+    given = [value] if isinstance(value, str | ColorInterp) else list(value)
+    if len(given) != count:
+        raise OptionError(f"colorinterp has {len(given)} entries for {count} bands: {value!r}")
+    try:
+        return tuple(v if isinstance(v, ColorInterp) else ColorInterp[str(v).lower()] for v in given)
+    except KeyError as error:
+        names = ", ".join(found.name for found in ColorInterp)
+        raise OptionError(f"colorinterp has {error.args[0]!r}; choose of {names}") from None
+
+
+def _gcps(value: Any) -> tuple[GroundControlPoint, ...]:
+    given = tuple(value)
+    wrong = [v for v in given if not isinstance(v, GroundControlPoint)]
+    if wrong:
+        raise OptionError(f"gcps has {wrong[0]!r}, which is no rasterio.control.GroundControlPoint")
+    return given
+
+
+def _rpcs(value: Any) -> RPC:
+    if not isinstance(value, RPC):
+        raise OptionError(f"rpcs={value!r} is no rasterio.rpc.RPC; make one, e.g. with RPC.from_gdal(tags)")
+    return value
 
 
 def _check_nodata(nodata: float | int | None, dtype: np.dtype[Any]) -> None:

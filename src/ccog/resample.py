@@ -83,18 +83,11 @@ class Reduction:
 
     method: str
     nodata: float | int | None
+    has_alpha: bool
+    mask_is_alpha: bool
     y: AxisReduction
     x: AxisReduction
     level: int
-
-    @property
-    def mask_nodata(self) -> int | None:
-        """What counts as invalid when the mask itself is reduced.
-
-        The overview builder sees the full-resolution mask as a mask of itself, its overviews as plain
-        bands; the mode kernel counts every pixel (GDALRegenerateOverviewsMultiBand).
-        """
-        return 0 if self.level == 0 and self.method != "mode" else None
 
 
 def reduce_area(
@@ -126,10 +119,37 @@ def reduce_area(
         for x in how.x.reads(want.cols):
             at = (y.keep.slice_of(want.rows), x.keep.slice_of(want.cols))
             if len(pixels):
-                out[(slice(None), *at)] = _reduced(_Piece(pixels, mask, how.nodata, source), y, x, how)
+                out[(slice(None), *at)] = _all_bands(_Piece(pixels, mask, how.nodata, source), y, x, how)
             if mask is not None and out_mask is not None:
-                out_mask[at] = _read(_Piece(mask[np.newaxis], None, how.mask_nodata, source), y, x, how)[0]
+                # full resolution's mask is a mask of itself, its overviews are plain bands unless made of alpha
+                own = mask if how.level == 0 or how.mask_is_alpha else None
+                out_mask[at] = _read(_Piece(mask[np.newaxis], own, None, source), y, x, how)[0]
     return out, out_mask
+
+
+def _all_bands(piece: _Piece, y: ExactRead, x: ExactRead, how: Reduction) -> Array:
+    """Read a piece; an alpha band is its own mask, and that of the colours where nothing else is."""
+    if not how.has_alpha:
+        return _reduced(piece, y, x, how)
+    alpha = piece.pixels[-1:]
+    colours = replace(piece, pixels=piece.pixels[:-1])
+    if not colours.is_masked and alpha_weighs(alpha.dtype, len(piece.pixels)):
+        colours = replace(colours, mask=_alpha_mask(alpha[0]))
+    own = replace(piece, pixels=alpha, mask=np.minimum(alpha[0], 255).astype(np.uint8) if colours.is_masked else None)
+    return np.concatenate([_reduced(colours, y, x, how), _reduced(own, y, x, how)])
+
+
+def alpha_weighs(dtype: np.dtype[Any], count: int) -> bool:
+    """Whether GDAL takes an alpha band for the mask of the other bands (GDALRasterBand::GetMaskBand)."""
+    return count in (2, 4) and dtype in (np.uint8, np.uint16)
+
+
+def _alpha_mask(alpha: Array) -> Array:
+    """Alpha as weights from 0 to 255; what is not zero stays so (GDALRescaledAlphaBand)."""
+    if alpha.dtype == np.uint8:
+        return alpha
+    scaled = (alpha.astype(np.uint32) * 255 // 65535).astype(np.uint8)
+    return np.where((alpha > 0) & (scaled == 0), np.uint8(1), scaled)
 
 
 def _reduced(piece: _Piece, y: ExactRead, x: ExactRead, how: Reduction) -> Array:

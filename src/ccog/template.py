@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,26 +16,42 @@ from ccog.errors import OptionError
 from ccog.header import Template
 from ccog.options import CreationOptions
 from ccog.raster import Metadata
+from ccog.statistics import BandStatistics
 
 # small enough to cost nothing, large enough for an overview
 _SIDE = 16
 
 
-def write_template(
-    options: CreationOptions, metadata: Metadata, count: int, dtype: str, has_mask: bool, *, overviews: bool
-) -> Template:
-    """Let GDAL write the tags.
+@dataclass(frozen=True)
+class Described:
+    """What GDAL has to know to write the tags: options, metadata, bands, type, and whether the rest exists."""
+
+    options: CreationOptions
+    metadata: Metadata
+    count: int
+    dtype: str
+    has_mask: bool
+    overviews: bool
+
+
+def write_template(described: Described, statistics: tuple[BandStatistics, ...] | None = None) -> Template:
+    """Let GDAL write the tags, with the statistics of the bands where they are wanted and known.
 
     Raises
     ------
     OptionError
         GDAL refuses the options for this dtype or band count.
     """
-    creation = options.cog_options() | {
+    metadata, count, dtype = described.metadata, described.count, described.dtype
+    creation = described.options.cog_options() | {
         "BIGTIFF": "NO",
-        "OVERVIEW_COUNT": str(int(overviews)),
+        "OVERVIEW_COUNT": str(int(described.overviews)),
         "SPARSE_OK": "YES",
     }
+    if creation.get("STATISTICS") == "YES":
+        creation["STATISTICS"] = "AUTO"
+    if statistics is not None:
+        metadata = _with_statistics(metadata, statistics)
     profile: dict[str, Any] = {
         "driver": "COG",
         "height": _SIDE,
@@ -52,7 +69,7 @@ def write_template(
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with memory.open(**profile) as dataset:
                 _describe(dataset, metadata)
-                if has_mask:
+                if described.has_mask:
                     dataset.write_mask(np.full((_SIDE, _SIDE), 255, np.uint8))
             data = memory.read()
     except (RasterioError, CPLE_BaseError, SystemError, TypeError, ValueError) as error:
@@ -68,12 +85,24 @@ def _refused(creation: dict[str, str], count: int, dtype: str, error: Exception 
     return OptionError(f"GDAL {rasterio.__gdal_version__} refuses {count} band(s) of {dtype} with {asked}{reason}")
 
 
+def _with_statistics(metadata: Metadata, statistics: tuple[BandStatistics, ...]) -> Metadata:
+    """Band tags with statistics among them, in the order in which GDAL then writes them."""
+    tags = dict(metadata.tags)
+    for band, found in enumerate(statistics, 1):
+        kept = {k: v for k, v in tags.get(band, {}).items() if not k.startswith("STATISTICS_")}
+        tags[band] = dict(sorted((kept | found.tags()).items()))
+    return replace(metadata, tags=tags)
+
+
 def _describe(dataset: Any, metadata: Metadata) -> None:
-    for band, tags in metadata.tags.items():
-        dataset.update_tags(band, **tags)
-    for name in ("descriptions", "offsets", "scales", "units"):
+    for key, tags in metadata.tags.items():
+        band, domain = key if isinstance(key, tuple) else (key, None)
+        dataset.update_tags(band, domain, **tags)
+    for name in ("descriptions", "offsets", "scales", "units", "colorinterp", "rpcs"):
         value = getattr(metadata, name)
         if value is not None:
             setattr(dataset, name, value)
+    if metadata.gcps is not None:
+        dataset.gcps = (list(metadata.gcps), metadata.crs)
     if metadata.colormap is not None:
         dataset.write_colormap(1, dict(metadata.colormap))
