@@ -44,7 +44,15 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"geotiff_version": "2.0"}, errors.OptionError, "1.1"),
     ({"sparse_ok": "perhaps"}, errors.OptionError, "neither yes nor no"),
     ({"interleave": "line"}, errors.OptionError, "PIXEL"),
-    ({"nbits": 12}, errors.OptionError, "not supported"),
+    ({"nbits": 40}, errors.OptionError, "1 to 32"),
+    ({"nbits": 20}, errors.OptionError, "9 to 16"),
+    ({"statistics": "perhaps"}, errors.OptionError, "neither yes nor no"),
+    ({"src_mdd": 3}, errors.OptionError, "text"),
+    ({"colorinterp": ["mauve"]}, errors.OptionError, "alpha"),
+    ({"colorinterp": ["red", "green"]}, errors.OptionError, "2 entries for 1 bands"),
+    ({"gcps": [(0, 0)]}, errors.OptionError, "GroundControlPoint"),
+    ({"rpcs": {}}, errors.OptionError, "RPC"),
+    ({"compress": "jxl"}, errors.OptionError, "GDAL 3"),
     ({"target_srs": "EPSG:3857"}, errors.ReprojectionError, "reproject the array first"),
     ({"tiling_scheme": "GoogleMapsCompatible"}, errors.ReprojectionError, "TILING_SCHEME"),
     ({"res": 10}, errors.ReprojectionError, "RES=10"),
@@ -90,7 +98,13 @@ ARRAYS: list[tuple[Any, type[Exception], type[Exception], str]] = [
     ([[1, 2], [3, 4]], errors.ArgumentTypeError, TypeError, "builtins.list"),
     (xr.DataArray(np.zeros((5, 5)), dims=("a", "b")), errors.RasterError, ValueError, "which of the dimensions"),
     (xr.DataArray(np.zeros((2, 2, 5, 5)), dims=("t", "band", "y", "x")), errors.RasterError, ValueError, "one raster"),
-    (xr.Dataset({"v": (("y", "x"), np.zeros((5, 5)))}), errors.ArgumentTypeError, TypeError, "one variable"),
+    (xr.Dataset({"v": ("x", np.zeros(5))}), errors.RasterError, ValueError, "no variable of two dimensions"),
+    (
+        xr.Dataset({k: (("y", "x"), np.zeros((5, 5), k)) for k in ("int8", "uint8")}),
+        errors.DtypeError,
+        TypeError,
+        "share one",
+    ),
 ]
 
 

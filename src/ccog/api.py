@@ -16,11 +16,12 @@ from ccog.codecs import level_codec
 from ccog.encode import encode_block
 from ccog.errors import ArgumentTypeError, CCOGWarning, EncodeError, OptionError, RasterError
 from ccog.graph import CcogDelayed, WriteJob, build_graph, new_token
+from ccog.metadata import METADATA_OPTIONS
 from ccog.options import CreationOptions
 from ccog.parts import PartPlan
 from ccog.plan import CogPlan, choose_block, needs_big_tiff
 from ccog.pyramid import KERNEL_RADIUS, Kernel, Pyramid, level_sizes
-from ccog.raster import METADATA_OPTIONS, Raster, read_raster
+from ccog.raster import Raster, read_raster
 from ccog.stores import Store, resolve_store
 from ccog.template import Described, write_template
 
@@ -95,6 +96,7 @@ def _split_options(given: Mapping[str, Any] | None) -> tuple[dict[str, Any], dic
 def _prepare(
     raster: Raster, options: CreationOptions, store: Store, *, overwrite: bool, env: dict[str, Any]
 ) -> CcogDelayed:
+    options.check_dtype(raster.pixels.dtype.name)
     raster = _alpha_as_mask(raster, options)
     plan = _plan(raster, options)
     described = Described(options, raster.metadata, plan.count, plan.dtype, plan.has_mask, overviews=plan.top > 0)

@@ -119,7 +119,7 @@ def _compress(
     files: ExitStack, pixels: Array, codec: Codec, options: dict[str, str], nodata: float | int | None, planes: int
 ) -> list[list[memoryview]]:
     """Tiles of each plane of a strip in row-major order, empty where sparse; valid while ``files`` is open."""
-    if "nbits" in options and len(pixels) > 1:
+    if _padded_by_chance(pixels, options):
         pixels = _whole_tiles(pixels, codec.blocksize)
     count, height, width = pixels.shape
     profile = {
@@ -155,8 +155,14 @@ def _compress(
     return [tiles[n * size : (n + 1) * size] for n in range(planes)]
 
 
+def _padded_by_chance(pixels: Array, options: dict[str, str]) -> bool:
+    """Whether GDAL fills the rest of tiles at the edges with what its memory happens to hold."""
+    several_of_odd_bits = "nbits" in options and len(pixels) > 1
+    return several_of_odd_bits or (options.get("compress", "").startswith("LERC") and pixels.itemsize == 1)
+
+
 def _whole_tiles(pixels: Array, blocksize: int) -> Array:
-    """Pixels padded with zeros: the driver would pad bands of odd bits with what its memory happens to hold."""
+    """Pixels padded with zeros to whole tiles."""
     down, right = (-side % blocksize for side in pixels.shape[1:])
     return np.pad(pixels, ((0, 0), (0, down), (0, right)))
 

@@ -97,6 +97,20 @@ class CreationOptions:
                     f"LEVEL={self.level} is out of range: {self.effective_compress} takes {least} to {top}"
                 )
 
+    def check_dtype(self, dtype: str) -> None:
+        """Refuse an NBITS that the type cannot have; GDAL would ignore it with a warning."""
+        digits = int("".join(c for c in dtype if c.isdigit()))
+        least = {8: 1, 16: 9, 32: 17}.get(digits)
+        allowed: tuple[int, ...] = (digits,)
+        if dtype.startswith("uint") and least is not None:
+            allowed = tuple(range(least, digits + 1))
+        elif dtype == "float32":
+            allowed = (16, 32)
+        if self.nbits is not None and self.nbits not in allowed:
+            raise OptionError(
+                f"NBITS={self.nbits} is not possible for {dtype}, which takes {allowed[0]} to {allowed[-1]}"
+            )
+
     @property
     def effective_compress(self) -> str:
         """Compression of the full resolution (the COG driver's default is LZW)."""

@@ -3,83 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import dask.array as da
 import numpy as np
-from affine import Affine
-from rasterio.control import GroundControlPoint
-from rasterio.crs import CRS
-from rasterio.enums import ColorInterp
-from rasterio.errors import CRSError
-from rasterio.rpc import RPC
+from rasterio.dtypes import check_dtype
 
 from ccog.errors import ArgumentTypeError, DtypeError, OptionError, RasterError
-
-_Y_NAMES = ("y", "latitude", "lat", "northing", "Y", "LATITUDE", "LAT")
-_X_NAMES = ("x", "longitude", "lon", "easting", "X", "LONGITUDE", "LON")
+from ccog.metadata import Metadata, with_options
+from ccog.xarray_input import is_xarray, pixels_and_metadata, plain
 
 _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
-           "float32", "float64", "complex64", "complex128", "complex_int16")  # fmt: skip
-
-#: Options of write_ccog that describe the raster rather than the file's layout.
-METADATA_OPTIONS = (
-    "CRS",
-    "TRANSFORM",
-    "NODATA",
-    "UPDATE_TAGS",
-    "DESCRIPTIONS",
-    "OFFSETS",
-    "SCALES",
-    "UNITS",
-    "COLORMAP",
-    "COLORINTERP",
-    "GCPS",
-    "RPCS",
-)
-
-
-#: A band number, 0 for the dataset, with or without a metadata domain.
-TagKey = int | tuple[int, str]
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What the file says of its pixels; all as rasterio takes it.
-
-    Keys of ``tags`` are band numbers, 0 for the dataset, or (band, domain).
-    """
-
-    crs: CRS | None = None
-    transform: Affine | None = None
-    nodata: float | int | None = None
-    tags: Mapping[TagKey, Mapping[str, str]] = field(default_factory=dict)
-    descriptions: tuple[str | None, ...] | None = None
-    offsets: tuple[float, ...] | None = None
-    scales: tuple[float, ...] | None = None
-    units: tuple[str, ...] | None = None
-    colormap: Mapping[int, tuple[int, ...]] | None = None
-    colorinterp: tuple[ColorInterp, ...] | None = None
-    gcps: tuple[GroundControlPoint, ...] | None = None
-    rpcs: RPC | None = None
-
-    @property
-    def has_alpha(self) -> bool:
-        """Whether the last band is said to be the alpha of the others."""
-        return self.colorinterp is not None and self.colorinterp[-1] == ColorInterp.alpha
-
-    def without_last_band(self) -> Metadata:
-        """The same for all bands but the last."""
-        last = len(self.colorinterp or ())
-        tags = {key: found for key, found in self.tags.items() if (key[0] if isinstance(key, tuple) else key) != last}
-        shorter = {name: value[:-1] for name in _BY_BAND if (value := getattr(self, name)) is not None}
-        return replace(self, tags=tags, **shorter)
-
-
-# fields of Metadata with one entry a band
-_BY_BAND = ("descriptions", "offsets", "scales", "units", "colorinterp")
+           "float16", "float32", "float64", "complex64", "complex128")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -115,19 +52,15 @@ def read_raster(arr: Any, mask: Any, options: Mapping[str, Any]) -> Raster:
     RasterError, DtypeError, ArgumentTypeError, OptionError
         Whatever cannot be written, saying what was found, what is allowed and what to do.
     """
-    pixels, metadata = _from_xarray(arr) if _is_xarray(arr) else (_as_dask(arr, "the array"), Metadata())
-    pixels = _band_first(pixels)
+    found, metadata = pixels_and_metadata(arr) if is_xarray(arr) else (arr, Metadata())
+    pixels = _band_first(_as_dask(found, "the array"))
     _check_shape(pixels)
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8)
     _check_dtype(pixels.dtype)
-    metadata = _with_options(metadata, options, int(pixels.shape[0]))
+    metadata = with_options(metadata, options, int(pixels.shape[0]))
     _check_nodata(metadata.nodata, pixels.dtype)
     return Raster(pixels, _read_mask(mask, pixels), metadata)
-
-
-def _is_xarray(arr: Any) -> bool:
-    return hasattr(arr, "dims") and hasattr(arr, "coords") and hasattr(arr, "attrs")
 
 
 def _as_dask(arr: Any, what: str) -> da.Array:
@@ -146,79 +79,6 @@ def _type_name(value: Any) -> str:
 
 def _numpy_chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(min(n, 4096) if k >= len(shape) - 2 else n for k, n in enumerate(shape))
-
-
-def _from_xarray(arr: Any) -> tuple[da.Array, Metadata]:
-    if hasattr(arr, "data_vars"):
-        raise ArgumentTypeError(
-            f"the array is an xarray.Dataset of {sorted(map(str, arr.data_vars))}; "
-            "pass one variable, or ds.to_dataarray('band')"
-        )
-    y, x = _dimension(arr, _Y_NAMES, "y"), _dimension(arr, _X_NAMES, "x")
-    others = [d for d in arr.dims if d not in (y, x)]
-    if len(others) > 1:
-        raise RasterError(
-            f"the array has dimensions {arr.dims}; write one raster at a time: (y, x) or (band, y, x), "
-            f"e.g. arr.isel({others[0]}=0)"
-        )
-    arr = arr.transpose(*others, y, x)
-    data = arr.data if isinstance(arr.data, da.Array | np.ndarray) else arr.to_numpy()
-    return _as_dask(data, "the array"), _georeferencing(arr, y, x)
-
-
-def _dimension(arr: Any, names: Sequence[str], what: str) -> Any:
-    found = [d for d in arr.dims if d in names]
-    rio = getattr(arr, "rio", None)
-    chosen = getattr(rio, f"_{what}_dim", None)
-    if chosen in arr.dims:
-        return chosen
-    if len(found) != 1:
-        raise RasterError(
-            f"cannot tell which of the dimensions {arr.dims} is {what}; name it one of {', '.join(names)}"
-        )
-    return found[0]
-
-
-def _georeferencing(arr: Any, y: Any, x: Any) -> Metadata:
-    try:
-        import rioxarray  # noqa: F401
-    except ImportError:
-        return Metadata(transform=_from_coordinates(arr, y, x))
-    arr = arr.rio.set_spatial_dims(x_dim=x, y_dim=y)
-    crs = arr.rio.crs
-    return Metadata(
-        crs=None if crs is None else CRS.from_user_input(crs),
-        transform=_rio_transform(arr, y, x),
-        nodata=_python_number(arr.rio.nodata),
-    )
-
-
-def _rio_transform(arr: Any, y: Any, x: Any) -> Affine | None:
-    """The stored GeoTransform where the coordinates agree with it (they carry rounding), else the coordinates'."""
-    stored = arr.rio._cached_transform()
-    computed = _from_coordinates(arr, y, x)
-    if stored is None or stored == Affine.identity():
-        return computed if computed is not None else stored
-    if computed is None or not stored.is_rectilinear:
-        return stored
-    pixel = max(abs(stored.a), abs(stored.e))
-    agrees = all(math.isclose(p, q, abs_tol=1e-3 * pixel) for p, q in zip(stored[:6], computed[:6], strict=True))
-    return stored if agrees else computed
-
-
-def _from_coordinates(arr: Any, y: Any, x: Any) -> Affine | None:
-    if y not in arr.coords or x not in arr.coords or min(arr.sizes[y], arr.sizes[x]) < 2:
-        return None
-    ys, xs = np.asarray(arr[y].values, float), np.asarray(arr[x].values, float)
-    dy, dx = (ys[-1] - ys[0]) / (len(ys) - 1), (xs[-1] - xs[0]) / (len(xs) - 1)
-    return Affine(dx, 0, xs[0] - dx / 2, 0, dy, ys[0] - dy / 2)
-
-
-def _python_number(value: Any) -> float | int | None:
-    if value is None:
-        return None
-    number = value.item() if hasattr(value, "item") else value
-    return number if isinstance(number, int | float) and not isinstance(number, bool) else float(number)
 
 
 def _band_first(pixels: da.Array) -> da.Array:
@@ -244,114 +104,12 @@ def _check_shape(pixels: da.Array) -> None:
 
 
 def _check_dtype(dtype: np.dtype[Any]) -> None:
-    if dtype.name in _DTYPES:
+    if dtype.name in _DTYPES and check_dtype(dtype.name):
         return
     advice = {"f": "float32 or float64", "c": "complex64 or complex128", "M": "int64", "m": "int64"}.get(
         dtype.kind, "float64"
     )
     raise DtypeError(f"GeoTIFF cannot hold {dtype}; cast the array first, e.g. arr.astype({advice.split(' ')[0]!r})")
-
-
-def _with_options(metadata: Metadata, options: Mapping[str, Any], count: int) -> Metadata:
-    changes: dict[str, Any] = {}
-    if options.get("CRS") is not None:
-        changes["crs"] = _crs(options["CRS"])
-    if options.get("TRANSFORM") is not None:
-        changes["transform"] = _transform(options["TRANSFORM"])
-    if options.get("NODATA") is not None:
-        changes["nodata"] = _number("nodata", options["NODATA"])
-    if options.get("UPDATE_TAGS"):
-        changes["tags"] = _tags(options["UPDATE_TAGS"], count)
-    for key, kind in (("DESCRIPTIONS", str), ("UNITS", str), ("OFFSETS", float), ("SCALES", float)):
-        if options.get(key) is not None:
-            changes[key.lower()] = _per_band(key.lower(), options[key], count, kind)
-    if options.get("COLORMAP") is not None:
-        changes["colormap"] = _colormap(options["COLORMAP"])
-    if options.get("COLORINTERP") is not None:
-        changes["colorinterp"] = _colorinterp(options["COLORINTERP"], count)
-    if options.get("GCPS"):
-        changes["gcps"] = _gcps(options["GCPS"])
-    if options.get("RPCS") is not None:
-        changes["rpcs"] = _rpcs(options["RPCS"])
-    return replace(metadata, **changes)
-
-
-def _crs(value: Any) -> CRS:
-    try:
-        return CRS.from_user_input(value)
-    except (CRSError, TypeError, ValueError) as error:
-        raise OptionError(f"crs={value!r} is no coordinate reference system: {error}") from error
-
-
-def _transform(value: Any) -> Affine:
-    try:
-        return value if isinstance(value, Affine) else Affine(*[float(v) for v in list(value)[:6]])
-    except (TypeError, ValueError) as error:
-        raise OptionError(f"transform={value!r} is not six numbers (a, b, c, d, e, f) or an affine.Affine") from error
-
-
-def _number(name: str, value: Any) -> float | int:
-    try:
-        number = _python_number(value) if not isinstance(value, str) else float(value)
-    except (TypeError, ValueError):
-        raise OptionError(f"{name}={value!r} is not a number") from None
-    if number is None:
-        raise OptionError(f"{name}={value!r} is not a number")
-    return number
-
-
-def _tags(value: Any, count: int) -> dict[TagKey, dict[str, str]]:
-    if not isinstance(value, Mapping) or not all(isinstance(v, Mapping) for v in value.values()):
-        raise OptionError(f"update_tags is {{0: {{dataset tags}}, 1: {{tags of band 1}}, ...}}, not {value!r}")
-    for key in value:
-        band, domain = key if isinstance(key, tuple) and len(key) == 2 else (key, "")
-        if not isinstance(band, int) or not 0 <= band <= count or not isinstance(domain, str):
-            raise OptionError(
-                f"update_tags has an entry for band {key!r}; 0 (the dataset) to {count} are allowed, "
-                "or (band, 'DOMAIN') for another metadata domain"
-            )
-    return {key: {str(k): str(v) for k, v in tags.items()} for key, tags in value.items()}
-
-
-def _per_band(name: str, value: Any, count: int, kind: type) -> tuple[Any, ...]:
-    values = [value] if isinstance(value, str | int | float) else list(value)
-    if len(values) != count:
-        raise OptionError(f"{name} has {len(values)} entries for {count} bands: {values!r}")
-    try:
-        return tuple(v if v is None and kind is str else kind(v) for v in values)
-    except (TypeError, ValueError):
-        raise OptionError(f"{name}={values!r}: every entry must be a {kind.__name__}") from None
-
-
-def _colormap(value: Any) -> dict[int, tuple[int, ...]]:
-    if not isinstance(value, Mapping):
-        raise OptionError(f"colormap is {{pixel value: (red, green, blue[, alpha])}}, not {value!r}")
-    return {int(k): tuple(int(c) for c in v) for k, v in value.items()}
-
-
-def _colorinterp(value: Any, count: int) -> tuple[ColorInterp, ...]:
-    given = [value] if isinstance(value, str | ColorInterp) else list(value)
-    if len(given) != count:
-        raise OptionError(f"colorinterp has {len(given)} entries for {count} bands: {value!r}")
-    try:
-        return tuple(v if isinstance(v, ColorInterp) else ColorInterp[str(v).lower()] for v in given)
-    except KeyError as error:
-        names = ", ".join(found.name for found in ColorInterp)
-        raise OptionError(f"colorinterp has {error.args[0]!r}; choose of {names}") from None
-
-
-def _gcps(value: Any) -> tuple[GroundControlPoint, ...]:
-    given = tuple(value)
-    wrong = [v for v in given if not isinstance(v, GroundControlPoint)]
-    if wrong:
-        raise OptionError(f"gcps has {wrong[0]!r}, which is no rasterio.control.GroundControlPoint")
-    return given
-
-
-def _rpcs(value: Any) -> RPC:
-    if not isinstance(value, RPC):
-        raise OptionError(f"rpcs={value!r} is no rasterio.rpc.RPC; make one, e.g. with RPC.from_gdal(tags)")
-    return value
 
 
 def _check_nodata(nodata: float | int | None, dtype: np.dtype[Any]) -> None:
@@ -368,9 +126,8 @@ def _check_nodata(nodata: float | int | None, dtype: np.dtype[Any]) -> None:
 def _read_mask(mask: Any, pixels: da.Array) -> da.Array | None:
     if mask is None:
         return None
-    if _is_xarray(mask):
-        data = mask.data if isinstance(mask.data, da.Array | np.ndarray) else mask.to_numpy()
-        mask = data
+    if is_xarray(mask):
+        mask = plain(mask)
     found = _as_dask(mask, "the mask")
     if found.ndim == 3 and found.shape[0] == 1:
         found = found[0]

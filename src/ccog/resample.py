@@ -135,8 +135,14 @@ def _all_bands(piece: _Piece, y: ExactRead, x: ExactRead, how: Reduction) -> Arr
     colours = replace(piece, pixels=piece.pixels[:-1])
     if not colours.is_masked and alpha_weighs(alpha.dtype, len(piece.pixels)):
         colours = replace(colours, mask=_alpha_mask(alpha[0]))
-    own = replace(piece, pixels=alpha, mask=np.minimum(alpha[0], 255).astype(np.uint8) if colours.is_masked else None)
+    own = replace(piece, pixels=alpha, mask=_as_bytes(alpha[0]) if colours.is_masked else None)
     return np.concatenate([_reduced(colours, y, x, how), _reduced(own, y, x, how)])
+
+
+def _as_bytes(values: Array) -> Array:
+    """Values as GDAL converts them to bytes: rounded and clamped."""
+    rounded = np.floor(np.nan_to_num(values) + values.dtype.type(0.5)) if values.dtype.kind == "f" else values
+    return np.clip(rounded, 0, 255).astype(np.uint8)
 
 
 def alpha_weighs(dtype: np.dtype[Any], count: int) -> bool:

@@ -14,8 +14,8 @@ from rasterio.io import MemoryFile
 
 from ccog.errors import OptionError
 from ccog.header import Template
+from ccog.metadata import Metadata
 from ccog.options import CreationOptions
-from ccog.raster import Metadata
 from ccog.statistics import BandStatistics
 
 # small enough to cost nothing, large enough for an overview
