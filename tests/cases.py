@@ -143,8 +143,8 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
     masked = draw(st.booleans())
     if dtype in ("uint8", "uint16") and not masked and draw(st.integers(0, 3)) == 0:
         options["statistics"] = draw(st.sampled_from(["yes", "no", "auto"]))
-    if not MODERN and ColorInterp.alpha in described.get("colorinterp", []):
-        options.pop("statistics", None)  # GDAL 3.10 miscounts for the deviation of masked pixels
+    if ColorInterp.alpha in described.get("colorinterp", []):
+        options.pop("statistics", None)  # sums of masked pixels are rounded: the last of 14 digits may differ
     gcps = draw(st.integers(0, 9)) == 0
     crs = draw(st.sampled_from(CRSES))
     chunk = st.one_of(st.sampled_from([128, 256, 512, 333, 97]), st.integers(50, 700))

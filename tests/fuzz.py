@@ -42,7 +42,7 @@ def run(count: int, start: int) -> Tally:
         if kind in ("different", "our errors"):
             short = {k: v for k, v in case.items() if k != "described"}
             described = {k: v for k, v in case["described"].items() if k != "rpcs"}
-            print(f"{kind}: {says[:300]}\n   {short}\n   {str(described)[:300]}", flush=True)
+            print(f"{kind}: {says[:3000]}\n   {short}\n   {str(described)[:300]}", flush=True)
 
     judge()
     return tally

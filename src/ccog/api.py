@@ -103,8 +103,8 @@ def _prepare(
     template = write_template(described)
     plan = replace(plan, planar=template.planar)
     nodata = raster.metadata.nodata
-    full = level_codec(options, template, nodata, overview=False)
-    overview = level_codec(options, template, nodata, overview=True)
+    full = level_codec(options, template, plan.dtype, nodata, overview=False)
+    overview = level_codec(options, template, plan.dtype, nodata, overview=True)
     for codec in {full, overview}:
         _try_codec(codec, plan)
     row_bytes = [plan.row_bytes(k) for k, _, _ in plan.rows_in_file_order()]
@@ -142,7 +142,7 @@ def _try_codec(codec: Any, plan: CogPlan) -> None:
     """Compress one tile now, so that what the encoder refuses is known before the work starts."""
     mask = np.ones((16, 16), np.uint8) if plan.has_mask else None
     try:
-        encode_block(np.ones((plan.count, 16, 16), plan.dtype), mask, codec)
+        encode_block(np.ones((plan.count, 16, 16), plan.array_type), mask, codec)
     except EncodeError as error:
         raise OptionError(str(error)) from error
 
@@ -150,8 +150,6 @@ def _try_codec(codec: Any, plan: CogPlan) -> None:
 def _plan(raster: Raster, options: CreationOptions) -> CogPlan:
     method = options.overview_resampling or _default_method(raster)
     dtype = raster.pixels.dtype
-    if dtype.kind == "c" and method not in ("nearest", "average"):
-        raise OptionError(f"overview_resampling={method} is not possible for {dtype}; use nearest or average")
     has_mask = raster.mask is not None
     sampled = method == "nearest" or dtype.kind == "c"
     masked = has_mask or raster.metadata.nodata is not None or raster.metadata.has_alpha
@@ -159,12 +157,14 @@ def _plan(raster: Raster, options: CreationOptions) -> CogPlan:
     count = 0 if options.overviews == "NONE" else options.overview_count
     sizes = level_sizes(raster.height, raster.width, options.blocksize, count)
     block = choose_block(raster.pixels.chunks, options.blocksize, raster.count * dtype.itemsize)
+    if dtype.kind == "c" and len(sizes) > 1 and method not in ("nearest", "average", "rms"):
+        raise OptionError(f"overview_resampling={method} is not possible for {dtype}; use nearest, average or rms")
     pyramid = Pyramid.build(sizes, options.blocksize, block, kernel)
     if raster.metadata.colormap is not None and method != "nearest":
         raise OptionError(f"overview_resampling={method} is not supported for a colour map; use nearest, the default")
     nodata, has_alpha = raster.metadata.nodata, raster.metadata.has_alpha
     return CogPlan(
-        options, pyramid, raster.count, dtype.name, has_mask, method, nodata, has_alpha, raster.mask_is_alpha
+        options, pyramid, raster.count, raster.stored_type, has_mask, method, nodata, has_alpha, raster.mask_is_alpha
     )
 
 

@@ -77,7 +77,7 @@ class Assembly:
 def block_job(plan: CogPlan, codec: Codec, k: int, i: int, j: int) -> BlockJob:
     """The job of block (i, j) of level ``k``."""
     area = Area(plan.level(k).rows(i), plan.level(k).cols(j))
-    validity = Validity(plan.nodata, plan.has_alpha and alpha_weighs(np.dtype(plan.dtype), plan.count))
+    validity = Validity(plan.nodata, plan.has_alpha and alpha_weighs(np.dtype(plan.array_type), plan.count))
     wanted = validity if k == 0 and plan.options.statistics == "YES" else None
     return BlockJob(area, codec, tuple(_handover(plan, flow, area, i, j) for flow in plan.flows_from(k)), wanted)
 
@@ -99,14 +99,16 @@ def assembly(plan: CogPlan, flow: Flow, i: int, j: int) -> Assembly:
         tuple(flow.cols.gaps_in(cols)),
         Area(flow.y.source_of(rows), flow.x.source_of(cols)),
         plan.count if flow.pixels else 0,
-        plan.dtype,
+        plan.array_type,
         flow.mask,
     )
 
 
 def _reduction(plan: CogPlan, flow: Flow) -> Reduction:
     alpha = plan.has_alpha and flow.pixels
-    return Reduction(plan.method, plan.nodata, alpha, plan.mask_is_alpha, flow.y, flow.x, flow.source)
+    return Reduction(
+        plan.method, plan.nodata, plan.dtype == "complex_int16", alpha, plan.mask_is_alpha, flow.y, flow.x, flow.source
+    )
 
 
 def source_block(job: BlockJob, pixels: Array, mask: Array | None, *after: object) -> tuple[Encoded, list[Pieces]]:

@@ -13,13 +13,16 @@ _YCBCR = 6
 _JXL_OPTIONS = ("jxl_lossless", "jxl_effort", "jxl_distance", "jxl_alpha_distance")
 
 
-def level_codec(options: CreationOptions, template: Template, nodata: float | int | None, *, overview: bool) -> Codec:
+def level_codec(
+    options: CreationOptions, template: Template, dtype: str, nodata: float | int | None, *, overview: bool
+) -> Codec:
     """How the tiles of full resolution, or of an overview, are compressed."""
     directory = template.overview if overview else template.image
     mask = template.overview_mask if overview else template.mask
     image = _image_options(options, directory, overview=overview)
     return Codec(
         blocksize=options.blocksize,
+        dtype=dtype,
         image=tuple(sorted(image.items())),
         mask=tuple(sorted(_mask_options(mask).items())) if mask is not None else (),
         # only sparse tiles need it; GTiff pads tiles of nothing else with it, which the COG driver does not

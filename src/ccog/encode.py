@@ -33,10 +33,12 @@ Tiles = tuple[list[list[bytes]], npt.NDArray[np.uint32], "npt.NDArray[np.uint32]
 class Codec:
     """GTiff creation options for the tiles of a level and of its mask, as (name, value) pairs.
 
-    Bands are compressed apart where ``planar``, and their tiles still lie side by side where ``by_tile``.
+    ``dtype`` is rasterio's name of the pixels' type in the file. Bands are compressed apart
+    where ``planar``, and their tiles still lie side by side where ``by_tile``.
     """
 
     blocksize: int
+    dtype: str
     image: tuple[tuple[str, str], ...]
     mask: tuple[tuple[str, str], ...]
     nodata: float | int | None
@@ -71,12 +73,12 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Tiles:
     counts, mask_counts = [], []
     for rows in _strips(pixels, codec.blocksize):
         with ExitStack() as files:
-            tiles = _compress(files, pixels[:, rows], codec, dict(codec.image), codec.nodata, planes)
+            tiles = _compress(files, pixels[:, rows], codec, codec.dtype, dict(codec.image), codec.nodata, planes)
             counts.append(_counts(tiles, columns))
             masks = []
             if mask is not None:
                 valid = (mask[rows] != 0).view(np.uint8)[np.newaxis]
-                masks = _compress(files, valid, codec, dict(codec.mask), None, 1)
+                masks = _compress(files, valid, codec, "uint8", dict(codec.mask), None, 1)
                 mask_counts.append(_counts(masks, columns))
             together = [[plane] for plane in tiles + masks] if codec.by_plane else [tiles + masks]
             for plane, interleaved in zip(segments, together, strict=True):
@@ -116,7 +118,13 @@ def _strips(pixels: Array, blocksize: int) -> list[slice]:
 
 
 def _compress(
-    files: ExitStack, pixels: Array, codec: Codec, options: dict[str, str], nodata: float | int | None, planes: int
+    files: ExitStack,
+    pixels: Array,
+    codec: Codec,
+    dtype: str,
+    options: dict[str, str],
+    nodata: float | int | None,
+    planes: int,
 ) -> list[list[memoryview]]:
     """Tiles of each plane of a strip in row-major order, empty where sparse; valid while ``files`` is open."""
     if _padded_by_chance(pixels, options):
@@ -127,7 +135,7 @@ def _compress(
         "count": count,
         "height": height,
         "width": width,
-        "dtype": pixels.dtype.name,
+        "dtype": dtype,
         "tiled": True,
         "blockxsize": codec.blocksize,
         "blockysize": codec.blocksize,

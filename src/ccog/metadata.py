@@ -29,6 +29,7 @@ METADATA_OPTIONS = (
     "COLORINTERP",
     "GCPS",
     "RPCS",
+    "DTYPE",
 )
 
 
@@ -40,7 +41,8 @@ TagKey = int | tuple[int, str]
 class Metadata:
     """What the file says of its pixels; all as rasterio takes it.
 
-    Keys of ``tags`` are band numbers, 0 for the dataset, or (band, domain).
+    Keys of ``tags`` are band numbers, 0 for the dataset, or (band, domain). ``stored_type`` is the pixels' type
+    in the file where NumPy has none for it.
     """
 
     crs: CRS | None = None
@@ -55,6 +57,7 @@ class Metadata:
     colorinterp: tuple[ColorInterp, ...] | None = None
     gcps: tuple[GroundControlPoint, ...] | None = None
     rpcs: RPC | None = None
+    stored_type: str | None = None
 
     @property
     def has_alpha(self) -> bool:
@@ -101,6 +104,8 @@ def with_options(metadata: Metadata, options: Mapping[str, Any], count: int) -> 
         changes["gcps"] = _gcps(options["GCPS"])
     if options.get("RPCS") is not None:
         changes["rpcs"] = _rpcs(options["RPCS"])
+    if options.get("DTYPE") is not None:
+        changes["stored_type"] = _stored_type(options["DTYPE"])
     return replace(metadata, **changes)
 
 
@@ -182,6 +187,13 @@ def _gcps(value: Any) -> tuple[GroundControlPoint, ...]:
     if wrong:
         raise OptionError(f"gcps has {wrong[0]!r}, which is no rasterio.control.GroundControlPoint")
     return given
+
+
+def _stored_type(value: Any) -> str:
+    if value != "complex_int16":
+        raise OptionError(f"dtype={value!r} is not allowed: cast the array, arr.astype(...); only complex_int16, "
+                          "for which NumPy has no type, is asked for here (of a complex64 array)")  # fmt: skip
+    return str(value)
 
 
 def _rpcs(value: Any) -> RPC:

@@ -27,7 +27,8 @@ class CreationOptions:
     """How the file is laid out and compressed; None leaves GDAL's own default.
 
     ``blocksize`` is the tile side in pixels, ``overview_resampling`` a key of
-    :data:`ccog.pyramid.KERNEL_RADIUS` or None (cubic, or nearest for palette and complex data),
+    :data:`ccog.pyramid.KERNEL_RADIUS` or None (cubic, or nearest for palette and complex data);
+    GDAL writes it to the file as it was given, which ``resampling_text`` keeps.
     ``overview_count`` None halves until both sides fit a tile.
     """
 
@@ -56,6 +57,7 @@ class CreationOptions:
     statistics: str | None = None
     copy_src_mdd: str | None = None
     src_mdd: str | None = None
+    resampling_text: str | None = None
 
     @classmethod
     def parse(cls, given: Mapping[str, Any]) -> CreationOptions:
@@ -74,8 +76,10 @@ class CreationOptions:
             upper["OVERVIEW_RESAMPLING"] = upper.pop("RESAMPLING")
         upper.pop("RESAMPLING", None)
         upper.pop("NUM_THREADS", None)
-        known = {f.name.upper(): _PARSERS[f.name.upper()] for f in fields(cls)}
-        values = {}
+        known = {f.name.upper(): _PARSERS[f.name.upper()] for f in fields(cls) if f.name.upper() in _PARSERS}
+        values: dict[str, Any] = {}
+        if isinstance(upper.get("OVERVIEW_RESAMPLING"), str):
+            values["resampling_text"] = upper["OVERVIEW_RESAMPLING"]
         for key, value in upper.items():
             if key not in known:
                 raise OptionError(f"no creation option {key!r}; known are {', '.join(sorted(known))}, RESAMPLING")
@@ -123,10 +127,9 @@ class CreationOptions:
 
     def cog_options(self) -> dict[str, str]:
         """The options as the COG driver takes them (only those that were given)."""
-        found = {f.name.upper(): getattr(self, f.name) for f in fields(self)}
+        found = {name: getattr(self, name.lower()) for name in _PARSERS}
         found["SPARSE_OK"] = "YES" if self.sparse_ok else None
-        if self.overview_resampling is None:
-            found.pop("OVERVIEW_RESAMPLING")
+        found["OVERVIEW_RESAMPLING"] = self.resampling_text or self.overview_resampling
         return {key: str(value) for key, value in found.items() if value is not None}
 
 

@@ -224,10 +224,14 @@ class CogPlan:
         )
 
     @property
+    def array_type(self) -> str:
+        """NumPy's type of the pixels while they are worked on."""
+        return "complex64" if self.dtype == "complex_int16" else self.dtype
+
+    @property
     def itemsize(self) -> int:
         """Bytes of one sample."""
-        digits = "".join(c for c in self.dtype if c.isdigit())
-        return int(digits) // 8
+        return stored_bytes(self.dtype)
 
     def row_bytes(self, k: int) -> int:
         """Uncompressed bytes of one block row of a plane of level ``k``, tile padding and framing included."""
@@ -243,6 +247,11 @@ def _contributors(seams: Seams, below: Level, axis: int, want: Interval, reducti
     for gap in seams.gaps_in(want):
         found.update(below.block_range(axis, gap.source))
     return sorted(found)
+
+
+def stored_bytes(dtype: str) -> int:
+    """Bytes of one sample of a type of rasterio's."""
+    return 4 if dtype == "complex_int16" else int("".join(c for c in dtype if c.isdigit())) // 8
 
 
 # sides of work blocks where the chunks of the array give no better ones, in pixels

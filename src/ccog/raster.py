@@ -29,6 +29,11 @@ class Raster:
     mask_is_alpha: bool = False
 
     @property
+    def stored_type(self) -> str:
+        """Name of the pixels' type in the file, as rasterio has it."""
+        return self.metadata.stored_type or str(self.pixels.dtype.name)
+
+    @property
     def count(self) -> int:
         """Bands."""
         return int(self.pixels.shape[0])
@@ -59,6 +64,8 @@ def read_raster(arr: Any, mask: Any, options: Mapping[str, Any]) -> Raster:
         pixels = pixels.astype(np.uint8)
     _check_dtype(pixels.dtype)
     metadata = with_options(metadata, options, int(pixels.shape[0]))
+    if metadata.stored_type is not None and pixels.dtype != np.complex64:
+        raise DtypeError(f"dtype={metadata.stored_type} is stored from complex64, not {pixels.dtype}; cast the array")
     _check_nodata(metadata.nodata, pixels.dtype)
     return Raster(pixels, _read_mask(mask, pixels), metadata)
 

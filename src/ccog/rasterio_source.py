@@ -14,9 +14,11 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import rasterio
+import rasterio.shutil
 from dask.base import tokenize
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from ccog.errors import MissingDependencyError, RasterError, StoreError
@@ -36,6 +38,11 @@ _KEPT_COMPRESSIONS = {"deflate", "lzw", "zstd"}
 
 # a path that xarray opens, and the variable after a colon; "NETCDF:..." and the like are GDAL's
 _VARIABLE = re.compile(r"(?!(?:netcdf|hdf5|zarr):)(?P<path>.+\.(?:zarr|nc|nc4|h5))/?(?::(?P<variable>[^:/]+))?", re.I)
+
+# metadata domains that say how the file is stored, or that have a field of their own
+_DERIVED_DOMAINS = frozenset(
+    {"", "IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "TIFF", "COLOR_PROFILE"}
+)
 
 # attributes that say how a variable is stored; they are carried as nodata, scales and offsets
 _NODATA_ATTRS = ("_FillValue", "missing_value")
@@ -72,8 +79,9 @@ def open_source(text: str, chunk: int | None = None, *, variable: str | None = N
 def open_raster(path: str, chunk: int | None = None, *, tags: bool = False) -> Source:
     """Describe the raster at ``path`` without reading its pixels.
 
-    ``chunk`` is the side of the chunks in pixels. Georeferencing, nodata, colours, units and a lossless
-    compression are carried over; tags only with ``tags``, as tags like statistics may not hold for the copy.
+    ``chunk`` is the side of the chunks in pixels. Georeferencing, nodata, palette, alpha, units and a lossless
+    compression are carried over, as by ``rio convert``; with ``tags`` also colour interpretation and the tags of
+    all domains, as by GDAL's CreateCopy.
     """
     if os.path.exists(path):
         path = os.path.abspath(path)  # workers may run in another directory
@@ -141,7 +149,7 @@ def _describe(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source:
     array = _lazy(dataset, path, (rows, cols), dtype, token)
     mask = _lazy(dataset, path, (rows, cols), None, token) if _has_mask(dataset) else None
     dropped = 0 if tags else sum(map(len, _user_tags(dataset).values()))
-    return Source(array, mask, _options(dataset, tags), dropped)
+    return Source(array, mask, _options(dataset, path, tags), dropped)
 
 
 def _lazy(dataset: Any, path: str, chunk: tuple[int, int], dtype: np.dtype[Any] | None, token: str) -> Any:
@@ -238,21 +246,41 @@ def _plain(value: Any) -> Any:
     return np.asarray(value).item() if isinstance(value, np.generic | np.ndarray) else value
 
 
-def _options(dataset: Any, tags: bool) -> dict[str, Any]:
+def _options(dataset: Any, path: str, tags: bool) -> dict[str, Any]:
+    gcps, gcps_crs = dataset.gcps
+    has_alpha = dataset.colorinterp[-1] == ColorInterp.alpha
     found: dict[str, Any] = {
-        "crs": dataset.crs,
-        "transform": None if dataset.transform.is_identity else dataset.transform,
+        "crs": gcps_crs if gcps else dataset.crs,
+        "transform": None if gcps else _transform(dataset, path),
+        "gcps": gcps or None,
+        "rpcs": dataset.rpcs,
         "nodata": dataset.nodata,
         "descriptions": _unless_all(dataset.descriptions, None),
         "units": _unless_all(tuple(unit or None for unit in dataset.units), None),
         "scales": _unless_all(dataset.scales, 1.0),
         "offsets": _unless_all(dataset.offsets, 0.0),
         "colormap": dataset.colormap(1) if dataset.colorinterp[0] == ColorInterp.palette else None,
+        "colorinterp": dataset.colorinterp if tags or has_alpha else None,
+        "dtype": _stored_type(dataset),
         "COMPRESS": _kept_compression(dataset),
         "INTERLEAVE": _kept_interleave(dataset),
         "update_tags": _carried_tags(dataset, tags),
     }
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _transform(dataset: Any, path: str) -> Any:
+    """The transform, but None where the file has none: rasterio then says identity, so GDAL itself is asked."""
+    if not dataset.transform.is_identity:
+        return dataset.transform
+    with MemoryFile(ext=".vrt") as memory:
+        rasterio.shutil.copy(path, memory.name, driver="VRT")
+        return dataset.transform if b"<GeoTransform>" in memory.read() else None
+
+
+def _stored_type(dataset: Any) -> str | None:
+    """The type of the file where NumPy has none for it."""
+    return "complex_int16" if set(dataset.dtypes) == {"complex_int16"} else None
 
 
 def _unless_all(values: tuple[Any, ...], default: Any) -> tuple[Any, ...] | None:
@@ -271,21 +299,22 @@ def _kept_interleave(dataset: Any) -> str | None:
     return name if version >= (3, 11) and name in ("PIXEL", "BAND") else None
 
 
-def _carried_tags(dataset: Any, tags: bool) -> dict[int, dict[str, str]] | None:
+def _carried_tags(dataset: Any, tags: bool) -> dict[Any, dict[str, str]] | None:
     carried = _user_tags(dataset) if tags else {}
     if dataset.tags().get("AREA_OR_POINT") == "Point":
         carried.setdefault(0, {})["AREA_OR_POINT"] = "Point"
     return {key: value for key, value in carried.items() if value} or None
 
 
-def _user_tags(dataset: Any) -> dict[int, dict[str, str]]:
-    """Tags of the dataset (0) and of each band; statistics are left out: they are those of another file."""
-    tags = {0: dataset.tags(), **{band: dataset.tags(band) for band in dataset.indexes}}
-    return {key: {k: v for k, v in found.items() if not _is_derived(k)} for key, found in tags.items()}
-
-
-def _is_derived(key: str) -> bool:
-    return key == "AREA_OR_POINT" or key.startswith("STATISTICS_")
+def _user_tags(dataset: Any) -> dict[Any, dict[str, str]]:
+    """Tags of the dataset (0) and of each band, and those of other domains by (band, domain)."""
+    found: dict[Any, dict[str, str]] = {}
+    for band in (0, *dataset.indexes):
+        found[band] = {k: v for k, v in dataset.tags(band).items() if k != "AREA_OR_POINT"}
+        for domain in dataset.tag_namespaces(band):
+            if domain not in _DERIVED_DOMAINS:
+                found[band, domain] = dataset.tags(band, domain)
+    return found
 
 
 def _common_dtype(dtypes: tuple[str, ...]) -> np.dtype[Any]:

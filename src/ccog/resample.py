@@ -79,10 +79,14 @@ class Area:
 
 @dataclass(frozen=True)
 class Reduction:
-    """How level ``level`` becomes the next: kernel, nodata value and the reductions of both axes."""
+    """How level ``level`` becomes the next: kernel, nodata value and the reductions of both axes.
+
+    ``whole`` says that complex pixels are stored as integers.
+    """
 
     method: str
     nodata: float | int | None
+    whole: bool
     has_alpha: bool
     mask_is_alpha: bool
     y: AxisReduction
@@ -353,7 +357,7 @@ def _nearest(pixels: Array, mask: Array | None, source: Area, want: Area, how: R
 
 
 def _complex_average(pixels: Array, source: Area, want: Area, how: Reduction) -> Array:
-    """Mean of the source cells of each pixel, cells bounded as GDALResampleChunkC32R bounds them."""
+    """Mean, or root mean square, of the cells of each pixel, bounded as GDALResampleChunkC32R bounds them."""
     dtype, pixels = pixels.dtype, pixels.astype(np.complex64)  # whatever the type, GDAL reads CFloat32
     rows = _cell_bounds(how.y, want.rows, source.rows)
     cols = _cell_bounds(how.x, want.cols, source.cols)
@@ -364,9 +368,30 @@ def _complex_average(pixels: Array, source: Area, want: Area, how: Reduction) ->
             y, x = rows[0] + dy, cols[0] + dx
             inside = (y < rows[1])[:, np.newaxis] & (x < cols[1])[np.newaxis, :]
             cell = pixels[:, np.minimum(y, pixels.shape[1] - 1)][:, :, np.minimum(x, pixels.shape[2] - 1)]
-            total += np.where(inside, cell, 0)
+            total += np.where(inside, _squared(cell) if how.method == "rms" else cell, 0)
             count += inside
-    return (total / count).astype(np.complex64).astype(dtype)
+    mean = total / count
+    found = (_rooted(mean) if how.method == "rms" else mean).astype(np.complex64)
+    return _rounded(found) if how.whole else found.astype(dtype)
+
+
+def _squared(values: Array) -> Array:
+    """Squares of both parts, each by itself (GDALResampleChunk_ComplexRMS)."""
+    wide = values.astype(np.complex128)
+    squares: Array = wide.real**2 + 1j * wide.imag**2
+    return squares
+
+
+def _rooted(values: Array) -> Array:
+    roots: Array = np.sqrt(values.real) + 1j * np.sqrt(values.imag)
+    return roots
+
+
+def _rounded(values: Array) -> Array:
+    """Both parts as GDAL converts floats to 16-bit integers: halves away from zero, clamped."""
+    parts = values.view(np.float32)
+    whole = np.clip(np.trunc(parts + np.copysign(np.float32(0.5), parts)), -32768, 32767)
+    return whole.astype(np.float32).view(np.complex64)
 
 
 def _cell_bounds(axis: AxisReduction, want: Interval, have: Interval) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+import rasterio.shutil
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
@@ -17,6 +18,9 @@ from ccog.header import Template
 from ccog.metadata import Metadata
 from ccog.options import CreationOptions
 from ccog.statistics import BandStatistics
+
+# what any GDAL driver is told of a raster
+_PLAIN = frozenset({"driver", "height", "width", "count", "dtype", "crs", "nodata", "transform"})
 
 # small enough to cost nothing, large enough for an overview
 _SIDE = 16
@@ -64,19 +68,33 @@ def write_template(described: Described, statistics: tuple[BandStatistics, ...] 
     }
     if metadata.transform is not None:
         profile["transform"] = metadata.transform
+    write = _written_by_copy if dtype == "complex_int16" else _written
     try:
         with warnings.catch_warnings(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as memory:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with memory.open(**profile) as dataset:
-                _describe(dataset, metadata)
-                if described.has_mask:
-                    dataset.write_mask(np.full((_SIDE, _SIDE), 255, np.uint8))
+            write(memory, profile, metadata, described.has_mask)
             data = memory.read()
     except (RasterioError, CPLE_BaseError, SystemError, TypeError, ValueError) as error:
         raise _refused(creation, count, dtype, error) from error
     if not data:
         raise _refused(creation, count, dtype, None)
     return Template.parse(data)
+
+
+def _written(memory: MemoryFile, profile: dict[str, Any], metadata: Metadata, has_mask: bool) -> None:
+    with memory.open(**profile) as dataset:
+        _describe(dataset, metadata)
+        if has_mask:
+            dataset.write_mask(np.full((_SIDE, _SIDE), 255, np.uint8))
+
+
+def _written_by_copy(memory: MemoryFile, profile: dict[str, Any], metadata: Metadata, has_mask: bool) -> None:
+    """The same by CreateCopy: rasterio would write pixels that NumPy has no type for in the next larger one."""
+    plain = {key: profile[key] for key in _PLAIN if key in profile}
+    creation = {key: value for key, value in profile.items() if key not in _PLAIN}
+    with MemoryFile() as source:
+        _written(source, plain | {"driver": "GTiff"}, metadata, has_mask)
+        rasterio.shutil.copy(source.name, memory.name, driver="COG", **creation)
 
 
 def _refused(creation: dict[str, str], count: int, dtype: str, error: Exception | None) -> OptionError:
@@ -86,11 +104,11 @@ def _refused(creation: dict[str, str], count: int, dtype: str, error: Exception 
 
 
 def _with_statistics(metadata: Metadata, statistics: tuple[BandStatistics, ...]) -> Metadata:
-    """Band tags with statistics among them, in the order in which GDAL then writes them."""
+    """Band tags with statistics among them (GDAL sorts them by name)."""
     tags = dict(metadata.tags)
     for band, found in enumerate(statistics, 1):
         kept = {k: v for k, v in tags.get(band, {}).items() if not k.startswith("STATISTICS_")}
-        tags[band] = dict(sorted((kept | found.tags()).items()))
+        tags[band] = kept | found.tags()
     return replace(metadata, tags=tags)
 
 
