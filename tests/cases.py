@@ -56,7 +56,7 @@ def layouts(draw: st.DrawFn, dtype: str, count: int) -> dict[str, Any]:
     options: dict[str, Any] = {
         "blocksize": draw(st.sampled_from([128, 256])),
         "compress": compress,
-        "overview_resampling": draw(st.sampled_from(["nearest", "average"] if is_complex else sorted(KERNEL_RADIUS))),
+        "overview_resampling": draw(st.sampled_from(["nearest", "average", "rms"] if is_complex else sorted(KERNEL_RADIUS))),
         "bigtiff": draw(st.sampled_from(["yes", "no", "if_needed", "if_safer"])),
     }
 

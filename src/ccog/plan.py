@@ -160,7 +160,7 @@ class CogPlan:
 
         So it is for averages beside a mask, and for nearest where a swath of the source fits 10 MiB.
         """
-        if self.method == "average":
+        if self.method in ("average", "rms"):
             return self.has_mask or self.top == 1
         return self.top == 1 or self._swath_bytes(0, self._least_swath(0, self.top)) <= _SWATH_BYTES
 
@@ -177,7 +177,7 @@ class CogPlan:
         return max(128 if source else 1, 2 * factor)
 
     def _swath_bytes(self, source: int, height: int) -> int:
-        item = 8 if self.method == "average" else self.itemsize
+        item = 8 if self.method in ("average", "rms") else self.itemsize
         return item * height * self.level(source).width
 
     def flows_to(self, k: int) -> list[Flow]:
