@@ -19,6 +19,7 @@ from conftest import gdal_cog, terrain
 
 REAL_TYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
 SIDES = st.one_of(st.sampled_from([128, 256, 384, 512, 640]), st.integers(1, 700))
+_COMPLEX_KERNELS = ["nearest", "average", "rms"]
 LOSSLESS = ["none", "lzw", "deflate", "zstd", "lzma"]
 MODERN = tuple(map(int, rasterio.__gdal_version__.split(".")[:2])) >= (3, 11)
 
@@ -56,7 +57,9 @@ def layouts(draw: st.DrawFn, dtype: str, count: int) -> dict[str, Any]:
     options: dict[str, Any] = {
         "blocksize": draw(st.sampled_from([128, 256])),
         "compress": compress,
-        "overview_resampling": draw(st.sampled_from(["nearest", "average", "rms"] if is_complex else sorted(KERNEL_RADIUS))),
+        "overview_resampling": draw(
+            st.sampled_from(["nearest", "average", "rms"] if is_complex else sorted(KERNEL_RADIUS))
+        ),
         "bigtiff": draw(st.sampled_from(["yes", "no", "if_needed", "if_safer"])),
     }
 
@@ -121,8 +124,8 @@ def metadata(draw: st.DrawFn, dtype: str, count: int) -> dict[str, Any]:
         kinds = st.sampled_from([ColorInterp.gray, ColorInterp.red, ColorInterp.undefined, ColorInterp.alpha])
         last = st.sampled_from([ColorInterp.alpha, ColorInterp.undefined])
         perhaps("colorinterp", st.builds(lambda a, b: [*a[:-1], b], each(kinds), last))
-        # GDAL takes any band named alpha for the alpha of the others
-        if ColorInterp.alpha in found.get("colorinterp", [])[:-1] or count == 1:
+        # no alpha among the colours, nor of 64-bit integers, in which GDAL heeds nodata by halves
+        if ColorInterp.alpha in found.get("colorinterp", [])[:-1] or count == 1 or dtype in ("int64", "uint64"):
             found.pop("colorinterp", None)
     return found
 

@@ -24,6 +24,7 @@ from ccog.pyramid import KERNEL_RADIUS, Kernel, Pyramid, level_sizes
 from ccog.raster import Raster, read_raster
 from ccog.stores import Store, resolve_store
 from ccog.template import Described, write_template
+from ccog.tiling import check_grid
 
 
 def write_ccog(
@@ -96,6 +97,8 @@ def _split_options(given: Mapping[str, Any] | None) -> tuple[dict[str, Any], dic
 def _prepare(
     raster: Raster, options: CreationOptions, store: Store, *, overwrite: bool, env: dict[str, Any]
 ) -> CcogDelayed:
+    if options.tiling_scheme is not None:
+        _check_grid(raster, options.blocksize)
     options.check_dtype(raster.pixels.dtype.name)
     raster = _alpha_as_mask(raster, options)
     plan = _plan(raster, options)
@@ -130,6 +133,12 @@ def _prepare(
     return build_graph(job, pixels, mask)
 
 
+def _check_grid(raster: Raster, blocksize: int) -> None:
+    crs, transform = raster.metadata.crs, raster.metadata.transform
+    epsg = None if crs is None else crs.to_epsg()
+    check_grid(epsg, None if transform is None else tuple(transform)[:6], raster.height, raster.width, blocksize)
+
+
 def _alpha_as_mask(raster: Raster, options: CreationOptions) -> Raster:
     """JPEG has no alpha: one beside grey or RGB becomes the internal mask (GDALCOGCreator::Create)."""
     jpeg = options.effective_compress == "JPEG" and options.interleave in (None, "PIXEL")
@@ -155,7 +164,8 @@ def _plan(raster: Raster, options: CreationOptions) -> CogPlan:
     masked = has_mask or raster.metadata.nodata is not None or raster.metadata.has_alpha
     kernel = Kernel(max(0, KERNEL_RADIUS[method]), sampled, spare=masked and not sampled)
     count = 0 if options.overviews == "NONE" else options.overview_count
-    sizes = level_sizes(raster.height, raster.width, options.blocksize, count)
+    on_scheme = options.tiling_scheme is not None
+    sizes = level_sizes(raster.height, raster.width, options.blocksize, count, half_up=on_scheme)
     block = choose_block(raster.pixels.chunks, options.blocksize, raster.count * dtype.itemsize)
     if dtype.kind == "c" and len(sizes) > 1 and method not in ("nearest", "average", "rms"):
         raise OptionError(f"overview_resampling={method} is not possible for {dtype}; use nearest, average or rms")

@@ -148,7 +148,7 @@ def _compress(
     }
     try:
         memory = files.enter_context(MemoryFile())
-        if options.get("compress") == "LZMA":
+        if options.get("compress") == "LZMA" or (options.get("compress") == "JPEG" and codec.planar and count > 1):
             _write_by_copy(pixels, memory, profile)
         else:
             with memory.open(**profile) as dataset:
@@ -176,7 +176,10 @@ def _whole_tiles(pixels: Array, blocksize: int) -> Array:
 
 
 def _write_by_copy(pixels: Array, memory: MemoryFile, profile: dict[str, Any]) -> None:
-    """Write as the COG driver does, by CreateCopy: libtiff's LZMA then filters bytes, and not samples."""
+    """Write as the COG driver does, by CreateCopy.
+
+    libtiff's LZMA then filters bytes, and not samples, and its JPEG numbers the components of planes otherwise.
+    """
     plain = {key: profile[key] for key in ("driver", "count", "height", "width", "dtype", "transform", "interleave")}
     plain |= {"nbits": profile["nbits"]} if "nbits" in profile else {}
     creation = {key: value for key, value in profile.items() if key not in plain or key in ("driver", "interleave")}

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from ccog.errors import OptionError, ReprojectionError
 from ccog.pyramid import KERNEL_RADIUS
+from ccog.tiling import GOOGLE_MAPS
 
 COMPRESSIONS = ("NONE", "LZW", "DEFLATE", "ZSTD", "LZMA", "JPEG", "WEBP", "LERC", "LERC_DEFLATE", "LERC_ZSTD",
                 "JXL")  # fmt: skip
 
 #: Options that make the COG driver warp: they are refused.
-REPROJECTING = ("TARGET_SRS", "RES", "EXTENT", "WARP_RESAMPLING", "ADD_ALPHA", "TILING_SCHEME", "ZOOM_LEVEL",
+REPROJECTING = ("TARGET_SRS", "RES", "EXTENT", "WARP_RESAMPLING", "ADD_ALPHA", "ZOOM_LEVEL",
                 "ZOOM_LEVEL_STRATEGY", "ALIGNED_LEVELS")  # fmt: skip
+
+# tile side where there is a tiling scheme and no BLOCKSIZE
+_SCHEME_TILE = 256
 
 _TRUE, _FALSE = ("YES", "TRUE", "ON", "1"), ("NO", "FALSE", "OFF", "0")
 _PREDICTORS = {"2": "STANDARD", "3": "FLOATING_POINT", "STANDARD": "STANDARD", "FLOATING_POINT": "FLOATING_POINT"}
@@ -57,6 +61,7 @@ class CreationOptions:
     statistics: str | None = None
     copy_src_mdd: str | None = None
     src_mdd: str | None = None
+    tiling_scheme: str | None = None
     resampling_text: str | None = None
 
     @classmethod
@@ -72,19 +77,17 @@ class CreationOptions:
         """
         upper = _upper_keys(given)
         _refuse(upper)
-        if "RESAMPLING" in upper and "OVERVIEW_RESAMPLING" not in upper:
-            upper["OVERVIEW_RESAMPLING"] = upper.pop("RESAMPLING")
-        upper.pop("RESAMPLING", None)
-        upper.pop("NUM_THREADS", None)
-        known = {f.name.upper(): _PARSERS[f.name.upper()] for f in fields(cls) if f.name.upper() in _PARSERS}
+        _settle_aliases(upper)
         values: dict[str, Any] = {}
+        for key, value in upper.items():
+            if key not in _PARSERS:
+                raise OptionError(f"no creation option {key!r}; known are {', '.join(sorted(_PARSERS))}, RESAMPLING")
+            if value is not None:
+                values[key.lower()] = _PARSERS[key](key, value)
         if isinstance(upper.get("OVERVIEW_RESAMPLING"), str):
             values["resampling_text"] = upper["OVERVIEW_RESAMPLING"]
-        for key, value in upper.items():
-            if key not in known:
-                raise OptionError(f"no creation option {key!r}; known are {', '.join(sorted(known))}, RESAMPLING")
-            if value is not None:
-                values[key.lower()] = known[key](key, value)
+        if values.get("tiling_scheme") is not None:
+            values.setdefault("blocksize", _SCHEME_TILE)
         options = cls(**values)
         options._check()
         return options
@@ -144,9 +147,17 @@ def _upper_keys(given: Mapping[str, Any]) -> dict[str, Any]:
     return upper
 
 
+def _settle_aliases(upper: dict[str, Any]) -> None:
+    """RESAMPLING stands for overviews; NUM_THREADS is the scheduler's business, and accepted."""
+    resampling = upper.pop("RESAMPLING", None)
+    if resampling is not None:
+        upper.setdefault("OVERVIEW_RESAMPLING", resampling)
+    upper.pop("NUM_THREADS", None)
+
+
 def _refuse(upper: Mapping[str, Any]) -> None:
     for key in REPROJECTING:
-        if upper.get(key) is not None and not (key == "TILING_SCHEME" and str(upper[key]).upper() == "CUSTOM"):
+        if upper.get(key) is not None:
             raise ReprojectionError(
                 f"{key}={upper[key]} would reproject the raster, which ccog does not do: reproject the array first, "
                 "e.g. with odc.geo.xr.xr_reproject or rioxarray's rio.reproject, then write it without this option"
@@ -213,6 +224,16 @@ def _auto_or_boolean(key: str, value: Any) -> str:
     return "AUTO" if str(value).upper() == "AUTO" else _yes_or_no(key, value)
 
 
+def _tiling_scheme(key: str, value: Any) -> str | None:
+    name = str(value)
+    if name.upper() == "CUSTOM":
+        return None
+    if name != GOOGLE_MAPS:
+        raise ReprojectionError(f"{key}={value!r} is not supported: CUSTOM, the default, and {GOOGLE_MAPS} for a "
+                                "raster that already lies on its grid; reproject the array first")  # fmt: skip
+    return name
+
+
 def _text(key: str, value: Any) -> str:
     if not isinstance(value, str):
         raise OptionError(f"{key}={value!r} is not text")
@@ -277,4 +298,5 @@ _PARSERS: dict[str, Any] = {
     "STATISTICS": _auto_or_boolean,
     "COPY_SRC_MDD": _auto_or_boolean,
     "SRC_MDD": _text,
+    "TILING_SCHEME": _tiling_scheme,
 }

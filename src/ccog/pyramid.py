@@ -46,11 +46,14 @@ def halve(n: int) -> int:
     return max(1, n // 2)
 
 
-def level_sizes(height: int, width: int, blocksize: int, count: int | None = None) -> tuple[Size, ...]:
+def level_sizes(
+    height: int, width: int, blocksize: int, count: int | None = None, *, half_up: bool = False
+) -> tuple[Size, ...]:
     """Sizes of full resolution and all overviews, largest first.
 
     Without ``count`` halving goes on until both sides fit ``blocksize``; with it there are
-    ``count`` overviews, fewer where 1 x 1 is reached (COG driver, GDALCOGCreator::Create).
+    ``count`` overviews, fewer where 1 x 1 is reached. Odd sides are rounded down, on a tiling scheme
+    up (``half_up``; COG driver, GDALCOGCreator::Create).
     """
     sizes = [(height, width)]
     while True:
@@ -60,7 +63,7 @@ def level_sizes(height: int, width: int, blocksize: int, count: int | None = Non
                 break
         elif len(sizes) - 1 == count or (h == 1 and w == 1):
             break
-        sizes.append((halve(h), halve(w)))
+        sizes.append((halve(h + half_up), halve(w + half_up)))
     return tuple(sizes)
 
 
@@ -160,7 +163,9 @@ class AxisReduction:
         side = self._aligned_up(int(MAX_READ_SIDE / self.ratio) - 4 * self.align)
         if self.kernel.spare and len(want) == self.dst and self.dst > self.align:
             side = min(side, self._aligned_up(ceil_div(self.dst, 2)))
-        cuts = [want.start, *range(self._aligned_up(want.start + 1), want.stop, side), want.stop]
+        first = want.start // self.align * self.align + side
+        # no cut just before the end: GDAL reads single pixels by other rules
+        cuts = [want.start, *range(first, want.stop - self.align, side), want.stop]
         return tuple(self._exact_read(Interval(a, b)) for a, b in itertools.pairwise(cuts))
 
     def source_of(self, want: Interval) -> Interval:

@@ -56,10 +56,12 @@ def write_template(described: Described, statistics: tuple[BandStatistics, ...] 
         creation["STATISTICS"] = "AUTO"
     if statistics is not None:
         metadata = _with_statistics(metadata, statistics)
+    # on a tiling scheme the template is its first tile
+    side = described.options.blocksize if described.options.tiling_scheme else _SIDE
     profile: dict[str, Any] = {
         "driver": "COG",
-        "height": _SIDE,
-        "width": _SIDE,
+        "height": side,
+        "width": side,
         "count": count,
         "dtype": dtype,
         "crs": metadata.crs,
@@ -85,7 +87,7 @@ def _written(memory: MemoryFile, profile: dict[str, Any], metadata: Metadata, ha
     with memory.open(**profile) as dataset:
         _describe(dataset, metadata)
         if has_mask:
-            dataset.write_mask(np.full((_SIDE, _SIDE), 255, np.uint8))
+            dataset.write_mask(np.full(dataset.shape, 255, np.uint8))
 
 
 def _written_by_copy(memory: MemoryFile, profile: dict[str, Any], metadata: Metadata, has_mask: bool) -> None:
