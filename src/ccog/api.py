@@ -169,6 +169,8 @@ def _plan(raster: Raster, options: CreationOptions) -> CogPlan:
     block = choose_block(raster.pixels.chunks, options.blocksize, raster.count * dtype.itemsize)
     if dtype.kind == "c" and len(sizes) > 1 and method not in ("nearest", "average", "rms"):
         raise OptionError(f"overview_resampling={method} is not possible for {dtype}; use nearest, average or rms")
+    if dtype == np.float16 and len(sizes) > 1 and raster.count > 1:
+        raise OptionError("GDAL makes no overviews of several bands of float16; cast to float32, or overviews='none'")
     pyramid = Pyramid.build(sizes, options.blocksize, block, kernel)
     if raster.metadata.colormap is not None and method != "nearest":
         raise OptionError(f"overview_resampling={method} is not supported for a colour map; use nearest, the default")
@@ -187,7 +189,7 @@ def _on_grid(raster: Raster, plan: CogPlan) -> tuple[da.Array, da.Array | None]:
     """The raster with the plan's work blocks as chunks; warns where that costs much."""
     height, width = plan.level(0).block
     chunks = (raster.count, min(height, raster.height), min(width, raster.width))
-    pixels = raster.pixels.rechunk(chunks, method="tasks")
+    pixels = raster.pixels.astype(plan.array_type).rechunk(chunks, method="tasks")
     _warn_of_rechunk(raster, pixels)
     mask = None if raster.mask is None else raster.mask.rechunk(chunks[1:], method="tasks")
     return pixels, mask

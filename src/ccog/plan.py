@@ -225,8 +225,11 @@ class CogPlan:
 
     @property
     def array_type(self) -> str:
-        """NumPy's type of the pixels while they are worked on."""
-        return "complex64" if self.dtype == "complex_int16" else self.dtype
+        """NumPy's type of the pixels while they are worked on.
+
+        GDAL keeps the overviews of half floats as single ones until they are written (GTIFFBuildOverviewsEx).
+        """
+        return {"complex_int16": "complex64", "float16": "float32"}.get(self.dtype, self.dtype)
 
     @property
     def itemsize(self) -> int:

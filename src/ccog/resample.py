@@ -46,7 +46,6 @@ _GDAL_TYPES = {
     "int32": "Int32",
     "uint64": "UInt64",
     "int64": "Int64",
-    "float16": "Float16",
     "float32": "Float32",
     "float64": "Float64",
 }
