@@ -87,8 +87,8 @@ def layouts(draw: st.DrawFn, dtype: str, count: int) -> dict[str, Any]:
         perhaps("max_z_error_overview", st.sampled_from([0, 0.25, 1]))
     if MODERN and compress != "webp":
         perhaps("interleave", st.sampled_from(["pixel", "band", "tile"]))
-    # several bands of odd bits are padded by GDAL with what its memory happens to hold
-    if lossless and count == 1 and dtype in ("uint8", "uint16", "uint32"):
+    # bands of odd bits, several or apart, are padded by GDAL with what its memory happens to hold
+    if lossless and count == 1 and "interleave" not in options and dtype in ("uint8", "uint16", "uint32"):
         perhaps("nbits", st.integers(*{"uint8": (1, 7), "uint16": (9, 15), "uint32": (17, 31)}[dtype]))
     return options
 

@@ -47,6 +47,20 @@ def left(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
+@pytest.mark.skipif(not DATA.is_dir(), reason="the folder of real rasters is not here")
+@pytest.mark.parametrize("blocksize", [128, 512])
+@pytest.mark.parametrize("name", sorted(path.name for path in DATA.glob("*.tif*")) if DATA.is_dir() else [])
+def test_real_files_are_copied_as_createcopy_does(name: str, blocksize: int, tmp_path: Path) -> None:
+    kernel = "NEAREST" if name == "cint16.tif" else "AVERAGE"
+    options = {"BLOCKSIZE": str(blocksize), "COMPRESS": "DEFLATE", "OVERVIEWS": "IGNORE_EXISTING"}
+    options |= {"OVERVIEW_RESAMPLING": kernel} | ({"INTERLEAVE": "PIXEL"} if GDAL >= (3, 11) else {})
+    rasterio.shutil.copy(DATA / name, tmp_path / "gdal.tif", driver="COG", **options)
+    pairs = [text for key, value in options.items() for text in ("--co", f"{key}={value}")]
+    result = ccog("create", DATA / name, tmp_path / "ccog.tif", "--tags", "--quiet", "--chunks", 300, *pairs)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "ccog.tif").read_bytes() == (tmp_path / "gdal.tif").read_bytes()
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     path = tmp_path / "small.tif"

@@ -127,7 +127,7 @@ def _compress(
     planes: int,
 ) -> list[list[memoryview]]:
     """Tiles of each plane of a strip in row-major order, empty where sparse; valid while ``files`` is open."""
-    if _padded_by_chance(pixels, options):
+    if _padded_by_chance(pixels, codec, options):
         pixels = _whole_tiles(pixels, codec.blocksize)
     count, height, width = pixels.shape
     profile = {
@@ -163,10 +163,10 @@ def _compress(
     return [tiles[n * size : (n + 1) * size] for n in range(planes)]
 
 
-def _padded_by_chance(pixels: Array, options: dict[str, str]) -> bool:
+def _padded_by_chance(pixels: Array, codec: Codec, options: dict[str, str]) -> bool:
     """Whether GDAL fills the rest of tiles at the edges with what its memory happens to hold."""
-    several_of_odd_bits = "nbits" in options and len(pixels) > 1
-    return several_of_odd_bits or (options.get("compress", "").startswith("LERC") and pixels.itemsize == 1)
+    odd_bits_apart = "nbits" in options and (len(pixels) > 1 or codec.planar)
+    return odd_bits_apart or (options.get("compress", "").startswith("LERC") and pixels.itemsize == 1)
 
 
 def _whole_tiles(pixels: Array, blocksize: int) -> Array:

@@ -140,10 +140,10 @@ def _of_strip(values: Array, mask: Array | None, nodata: float | int | None) -> 
         valid = ~_equals(flat, nodata)
         missing = len(flat) - int(np.count_nonzero(valid))
         flat = flat[valid] if missing else flat
-    if flat.dtype.kind == "f":
+    if flat.dtype.kind == "f" and len(flat) and np.isnan(flat.min()):
         numbers = ~np.isnan(flat)
         missing += 0 if nodata is None else len(flat) - int(np.count_nonzero(numbers))
-        flat = flat[numbers] if not numbers.all() else flat
+        flat = flat[numbers]
     return _moments(flat, missing)
 
 
