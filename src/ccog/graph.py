@@ -12,7 +12,9 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import dask
@@ -24,18 +26,22 @@ from dask.array.optimization import optimize as optimize_array
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.system import CPU_COUNT
-from dask.task_spec import Alias, DataNode, GraphNode, List, Task, TaskRef
+from dask.task_spec import Alias, GraphNode, List, Task, TaskRef
 
 from ccog.blocks import assembly, block_job, encode_overview, overview_block, source_block
+from ccog.cleanup import begin_write, wait_for_removal, watch
 from ccog.encode import Codec, Encoded
+from ccog.errors import StoreNotFoundError
 from ccog.header import CLASSIC_LIMIT, LevelCounts, Template, build_header, data_size
-from ccog.parts import Part, PartPlan, Run, emit, merge
+from ccog.parts import Part, PartPlan, Run, cut, emit, merge
 from ccog.plan import CogPlan, Flow
-from ccog.stores import Store, WriteResult
-from ccog.stores.memory import BytesStore
+from ccog.stores import Store, WholeStore, WriteResult
 
 # rows joined by one merge task
 _MERGE_ARITY = 8
+
+# parts uploaded at a time where the file is cut at the end
+_UPLOADERS = 4
 
 Counts = tuple[npt.NDArray[np.uint32], "npt.NDArray[np.uint32] | None"]
 
@@ -48,13 +54,13 @@ class WriteJob:
     """All that tasks need besides pixels."""
 
     plan: CogPlan
-    store: Store
+    store: Store | WholeStore
     parts: PartPlan
     template: Template
     codecs: tuple[Codec, Codec]
     big: bool | None
     token: str
-    env: tuple[tuple[str, Any], ...] = ()
+    env: tuple[tuple[str, Any], ...] = field(default=(), repr=False)
 
     def key(self, kind: str, *index: int) -> tuple[str | int, ...]:
         """A task key that groups by kind in the dashboard."""
@@ -79,31 +85,24 @@ class CcogTasks(dict[Any, GraphNode]):
         """Keys of the tasks that load chunks."""
         return [self.job.key("block-L0", *ij) for ij in _grid(self.job.plan.level(0).blocks)]
 
-    def begun(self, session: str) -> CcogTasks:
-        """The same tasks for a write that has been started."""
-        key = self.job.key("begin")
-        return CcogTasks({**self, key: DataNode(key, session)}, self.job, self.sources)
-
 
 class CcogDelayed(Delayed):  # type: ignore[misc]
-    """A Delayed that fuses source loads into the tasks that encode them, and cleans up when it fails."""
+    """A Delayed that fuses source loads into the tasks that encode them, and whose failures are cleaned up."""
 
     __slots__ = ()
 
     def compute(self, **kwargs: Any) -> Any:
         """Write the file; whatever goes wrong, the target stays as it was and no part remains."""
-        name = next(n for n, layer in self.dask.layers.items() if isinstance(_mapping(layer), CcogTasks))
-        layer = self.dask.layers[name]
-        store = layer.mapping.job.store
-        session = store.begin()
-        begun = MaterializedLayer(layer.mapping.begun(session), annotations=layer.annotations)
-        graph = HighLevelGraph({**self.dask.layers, name: begun}, self.dask.dependencies)
         try:
-            return Delayed.compute(CcogDelayed(self.key, graph), **kwargs)
+            return super().compute(**kwargs)
         except BaseException:
-            with contextlib.suppress(Exception):
-                store.abort(session)
+            wait_for_removal(self.key)
             raise
+
+    def __dask_keys__(self) -> Any:
+        """The key of the result; whoever asks for it is about to compute."""
+        watch()
+        return super().__dask_keys__()
 
     @staticmethod
     def __dask_optimize__(dsk: HighLevelGraph, keys: Any, **kwargs: Any) -> HighLevelGraph:
@@ -151,7 +150,7 @@ class _Builder:
         self.rows = {row: n for n, row in enumerate(job.plan.rows_in_file_order())}
 
     def build(self, final: Any) -> dict[Any, GraphNode]:
-        begin = self._add("begin", (), begin_write, self.job.store)
+        begin = self._add("begin", (), begin_write, self.job.store, final)
         gates = self._gate_keys()
         for k in range(self.plan.top + 1):
             for i, j in _grid(self.plan.level(k).blocks):
@@ -174,7 +173,7 @@ class _Builder:
     def _add_gdal(self, kind: str, index: tuple[int, ...], func: Callable[..., Any], *args: Any) -> Any:
         """A task that runs GDAL, with the user's configuration options."""
         if self.job.env:
-            return self._add(kind, index, _with_env, self.job.env, func, *args)
+            return self._add(kind, index, _WithEnv(self.job.env), func, *args)
         return self._add(kind, index, func, *args)
 
     def _leaf(self, i: int, j: int, begin: Any, gates: dict[int, Any]) -> Any:
@@ -251,9 +250,15 @@ def _parallelism() -> int:
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
-def _with_env(env: tuple[tuple[str, Any], ...], func: Callable[..., Any], *args: Any) -> Any:
-    with rasterio.Env(**dict(env)):
-        return func(*args)
+@dataclass(frozen=True)
+class _WithEnv:
+    """Runs a function with GDAL configuration options, which may be secrets and stay out of the repr."""
+
+    options: tuple[tuple[str, Any], ...] = field(repr=False)
+
+    def __call__(self, func: Callable[..., Any], *args: Any) -> Any:
+        with rasterio.Env(**dict(self.options)):
+            return func(*args)
 
 
 def _first(pair: tuple[Any, Any]) -> Any:
@@ -266,11 +271,6 @@ def _pieces(block: tuple[Any, list[Any]], n: int) -> Any:
 
 def _gate(*after: object) -> None:
     """Orders tasks; carries nothing."""
-
-
-def begin_write(store: Store) -> str:
-    """Start the write; access errors surface here, before any block is loaded."""
-    return store.begin()
 
 
 def upload_row(
@@ -309,14 +309,26 @@ def _put(store: Store, session: str) -> Callable[[int, list[Any]], Part]:
 def finish_write(job: WriteJob, session: str, stretches: list[Stretch]) -> bytes | WriteResult:
     """Build the header from all tile sizes, upload what is left, and complete the file."""
     (head, parts, tail), _, counts = merge_stretches(job.store, job.parts, session, stretches)
-    header = _header(job, counts)
-    if isinstance(job.store, BytesStore):
-        return b"".join([header, *head])
-    put = _put(job.store, session)
-    parts = [put(1, [header, *head]), *parts]
+    buffers = [_header(job, counts), *head]
+    if isinstance(job.store, WholeStore):
+        return job.store.write(list(buffers))
+    put = partial(_put_last, job.store, session)
+    if job.store.limits.equal_parts:
+        pieces = cut(buffers, job.parts.part_size)
+        with ThreadPoolExecutor(_UPLOADERS) as pool:
+            return job.store.complete(session, list(pool.map(put, range(1, len(pieces) + 1), pieces)))
+    parts = [put(1, buffers), *parts]
     if tail:
-        parts.append(put(job.parts.last, list(tail)))
+        parts.append(put(job.parts.last, tail))
     return job.store.complete(session, parts)
+
+
+def _put_last(store: Store, session: str, number: int, buffers: list[bytes]) -> Part:
+    """Upload what is left; where the worker that had completed the file died, there is nothing to upload to."""
+    try:
+        return store.put(session, number, list(buffers))
+    except StoreNotFoundError:
+        return store.part(number, list(buffers))
 
 
 def _header(job: WriteJob, counts: list[tuple[int, Counts]]) -> bytes:
