@@ -1,4 +1,7 @@
-"""Writes to S3 from three worker processes of which one is killed at a random moment: python benchmarks/kills.py [RUNS=50]."""
+"""Writes to S3 from three worker processes, one of them killed on the way: python benchmarks/kills.py [RUNS=50].
+
+The moment of the kill is random in the time that a write takes, and so is its victim.
+"""
 
 from __future__ import annotations
 

@@ -32,9 +32,9 @@ PIXELS = np.random.default_rng(0).integers(0, 60000, (1, 3072, 5248)).astype("ui
 
 HEAD = """# What happens when a store fails
 
-Written by `python benchmarks/reliability.py`: each cell is one write of {size:.0f} MB ({parts} parts) to SeaweedFS through a
-proxy that makes a call fail, with the waits between attempts that users get. The client gives up waiting for an answer
-after 1 s here (60 s by default, 300 s for completing), so that stalls are short.
+Written by `python benchmarks/reliability.py`: each cell is one write of {size:.0f} MB ({parts} parts) to SeaweedFS,
+through a proxy that makes a call fail, with the waits between attempts that users get. The client gives up waiting for
+an answer after 1 s here (60 s by default, 300 s for completing), so that stalls are short.
 
 ## A call fails once
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,40 @@ def s3_options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, A
     """storage_options of a SeaweedFS server with keys and the bucket ``test``; never skipped."""
     with servers.seaweedfs(tmp_path_factory.mktemp("weed")) as options:
         yield options
+
+
+def _optional(server: Any, folder: Path) -> Iterator[dict[str, Any]]:
+    """A server that cannot be installed everywhere."""
+    with contextlib.ExitStack() as stack:
+        try:
+            options = stack.enter_context(server(folder))
+        except servers.NotInstalledError as error:
+            pytest.skip(str(error))
+        yield options
+
+
+@pytest.fixture(scope="session")
+def juicefs_options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """storage_options of a JuiceFS gateway."""
+    yield from _optional(servers.juicefs, tmp_path_factory.mktemp("juicefs"))
+
+
+@pytest.fixture(scope="session")
+def moto_options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """storage_options of moto's simulation of S3."""
+    yield from _optional(servers.moto, tmp_path_factory.mktemp("moto"))
+
+
+@pytest.fixture(scope="session")
+def azure_options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """storage_options of Azurite."""
+    yield from _optional(servers.azurite, tmp_path_factory.mktemp("azurite"))
+
+
+@pytest.fixture(scope="session")
+def gcs_options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """storage_options of fake-gcs-server."""
+    yield from _optional(servers.fake_gcs, tmp_path_factory.mktemp("gcs"))
 
 
 @pytest.fixture(scope="session")

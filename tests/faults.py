@@ -59,6 +59,7 @@ class Proxy:
     def __init__(self, upstream: str) -> None:
         self.upstream = upstream
         self.calls: Counter[str] = Counter()
+        self.part_sizes: list[int] = []
         self.hits = 0
         self.fault: Fault | None = None
         self._lock = threading.Lock()
@@ -67,13 +68,16 @@ class Proxy:
         """Count from zero again, with another fault."""
         with self._lock:
             self.calls.clear()
+            self.part_sizes.clear()
             self.hits = 0
             self.fault = fault
 
-    def hit(self, call: str) -> str | None:
-        """The kind of fault that this call meets."""
+    def hit(self, call: str, size: int) -> str | None:
+        """The kind of fault that this call, with a body of so many bytes, meets."""
         with self._lock:
             self.calls[call] += 1
+            if call == "part":
+                self.part_sizes.append(size)
             fault = self.fault
             if fault is None or fault.call != call or not 0 <= self.calls[call] - fault.at < fault.times:
                 return None
@@ -86,8 +90,8 @@ class _Handler(BaseHTTPRequestHandler):
     proxy: Proxy
 
     def _serve(self) -> None:
-        kind = self.proxy.hit(call_of(self.command, self.path))
         length = int(self.headers.get("Content-Length") or 0)
+        kind = self.proxy.hit(call_of(self.command, self.path), length)
         if kind == "cut":
             self.rfile.read(length // 2)
             return self._hang_up()

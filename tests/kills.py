@@ -52,5 +52,8 @@ def write_and_kill(cluster: Any, client: Any, url: str, options: dict[str, Any],
 
 
 def settle(client: Any, workers: int) -> None:
-    """Wait until the nannies have restarted what was killed."""
-    client.wait_for_workers(workers, timeout=60)
+    """Wait until the nannies have restarted what was killed; one that was hit while it did so needs a push."""
+    try:
+        client.wait_for_workers(workers, timeout=30)
+    except TimeoutError:
+        client.restart()

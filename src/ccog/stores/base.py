@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -78,6 +80,25 @@ class Store(Protocol):
 
     def incomplete(self) -> list[IncompleteUpload]:
         """Writes of this very target that were begun and are neither complete nor aborted."""
+
+
+_SESSION = re.compile(r"\.(.+)\.[0-9a-f]{32}\.parts")
+
+
+def new_session(name: str) -> str:
+    """A hidden name beside the file ``name``, for the folder that holds its parts."""
+    return f".{name}.{uuid.uuid4().hex}.parts"
+
+
+def target_of(session: str) -> str | None:
+    """The file whose parts a folder of that name holds; None for other folders."""
+    match = _SESSION.fullmatch(session)
+    return match[1] if match else None
+
+
+def size_of(buffers: list[Buffer]) -> int:
+    """Bytes of all buffers together."""
+    return sum(len(buffer) for buffer in buffers)
 
 
 def total_size(parts: list[Part]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ccog.errors import CCOGWarning, MissingDependencyError, StoreError, StoreExistsError, StorePermissionError
 from ccog.parts import Buffer
-from ccog.stores.base import WriteResult
+from ccog.stores.base import WriteResult, size_of
 from ccog.stores.whole import WholeStore
 
 # made for tests, and for nothing that one writer could slow down
@@ -48,7 +48,7 @@ class FsspecStore(WholeStore):
         """Write a file beside the target and move it there."""
         filesystem, path = self._open()
         partial = f"{path}.{uuid.uuid4().hex}.part"
-        size = sum(len(buffer) for buffer in buffers)
+        size = size_of(buffers)
         try:
             with filesystem.open(partial, "wb") as file:
                 for buffer in buffers:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import itertools
 import os
-import re
 import shutil
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
 from ccog.parts import Buffer, Limits, Part
-from ccog.stores.base import IncompleteUpload, WriteResult, total_size
+from ccog.stores.base import IncompleteUpload, WriteResult, new_session, size_of, target_of, total_size
 
 _COPY_UNAVAILABLE = (errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF)
 _CHUNK = 16 << 20
@@ -26,8 +25,6 @@ _COPIERS = 4
 
 # the file that the parts are joined in, beside them
 _WHOLE = "whole"
-
-_SESSION = re.compile(r"\.(.+)\.[0-9a-f]{32}\.parts")
 
 # file systems tell times less finely than clocks do
 _SLACK_SECONDS = 2.0
@@ -70,7 +67,7 @@ class LocalStore:
         if unanswered:
             self._drop_unanswered(unanswered)
         target = Path(self.path)
-        directory = target.with_name(f".{target.name}.{uuid.uuid4().hex}.parts")
+        directory = target.with_name(new_session(target.name))
         try:
             directory.mkdir()
         except OSError as error:
@@ -95,7 +92,7 @@ class LocalStore:
 
     def part(self, number: int, buffers: list[Buffer]) -> Part:
         """Number and size of the part."""
-        return number, sum(len(buffer) for buffer in buffers), ""
+        return number, size_of(buffers), ""
 
     def complete(self, session: str, parts: list[Part]) -> WriteResult:
         """Copy all parts behind the first, flush it to disk, and rename it over the target."""
@@ -132,10 +129,10 @@ class LocalStore:
             raise StoreNotFoundError(f"the directory {folder} does not exist")
         found = []
         for entry in os.scandir(folder):
-            match = _SESSION.fullmatch(entry.name)
-            if match and name in (None, match[1]) and entry.is_dir(follow_symlinks=False):
+            target = target_of(entry.name)
+            if target is not None and name in (None, target) and entry.is_dir(follow_symlinks=False):
                 started = datetime.fromtimestamp(entry.stat().st_mtime, UTC)
-                found.append(IncompleteUpload(str(folder / match[1]), entry.name, started))
+                found.append(IncompleteUpload(str(folder / target), entry.name, started))
         return found
 
     def _join(self, session: str, ordered: list[Part], whole: Path) -> None:

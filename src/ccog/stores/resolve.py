@@ -9,7 +9,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ccog.errors import ArgumentTypeError, StoreError
+from ccog.stores.azure import AzureStore
 from ccog.stores.base import Store
+from ccog.stores.gcs import GCSStore
 from ccog.stores.generic import FsspecStore
 from ccog.stores.local import LocalStore
 from ccog.stores.s3 import S3Store
@@ -17,6 +19,7 @@ from ccog.stores.whole import BytesStore, WholeStore
 
 _SUPPORTED = "a local path, file://, s3://, az://, abfs://, gs://, or a protocol that fsspec can write"
 _LOCAL = ("", "file", "local")
+_GCS_ENDPOINT = "https://storage.googleapis.com"
 _READ_ONLY = ("http", "https", "data", "git", "github")
 
 
@@ -42,6 +45,10 @@ def resolve_store(
         return LocalStore(_local_path(text, protocol, options), overwrite)
     if protocol in ("s3", "s3a"):
         return _s3_store(text, options, overwrite)
+    if protocol in ("az", "abfs", "abfss"):
+        return AzureStore(_azure_url(text), options, overwrite)
+    if protocol in ("gs", "gcs"):
+        return _gcs_store(text, options, overwrite)
     if protocol in _READ_ONLY:
         raise StoreError(f"cannot write to {protocol}:// ({text}), it can only be read; supported are {_SUPPORTED}")
     if text.endswith("/") or not text.split("://", 1)[1]:
@@ -59,7 +66,11 @@ def resolve_place(target: Any, storage_options: Mapping[str, Any] | None) -> Sto
         bucket, key = _bucket_and_key(text)
         if bucket:
             return S3Store(bucket, key, options)
-    raise StoreError(f"{text}: incomplete uploads are known of local directories and s3://bucket only")
+    if protocol in ("gs", "gcs"):
+        bucket, key = _bucket_and_key(text)
+        if bucket:
+            return _in_gcs(bucket, key, options, True)
+    raise StoreError(f"{text}: incomplete uploads are known of local directories, s3://bucket and gs://bucket only")
 
 
 def _text(target: Any, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -113,6 +124,27 @@ def _local_path(text: str, protocol: str, options: dict[str, Any]) -> str:
 def _bucket_and_key(text: str) -> tuple[str, str]:
     bucket, _, key = text.split("://", 1)[1].partition("/")
     return bucket, key
+
+
+def _azure_url(text: str) -> str:
+    container, key = _bucket_and_key(text)
+    if not container or not key or key.endswith("/"):
+        raise StoreError(f"{text} does not name a blob; use az://container/path/name.tif")
+    return text
+
+
+def _gcs_store(text: str, options: dict[str, Any], overwrite: bool) -> GCSStore | S3Store:
+    bucket, key = _bucket_and_key(text)
+    if not bucket or not key or key.endswith("/"):
+        raise StoreError(f"{text} does not name an object; use gs://bucket/path/name.tif")
+    return _in_gcs(bucket, key, options, overwrite)
+
+
+def _in_gcs(bucket: str, key: str, options: dict[str, Any], overwrite: bool) -> GCSStore | S3Store:
+    """By multipart upload where there are HMAC keys for it, else by composing objects."""
+    if "key" in options and "secret" in options:
+        return S3Store(bucket, key, {"endpoint_url": _GCS_ENDPOINT} | options, overwrite, "gs")
+    return GCSStore(bucket, key, options, overwrite)
 
 
 def _s3_store(text: str, options: dict[str, Any], overwrite: bool) -> S3Store:

@@ -10,21 +10,25 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
 from ccog.errors import CCOGWarning, StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
 from ccog.parts import MIB, Buffer, Limits, Part
-from ccog.stores.base import CONTENT_TYPE, IncompleteUpload, WriteResult, total_size
+from ccog.stores.base import CONTENT_TYPE, IncompleteUpload, WriteResult, size_of, total_size
 from ccog.stores.body import Body, base64_text, md5
-from ccog.stores.retry import BRISK, patiently
+from ccog.stores.retry import BRISK, PATIENT, Patience, patiently
 from ccog.stores.s3_client import S3Client
-from ccog.stores.s3_errors import TagMismatchError, code_of, explained, is_passing, is_unanswered
+from ccog.stores.s3_errors import TagMismatchError, code_of, explained, is_passing, may_be_done
 
 # parts that arrive while an upload is aborted can outlive the first call (AbortMultipartUpload)
 _ABORTS = 5
 
 # servers name the start of an upload to the second
 _SLACK_SECONDS = 2.0
+
+# for what is only tidied up on the way to another attempt
+_ONCE = Patience(attempts=1)
 
 # answers to a completion after which the object may be there all the same
 _PERHAPS_COMPLETE = frozenset(("NoSuchUpload", "404", "PreconditionFailed", "412"))
@@ -44,6 +48,7 @@ class S3Store:
     key: str
     options: dict[str, Any] = field(default_factory=dict, repr=False)
     overwrite: bool = True
+    protocol: str = "s3"
 
     @property
     def limits(self) -> Limits:
@@ -54,7 +59,7 @@ class S3Store:
     @property
     def url(self) -> str:
         """The object's URL."""
-        return f"s3://{self.bucket}/{self.key}"
+        return f"{self.protocol}://{self.bucket}/{self.key}"
 
     @property
     def _client(self) -> S3Client:
@@ -73,7 +78,7 @@ class S3Store:
             self._drop_unanswered(started)
 
         def after(error: Exception) -> None:
-            if is_unanswered(error):
+            if may_be_done(error):
                 self._drop_unanswered(started)
 
         def attempt() -> Any:
@@ -87,7 +92,7 @@ class S3Store:
     def put(self, session: str, number: int, buffers: list[Buffer]) -> Part:
         """Upload one part, and compare the store's checksum with ours."""
         digest = md5(buffers)
-        size = sum(len(buffer) for buffer in buffers)
+        size = size_of(buffers)
         # directory buckets know no MD5; there botocore's own checksum guards the part
         guard: dict[str, Any] = {} if self.bucket.endswith("--x-s3") else {"ContentMD5": base64_text(digest)}
 
@@ -100,7 +105,7 @@ class S3Store:
 
     def part(self, number: int, buffers: list[Buffer]) -> Part:
         """Number, size and MD5 of the part."""
-        return number, sum(len(buffer) for buffer in buffers), md5(buffers).hex()
+        return number, size_of(buffers), md5(buffers).hex()
 
     def complete(self, session: str, parts: list[Part]) -> WriteResult:
         """Complete the upload and compare what is there with the parts."""
@@ -113,6 +118,8 @@ class S3Store:
             return self._client.once("complete_multipart_upload", slow=True, **given, **guard)
 
         what = f"complete the upload to {self.url}"
+        if not self.overwrite:
+            self._refuse_another(ordered)
         try:
             done = patiently(attempt, is_passing, after=self._client.renew)
         except Exception as error:
@@ -141,17 +148,18 @@ class S3Store:
 
     def incomplete(self) -> list[IncompleteUpload]:
         """Uploads to this key and those that begin with it."""
-        return [upload for upload, _ in self._uploads()]
+        return [upload for upload, _ in self._uploads(PATIENT)]
 
-    def _uploads(self) -> Iterator[tuple[IncompleteUpload, float]]:
+    def _uploads(self, patience: Patience) -> Iterator[tuple[IncompleteUpload, float]]:
         """Uploads to keys that begin with this one, and their age in seconds by the server's clock."""
         marker: dict[str, str] = {}
         while True:
             what = f"list the incomplete uploads to {self.url}"
-            found = self._client.call("list_multipart_uploads", what, Prefix=self.key, **marker)
+            list_next = partial(self._client.once, "list_multipart_uploads", Prefix=self.key, **marker)
+            found = self._client.patiently(list_next, what, patience)
             now = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
             for upload in found.get("Uploads") or []:
-                url = f"s3://{self.bucket}/{upload['Key']}"
+                url = f"{self.protocol}://{self.bucket}/{upload['Key']}"
                 age = (now - upload["Initiated"]).total_seconds()
                 yield IncompleteUpload(url, upload["UploadId"], upload["Initiated"]), age
             if not found.get("IsTruncated"):
@@ -165,7 +173,7 @@ class S3Store:
         """
         try:
             uploads = [
-                upload for upload, age in self._uploads() if upload.url == self.url and self._since(age, started)
+                upload for upload, age in self._uploads(_ONCE) if upload.url == self.url and self._since(age, started)
             ]
             if len(uploads) == 1:
                 self.abort(uploads[0].session)
@@ -177,6 +185,12 @@ class S3Store:
 
     def _since(self, age: float, started: float) -> bool:
         return age <= time.monotonic() - started + _SLACK_SECONDS
+
+    def _refuse_another(self, parts: list[Part]) -> None:
+        """Look once more before completing: not all servers heed the condition that guards it."""
+        head = self._head()
+        if head is not None and _difference(head, parts):
+            raise StoreExistsError(f"{self.url} was written meanwhile; remove it, or allow overwriting")
 
     def _head(self) -> dict[str, Any] | None:
         try:

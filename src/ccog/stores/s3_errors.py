@@ -67,6 +67,7 @@ _UNREACHABLE = frozenset(
         "ResponseParserError",
     )
 )
+_NEVER_SENT = frozenset(("ConnectTimeoutError", "EndpointConnectionError"))
 
 
 class TagMismatchError(Exception):
@@ -88,13 +89,18 @@ def is_passing(error: Exception) -> bool:
 
 
 def is_unanswered(error: Exception) -> bool:
-    """Whether the call may have done its work without an answer reaching us."""
+    """Whether no answer reached us."""
     if _response(error):
         return False
     names = {kind.__name__ for kind in type(error).__mro__}
     if "SSLError" in names:
         return False
     return isinstance(error, ConnectionError | TimeoutError | asyncio.TimeoutError) or bool(names & _UNREACHABLE)
+
+
+def may_be_done(error: Exception) -> bool:
+    """Whether the call may have done its work all the same."""
+    return is_unanswered(error) and not {kind.__name__ for kind in type(error).__mro__} & _NEVER_SENT
 
 
 def is_expired(error: Exception) -> bool:
