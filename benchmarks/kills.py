@@ -38,9 +38,9 @@ def main() -> None:
             kill = write_and_kill(cluster, client, f"s3://test/{n}.tif", options, longest)
             right += bytes(filesystem.cat(f"test/{n}.tif")) == expected
             left += len(ccog.list_incomplete("s3://test", options))
-            print(f"{n}: killed after {kill.after:.2f} s of {kill.seconds:.2f} s", flush=True)
+            print(f"{n + 1} runs, {right} right objects, {left} uploads left; "
+                  f"killed after {kill.after:.2f} s of {kill.seconds:.2f} s", flush=True)  # fmt: skip
             filesystem.rm(f"test/{n}.tif")
-    print(f"{runs} runs, {right} right objects, {left} uploads left")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from ccog.stores import Store, WholeStore, WriteResult
 # rows joined by one merge task
 _MERGE_ARITY = 8
 
-# parts uploaded at a time where the file is cut at the end
+# parts that a task uploads at a time
 _UPLOADERS = 4
 
 Counts = tuple[npt.NDArray[np.uint32], "npt.NDArray[np.uint32] | None"]
@@ -281,7 +281,9 @@ def upload_row(
     buffers = [segment for row in rows for segment in row]
     image = _joined([counts[plane : plane + 1] for _, counts, _ in blocks])
     mask = _joined([mask for _, _, mask in blocks if mask is not None]) if plane == len(blocks[0][0]) - 1 else None
-    run = emit(buffers, parts.firsts[n], parts.caps[n], store.limits, parts.part_size, _put(store, session))
+    where = parts.firsts[n], parts.caps[n], store.limits, parts.part_size
+    with ThreadPoolExecutor(_UPLOADERS) as pool:
+        run = emit(buffers, *where, _put(store, session), pool.map)
     return run, (n, n), [(k, (image, mask))]
 
 

@@ -9,7 +9,7 @@ between workers.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 Buffer = bytes | memoryview
@@ -22,6 +22,9 @@ Run = tuple[list[bytes], list[Part], list[bytes]]
 
 #: Uploads buffers as the part of the given number.
 Put = Callable[[int, list[Buffer]], Part]
+
+#: Calls it with numbers and buffers, as ``map`` does.
+Each = Callable[[Put, Iterable[int], Iterable[list[Buffer]]], Iterable[Part]]
 
 MIB = 1 << 20
 
@@ -97,21 +100,24 @@ def total(buffers: list[bytes]) -> int:
     return sum(len(b) for b in buffers)
 
 
-def emit(buffers: list[bytes], first: int, cap: int, limits: Limits, part_size: int, put: Put) -> Run:
-    """Upload a row's bytes, but for the head that later joins need, or keep it whole where it is small."""
+def emit(buffers: list[bytes], first: int, cap: int, limits: Limits, part_size: int, put: Put, each: Each = map) -> Run:
+    """Upload a row's bytes, but for the head that later joins need, or keep it whole where it is small.
+
+    ``each`` maps ``put`` over the parts, perhaps several at a time.
+    """
     size = total(buffers)
     if size < 2 * limits.min_part or not size or limits.equal_parts or cap < 2:
         return buffers, [], []
     head, rest = split(buffers, limits.min_part)
     left = size - total(head)
     count = max(1, min(cap - 1, -(-left // part_size), left // max(1, limits.min_part)))
-    parts, done = [], 0
+    bodies, done = [], 0
     for k in range(count):
         stop = left * (k + 1) // count
         body, rest = split(rest, stop - done)
-        parts.append(put(first + 1 + k, list(body)))
+        bodies.append(list[Buffer](body))
         done = stop
-    return head, parts, []
+    return head, list(each(put, range(first + 1, first + 1 + count), bodies)), []
 
 
 def merge(left: Run, right: Run, first: int, last: int, limits: Limits, part_size: int, put: Put) -> Run:
