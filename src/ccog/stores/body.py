@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
+import zlib
 from bisect import bisect_right
 from collections.abc import AsyncIterator
 
@@ -66,6 +67,14 @@ def md5(buffers: list[Buffer]) -> bytes:
     for buffer in buffers:
         digest.update(buffer)
     return digest.digest()
+
+
+def crc32(buffers: list[Buffer]) -> bytes:
+    """The CRC32 of the joined buffers, big-endian."""
+    found = 0
+    for buffer in buffers:
+        found = zlib.crc32(buffer, found)
+    return found.to_bytes(4, "big")
 
 
 def base64_text(digest: bytes) -> str:

@@ -143,7 +143,9 @@ def _gcs_store(text: str, options: dict[str, Any], overwrite: bool) -> GCSStore 
 def _in_gcs(bucket: str, key: str, options: dict[str, Any], overwrite: bool) -> GCSStore | S3Store:
     """By multipart upload where there are HMAC keys for it, else by composing objects."""
     if "key" in options and "secret" in options:
-        return S3Store(bucket, key, {"endpoint_url": _GCS_ENDPOINT} | options, overwrite, "gs")
+        config = {"request_checksum_calculation": "when_required"} | dict(options.get("config_kwargs") or {})
+        given = {"endpoint_url": _GCS_ENDPOINT} | options | {"config_kwargs": config}
+        return S3Store(bucket, key, given, overwrite, "gs")
     return GCSStore(bucket, key, options, overwrite)
 
 

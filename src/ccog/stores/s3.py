@@ -16,7 +16,7 @@ from typing import Any
 from ccog.errors import CCOGWarning, StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
 from ccog.parts import MIB, Buffer, Limits, Part
 from ccog.stores.base import CONTENT_TYPE, IncompleteUpload, WriteResult, size_of, total_size
-from ccog.stores.body import Body, base64_text, md5
+from ccog.stores.body import Body, base64_text, crc32, md5
 from ccog.stores.retry import BRISK, PATIENT, Patience, patiently
 from ccog.stores.s3_client import S3Client
 from ccog.stores.s3_errors import TagMismatchError, code_of, explained, is_passing, may_be_done
@@ -90,18 +90,21 @@ class S3Store:
         return str(found["UploadId"])
 
     def put(self, session: str, number: int, buffers: list[Buffer]) -> Part:
-        """Upload one part, and compare the store's checksum with ours."""
-        digest = md5(buffers)
-        size = size_of(buffers)
-        # directory buckets know no MD5; there botocore's own checksum guards the part
-        guard: dict[str, Any] = {} if self.bucket.endswith("--x-s3") else {"ContentMD5": base64_text(digest)}
+        """Upload one part with a checksum that the server verifies, and compare what it answers with ours."""
+        guard = self._guard(buffers)
 
         def attempt() -> Part:
             where: dict[str, Any] = {"Key": self.key, "UploadId": session, "PartNumber": number}
             found = self._client.once("upload_part", **where, Body=Body(buffers), **guard)
-            return number, size, _checked_tag(found, digest.hex())
+            return number, size_of(buffers), _checked_tag(found, guard, buffers)
 
         return self._client.patiently(attempt, f"upload part {number} of {self.url}")
+
+    def _guard(self, buffers: list[Buffer]) -> dict[str, Any]:
+        """The checksum to send: CRC32 as Amazon's SDKs do, MD5 where they are told that the server knows no other."""
+        if (self.options.get("config_kwargs") or {}).get("request_checksum_calculation") == "when_required":
+            return {"ContentMD5": base64_text(md5(buffers))}
+        return {"ChecksumCRC32": base64_text(crc32(buffers))}
 
     def part(self, number: int, buffers: list[Buffer]) -> Part:
         """Number, size and MD5 of the part."""
@@ -210,11 +213,20 @@ class S3Store:
         return head
 
 
-def _checked_tag(found: dict[str, Any], digest: str) -> str:
-    """The ETag of a part, which is its MD5 wherever it looks like one and no key of the store's encrypts it."""
+def _checked_tag(found: dict[str, Any], guard: dict[str, Any], buffers: list[Buffer]) -> str:
+    """The ETag of a part that the server has received as it was sent.
+
+    Where the server does not answer with the CRC32, the ETag must be the MD5 of the part, if it looks like one.
+    """
     tag = str(found["ETag"]).strip('"')
-    if _MD5.fullmatch(tag) and tag != digest and not _has_opaque_tags(found):
-        raise TagMismatchError(f"the store received other bytes: ETag {tag}, MD5 of the part {digest}")
+    if "ChecksumCRC32" in found and "ChecksumCRC32" in guard:
+        same = found["ChecksumCRC32"] == guard["ChecksumCRC32"]
+    else:
+        same = not _MD5.fullmatch(tag) or _has_opaque_tags(found) or tag == md5(buffers).hex()
+    if not same:
+        raise TagMismatchError(
+            f"the store received other bytes: it answers {tag} to a part of {size_of(buffers)} bytes"
+        )
     return tag
 
 
