@@ -1,6 +1,7 @@
-"""Peak memory above the imports, for a raster generated block by block: python benchmarks/memory.py [SIZE=24576].
+"""Peak memory above the imports, for a raster generated block by block: python benchmarks/memory.py [SIZE=24576] [s3].
 
 Each case runs in a fresh process on two threads; the second is twice as high, the third has the default kernel.
+With "s3" the first case goes to a local file and to an S3 server on this machine.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import dask.array as da
 import numpy as np
 from common import in_fresh_process
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
 import ccog
+from servers import KEY, SECRET, seaweedfs
 
 CHUNK = 4096
 
@@ -35,20 +39,32 @@ def source(height: int, width: int) -> da.Array:
     return da.map_blocks(block, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"))
 
 
-def peak(height: int, width: int, method: str) -> float:
-    """Peak RSS above the imports in MB."""
+def peak(height: int, width: int, method: str, endpoint: str = "") -> float:
+    """Peak RSS above the imports in MB, to a file or to the S3 server at ``endpoint``."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     options = {"compress": "deflate", "predictor": "yes", "overview_resampling": method, "bigtiff": "yes"}
     with tempfile.TemporaryDirectory() as folder, dask.config.set(scheduler="threads", num_workers=2):
-        ccog.write_ccog(source(height, width), Path(folder) / "a.tif", COG_creation_options=options).compute()
+        target = "s3://test/a.tif" if endpoint else str(Path(folder) / "a.tif")
+        storage = {"key": KEY, "secret": SECRET, "endpoint_url": endpoint} if endpoint else None
+        ccog.write_ccog(source(height, width), target, COG_creation_options=options, storage_options=storage).compute()
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
+def file_and_s3(size: int) -> None:
+    print("| target | peak MB above imports |\n|---|---|")
+    with tempfile.TemporaryDirectory() as folder, seaweedfs(Path(folder)) as options:
+        for name, endpoint in (("file", ""), ("S3", options["endpoint_url"])):
+            found = in_fresh_process(__file__, str(size), str(size), "average", endpoint)
+            print(f"| {name} | {found:.0f} |", flush=True)
+
+
 def main() -> None:
-    if len(sys.argv) == 4:
-        print(json.dumps(peak(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])))
+    if len(sys.argv) >= 4:
+        print(json.dumps(peak(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])))
         return
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 24576
+    if "s3" in sys.argv[2:]:
+        return file_and_s3(size)
     print("| height | width | resampling | peak MB above imports |\n|---|---|---|---|")
     for height, method in ((size, "average"), (2 * size, "average"), (size, "cubic"), (2 * size, "cubic")):
         found = in_fresh_process(__file__, str(height), str(size), method)

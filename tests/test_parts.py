@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccog.parts import Buffer, Limits, Part, PartPlan, Run, emit, merge, split
+from ccog.parts import Buffer, Limits, Part, PartPlan, Run, cut, emit, fewest_parts, merge, split
 
 LIMITS = Limits(min_part=10, max_part=1000, max_parts=10_000, preferred_part=16)
 
@@ -20,12 +20,12 @@ class Uploads(dict[int, bytes]):
         return number, len(self[number]), str(number)
 
 
-def write(rows: list[bytes], arity: int) -> tuple[Run, Uploads, PartPlan]:
-    plan = PartPlan.build([max(1, len(row)) for row in rows], LIMITS)
+def write(rows: list[bytes], arity: int, limits: Limits = LIMITS) -> tuple[Run, Uploads, PartPlan]:
+    plan = PartPlan.build([max(1, len(row)) for row in rows], limits)
     assert plan is not None
     uploads = Uploads()
     runs = [
-        (emit([row[:3], row[3:]], plan.firsts[n], plan.caps[n], LIMITS, plan.part_size, uploads.put), n, n)
+        (emit([row[:3], row[3:]], plan.firsts[n], plan.caps[n], limits, plan.part_size, uploads.put), n, n)
         for n, row in enumerate(rows)
     ]
     while len(runs) > 1:
@@ -34,7 +34,7 @@ def write(rows: list[bytes], arity: int) -> tuple[Run, Uploads, PartPlan]:
         for (run, first, last), *others in groups:
             for other, start, stop in others:
                 numbers = plan.firsts[start], plan.firsts[stop]
-                run = merge(run, other, *numbers, LIMITS, plan.part_size, uploads.put)
+                run = merge(run, other, *numbers, limits, plan.part_size, uploads.put)
                 last = stop
             runs.append((run, first, last))
     return runs[0][0], uploads, plan
@@ -65,6 +65,27 @@ def test_parts_grow_when_there_are_too_few_numbers() -> None:
     assert plan.part_size > 1000
 
 
-@pytest.mark.parametrize("rows", [60, 5000])
-def test_more_rows_than_part_numbers_cannot_be_planned(rows: int) -> None:
-    assert PartPlan.build([10] * rows, Limits(10, 1 << 20, 100, 16)) is None
+@pytest.mark.parametrize(("size", "rows"), [(10, 99), (10, 5000), (30, 33), (1 << 21, 25)])
+def test_more_rows_than_part_numbers_cannot_be_planned(size: int, rows: int) -> None:
+    limits = Limits(10, 1 << 20, 100, 16)
+    assert PartPlan.build([size] * rows, limits) is None
+    assert fewest_parts([size] * rows, limits) > 100
+
+
+@given(st.lists(st.binary(max_size=40), max_size=9), st.integers(1, 50))
+def test_equal_parts_are_cut_at_the_end(buffers: list[bytes], size: int) -> None:
+    pieces = [b"".join(piece) for piece in cut(buffers, size)]
+    assert b"".join(pieces) == b"".join(buffers)
+    assert all(len(piece) == size for piece in pieces[:-1])
+    assert len(pieces[-1]) <= size
+
+
+@given(st.lists(st.integers(0, 200), min_size=1, max_size=20))
+def test_where_parts_must_be_equal_none_is_uploaded_early(sizes: list[int]) -> None:
+    limits = Limits(10, 1000, 100, 16, equal_parts=True)
+    plan = PartPlan.build([max(1, size) for size in sizes], limits)
+    assert plan is not None
+    assert plan.part_size * limits.max_parts >= sum(sizes)
+    (head, parts, tail), uploads, _ = write([bytes([n]) * size for n, size in enumerate(sizes)], 3, limits)
+    assert (parts, tail, uploads) == ([], [], {})
+    assert b"".join(head) == b"".join(bytes([n]) * size for n, size in enumerate(sizes))

@@ -16,7 +16,7 @@ from ccog.errors import (
     StoreNotFoundError,
     StorePermissionError,
 )
-from ccog.stores import WriteResult
+from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
 
 __all__ = [
     "ArgumentTypeError",
@@ -24,6 +24,7 @@ __all__ = [
     "CCOGWarning",
     "DtypeError",
     "EncodeError",
+    "IncompleteUpload",
     "MissingDependencyError",
     "OptionError",
     "RasterError",
@@ -33,5 +34,7 @@ __all__ = [
     "StoreNotFoundError",
     "StorePermissionError",
     "WriteResult",
+    "abort_incomplete",
+    "list_incomplete",
     "write_ccog",
 ]

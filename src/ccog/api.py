@@ -18,11 +18,11 @@ from ccog.errors import ArgumentTypeError, CCOGWarning, EncodeError, OptionError
 from ccog.graph import CcogDelayed, WriteJob, build_graph, new_token
 from ccog.metadata import METADATA_OPTIONS
 from ccog.options import CreationOptions
-from ccog.parts import PartPlan
+from ccog.parts import PartPlan, fewest_parts
 from ccog.plan import CogPlan, choose_block, needs_big_tiff
 from ccog.pyramid import KERNEL_RADIUS, Kernel, Pyramid, level_sizes
 from ccog.raster import Raster, read_raster
-from ccog.stores import Store, resolve_store
+from ccog.stores import Store, WholeStore, resolve_store
 from ccog.template import Described, write_template
 from ccog.tiling import check_grid
 
@@ -46,7 +46,8 @@ def write_ccog(
         xarray DataArray (dimensions found by name, CRS, transform and nodata from rioxarray), dask array or
         NumPy array; (y, x) or (band, y, x). Booleans become uint8.
     store
-        Local path, ``file://`` or ``s3://`` URL; None gives the file as bytes.
+        Local path, ``file://``, ``s3://``, ``az://``, ``abfs://`` or ``gs://`` URL, or any that fsspec can write
+        (through one writer, with a warning); an fsspec mapping whose root is the file; None gives the file as bytes.
     mask
         (y, x) array of any kind and chunking: non-zero is valid. Becomes the internal mask.
     COG_creation_options
@@ -68,12 +69,12 @@ def write_ccog(
     ccog.CCOGError
         Anything that can be known to be wrong before a pixel is touched.
     """
-    target = resolve_store(store, storage_options)
     layout, described, overwrite = _split_options(COG_creation_options)
+    target = resolve_store(store, storage_options, overwrite=overwrite)
     options = CreationOptions.parse(layout)
     with rasterio.Env(**dict(rasterio_env_options or {})):
         raster = read_raster(arr, mask, described)
-        return _prepare(raster, options, target, overwrite=overwrite, env=dict(rasterio_env_options or {}))
+        return _prepare(raster, options, target, env=dict(rasterio_env_options or {}))
 
 
 def _split_options(given: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any], bool]:
@@ -95,7 +96,7 @@ def _split_options(given: Mapping[str, Any] | None) -> tuple[dict[str, Any], dic
 
 
 def _prepare(
-    raster: Raster, options: CreationOptions, store: Store, *, overwrite: bool, env: dict[str, Any]
+    raster: Raster, options: CreationOptions, store: Store | WholeStore, *, env: dict[str, Any]
 ) -> CcogDelayed:
     if options.tiling_scheme is not None:
         _check_grid(raster, options.blocksize)
@@ -110,14 +111,8 @@ def _prepare(
     overview = level_codec(options, template, plan.dtype, nodata, overview=True)
     for codec in {full, overview}:
         _try_codec(codec, plan)
-    row_bytes = [plan.row_bytes(k) for k, _, _ in plan.rows_in_file_order()]
-    parts = PartPlan.build(row_bytes, store.limits)
-    if parts is None:
-        raise RasterError(
-            f"{len(row_bytes)} rows of blocks do not fit the {store.limits.max_parts} parts of {store.url}; "
-            "use larger chunks"
-        )
-    store.check(overwrite=overwrite)
+    parts = _part_plan([plan.row_bytes(k) for k, _, _ in plan.rows_in_file_order()], store)
+    store.check()
     job = WriteJob(
         plan,
         store,
@@ -145,6 +140,18 @@ def _alpha_as_mask(raster: Raster, options: CreationOptions) -> Raster:
     if not (jpeg and raster.metadata.has_alpha and raster.count in (2, 4)):
         return raster
     return Raster(raster.pixels[:-1], raster.pixels[-1], raster.metadata.without_last_band(), mask_is_alpha=True)
+
+
+def _part_plan(row_bytes: list[int], store: Store | WholeStore) -> PartPlan:
+    parts = PartPlan.build(row_bytes, store.limits)
+    if parts is None:
+        limits = store.limits
+        raise RasterError(
+            f"{len(row_bytes)} rows of blocks of up to {max(row_bytes)} bytes need {fewest_parts(row_bytes, limits)} "
+            f"parts, and {store.url} takes {limits.max_parts} of at most {limits.max_part} bytes; "
+            "use chunks with more rows"
+        )
+    return parts
 
 
 def _try_codec(codec: Any, plan: CogPlan) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 import time
@@ -10,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import click
@@ -22,13 +24,13 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ccog import demo as terrain
 from ccog.api import write_ccog
+from ccog.cleanup import wait_for_removal
 from ccog.errors import CCOGError, MissingDependencyError, StoreError, StoreExistsError
 from ccog.rasterio_source import Source, open_source
-from ccog.stores import Store, WriteResult, resolve_store
+from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
 
 _INTERRUPTED = 130
 _CONNECT_SECONDS = 15
-_DRAIN_SECONDS = 60
 
 _WRITE_OPTIONS = (
     click.option("--co", "creation", multiple=True, metavar="KEY=VALUE", help="Creation option of GDAL's COG driver."),
@@ -52,10 +54,12 @@ class _Request:
     quiet: bool
 
 
-def _write_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(_WRITE_OPTIONS):
-        command = option(command)
-    return command
+_Command = Callable[..., None]
+
+
+def _with(options: tuple[Callable[[_Command], _Command], ...]) -> Callable[[_Command], _Command]:
+    """Several click decorators as one."""
+    return lambda command: functools.reduce(lambda found, option: option(found), reversed(options), command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -74,7 +78,7 @@ def main() -> None:
 @click.option(
     "--tags/--no-tags", default=False, help="Copy metadata tags (statistics aside). Default: no, as rio convert."
 )
-@_write_options
+@_with(_WRITE_OPTIONS)
 def create(source: str, chunks: int | None, variable: str | None, tags: bool, **given: Any) -> None:
     """Write INPUT, anything rasterio opens or a Zarr or netCDF variable, to OUTPUT, a path or s3:// URL.
 
@@ -94,7 +98,7 @@ def create(source: str, chunks: int | None, variable: str | None, tags: bool, **
 @main.command()
 @click.argument("output", default="ccog-demo.tif")
 @click.option("--size", type=click.IntRange(1), default=16384, show_default=True, help="Width and height in pixels.")
-@_write_options
+@_with(_WRITE_OPTIONS)
 def demo(size: int, **given: Any) -> None:
     """Make a synthetic terrain block by block and write it to OUTPUT."""
     request = _request(**given)
@@ -114,6 +118,39 @@ def demo(size: int, **given: Any) -> None:
         )
 
 
+@main.group()
+def uploads() -> None:
+    """Find and remove what killed writes have left."""
+
+
+_UPLOADS_OPTIONS = (
+    click.argument("url"),
+    click.option("--storage-option", "storage", multiple=True, metavar="KEY=VALUE", help="Passed to the store."),
+    click.option("--older-than", type=float, default=0.0, metavar="HOURS", help="Only writes begun earlier than that."),
+)
+
+
+@uploads.command("list")
+@_with(_UPLOADS_OPTIONS)
+def list_uploads(url: str, storage: tuple[str, ...], older_than: float) -> None:
+    """List the incomplete writes at URL: a file, a directory, s3://bucket or s3://bucket/prefix."""
+    with _reported():
+        _print_uploads(list_incomplete(url, _storage(storage), older_than=timedelta(hours=older_than)))
+
+
+@uploads.command("abort")
+@_with(_UPLOADS_OPTIONS)
+def abort_uploads(url: str, storage: tuple[str, ...], older_than: float) -> None:
+    """Remove the incomplete writes at URL, those in progress too unless --older-than spares them."""
+    with _reported():
+        _print_uploads(abort_incomplete(url, _storage(storage), older_than=timedelta(hours=older_than)))
+
+
+def _print_uploads(found: list[IncompleteUpload]) -> None:
+    for upload in found:
+        click.echo(f"{upload.started:%Y-%m-%dT%H:%M:%SZ} {upload.url} {upload.session}")
+
+
 def _request(
     output: str,
     creation: tuple[str, ...],
@@ -126,8 +163,11 @@ def _request(
     if workers and scheduler:
         raise click.UsageError("--workers is for this machine, --scheduler for a cluster: give one of them")
     options: dict[str, Any] = {key.upper(): value for key, value in _pairs(creation, "--co").items()}
-    values = {key: _json(value) for key, value in _pairs(storage, "--storage-option").items()}
-    return _Request(output, {**options, "OVERWRITE": overwrite}, values, workers, scheduler, quiet)
+    return _Request(output, {**options, "OVERWRITE": overwrite}, _storage(storage), workers, scheduler, quiet)
+
+
+def _storage(given: tuple[str, ...]) -> dict[str, Any]:
+    return {key: _json(value) for key, value in _pairs(given, "--storage-option").items()}
 
 
 def _pairs(given: tuple[str, ...], option: str) -> dict[str, str]:
@@ -176,10 +216,9 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def _write(source: Source, request: _Request) -> WriteResult:
-    store = resolve_store(request.output, request.storage)
     options = {**{key.upper(): value for key, value in source.options.items()}, **request.creation}
     run = _on_threads if request.scheduler is None else _on_cluster
-    return run(lambda: _delayed(source, request, options), store, request)
+    return run(lambda: _delayed(source, request, options), request)
 
 
 def _delayed(source: Source, request: _Request, options: dict[str, Any]) -> Delayed:
@@ -192,25 +231,22 @@ def _delayed(source: Source, request: _Request, options: dict[str, Any]) -> Dela
     )
 
 
-def _on_threads(build: Callable[[], Delayed], store: Store, request: _Request) -> WriteResult:
+def _on_threads(build: Callable[[], Delayed], request: _Request) -> WriteResult:
     workers = request.workers or CPU_COUNT
-    progress = _Progress(hidden=request.quiet)
-    try:
-        # leaving the pool waits for what still runs, so that nothing is written after the clean-up
-        with ThreadPoolExecutor(workers) as pool, dask.config.set(num_workers=workers), progress:
-            result: WriteResult = build().compute(scheduler="threads", pool=pool)
-            return result
-    except BaseException:
-        if progress.session is not None:
-            store.abort(progress.session)
-        raise
+    # leaving the pool waits for what still runs
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        dask.config.set(num_workers=workers),
+        _Progress(hidden=request.quiet),
+    ):
+        result: WriteResult = build().compute(scheduler="threads", pool=pool)
+        return result
 
 
 class _Progress(Callback):  # type: ignore[misc]
-    """A bar over all tasks of a local computation; remembers the write that has begun."""
+    """A bar over all tasks of a local computation."""
 
     def __init__(self, hidden: bool) -> None:
-        self.session: str | None = None
         self._hidden = hidden
         self._bar: Any = None
         super().__init__(start_state=self._begin, posttask=self._step, finish=self._end)
@@ -220,9 +256,7 @@ class _Progress(Callback):  # type: ignore[misc]
         self._bar = click.progressbar(length=total, file=sys.stderr, hidden=self._hidden, label="Writing")
         self._bar.__enter__()
 
-    def _step(self, key: Any, result: Any, *_: Any) -> None:
-        if _is_begin(key):
-            self.session = result
+    def _step(self, *_: Any) -> None:
         self._bar.update(1)
 
     def _end(self, *_: Any) -> None:
@@ -230,24 +264,18 @@ class _Progress(Callback):  # type: ignore[misc]
             self._bar.__exit__(None, None, None)
 
 
-def _is_begin(key: Any) -> bool:
-    return isinstance(key, tuple) and str(key[0]).startswith("ccog-begin-")
-
-
-def _on_cluster(build: Callable[[], Delayed], store: Store, request: _Request) -> WriteResult:
+def _on_cluster(build: Callable[[], Delayed], request: _Request) -> WriteResult:
     client = _connect(str(request.scheduler))
     with client:
-        delayed = build()
-        begin = next(key for key in delayed.dask if _is_begin(key))
-        # the name of the write is asked for as well: without it nothing could be cleaned up
-        final, session = client.compute([delayed, type(delayed)(begin, delayed.dask, layer=delayed.key)])
+        future = client.compute(build())
         try:
             if not request.quiet:
-                _follow(final)
-            result: WriteResult = final.result()
+                _follow(future)
+            result: WriteResult = future.result()
             return result
         except BaseException:
-            _abandon(client, final, session, store)
+            future.release()  # not cancel: the scheduler stumbles over a key that its dependent's cancelling released
+            wait_for_removal(str(future.key), client)
             raise
 
 
@@ -268,23 +296,6 @@ def _follow(future: Any) -> None:
     with contextlib.redirect_stdout(sys.stderr):
         progress(future, notebook=False)
         click.echo(err=True)
-
-
-def _abandon(client: Any, final: Any, session: Any, store: Store) -> None:
-    """Stop the tasks, wait until none runs, and remove what they have written."""
-    name = session.result() if session.status == "finished" else None
-    final.release()  # not cancel: the scheduler stumbles over a key that its dependent's cancelling released
-    session.release()
-    deadline = time.monotonic() + _DRAIN_SECONDS
-    token = str(final.key).rsplit("-", 1)[-1]
-    while _runs(client, token) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    if name is not None:
-        store.abort(name)
-
-
-def _runs(client: Any, token: str) -> bool:
-    return any(token in str(key) for keys in client.processing().values() for key in keys)
 
 
 def _summary(result: WriteResult, raw: int, seconds: float) -> str:

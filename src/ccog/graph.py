@@ -12,7 +12,9 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import dask
@@ -24,21 +26,25 @@ from dask.array.optimization import optimize as optimize_array
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.system import CPU_COUNT
-from dask.task_spec import Alias, DataNode, GraphNode, List, Task, TaskRef
+from dask.task_spec import Alias, GraphNode, List, Task, TaskRef
 
 from ccog.blocks import Encoded, assembly, block_job, encode_overview, overview_block, source_block
+from ccog.cleanup import begin_write, wait_for_removal, watch
 from ccog.encode import Codec
+from ccog.errors import StoreNotFoundError
 from ccog.header import CLASSIC_LIMIT, LevelCounts, Template, build_header, data_size
-from ccog.parts import Part, PartPlan, Run, emit, merge
+from ccog.parts import Part, PartPlan, Run, cut, emit, merge
 from ccog.plan import CogPlan, Flow
 from ccog.pyramid import Level
 from ccog.statistics import BandStatistics, merged
-from ccog.stores import Store, WriteResult
-from ccog.stores.memory import BytesStore
+from ccog.stores import Store, WholeStore, WriteResult
 from ccog.template import Described, write_template
 
 # rows joined by one merge task
 _MERGE_ARITY = 8
+
+# parts that a task uploads at a time
+_UPLOADERS = 4
 
 Counts = tuple[npt.NDArray[np.uint32], "npt.NDArray[np.uint32] | None"]
 
@@ -54,14 +60,14 @@ class WriteJob:
     """All that tasks need besides pixels."""
 
     plan: CogPlan
-    store: Store
+    store: Store | WholeStore
     parts: PartPlan
     described: Described
     template: Template
     codecs: tuple[Codec, Codec]
     big: bool | None
     token: str
-    env: tuple[tuple[str, Any], ...] = ()
+    env: tuple[tuple[str, Any], ...] = field(default=(), repr=False)
 
     def key(self, kind: str, *index: int) -> tuple[str | int, ...]:
         """A task key that groups by kind in the dashboard."""
@@ -86,31 +92,24 @@ class CcogTasks(dict[Any, GraphNode]):
         """Keys of the tasks that load chunks."""
         return [self.job.key("block-L0", *ij) for ij in _grid(self.job.plan.level(0).blocks)]
 
-    def begun(self, session: str) -> CcogTasks:
-        """The same tasks for a write that has been started."""
-        key = self.job.key("begin")
-        return CcogTasks({**self, key: DataNode(key, session)}, self.job, self.sources)
-
 
 class CcogDelayed(Delayed):  # type: ignore[misc]
-    """A Delayed that fuses source loads into the tasks that encode them, and cleans up when it fails."""
+    """A Delayed that fuses source loads into the tasks that encode them, and whose failures are cleaned up."""
 
     __slots__ = ()
 
     def compute(self, **kwargs: Any) -> Any:
         """Write the file; whatever goes wrong, the target stays as it was and no part remains."""
-        name = next(n for n, layer in self.dask.layers.items() if isinstance(_mapping(layer), CcogTasks))
-        layer = self.dask.layers[name]
-        store = layer.mapping.job.store
-        session = store.begin()
-        begun = MaterializedLayer(layer.mapping.begun(session), annotations=layer.annotations)
-        graph = HighLevelGraph({**self.dask.layers, name: begun}, self.dask.dependencies)
         try:
-            return Delayed.compute(CcogDelayed(self.key, graph), **kwargs)
+            return super().compute(**kwargs)
         except BaseException:
-            with contextlib.suppress(Exception):
-                store.abort(session)
+            wait_for_removal(self.key)
             raise
+
+    def __dask_keys__(self) -> Any:
+        """The key of the result; whoever asks for it is about to compute."""
+        watch()
+        return super().__dask_keys__()
 
     @staticmethod
     def __dask_optimize__(dsk: HighLevelGraph, keys: Any, **kwargs: Any) -> HighLevelGraph:
@@ -158,7 +157,7 @@ class _Builder:
         self.rows = {row: n for n, row in enumerate(job.plan.rows_in_file_order())}
 
     def build(self, final: Any) -> dict[Any, GraphNode]:
-        begin = self._add("begin", (), begin_write, self.job.store)
+        begin = self._add("begin", (), begin_write, self.job.store, final)
         gates = self._gate_keys()
         for k in range(self.plan.top + 1):
             for i, j in _grid(self.plan.level(k).blocks):
@@ -181,7 +180,7 @@ class _Builder:
     def _add_gdal(self, kind: str, index: tuple[int, ...], func: Callable[..., Any], *args: Any) -> Any:
         """A task that runs GDAL, with the user's configuration options."""
         if self.job.env:
-            return self._add(kind, index, _with_env, self.job.env, func, *args)
+            return self._add(kind, index, _WithEnv(self.job.env), func, *args)
         return self._add(kind, index, func, *args)
 
     def _leaf(self, i: int, j: int, begin: Any, gates: dict[int, Any]) -> Any:
@@ -258,9 +257,15 @@ def _parallelism() -> int:
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
-def _with_env(env: tuple[tuple[str, Any], ...], func: Callable[..., Any], *args: Any) -> Any:
-    with rasterio.Env(**dict(env)):
-        return func(*args)
+@dataclass(frozen=True)
+class _WithEnv:
+    """Runs a function with GDAL configuration options, which may be secrets and stay out of the repr."""
+
+    options: tuple[tuple[str, Any], ...] = field(repr=False)
+
+    def __call__(self, func: Callable[..., Any], *args: Any) -> Any:
+        with rasterio.Env(**dict(self.options)):
+            return func(*args)
 
 
 def _first(pair: tuple[Any, Any]) -> Any:
@@ -275,11 +280,6 @@ def _gate(*after: object) -> None:
     """Orders tasks; carries nothing."""
 
 
-def begin_write(store: Store) -> str:
-    """Start the write; access errors surface here, before any block is loaded."""
-    return store.begin()
-
-
 def upload_row(
     store: Store, parts: PartPlan, n: int, k: int, plane: int, session: str, blocks: list[Encoded]
 ) -> Stretch:
@@ -291,7 +291,9 @@ def upload_row(
     image = _joined([counts[plane : plane + 1] if by_plane else counts for _, counts, _ in tiles])
     mask = _joined([mask for _, _, mask in tiles if mask is not None]) if plane == len(tiles[0][0]) - 1 else None
     counted = [found for _, found in blocks if found is not None] if plane == 0 else []
-    run = emit(buffers, parts.firsts[n], parts.caps[n], store.limits, parts.part_size, _put(store, session))
+    where = parts.firsts[n], parts.caps[n], store.limits, parts.part_size
+    with ThreadPoolExecutor(_UPLOADERS) as pool:
+        run = emit(buffers, *where, _put(store, session), pool.map)
     return run, (n, n), [(k, (image, mask), merged(counted) if counted else None)]
 
 
@@ -321,21 +323,35 @@ def _put(store: Store, session: str) -> Callable[[int, list[Any]], Part]:
 def finish_write(job: WriteJob, session: str, stretches: list[Stretch]) -> bytes | WriteResult:
     """Build the header from all tile sizes, upload what is left, and complete the file."""
     (head, parts, tail), _, rows = merge_stretches(job.store, job.parts, session, stretches)
-    header = _header(job, rows)
-    if isinstance(job.store, BytesStore):
-        return b"".join([header, *head])
-    put = _put(job.store, session)
-    parts = [put(1, [header, *head]), *parts]
+    buffers = [_header(job, rows), *head]
+    if isinstance(job.store, WholeStore):
+        return job.store.write(list(buffers))
+    put = partial(_put_last, job.store, session)
+    if job.store.limits.equal_parts:
+        pieces = cut(buffers, job.parts.part_size)
+        with ThreadPoolExecutor(_UPLOADERS) as pool:
+            return job.store.complete(session, list(pool.map(put, range(1, len(pieces) + 1), pieces)))
+    parts = [put(1, buffers), *parts]
     if tail:
-        parts.append(put(job.parts.last, list(tail)))
+        parts.append(put(job.parts.last, tail))
     return job.store.complete(session, parts)
+
+
+def _put_last(store: Store, session: str, number: int, buffers: list[bytes]) -> Part:
+    """Upload what is left; where the worker that had completed the file died, there is nothing to upload to."""
+    try:
+        return store.put(session, number, list(buffers))
+    except StoreNotFoundError:
+        return store.part(number, list(buffers))
 
 
 def _header(job: WriteJob, rows: list[Row]) -> bytes:
     found = tuple(_level_counts(job.plan, level, [c for k, c, _ in rows if k == level.index])
                   for level in job.plan.pyramid.levels)  # fmt: skip
     statistics = [s for _, _, s in rows if s is not None]
-    template = _with_env(job.env, write_template, job.described, merged(statistics)) if statistics else job.template
+    template = job.template
+    if statistics:
+        template = _WithEnv(job.env)(write_template, job.described, merged(statistics))
     big = job.big
     if big is None:
         classic = build_header(template, found, big=False)

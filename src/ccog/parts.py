@@ -8,7 +8,8 @@ between workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 Buffer = bytes | memoryview
@@ -22,6 +23,9 @@ Run = tuple[list[bytes], list[Part], list[bytes]]
 #: Uploads buffers as the part of the given number.
 Put = Callable[[int, list[Buffer]], Part]
 
+#: Calls it with numbers and buffers, as ``map`` does.
+Each = Callable[[Put, Iterable[int], Iterable[list[Buffer]]], Iterable[Part]]
+
 MIB = 1 << 20
 
 #: Size parts aim at where the store's limits leave the choice.
@@ -30,19 +34,25 @@ PREFERRED_PART = 16 * MIB
 
 @dataclass(frozen=True)
 class Limits:
-    """What a store allows: bytes of a part (the last may be smaller than ``min_part``), and how many parts."""
+    """What a store allows: bytes of a part (the last may be smaller than ``min_part``), and how many parts.
+
+    Where ``equal_parts``, all but the last must have one size. Where a part begins then depends on the length of
+    all that precedes it, which is known when every tile is: no run is uploaded before the end, which cuts the file.
+    """
 
     min_part: int
     max_part: int
     max_parts: int
     preferred_part: int = PREFERRED_PART
+    equal_parts: bool = False
 
 
 @dataclass(frozen=True)
 class PartPlan:
     """Part numbers by position: row ``i`` of the file owns ``caps[i]`` numbers, the first for joins with what precedes.
 
-    Number 1 is the header's; the last number is for what remains at the end.
+    Number 1 is the header's; the last number is for what remains at the end. ``part_size`` is what parts aim at,
+    and where they must be equal the size of all but the last.
     """
 
     part_size: int
@@ -55,15 +65,34 @@ class PartPlan:
         """Numbers for rows of at most the given sizes, in file order; None where the store has too few."""
         size = max(limits.min_part, limits.preferred_part)
         while size <= limits.max_part:
-            caps = [-(-n // size) + 2 for n in row_bytes]
+            caps = _caps(row_bytes, size, limits)
             if sum(caps) + 2 <= limits.max_parts:
-                firsts, number = [], 2
-                for cap in caps:
-                    firsts.append(number)
-                    number += cap
-                return cls(size, tuple(firsts), tuple(caps), number)
+                firsts = tuple(itertools.accumulate(caps, initial=2))
+                return cls(size, firsts[:-1], caps, firsts[-1])
             size *= 2
         return None
+
+
+def _caps(row_bytes: list[int], size: int, limits: Limits) -> tuple[int, ...]:
+    """Part numbers each row needs: none where the file is cut at the end, one for joins, and its own parts."""
+    if limits.equal_parts:
+        return (-(-sum(row_bytes) // size), *([0] * (len(row_bytes) - 1)))
+    return tuple(1 if n < 2 * limits.min_part else -(-n // size) + 2 for n in row_bytes)
+
+
+def fewest_parts(row_bytes: list[int], limits: Limits) -> int:
+    """Part numbers that rows of at most the given sizes need with the largest parts, for the error that says so."""
+    return sum(_caps(row_bytes, limits.max_part, limits)) + 2
+
+
+def cut(buffers: list[bytes], size: int) -> list[list[bytes]]:
+    """The buffers as stretches of ``size`` bytes, the last of what remains."""
+    pieces, left = [], total(buffers)
+    while left > size:
+        piece, buffers = split(buffers, size)
+        pieces.append(piece)
+        left -= size
+    return [*pieces, buffers]
 
 
 def total(buffers: list[bytes]) -> int:
@@ -71,21 +100,24 @@ def total(buffers: list[bytes]) -> int:
     return sum(len(b) for b in buffers)
 
 
-def emit(buffers: list[bytes], first: int, cap: int, limits: Limits, part_size: int, put: Put) -> Run:
-    """Upload a row's bytes, but for the head that later joins need, or keep it whole where it is small."""
+def emit(buffers: list[bytes], first: int, cap: int, limits: Limits, part_size: int, put: Put, each: Each = map) -> Run:
+    """Upload a row's bytes, but for the head that later joins need, or keep it whole where it is small.
+
+    ``each`` maps ``put`` over the parts, perhaps several at a time.
+    """
     size = total(buffers)
-    if size < 2 * limits.min_part or not size:
+    if size < 2 * limits.min_part or not size or limits.equal_parts or cap < 2:
         return buffers, [], []
     head, rest = split(buffers, limits.min_part)
     left = size - total(head)
     count = max(1, min(cap - 1, -(-left // part_size), left // max(1, limits.min_part)))
-    parts, done = [], 0
+    bodies, done = [], 0
     for k in range(count):
         stop = left * (k + 1) // count
         body, rest = split(rest, stop - done)
-        parts.append(put(first + 1 + k, list(body)))
+        bodies.append(list[Buffer](body))
         done = stop
-    return head, parts, []
+    return head, list(each(put, range(first + 1, first + 1 + count), bodies)), []
 
 
 def merge(left: Run, right: Run, first: int, last: int, limits: Limits, part_size: int, put: Put) -> Run:
@@ -106,7 +138,7 @@ def merge(left: Run, right: Run, first: int, last: int, limits: Limits, part_siz
 
 
 def _shrink(buffers: list[bytes], number: int, limits: Limits, part_size: int, put: Put) -> Run:
-    if total(buffers) < limits.min_part + part_size:
+    if limits.equal_parts or total(buffers) < limits.min_part + part_size:
         return buffers, [], []
     head, rest = split(buffers, limits.min_part)
     return head, [put(number, list(rest))], []

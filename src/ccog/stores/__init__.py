@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from ccog.stores.base import Store, WriteResult
+from ccog.stores.base import IncompleteUpload, Store, WriteResult
+from ccog.stores.incomplete import abort_incomplete, list_incomplete
 from ccog.stores.resolve import resolve_store
+from ccog.stores.whole import WholeStore
 
-__all__ = ["Store", "WriteResult", "resolve_store"]
+__all__ = [
+    "IncompleteUpload",
+    "Store",
+    "WholeStore",
+    "WriteResult",
+    "abort_incomplete",
+    "list_incomplete",
+    "resolve_store",
+]

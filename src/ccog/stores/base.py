@@ -1,8 +1,11 @@
-"""The store protocol and what a finished write returns."""
+"""What every target offers: the store protocol, what a finished write returns, and what an unfinished one leaves."""
 
 from __future__ import annotations
 
+import re
+import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from ccog.parts import Buffer, Limits, Part
@@ -20,10 +23,23 @@ class WriteResult:
     etag: str | None = None
 
 
+@dataclass(frozen=True)
+class IncompleteUpload:
+    """A write that was begun and neither completed nor aborted.
+
+    ``url`` is its target, ``session`` the store's name for it (S3: the upload id), ``started`` when it began.
+    """
+
+    url: str
+    session: str
+    started: datetime
+
+
 class Store(Protocol):
     """A target that takes the parts of one file, in any order and from any process.
 
     Implementations are frozen, small and picklable; ``begin`` returns a session that every other call gets.
+    Every method is idempotent, so that a task whose worker died can run again elsewhere.
     """
 
     @property
@@ -34,17 +50,57 @@ class Store(Protocol):
     def url(self) -> str:
         """The target, for people."""
 
-    def check(self, *, overwrite: bool) -> None:
+    def check(self) -> None:
         """Refuse, before any work, a target that cannot be written."""
 
-    def begin(self) -> str:
-        """Start writing; nothing is visible at the target until ``complete``."""
+    def begin(self, unanswered: float = 0.0) -> str:
+        """Start writing; nothing is visible at the target until ``complete``.
+
+        ``unanswered``: seconds since an earlier call that may have succeeded without anybody hearing of it;
+        what it left is removed.
+        """
 
     def put(self, session: str, number: int, buffers: list[Buffer]) -> Part:
-        """Store the part of that number; a number put again replaces the earlier part."""
+        """Store the part of that number; a number put again replaces the earlier part.
+
+        Raises StoreNotFoundError where the session is over, completed or aborted.
+        """
+
+    def part(self, number: int, buffers: list[Buffer]) -> Part:
+        """What ``put`` returns for these bytes, without storing them."""
 
     def complete(self, session: str, parts: list[Part]) -> WriteResult:
-        """Make the file of the given parts, in the order of their numbers, visible at once."""
+        """Make the file of the given parts, in the order of their numbers, visible at once.
+
+        Completing again what is complete gives the same result.
+        """
 
     def abort(self, session: str) -> None:
-        """Remove everything put so far; the target stays as it was."""
+        """Remove everything put so far; the target stays as it was. A session that is over is as good."""
+
+    def incomplete(self) -> list[IncompleteUpload]:
+        """Writes of this very target that were begun and are neither complete nor aborted."""
+
+
+_SESSION = re.compile(r"\.(.+)\.[0-9a-f]{32}\.parts")
+
+
+def new_session(name: str) -> str:
+    """A hidden name beside the file ``name``, for the folder that holds its parts."""
+    return f".{name}.{uuid.uuid4().hex}.parts"
+
+
+def target_of(session: str) -> str | None:
+    """The file whose parts a folder of that name holds; None for other folders."""
+    match = _SESSION.fullmatch(session)
+    return match[1] if match else None
+
+
+def size_of(buffers: list[Buffer]) -> int:
+    """Bytes of all buffers together."""
+    return sum(len(buffer) for buffer in buffers)
+
+
+def total_size(parts: list[Part]) -> int:
+    """Bytes of all parts together."""
+    return sum(size for _, size, _ in parts)

@@ -2,117 +2,250 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import hashlib
+import re
+import time
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
-from ccog.errors import (
-    MissingDependencyError,
-    StoreError,
-    StoreExistsError,
-    StoreNotFoundError,
-    StorePermissionError,
-)
+from ccog.errors import CCOGWarning, StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
 from ccog.parts import MIB, Buffer, Limits, Part
-from ccog.stores.base import CONTENT_TYPE, WriteResult
+from ccog.stores.base import CONTENT_TYPE, IncompleteUpload, WriteResult, size_of, total_size
+from ccog.stores.body import Body, base64_text, crc32, md5
+from ccog.stores.retry import BRISK, PATIENT, Patience, patiently
+from ccog.stores.s3_client import S3Client
+from ccog.stores.s3_errors import TagMismatchError, code_of, explained, is_passing, may_be_done
+
+# parts that arrive while an upload is aborted can outlive the first call (AbortMultipartUpload)
+_ABORTS = 5
+
+# servers name the start of an upload to the second
+_SLACK_SECONDS = 2.0
+
+# for what is only tidied up on the way to another attempt
+_ONCE = Patience(attempts=1)
+
+# answers to a completion after which the object may be there all the same
+_PERHAPS_COMPLETE = frozenset(("NoSuchUpload", "404", "PreconditionFailed", "412"))
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_MD5_OF_MD5S = re.compile(r"[0-9a-f]{32}-\d+")
 
 
 @dataclass(frozen=True)
 class S3Store:
-    """The object ``key`` of ``bucket``; ``options`` are those of s3fs.S3FileSystem, kept out of the repr."""
+    """The object ``key`` of ``bucket``; ``options`` are those of s3fs.S3FileSystem, kept out of the repr.
+
+    ``fixed_upload_size=True`` among them, s3fs's word for it, makes all parts but the last equally long.
+    """
 
     bucket: str
     key: str
     options: dict[str, Any] = field(default_factory=dict, repr=False)
+    overwrite: bool = True
+    protocol: str = "s3"
 
     @property
     def limits(self) -> Limits:
         """Amazon S3 multipart upload limits (user guide, qfacts): 10,000 parts of 5 MiB to 5 GiB."""
-        return Limits(min_part=5 * MIB, max_part=5 << 30, max_parts=10_000)
+        equal = bool(self.options.get("fixed_upload_size"))
+        return Limits(min_part=5 * MIB, max_part=5 << 30, max_parts=10_000, equal_parts=equal)
 
     @property
     def url(self) -> str:
         """The object's URL."""
-        return f"s3://{self.bucket}/{self.key}"
+        return f"{self.protocol}://{self.bucket}/{self.key}"
 
-    def check(self, *, overwrite: bool) -> None:
+    @property
+    def _client(self) -> S3Client:
+        return S3Client(self.bucket, self.options)
+
+    def check(self) -> None:
         """Refuse a missing package, and, where overwriting is not allowed, an existing object."""
-        self._filesystem()
-        if not overwrite:
-            try:
-                self._call("head_object", f"look at {self.url}")
-            except StoreNotFoundError:
-                return
+        self._client.connect()
+        if not self.overwrite and self._head() is not None:
             raise StoreExistsError(f"{self.url} exists; remove it, or allow overwriting")
 
-    def begin(self) -> str:
+    def begin(self, unanswered: float = 0.0) -> str:
         """Create the multipart upload; this is where missing buckets and permissions show."""
-        extra = self.options.get("s3_additional_kwargs", {})
-        kwargs = {} if "ContentType" in extra else {"ContentType": CONTENT_TYPE}
-        found = self._call("create_multipart_upload", f"start an upload to {self.url}", **kwargs)
+        started = time.monotonic() - unanswered
+        if unanswered:
+            self._drop_unanswered(started)
+
+        def after(error: Exception) -> None:
+            if may_be_done(error):
+                self._drop_unanswered(started)
+
+        def attempt() -> Any:
+            return self._client.once("create_multipart_upload", Key=self.key, **kwargs)
+
+        extra = self.options.get("s3_additional_kwargs") or {}
+        kwargs: dict[str, Any] = {} if "ContentType" in extra else {"ContentType": CONTENT_TYPE}
+        found = self._client.patiently(attempt, f"start an upload to {self.url}", BRISK, after)
         return str(found["UploadId"])
 
     def put(self, session: str, number: int, buffers: list[Buffer]) -> Part:
-        """Upload one part."""
-        body = b"".join(buffers)
-        what = f"upload part {number} of {self.url}"
-        found = self._call("upload_part", what, UploadId=session, PartNumber=number, Body=body)
-        return number, len(body), str(found["ETag"])
+        """Upload one part with a checksum that the server verifies, and compare what it answers with ours."""
+        guard = self._guard(buffers)
+
+        def attempt() -> Part:
+            where: dict[str, Any] = {"Key": self.key, "UploadId": session, "PartNumber": number}
+            found = self._client.once("upload_part", **where, Body=Body(buffers), **guard)
+            return number, size_of(buffers), _checked_tag(found, guard, buffers)
+
+        return self._client.patiently(attempt, f"upload part {number} of {self.url}")
+
+    def _guard(self, buffers: list[Buffer]) -> dict[str, Any]:
+        """The checksum to send: CRC32 as Amazon's SDKs do, MD5 where they are told that the server knows no other."""
+        if (self.options.get("config_kwargs") or {}).get("request_checksum_calculation") == "when_required":
+            return {"ContentMD5": base64_text(md5(buffers))}
+        return {"ChecksumCRC32": base64_text(crc32(buffers))}
+
+    def part(self, number: int, buffers: list[Buffer]) -> Part:
+        """Number, size and MD5 of the part."""
+        return number, size_of(buffers), md5(buffers).hex()
 
     def complete(self, session: str, parts: list[Part]) -> WriteResult:
-        """Complete the upload and check the size of what is there."""
+        """Complete the upload and compare what is there with the parts."""
         ordered = sorted(parts)
-        listed = {"Parts": [{"PartNumber": number, "ETag": tag} for number, _, tag in ordered]}
+        listed = {"Parts": [{"PartNumber": number, "ETag": f'"{tag}"'} for number, _, tag in ordered]}
+        given: dict[str, Any] = {"Key": self.key, "UploadId": session, "MultipartUpload": listed}
+        guard: dict[str, Any] = {} if self.overwrite else {"IfNoneMatch": "*"}
+
+        def attempt() -> Any:
+            return self._client.once("complete_multipart_upload", slow=True, **given, **guard)
+
         what = f"complete the upload to {self.url}"
-        done = self._call("complete_multipart_upload", what, UploadId=session, MultipartUpload=listed)
-        expected = sum(size for _, size, _ in ordered)
-        found = self._call("head_object", f"look at {self.url}")
-        if found["ContentLength"] != expected:
-            raise StoreError(f"{self.url} has {found['ContentLength']} bytes after the upload, not {expected}")
-        return WriteResult(self.url, expected, str(done.get("ETag") or found.get("ETag")))
+        if not self.overwrite:
+            self._refuse_another(ordered)
+        try:
+            done = patiently(attempt, is_passing, after=self._client.renew)
+        except Exception as error:
+            head = self._head() if is_passing(error) or code_of(error) in _PERHAPS_COMPLETE else None
+            if head is None or _difference(head, ordered):
+                raise explained(error, what, self._client.who) from error
+            # the answer was lost, but the object is there: nothing must stay beside it
+            self.abort(session)
+        else:
+            head = self._head_or(done, ordered)
+        if differs := _difference(head, ordered):
+            raise StoreError(f"{self.url} is not what was uploaded: {differs}; write it again")
+        self._client.connect().invalidate_cache(f"{self.bucket}/{self.key}")
+        return WriteResult(self.url, total_size(ordered), str(head["ETag"]))
 
     def abort(self, session: str) -> None:
-        """Abort the multipart upload; an upload that is gone already is as good."""
+        """Abort the multipart upload until the store no longer knows it."""
+        given = {"what": f"abort the upload to {self.url}", "Key": self.key, "UploadId": session}
+        with contextlib.suppress(StoreNotFoundError):
+            for _ in range(_ABORTS):
+                self._client.call("abort_multipart_upload", **given)
+                try:
+                    self._client.call("list_parts", **given)
+                except StorePermissionError:
+                    return
+
+    def incomplete(self) -> list[IncompleteUpload]:
+        """Uploads to this key and those that begin with it."""
+        return [upload for upload, _ in self._uploads(PATIENT)]
+
+    def _uploads(self, patience: Patience) -> Iterator[tuple[IncompleteUpload, float]]:
+        """Uploads to keys that begin with this one, and their age in seconds by the server's clock."""
+        marker: dict[str, Any] = {}
+        while True:
+            what = f"list the incomplete uploads to {self.url}"
+            list_next = partial(self._client.once, "list_multipart_uploads", Prefix=self.key, **marker)
+            found = self._client.patiently(list_next, what, patience)
+            now = parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"])
+            for upload in found.get("Uploads") or []:
+                url = f"{self.protocol}://{self.bucket}/{upload['Key']}"
+                age = (now - upload["Initiated"]).total_seconds()
+                yield IncompleteUpload(url, upload["UploadId"], upload["Initiated"]), age
+            if not found.get("IsTruncated"):
+                return
+            marker = {"KeyMarker": found["NextKeyMarker"], "UploadIdMarker": found["NextUploadIdMarker"]}
+
+    def _drop_unanswered(self, started: float) -> None:
+        """Abort the upload that a call since ``started`` (monotonic seconds) has created unheard.
+
+        Where there is more than one candidate, another writer is at the same key: both are left alone.
+        """
         try:
-            self._call("abort_multipart_upload", f"abort the upload to {self.url}", UploadId=session)
+            uploads = [
+                upload for upload, age in self._uploads(_ONCE) if upload.url == self.url and self._since(age, started)
+            ]
+            if len(uploads) == 1:
+                self.abort(uploads[0].session)
+        except StoreError as error:
+            uploads = []
+            warnings.warn(f"an incomplete upload to {self.url} may remain: {error}", CCOGWarning, stacklevel=2)
+        if len(uploads) > 1:
+            warnings.warn(f"{len(uploads)} incomplete uploads to {self.url} remain", CCOGWarning, stacklevel=2)
+
+    def _since(self, age: float, started: float) -> bool:
+        return age <= time.monotonic() - started + _SLACK_SECONDS
+
+    def _refuse_another(self, parts: list[Part]) -> None:
+        """Look once more before completing: not all servers heed the condition that guards it."""
+        head = self._head()
+        if head is not None and _difference(head, parts):
+            raise StoreExistsError(f"{self.url} was written meanwhile; remove it, or allow overwriting")
+
+    def _head(self) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._client.call("head_object", f"look at {self.url}", Key=self.key)
         except StoreNotFoundError:
-            return
-        self._filesystem().invalidate_cache(f"{self.bucket}/{self.key}")
+            return None
+        return found
 
-    def _filesystem(self) -> Any:
+    def _head_or(self, done: dict[str, Any], parts: list[Part]) -> dict[str, Any]:
+        """What the store says of the finished object, or of its completion where it may not be looked at."""
         try:
-            import s3fs
-        except ImportError:
-            raise MissingDependencyError("writing to s3:// needs s3fs: pip install 'ccog[s3]'") from None
-        return s3fs.S3FileSystem(**self.options)
-
-    def _call(self, method: str, what: str, **kwargs: Any) -> Any:
-        return _translated(lambda: self._filesystem().call_s3(method, Bucket=self.bucket, Key=self.key, **kwargs), what)
-
-
-def _translated(call: Callable[[], Any], what: str) -> Any:
-    """Run an S3 call; its errors become ccog's, saying what was refused."""
-    try:
-        return call()
-    except FileNotFoundError as error:
-        raise StoreNotFoundError(f"cannot {what}: the bucket or object does not exist ({error})") from error
-    except PermissionError as error:
-        raise StorePermissionError(f"cannot {what}: access denied with the credentials in use ({error})") from error
-    except OSError as error:
-        raise StoreError(f"cannot {what}: {error}") from error
-    except Exception as error:
-        code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
-        kind = _KINDS.get(str(code), StoreError)
-        raise kind(f"cannot {what}: {error}") from error
+            head = self._head()
+        except StorePermissionError:
+            return {**done, "ContentLength": total_size(parts)}
+        if head is None:
+            raise StoreError(f"{self.url} is not there after its upload was completed; write it again")
+        return head
 
 
-_KINDS: dict[str, type[StoreError]] = {
-    "404": StoreNotFoundError,
-    "NoSuchBucket": StoreNotFoundError,
-    "NoSuchKey": StoreNotFoundError,
-    "NoSuchUpload": StoreNotFoundError,
-    "403": StorePermissionError,
-    "AccessDenied": StorePermissionError,
-    "InvalidAccessKeyId": StorePermissionError,
-    "SignatureDoesNotMatch": StorePermissionError,
-}
+def _checked_tag(found: dict[str, Any], guard: dict[str, Any], buffers: list[Buffer]) -> str:
+    """The ETag of a part that the server has received as it was sent.
+
+    Where the server does not answer with the CRC32, the ETag must be the MD5 of the part, if it looks like one.
+    """
+    tag = str(found["ETag"]).strip('"')
+    if "ChecksumCRC32" in found and "ChecksumCRC32" in guard:
+        same = found["ChecksumCRC32"] == guard["ChecksumCRC32"]
+    else:
+        same = not _MD5.fullmatch(tag) or _has_opaque_tags(found) or tag == md5(buffers).hex()
+    if not same:
+        raise TagMismatchError(
+            f"the store received other bytes: it answers {tag} to a part of {size_of(buffers)} bytes"
+        )
+    return tag
+
+
+def _has_opaque_tags(found: dict[str, Any]) -> bool:
+    """Whether ETags are no MD5s: encryption with a key of KMS or of the customer (S3 API, Object)."""
+    return str(found.get("ServerSideEncryption", "")).startswith("aws:kms") or "SSECustomerAlgorithm" in found
+
+
+def _difference(head: dict[str, Any], parts: list[Part]) -> str:
+    """What tells the object from the parts in size or ETag; empty where nothing does."""
+    size, expected = int(head["ContentLength"]), total_size(parts)
+    if size != expected:
+        return f"{size} bytes instead of {expected}"
+    tag = str(head["ETag"]).strip('"')
+    tags = [tag for _, _, tag in parts]
+    known = all(map(_MD5.fullmatch, tags)) and _MD5_OF_MD5S.fullmatch(tag) and not _has_opaque_tags(head)
+    combined = (
+        f"{hashlib.md5(b''.join(map(bytes.fromhex, tags)), usedforsecurity=False).hexdigest()}-{len(tags)}"
+        if known
+        else tag
+    )
+    return "" if tag == combined else f"ETag {tag} instead of {combined}"

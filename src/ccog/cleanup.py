@@ -1,0 +1,146 @@
+"""Where a write begins, and who removes what it has put when it does not finish.
+
+A write begins in a task that every load waits for, so that a refusal shows before any work, and so that all
+schedulers are served by one rule. What the task begins is kept where the computation is kept:
+
+- Distributed: by a plugin on the scheduler, which outlives every worker. The task asks it first, so that the
+  task of a worker that was killed, run again, gets the same session. When the last task of the write fails or is
+  forgotten (a cancelled or dropped future, a client that is gone), the plugin has the session aborted.
+- Schedulers in this process: by a callback of dask's, which is told how each computation ends, whoever started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import threading
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from dask.callbacks import Callback
+
+from ccog.errors import CCOGWarning, StoreError
+from ccog.stores import Store
+
+#: Name that keys of tasks which begin a write start with.
+BEGIN = "ccog-begin-"
+
+# seconds a client that saw a write fail waits for the scheduler to clean up
+_WAIT_SECONDS = 60.0
+
+
+def begin_write(store: Store, final: str) -> str:
+    """Start the write whose last task is ``final``, or find that it is started; run as a task."""
+    worker = _current_worker()
+    return _begin_here(store, final) if worker is None else _begin_on(worker, store, final)
+
+
+def remove(store: Store, session: str) -> None:
+    """Abort a write; a failure to do so is a warning, so that the error that led here is the one seen."""
+    try:
+        store.abort(session)
+    except Exception as error:
+        warnings.warn(
+            f"parts of {store.url} may remain: {error}; list and remove them with `ccog uploads`",
+            CCOGWarning,
+            stacklevel=2,
+        )
+
+
+class _Guard(Callback):  # type: ignore[misc]
+    """Aborts the writes of a computation in this process that did not succeed."""
+
+    def __init__(self) -> None:
+        super().__init__(finish=self._end)
+        self._abandoned: set[str] = set()
+        self._lock = threading.Lock()
+
+    def _end(self, dsk: Mapping[Any, Any], state: dict[str, Any], errored: bool) -> None:
+        if not errored:
+            return
+        for key in [key for key in dsk if isinstance(key, tuple) and str(key[0]).startswith(BEGIN)]:
+            store, final = dsk[key].args
+            if key in state.get("cache", ()):
+                remove(store, state["cache"][key])
+            elif key in state.get("running", ()):
+                with self._lock:
+                    self._abandoned.add(final)
+
+    def is_abandoned(self, final: str) -> bool:
+        """Whether the computation ended while its write was beginning; forgets it."""
+        with self._lock:
+            found = final in self._abandoned
+            self._abandoned.discard(final)
+            return found
+
+
+_GUARD = _Guard()
+
+
+def watch() -> None:
+    """Have dask tell us how computations in this process end; once is enough, more does not harm."""
+    _GUARD.register()
+
+
+def _begin_here(store: Store, final: str) -> str:
+    session = store.begin()
+    if _GUARD.is_abandoned(final):
+        remove(store, session)
+        raise StoreError(f"writing {store.url} was given up while it began")
+    return session
+
+
+def _current_worker() -> Any:
+    """The distributed worker this task runs on, or None."""
+    try:
+        from distributed import get_worker
+
+        return get_worker()
+    except (ImportError, ValueError):
+        return None
+
+
+def _begin_on(worker: Any, store: Store, final: str) -> str:
+    from ccog.scheduler_plugin import UploadKeeper
+
+    plugin = pickle.dumps(UploadKeeper())
+    _ask(worker, "register_scheduler_plugin", plugin=plugin, name=UploadKeeper.name, idempotent=True)
+    found, unanswered = _ask(worker, "ccog_announce", final=final)
+    if found is not None:
+        return str(found)
+    session = store.begin(unanswered)
+    kept = _ask(worker, "ccog_keep", final=final, session=session, store=pickle.dumps(store))
+    if kept != session:
+        remove(store, session)
+    if kept is None:
+        raise StoreError(f"writing {store.url} was given up while it began")
+    return str(kept)
+
+
+def _ask(worker: Any, operation: str, **message: Any) -> Any:
+    from distributed.utils import sync
+
+    return sync(worker.loop, getattr(worker.scheduler, operation), **message)
+
+
+def wait_for_removal(final: str, client: Any = None) -> None:
+    """Wait until the scheduler of a distributed client has cleaned up a write that failed."""
+    client = _current_client() if client is None else client
+    if client is None:
+        return
+    deadline = time.monotonic() + _WAIT_SECONDS
+    # a scheduler that never heard of the write, or is gone, has nothing to wait for
+    with contextlib.suppress(Exception):
+        while client.sync(client.scheduler.ccog_is_open, final=final) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def _current_client() -> Any:
+    try:
+        from distributed import get_client
+
+        return get_client()
+    except (ImportError, ValueError):
+        return None

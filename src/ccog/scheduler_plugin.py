@@ -1,0 +1,125 @@
+"""The plugin on dask's scheduler that knows the writes in progress, and has those aborted that do not finish."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import pickle
+import time
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any
+
+from distributed import SchedulerPlugin
+
+_LOGGER = logging.getLogger("ccog")
+
+# seconds that tasks of a failed write may run on before the second clean-up
+_DRAIN_SECONDS = 60.0
+_CLOSE_SECONDS = 30.0
+_POLL_SECONDS = 0.1
+
+# workers asked to abort before the scheduler's own process tries
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class _Write:
+    """A write in progress: its session, and the pickled store, which holds credentials and has no place in logs."""
+
+    session: str
+    store: bytes
+
+
+class UploadKeeper(SchedulerPlugin):  # type: ignore[misc]
+    """Sessions by the key of the last task of their write."""
+
+    name = "ccog-uploads"
+    idempotent = True
+
+    def start(self, scheduler: Any) -> None:
+        """Offer the calls that tasks and clients make."""
+        self._scheduler = scheduler
+        self._announced: dict[str, float] = {}
+        self._open: dict[str, _Write] = {}
+        self._removals: dict[asyncio.Task[None], str] = {}
+        scheduler.handlers["ccog_announce"] = self.announce
+        scheduler.handlers["ccog_keep"] = self.keep
+        scheduler.handlers["ccog_is_open"] = self.is_open
+
+    def announce(self, final: str) -> tuple[str | None, float]:
+        """The session of a write, or None and the seconds since somebody said they would begin it (0: nobody)."""
+        if final in self._open:
+            return self._open[final].session, 0.0
+        now = time.monotonic()
+        earlier = self._announced.setdefault(final, now)
+        return None, now - earlier
+
+    def keep(self, final: str, session: str, store: bytes) -> str | None:
+        """Keep a session, unless there is one; None where nobody wants the write any more."""
+        self._announced.pop(final, None)
+        task = self._scheduler.tasks.get(final)
+        if task is None or task.state == "erred":
+            return None
+        return self._open.setdefault(final, _Write(session, store)).session
+
+    def is_open(self, final: str) -> bool:
+        """Whether the write goes on, or is being removed."""
+        return final in self._open or final in self._removals.values()
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        """Forget a write that is finished; remove one that cannot finish any more."""
+        if finish not in ("memory", "erred", "forgotten") or not isinstance(key, str):
+            return
+        self._announced.pop(key, None)
+        write = self._open.pop(key, None)
+        if write is not None and finish != "memory":
+            self._remove(key, write)
+
+    async def before_close(self) -> None:
+        """Remove what is unfinished while there are workers to do it."""
+        for final in list(self._open):
+            self._remove(final, self._open.pop(final))
+        if self._removals:
+            await asyncio.wait(self._removals, timeout=_CLOSE_SECONDS)
+
+    def _remove(self, final: str, write: _Write) -> None:
+        task = asyncio.get_running_loop().create_task(self._removal(final, write))
+        self._removals[task] = final
+        task.add_done_callback(lambda done: self._removals.pop(done, None))
+
+    async def _removal(self, final: str, write: _Write) -> None:
+        """Abort, wait for the tasks that still run, and abort what they may have put meanwhile."""
+        await self._abort(write)
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        token = final.rsplit("-", 1)[-1]
+        if not self._runs(token):
+            return
+        while self._runs(token) and time.monotonic() < deadline:
+            await asyncio.sleep(_POLL_SECONDS)
+        await self._abort(write)
+
+    def _runs(self, token: str) -> bool:
+        return any(token in str(task.key) for worker in self._scheduler.workers.values() for task in worker.processing)
+
+    async def _abort(self, write: _Write) -> None:
+        """Abort on a worker, which can reach the store, or else here."""
+        for address in list(self._scheduler.workers)[:_TRIES]:
+            with contextlib.suppress(Exception):
+                message = {"function": pickle.dumps(_abort), "args": pickle.dumps((write.store, write.session))}
+                answer = await self._scheduler.rpc(address).run(**message, wait=True)
+                if answer["status"] == "OK":
+                    return
+        await _logged(_abort(write.store, write.session))
+
+
+async def _abort(store: bytes, session: str) -> None:
+    await asyncio.to_thread(pickle.loads(store).abort, session)
+
+
+async def _logged(removal: Awaitable[None]) -> None:
+    try:
+        await removal
+    except Exception as error:
+        _LOGGER.warning("parts of an unfinished write may remain: %s; remove them with `ccog uploads`", error)

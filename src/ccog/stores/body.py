@@ -1,0 +1,82 @@
+"""A part's bytes as a body to upload, without joining the buffers it is made of."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import zlib
+from bisect import bisect_right
+from collections.abc import AsyncIterator
+
+from ccog.parts import Buffer
+
+# large enough to cost little, small enough for the transport to send without a copy of the part
+_CHUNK = 256 << 10
+
+
+class Body:
+    """Seekable for those who sign it, an asynchronous iterable of views for those who send it.
+
+    Each iteration starts at the beginning; a consumed body is never sent again as an empty one.
+    """
+
+    def __init__(self, buffers: list[Buffer]) -> None:
+        self._views = [memoryview(buffer) for buffer in buffers if len(buffer)]
+        self._starts = list(itertools.accumulate((len(view) for view in self._views), initial=0))
+        self._at = 0
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def read(self, size: int = -1) -> bytes:
+        """At most ``size`` bytes from the position, all that is left by default; empty at the end."""
+        stop = len(self) if size is None or size < 0 else min(len(self), self._at + size)
+        pieces = []
+        while self._at < stop:
+            n = bisect_right(self._starts, self._at) - 1
+            start = self._starts[n]
+            piece = self._views[n][self._at - start : stop - start]
+            pieces.append(piece)
+            self._at += len(piece)
+        return b"".join(pieces)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move the position, as files do."""
+        self._at = max(0, offset + (0, self._at, len(self))[whence])
+        return self._at
+
+    def tell(self) -> int:
+        """The position."""
+        return self._at
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    async def __aiter__(self) -> AsyncIterator[memoryview]:
+        """Views of the whole body in turn."""
+        for view in self._views:
+            for start in range(0, len(view), _CHUNK):
+                yield view[start : start + _CHUNK]
+
+
+def md5(buffers: list[Buffer]) -> bytes:
+    """The MD5 digest of the joined buffers."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for buffer in buffers:
+        digest.update(buffer)
+    return digest.digest()
+
+
+def crc32(buffers: list[Buffer]) -> bytes:
+    """The CRC32 of the joined buffers, big-endian."""
+    found = 0
+    for buffer in buffers:
+        found = zlib.crc32(buffer, found)
+    return found.to_bytes(4, "big")
+
+
+def base64_text(digest: bytes) -> str:
+    """A digest as HTTP headers carry it."""
+    return base64.b64encode(digest).decode("ascii")

@@ -1,0 +1,202 @@
+"""A Google Cloud Storage object through gcsfs: parts are objects beside the target, composed in trees of 32."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from ccog.errors import (
+    MissingDependencyError,
+    StoreError,
+    StoreExistsError,
+    StoreNotFoundError,
+    StorePermissionError,
+)
+from ccog.parts import Buffer, Limits, Part
+from ccog.stores.base import (
+    CONTENT_TYPE,
+    IncompleteUpload,
+    WriteResult,
+    new_session,
+    size_of,
+    target_of,
+    total_size,
+)
+
+T = TypeVar("T")
+
+# objects that one compose request takes (Cloud Storage, quotas)
+_FAN_IN = 32
+
+
+@dataclass(frozen=True)
+class GCSStore:
+    """The object ``key`` of ``bucket``; ``options`` are those of gcsfs.GCSFileSystem, kept out of the repr.
+
+    A body is joined before it is sent, since gcsfs takes bytes; gcsfs repeats failed calls and checks MD5s.
+    """
+
+    bucket: str
+    key: str
+    options: dict[str, Any] = field(default_factory=dict, repr=False)
+    overwrite: bool = True
+
+    @property
+    def limits(self) -> Limits:
+        """Objects up to 5 TiB (quotas); the number of parts is ours, to keep the clean-up short."""
+        return Limits(min_part=1 << 20, max_part=5 << 40, max_parts=_FAN_IN**3)
+
+    @property
+    def url(self) -> str:
+        """The object's URL."""
+        return f"gs://{self.bucket}/{self.key}"
+
+    def check(self) -> None:
+        """Refuse a missing package, and, where overwriting is not allowed, an existing object."""
+        self._filesystem()
+        if not self.overwrite:
+            self._refuse_existing()
+
+    def begin(self, unanswered: float = 0.0) -> str:
+        """Name the write and put an empty object, so that missing buckets and permissions show now."""
+        session = new_session(self.key.rpartition("/")[2])
+        self._put(self._part(session, 0), b"", "start an upload to")
+        return session
+
+    def put(self, session: str, number: int, buffers: list[Buffer]) -> Part:
+        """Upload a part as an object."""
+        self._put(self._part(session, number), b"".join(buffers), f"upload part {number} of")
+        return self.part(number, buffers)
+
+    def part(self, number: int, buffers: list[Buffer]) -> Part:
+        """Number and size of the part."""
+        return number, size_of(buffers), ""
+
+    def complete(self, session: str, parts: list[Part]) -> WriteResult:
+        """Compose the parts in order, 32 at a time, the last time at the target, and remove them."""
+        expected = total_size(parts)
+        paths = [self._part(session, number) for number, _, _ in sorted(parts)]
+        # where no part is left, an earlier call has succeeded without an answer, or the write was aborted
+        if self._try(lambda: self._left(session), "look at"):
+            self._publish(self._joined(session, paths))
+        found = self._size()
+        if found is None:
+            raise StoreNotFoundError(f"the parts of {self.url} are gone: the write was aborted")
+        if found != expected:
+            raise StoreError(f"{self.url} has {found} bytes after the upload, not {expected}; write it again")
+        self.abort(session)
+        return WriteResult(self.url, expected)
+
+    def _joined(self, session: str, paths: list[str]) -> list[str]:
+        """At most 32 objects that hold the parts in order."""
+        level = 0
+        while len(paths) > _FAN_IN:
+            groups = [paths[n : n + _FAN_IN] for n in range(0, len(paths), _FAN_IN)]
+            paths = [f"{self._folder(session)}/join-{level}-{n:05d}" for n in range(len(groups))]
+            for group, path in zip(groups, paths, strict=True):
+                self._compose(group, path)
+            level += 1
+        return paths
+
+    def _publish(self, paths: list[str]) -> None:
+        """Compose the last objects at the target; where it must not exist, look first, as not all servers do."""
+        if not self.overwrite:
+            self._refuse_existing()
+        self._compose(paths, self._path, **({} if self.overwrite else {"ifGenerationMatch": "0"}))
+
+    def _refuse_existing(self) -> None:
+        if self._size() is not None:
+            raise StoreExistsError(f"{self.url} exists; remove it, or allow overwriting")
+
+    def abort(self, session: str) -> None:
+        """Delete the parts."""
+        filesystem = self._filesystem()
+        if left := self._try(lambda: self._left(session), "abort the upload to"):
+            self._try(lambda: filesystem.rm(left), "abort the upload to")
+
+    def incomplete(self) -> list[IncompleteUpload]:
+        """Parts of this object, or of those below a prefix that ends in a slash, dated by their first."""
+        folder, _, name = self._path.rpartition("/")
+        found: dict[str, IncompleteUpload] = {}
+        for path, info in self._try(lambda: self._find(folder), "look at").items():
+            session = path.rpartition("/")[0].rpartition("/")[2]
+            target = target_of(session)
+            started = datetime.fromisoformat(str(info["timeCreated"])).astimezone(UTC)
+            if target is None or (name and name != target):
+                continue
+            url = f"gs://{path.rpartition('/')[0].rpartition('/')[0]}/{target}"
+            known = found.get(session)
+            if known is None or started < known.started:
+                found[session] = IncompleteUpload(url, session, started)
+        return list(found.values())
+
+    @property
+    def _path(self) -> str:
+        return f"{self.bucket}/{self.key}"
+
+    def _folder(self, session: str) -> str:
+        return f"{self._path.rpartition('/')[0]}/{session}"
+
+    def _part(self, session: str, number: int) -> str:
+        return f"{self._folder(session)}/{number:06d}"
+
+    def _left(self, session: str) -> list[str]:
+        return list(self._find(self._folder(session)))
+
+    def _find(self, folder: str) -> dict[str, Any]:
+        filesystem = self._filesystem()
+        filesystem.invalidate_cache()
+        with contextlib.suppress(FileNotFoundError):
+            return dict(filesystem.find(folder, detail=True))
+        return {}
+
+    def _size(self) -> int | None:
+        filesystem = self._filesystem()
+        filesystem.invalidate_cache()
+        try:
+            return int(self._try(lambda: filesystem.info(self._path), "look at")["size"])
+        except StoreNotFoundError:
+            return None
+
+    def _put(self, path: str, body: bytes, what: str) -> None:
+        filesystem = self._filesystem()
+        self._try(lambda: filesystem.pipe_file(path, body, consistency="md5", content_type=CONTENT_TYPE), what)
+
+    def _compose(self, paths: list[str], path: str, **guard: str) -> None:
+        filesystem = self._filesystem()
+        sources = [{"name": source.partition("/")[2]} for source in paths]
+        key = path.partition("/")[2]
+        destination = {"name": key, "bucket": self.bucket, "contentType": CONTENT_TYPE}
+        body = {"kind": "storage#composeRequest", "sourceObjects": sources, "destination": destination}
+        headers = {"Content-Type": "application/json"}
+
+        def compose() -> Any:
+            return filesystem.call("POST", "b/{}/o/{}/compose", self.bucket, key, headers=headers, json=body, **guard)
+
+        self._try(compose, "complete the upload to")
+
+    def _filesystem(self) -> Any:
+        try:
+            import gcsfs
+        except ImportError:
+            raise MissingDependencyError("writing to gs:// needs gcsfs: pip install 'ccog[gcs]'") from None
+        return gcsfs.GCSFileSystem(**self.options)
+
+    def _try(self, call: Callable[[], T], what: str) -> T:
+        """Run a call; its errors become ccog's."""
+        try:
+            return call()
+        except FileNotFoundError as error:
+            raise StoreNotFoundError(f"cannot {what} {self.url}: the bucket or object does not exist") from error
+        except FileExistsError as error:
+            raise StoreExistsError(f"cannot {what} {self.url}: the object was written meanwhile") from error
+        except Exception as error:
+            denied = getattr(error, "code", None) in (401, 403) or str(error).startswith("Forbidden")
+            if denied:
+                raise StorePermissionError(
+                    f"cannot {what} {self.url}: access denied to the credentials in use ({error})"
+                ) from error
+            raise StoreError(f"cannot {what} {self.url}: {error}") from error

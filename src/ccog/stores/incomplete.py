@@ -1,0 +1,65 @@
+"""What killed writes have left at a target, and its removal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ccog.stores.base import IncompleteUpload
+from ccog.stores.resolve import resolve_place, resolve_store
+
+
+def list_incomplete(
+    store: Any,
+    storage_options: Mapping[str, Any] | None = None,
+    *,
+    older_than: timedelta = timedelta(0),
+) -> list[IncompleteUpload]:
+    """Writes that were begun below a target and neither completed nor aborted, oldest first.
+
+    Those that are in progress are among them, and so are those of other programs on the same store.
+
+    Parameters
+    ----------
+    store
+        What ``write_ccog`` takes, or the directory, bucket or prefix above it (``s3://bucket``, ``s3://bucket/dir/``).
+        On local file systems the directory itself is searched, not those in it.
+    storage_options
+        As fsspec takes them for the store's protocol.
+    older_than
+        Leave younger ones out: they may be in progress. Default: all.
+
+    Raises
+    ------
+    ccog.StoreError
+        The target does not exist, or may not be listed.
+    """
+    found = sorted(resolve_place(store, storage_options).incomplete(), key=lambda upload: upload.started)
+    latest = datetime.now(UTC) - older_than
+    # without a limit all are listed, however the clocks of this machine and the store differ
+    return [upload for upload in found if upload.started <= latest] if older_than else found
+
+
+def abort_incomplete(
+    store: Any,
+    storage_options: Mapping[str, Any] | None = None,
+    *,
+    older_than: timedelta = timedelta(0),
+) -> list[IncompleteUpload]:
+    """Remove what :func:`list_incomplete` lists, and return it.
+
+    Parameters
+    ----------
+    store, storage_options, older_than
+        As for :func:`list_incomplete`.
+
+    Raises
+    ------
+    ccog.StoreError
+        The target does not exist, or access is refused.
+    """
+    found = list_incomplete(store, storage_options, older_than=older_than)
+    for upload in found:
+        resolve_store(upload.url, storage_options).abort(upload.session)
+    return found

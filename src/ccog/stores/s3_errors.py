@@ -1,0 +1,144 @@
+"""What S3's errors mean: which pass, which are answers, and how to say them to a person."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
+
+_PASSING_CODES = frozenset(
+    (
+        "BadDigest",
+        "IncompleteBody",
+        "InternalError",
+        "InvalidDigest",
+        "OperationAborted",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequests",
+        "XAmzContentSHA256Mismatch",
+    )
+)
+_PASSING_STATUS = frozenset((408, 425, 429, 500, 502, 503, 504))
+_EXPIRED_CODES = frozenset(("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"))
+
+_KINDS: dict[str, type[StoreError]] = {
+    "404": StoreNotFoundError,
+    "NotFound": StoreNotFoundError,
+    "NoSuchBucket": StoreNotFoundError,
+    "NoSuchKey": StoreNotFoundError,
+    "NoSuchUpload": StoreNotFoundError,
+    "403": StorePermissionError,
+    "AccessDenied": StorePermissionError,
+    "AccountProblem": StorePermissionError,
+    "AllAccessDisabled": StorePermissionError,
+    "ExpiredToken": StorePermissionError,
+    "Forbidden": StorePermissionError,
+    "InvalidAccessKeyId": StorePermissionError,
+    "InvalidToken": StorePermissionError,
+    "SignatureDoesNotMatch": StorePermissionError,
+    "412": StoreExistsError,
+    "PreconditionFailed": StoreExistsError,
+    "ConditionalRequestConflict": StoreExistsError,
+}
+
+# botocore's errors of finding credentials, by name, so that it need not be imported to compare
+_NO_CREDENTIALS = frozenset(
+    (
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "ProfileNotFound",
+        "CredentialRetrievalError",
+        "TokenRetrievalError",
+    )
+)
+_UNREACHABLE = frozenset(
+    (
+        "ClientError",  # of aiohttp; botocore's carries a response and is looked at first
+        "ConnectionError",
+        "FSTimeoutError",
+        "HTTPClientError",
+        "IncompleteReadError",
+        "ResponseParserError",
+    )
+)
+_NEVER_SENT = frozenset(("ConnectTimeoutError", "EndpointConnectionError"))
+
+
+class TagMismatchError(Exception):
+    """The store's checksum of a part is not that of the bytes sent."""
+
+
+def code_of(error: BaseException) -> str:
+    """S3's error code, or empty where S3 did not answer."""
+    return str(_response(error).get("Error", {}).get("Code", ""))
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether the same call may succeed a moment later."""
+    response = _response(error)
+    if response:
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return code_of(error) in _PASSING_CODES | _EXPIRED_CODES or status in _PASSING_STATUS
+    return is_unanswered(error) or isinstance(error, TagMismatchError)
+
+
+def is_unanswered(error: Exception) -> bool:
+    """Whether no answer reached us."""
+    if _response(error):
+        return False
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if "SSLError" in names:
+        return False
+    return isinstance(error, ConnectionError | TimeoutError | asyncio.TimeoutError) or bool(names & _UNREACHABLE)
+
+
+def may_be_done(error: Exception) -> bool:
+    """Whether the call may have done its work all the same."""
+    return is_unanswered(error) and not {kind.__name__ for kind in type(error).__mro__} & _NEVER_SENT
+
+
+def is_expired(error: Exception) -> bool:
+    """Whether the credentials in use have expired."""
+    return code_of(error) in _EXPIRED_CODES
+
+
+def explained(error: Exception, what: str, who: str) -> StoreError:
+    """The error as ccog raises it: what could not be done, why, and for whom."""
+    code, message = code_of(error), _message(error)
+    kind = _KINDS.get(code, StoreError)
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if names & _NO_CREDENTIALS:
+        return StorePermissionError(f"cannot {what}: no usable credentials ({message}); {who}")
+    if code == "NoSuchBucket":
+        return StoreNotFoundError(f"cannot {what}: the bucket does not exist ({message})")
+    if kind is StorePermissionError or isinstance(error, PermissionError):
+        return StorePermissionError(f"cannot {what}: access denied to {who} ({message})")
+    if kind is StoreExistsError:
+        return StoreExistsError(f"cannot {what}: the object was written meanwhile and overwriting is not allowed")
+    if kind is StoreNotFoundError or isinstance(error, FileNotFoundError):
+        return StoreNotFoundError(f"cannot {what}: the bucket, object or upload does not exist ({message})")
+    if is_unanswered(error):
+        return StoreError(f"cannot {what}: no answer from the server ({message}); check endpoint_url and the network")
+    return StoreError(f"cannot {what}: {message}")
+
+
+def _response(error: BaseException) -> dict[str, Any]:
+    """S3's parsed answer, of the error itself or of the one that s3fs translated."""
+    for found in (error, error.__cause__):
+        response = getattr(found, "response", None)
+        if isinstance(response, dict) and "Error" in response:
+            return response
+    return {}
+
+
+def _message(error: BaseException) -> str:
+    answer = _response(error).get("Error", {})
+    if answer.get("Code"):
+        return ": ".join(str(answer[key]) for key in ("Code", "Message") if answer.get(key))
+    return str(error) or type(error).__name__

@@ -1,0 +1,164 @@
+"""A loopback proxy in front of an S3 server that makes chosen calls fail, and the cases it is used for."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+#: What can go wrong, and what the proxy does about it.
+KINDS = {
+    "503": "503 SlowDown, the call is not made",
+    "500": "500 InternalError, the call is not made",
+    "400": "400 RequestTimeout, the call is not made",
+    "drop": "connection closed before an answer, the call is not made",
+    "cut": "connection closed while the request is sent",
+    "lost": "the call is made, and its answer lost",
+    "200": "200 with an error in the body, the call is not made",
+    "stall": "silence, longer than the client waits",
+}
+
+#: Calls that faults hit: a position among the parts, or the only call of its kind.
+PLACES = ("create", "first part", "middle part", "last part", "complete")
+
+_ERRORS = {"503": (503, "SlowDown"), "500": (500, "InternalError"), "400": (400, "RequestTimeout")}
+_STALL_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Hits the ``at``-th call of that name and the ``times - 1`` after it."""
+
+    kind: str
+    call: str
+    at: int = 1
+    times: int = 1
+
+
+def call_of(method: str, path: str) -> str:
+    """What a request to S3 asks for."""
+    query = parse_qs(urlsplit(path).query, keep_blank_values=True)
+    if method == "POST":
+        return "create" if "uploads" in query else "complete"
+    if method == "PUT" and "partNumber" in query:
+        return "part"
+    return {"DELETE": "abort", "HEAD": "head"}.get(method, "other")
+
+
+class Proxy:
+    """Hands requests on to ``upstream`` but for those that a fault hits; counts calls by name."""
+
+    def __init__(self, upstream: str) -> None:
+        self.upstream = upstream
+        self.calls: Counter[str] = Counter()
+        self.part_sizes: list[int] = []
+        self.hits = 0
+        self.fault: Fault | None = None
+        self._lock = threading.Lock()
+
+    def arm(self, fault: Fault | None) -> None:
+        """Count from zero again, with another fault."""
+        with self._lock:
+            self.calls.clear()
+            self.part_sizes.clear()
+            self.hits = 0
+            self.fault = fault
+
+    def hit(self, call: str, size: int) -> str | None:
+        """The kind of fault that this call, with a body of so many bytes, meets."""
+        with self._lock:
+            self.calls[call] += 1
+            if call == "part":
+                self.part_sizes.append(size)
+            fault = self.fault
+            if fault is None or fault.call != call or not 0 <= self.calls[call] - fault.at < fault.times:
+                return None
+            self.hits += 1
+            return fault.kind
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    proxy: Proxy
+
+    def _serve(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        kind = self.proxy.hit(call_of(self.command, self.path), length)
+        if kind == "cut":
+            self.rfile.read(length // 2)
+            return self._hang_up()
+        body = self.rfile.read(length)
+        if kind in ("drop", "stall"):
+            time.sleep(_STALL_SECONDS if kind == "stall" else 0)
+            return self._hang_up()
+        if kind in _ERRORS or kind == "200":
+            status, code = _ERRORS.get(kind, (200, "InternalError"))
+            return self._answer(status, {}, f"<Error><Code>{code}</Code><Message>injected</Message></Error>".encode())
+        status, headers, found = self._forward(body)
+        return self._hang_up() if kind == "lost" else self._answer(status, headers, found)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815
+
+    def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection(self.proxy.upstream, timeout=60)
+        # the host is part of what the client has signed
+        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            if name.lower() not in ("connection", "expect"):
+                connection.putheader(name, value)
+        connection.endheaders(body or None)
+        response = connection.getresponse()
+        found = response.read()
+        connection.close()
+        return response.status, dict(response.getheaders()), found
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                self.send_header(name, value)
+        length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(body)
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that hang up are part of the tests."""
+
+
+@contextlib.contextmanager
+def proxied(options: dict[str, Any]) -> Iterator[tuple[Proxy, dict[str, Any]]]:
+    """A proxy in front of the server of the given storage_options, and the options that lead through it."""
+    proxy = Proxy(urlsplit(options["endpoint_url"]).netloc)
+    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": proxy}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield proxy, options | {"endpoint_url": f"http://127.0.0.1:{server.server_port}"}
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def placed(kind: str, place: str, parts: int, times: int = 1) -> Fault:
+    """The fault of that kind at a place, in a write of so many parts."""
+    at = {"middle part": 1 + parts // 2, "last part": parts}.get(place, 1)
+    return Fault(kind, place.split()[-1], at, times)
