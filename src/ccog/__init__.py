@@ -16,6 +16,7 @@ from ccog.errors import (
     StoreNotFoundError,
     StorePermissionError,
 )
+from ccog.inspection import Inspection, inspect
 from ccog.stores import WriteResult
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "CCOGWarning",
     "DtypeError",
     "EncodeError",
+    "Inspection",
     "MissingDependencyError",
     "OptionError",
     "RasterError",
@@ -33,5 +35,6 @@ __all__ = [
     "StoreNotFoundError",
     "StorePermissionError",
     "WriteResult",
+    "inspect",
     "write_ccog",
 ]

@@ -23,6 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from ccog import demo as terrain
 from ccog.api import write_ccog
 from ccog.errors import CCOGError, MissingDependencyError, StoreError, StoreExistsError
+from ccog.inspection import inspect
 from ccog.rasterio_source import Source, open_source
 from ccog.stores import Store, WriteResult, resolve_store
 
@@ -114,6 +115,24 @@ def demo(size: int, **given: Any) -> None:
         )
 
 
+_look_options = click.option(
+    "--storage-option", "storage", multiple=True, metavar="KEY=VALUE", help="Passed to fsspec to read URL."
+)
+
+
+@main.command("inspect")
+@click.argument("url")
+@click.option("--png", type=click.Path(dir_okay=False), metavar="FILE", help="Save a picture of the file.")
+@_look_options
+def inspect_file(url: str, png: str | None, storage: tuple[str, ...]) -> None:
+    """Show how the GeoTIFF at URL, a path or http(s):// or s3:// URL, is stored, by reading only its header."""
+    with _reported():
+        found = inspect(url, _storage(storage))
+        click.echo(repr(found))
+        if png is not None:
+            found.save_png(png)
+
+
 def _request(
     output: str,
     creation: tuple[str, ...],
@@ -126,8 +145,11 @@ def _request(
     if workers and scheduler:
         raise click.UsageError("--workers is for this machine, --scheduler for a cluster: give one of them")
     options: dict[str, Any] = {key.upper(): value for key, value in _pairs(creation, "--co").items()}
-    values = {key: _json(value) for key, value in _pairs(storage, "--storage-option").items()}
-    return _Request(output, {**options, "OVERWRITE": overwrite}, values, workers, scheduler, quiet)
+    return _Request(output, {**options, "OVERWRITE": overwrite}, _storage(storage), workers, scheduler, quiet)
+
+
+def _storage(given: tuple[str, ...]) -> dict[str, Any]:
+    return {key: _json(value) for key, value in _pairs(given, "--storage-option").items()}
 
 
 def _pairs(given: tuple[str, ...], option: str) -> dict[str, str]:
