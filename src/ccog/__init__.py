@@ -16,7 +16,7 @@ from ccog.errors import (
     StoreNotFoundError,
     StorePermissionError,
 )
-from ccog.inspection import Inspection, inspect
+from ccog.inspection import Inspection, Validation, inspect, validate
 from ccog.stores import WriteResult
 
 __all__ = [
@@ -34,7 +34,9 @@ __all__ = [
     "StoreExistsError",
     "StoreNotFoundError",
     "StorePermissionError",
+    "Validation",
     "WriteResult",
     "inspect",
+    "validate",
     "write_ccog",
 ]

@@ -19,7 +19,7 @@ from ccog.graph import CcogDelayed, WriteJob, build_graph, new_token
 from ccog.options import CreationOptions
 from ccog.parts import PartPlan
 from ccog.plan import CogPlan, choose_block, needs_big_tiff
-from ccog.pyramid import KERNEL_RADIUS, Kernel, Pyramid, level_sizes
+from ccog.pyramid import Kernel, Pyramid, level_sizes
 from ccog.raster import METADATA_OPTIONS, Raster, read_raster
 from ccog.stores import Store, resolve_store
 from ccog.template import write_template
@@ -141,9 +141,7 @@ def _plan(raster: Raster, options: CreationOptions) -> CogPlan:
     if dtype.kind == "c" and method not in ("nearest", "average"):
         raise OptionError(f"overview_resampling={method} is not possible for {dtype}; use nearest or average")
     has_mask = raster.mask is not None
-    sampled = method == "nearest" or dtype.kind == "c"
-    masked = has_mask or raster.metadata.nodata is not None
-    kernel = Kernel(max(0, KERNEL_RADIUS[method]), sampled, spare=masked and not sampled)
+    kernel = Kernel.of(method, dtype.name, masked=has_mask or raster.metadata.nodata is not None)
     count = 0 if options.overviews == "NONE" else options.overview_count
     sizes = level_sizes(raster.height, raster.width, options.blocksize, count)
     block = choose_block(raster.pixels.chunks, options.blocksize, raster.count * dtype.itemsize)

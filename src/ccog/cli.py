@@ -23,7 +23,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from ccog import demo as terrain
 from ccog.api import write_ccog
 from ccog.errors import CCOGError, MissingDependencyError, StoreError, StoreExistsError
-from ccog.inspection import inspect
+from ccog.inspection import inspect, validate
 from ccog.rasterio_source import Source, open_source
 from ccog.stores import Store, WriteResult, resolve_store
 
@@ -131,6 +131,18 @@ def inspect_file(url: str, png: str | None, storage: tuple[str, ...]) -> None:
         click.echo(repr(found))
         if png is not None:
             found.save_png(png)
+
+
+@main.command("validate")
+@click.argument("url")
+@click.option("--all", "thorough", is_flag=True, help="Look at every tile and overview pixel, not at samples.")
+@_look_options
+def validate_file(url: str, thorough: bool, storage: tuple[str, ...]) -> None:
+    """Judge whether the file at URL is a valid COG and what it claims to be; exit code 1 where it is not."""
+    with _reported():
+        found = validate(url, _storage(storage), thorough=thorough)
+        click.echo(repr(found))
+    sys.exit(0 if found.is_valid else 1)
 
 
 def _request(

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from ccog.inspection.report import Inspection, LevelReport, inspect
+from ccog.inspection.validation import Check, Validation, validate
 
-__all__ = ["Inspection", "LevelReport", "inspect"]
+__all__ = ["Check", "Inspection", "LevelReport", "Validation", "inspect", "validate"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,8 @@ class RangeReader:
         found = iter(self._fetch(flat))
         return [next(found) if len(many) == 1 else b"".join(next(found) for _ in many) for many in pieces]
 
-    @contextmanager
-    def for_gdal(self) -> Iterator[Any]:
-        """What ``rasterio.open`` takes to open the same file."""
+    def for_gdal(self) -> AbstractContextManager[Any]:
+        """What ``rasterio.open`` takes to open the same file, one dataset at a time."""
         raise NotImplementedError
 
     def _pieces(self, start: int, stop: int) -> Iterator[Range]:
