@@ -1,5 +1,7 @@
 """Write one Cloud Optimised GeoTIFF from all the workers of a dask cluster, byte for byte as GDAL would."""
 
+import wrapt
+
 from ccog.api import write_ccog
 from ccog.errors import (
     ArgumentTypeError,
@@ -40,3 +42,6 @@ __all__ = [
     "validate",
     "write_ccog",
 ]
+
+# da.ccog and ds.ccog, without importing xarray here
+wrapt.register_post_import_hook("ccog.accessor:register", "xarray")

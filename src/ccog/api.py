@@ -33,10 +33,11 @@ def write_ccog(
     COG_creation_options: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     rasterio_env_options: Mapping[str, Any] | None = None,
-) -> CcogDelayed:
+    compute: bool = False,
+) -> Any:
     """Write an array as ONE Cloud Optimised GeoTIFF, from all dask workers at once.
 
-    Nothing is computed or written before the returned Delayed is computed.
+    Nothing is computed or written before the returned Delayed is computed, unless ``compute`` is set.
 
     Parameters
     ----------
@@ -55,6 +56,8 @@ def write_ccog(
         As fsspec takes them for the store's protocol.
     rasterio_env_options
         GDAL configuration options, set wherever GDAL runs while the file is written.
+    compute
+        Write now and return what the Delayed computes to; the default is not to.
 
     Returns
     -------
@@ -71,7 +74,8 @@ def write_ccog(
     options = CreationOptions.parse(layout)
     with rasterio.Env(**dict(rasterio_env_options or {})):
         raster = read_raster(arr, mask, described)
-        return _prepare(raster, options, target, overwrite=overwrite, env=dict(rasterio_env_options or {}))
+        delayed = _prepare(raster, options, target, overwrite=overwrite, env=dict(rasterio_env_options or {}))
+    return delayed.compute() if compute else delayed
 
 
 def _split_options(given: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any], bool]:

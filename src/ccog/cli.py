@@ -59,10 +59,10 @@ def _write_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("ccog", context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ccog")
 def main() -> None:
-    """Write Cloud Optimised GeoTIFFs, in parallel, byte for byte as GDAL would."""
+    """Write Cloud Optimised GeoTIFFs, in parallel, byte for byte as GDAL would, and look at them."""
 
 
 @main.command()
