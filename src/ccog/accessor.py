@@ -123,8 +123,11 @@ def _agree(what: str, values: Mapping[Any, Any], kind: type[Exception], remedy: 
 
 
 def _nodata(arr: Any) -> Any:
-    rio = getattr(arr, "rio", None)
-    return arr.attrs.get("_FillValue") if rio is None else rio.nodata
+    try:
+        import rioxarray  # noqa: F401
+    except ImportError:
+        return arr.attrs.get("_FillValue")
+    return arr.rio.nodata
 
 
 def register(xarray: Any) -> None:

@@ -6,7 +6,7 @@ import itertools
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, overload
 
 import dask.array as da
 import numpy as np
@@ -25,6 +25,28 @@ from ccog.stores import Store, resolve_store
 from ccog.template import write_template
 
 
+@overload
+def write_ccog(
+    arr: Any,
+    store: Any = None,
+    *,
+    mask: Any = None,
+    COG_creation_options: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    rasterio_env_options: Mapping[str, Any] | None = None,
+    compute: Literal[False] = False,
+) -> CcogDelayed: ...
+@overload
+def write_ccog(
+    arr: Any,
+    store: Any = None,
+    *,
+    mask: Any = None,
+    COG_creation_options: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    rasterio_env_options: Mapping[str, Any] | None = None,
+    compute: bool,
+) -> Any: ...
 def write_ccog(
     arr: Any,
     store: Any = None,

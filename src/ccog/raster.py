@@ -178,7 +178,18 @@ def _from_coordinates(arr: Any, y: Any, x: Any) -> Affine | None:
         return None
     ys, xs = np.asarray(arr[y].values, float), np.asarray(arr[x].values, float)
     dy, dx = (ys[-1] - ys[0]) / (len(ys) - 1), (xs[-1] - xs[0]) / (len(xs) - 1)
-    return Affine(dx, 0, xs[0] - dx / 2, 0, dy, ys[0] - dy / 2)
+    centres = Affine(dx, 0, xs[0] - dx / 2, 0, dy, ys[0] - dy / 2)
+    return Affine(dx, 0, xs[0], 0, dy, ys[0]) if _are_corners(centres, arr.attrs.get("transform")) else centres
+
+
+def _are_corners(centres: Affine, stored: Any) -> bool:
+    """Whether coordinates are of pixels' corners, as stackstac's are: half a pixel off the transform beside them."""
+    if not isinstance(stored, Affine) or not all(
+        math.isclose(p, q, rel_tol=1e-6) for p, q in ((centres.a, stored.a), (centres.e, stored.e))
+    ):
+        return False
+    offsets = (stored.c - centres.c) / stored.a, (stored.f - centres.f) / stored.e
+    return all(abs(offset % 1 - 0.5) < 1e-3 for offset in offsets)
 
 
 def _python_number(value: Any) -> float | int | None:
