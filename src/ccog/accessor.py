@@ -9,7 +9,7 @@ from ccog.api import write_ccog
 from ccog.errors import ArgumentTypeError, DtypeError, RasterError
 
 
-class _DataArrayAccessor:
+class DataArrayAccessor:
     """Writing a DataArray; ``da.ccog``."""
 
     def __init__(self, arr: Any) -> None:
@@ -54,7 +54,7 @@ class _DataArrayAccessor:
         )
 
 
-class _DatasetAccessor:
+class DatasetAccessor:
     """Writing the variables of a Dataset as bands of one file; ``ds.ccog``."""
 
     def __init__(self, dataset: Any) -> None:
@@ -89,7 +89,7 @@ class _DatasetAccessor:
             arguments["descriptions"] = names
         if "nodata" not in given and nodata is not None:
             arguments["nodata"] = nodata
-        return _DataArrayAccessor(arr).write(store, **arguments)
+        return DataArrayAccessor(arr).write(store, **arguments)
 
 
 def _as_bands(dataset: Any, *, nodata_given: bool) -> tuple[list[str], Any, Any]:
@@ -132,5 +132,5 @@ def _nodata(arr: Any) -> Any:
 
 def register(xarray: Any) -> None:
     """Add the accessors to xarray; called when xarray is imported, before or after ccog."""
-    xarray.register_dataarray_accessor("ccog")(_DataArrayAccessor)
-    xarray.register_dataset_accessor("ccog")(_DatasetAccessor)
+    xarray.register_dataarray_accessor("ccog")(DataArrayAccessor)
+    xarray.register_dataset_accessor("ccog")(DatasetAccessor)
