@@ -92,7 +92,8 @@ PEERS: dict[str, Callable[[xr.DataArray, Path], None]] = {
 
 def raster(pixels: np.ndarray | da.Array, chunks: tuple[int, int]) -> xr.DataArray:
     array = pixels.rechunk(chunks) if isinstance(pixels, da.Array) else da.from_array(pixels, chunks, name=False)
-    return wrap_xr(array, GeoBox(array.shape, TRANSFORM, "EPSG:32755"), nodata=0)
+    # without a name, which some would write as the band's description
+    return wrap_xr(array, GeoBox(array.shape, TRANSFORM, "EPSG:32755"), nodata=0).rename(None)
 
 
 def small() -> np.ndarray:

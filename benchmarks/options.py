@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ def blocksizes(pixels: da.Array, runs: int) -> str:
 def main() -> None:
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 8192
     runs = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    warnings.simplefilter("ignore")
     dask.config.set(scheduler="threads", num_workers=THREADS)
     elevation = demo.terrain(size).compute()
     noise = np.random.default_rng(0).normal(0, 4, elevation.shape)

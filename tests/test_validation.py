@@ -89,6 +89,19 @@ def test_files_of_ccog() -> None:
     assert {check.outcome for check in ccog.validate(data).checks} == {"ok"}
 
 
+def test_the_method_that_the_file_names_is_believed() -> None:
+    data = gdal_cog(terrain((1, 512, 512)), PLAIN, describe={"update_tags": {0: {"A": "x" * 120}}})
+    item = b'<Item name="OVERVIEW_RESAMPLING" domain="IMAGE_STRUCTURE">%s</Item>'
+    for method, expected in ((b"AVERAGE", "ok"), (b"LANCZOS", "warning")):
+        start = data.index(b"<GDALMetadata>")
+        stop = data.index(b"</GDALMetadata>") + len(b"</GDALMetadata>")
+        text = b"<GDALMetadata>" + item % method + b"</GDALMetadata>"
+        named = data[:start] + text.ljust(stop - start) + data[stop:]
+        found = outcome(named, "overview pixels")
+        assert found[0] == expected
+        assert method.decode().lower() in found[1]
+
+
 def test_lossy_files() -> None:
     data = gdal_cog(terrain((3, 700, 900), "uint8"), {"compress": "jpeg", "blocksize": 256})
     found = outcome(data, "overview pixels")

@@ -103,9 +103,12 @@ def _level_option(k: int) -> dict[str, int]:
     return {"OVERVIEW_LEVEL": k - 1} if k else {}
 
 
-def compare_overviews(reader: RangeReader, *, thorough: bool) -> tuple[OverviewArea, ...] | str:
-    """Compare areas of each overview, or all of it; or say why that is not possible."""
-    levels = _levels(reader)
+def compare_overviews(reader: RangeReader, method: str | None, *, thorough: bool) -> tuple[OverviewArea, ...] | str:
+    """Compare areas of each overview, or all of it; or say why that is not possible.
+
+    ``method`` is what the file says of its overviews, as GDAL 3.12 does; None tries all.
+    """
+    levels = _levels(reader, method)
     if isinstance(levels, str):
         return levels
     areas = [(k, area) for k in levels.comparable() for area in _areas(levels.sizes[k], thorough)]
@@ -120,7 +123,7 @@ def compare_overviews(reader: RangeReader, *, thorough: bool) -> tuple[OverviewA
     return tuple(one[best] for one in found)
 
 
-def _levels(reader: RangeReader) -> _Levels | str:
+def _levels(reader: RangeReader, method: str | None) -> _Levels | str:
     with reader.for_gdal() as target, rasterio.open(target) as dataset:
         dtype = str(dataset.dtypes[0])
         if dtype.startswith("complex"):
@@ -135,7 +138,7 @@ def _levels(reader: RangeReader) -> _Levels | str:
     for k in range(1, count + 1):
         with reader.for_gdal() as target, rasterio.open(target, **_level_option(k)) as dataset:
             sizes.append(dataset.shape)
-    methods = ("nearest",) if palette else tuple(KERNEL_RADIUS)
+    methods = (method,) if method in KERNEL_RADIUS else ("nearest",) if palette else tuple(KERNEL_RADIUS)
     return _Levels(reader, tuple(sizes), dtype, nodata, has_mask, methods)
 
 

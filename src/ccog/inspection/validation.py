@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import struct
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ccog.errors import MissingDependencyError
 from ccog.header import LEADER, TRAILER
-from ccog.inspection.directories import Header, read_header
+from ccog.inspection.directories import GDAL_METADATA, Header, read_header
 from ccog.inspection.layout import COMPRESSIONS, Grid, Spans, framing, header_pieces, tile_order
 from ccog.inspection.overviews import EXACT, OverviewArea, compare_overviews
 from ccog.inspection.report import level_names
@@ -31,6 +32,7 @@ SAMPLED_TILES = 64
 FAR = 0.25
 
 _PIXELS = "overview pixels"
+_RESAMPLING = re.compile(rb'<Item name="OVERVIEW_RESAMPLING" domain="IMAGE_STRUCTURE">(\w+)</Item>')
 # tiles whose frames are read at once
 _BATCH = 4096
 _LOSSY = {
@@ -128,7 +130,7 @@ def validate(url: Any, storage_options: Mapping[str, Any] | None = None, *, thor
         header = read_header(reader)
         grids = [Grid.of(directory) for directory in header.directories]
         names = level_names(header.directories)
-        overviews = _compared(reader, thorough)
+        overviews = _compared(reader, header, thorough)
         checks = (
             _rio_cogeo(reader),
             _directories(header),
@@ -251,9 +253,10 @@ def _frame(offset: int, count: int) -> tuple[Range, Range]:
     return (offset - LEADER, offset), (offset + count - min(count, TRAILER), offset + count + min(count, TRAILER))
 
 
-def _compared(reader: RangeReader, thorough: bool) -> tuple[OverviewArea, ...] | Check:
+def _compared(reader: RangeReader, header: Header, thorough: bool) -> tuple[OverviewArea, ...] | Check:
+    said = _RESAMPLING.search(header.directories[0].values.get(GDAL_METADATA, b""))
     try:
-        found = compare_overviews(reader, thorough=thorough)
+        found = compare_overviews(reader, said[1].decode().lower() if said else None, thorough=thorough)
     except RasterioError as error:
         return Check(_PIXELS, "error", f"GDAL cannot read them: {error.__cause__ or error}")
     return Check(_PIXELS, "skipped", found) if isinstance(found, str) else found
