@@ -34,7 +34,7 @@ def measure(work: Callable[[], Any], runs: int) -> tuple[float, float]:
     return statistics.median(walls), statistics.median(cpus)
 
 
-def in_fresh_process(script: str, *args: str) -> Any:
-    """Run a benchmark script by itself and read the JSON it prints last."""
-    done = subprocess.run([sys.executable, script, *args], check=True, capture_output=True, text=True)
+def in_fresh_process(script: str, *args: str, limit: float | None = None) -> Any:
+    """Run a benchmark script by itself, at most ``limit`` seconds, and read the JSON it prints last."""
+    done = subprocess.run([sys.executable, script, *args], check=True, capture_output=True, text=True, timeout=limit)
     return json.loads(done.stdout.splitlines()[-1])

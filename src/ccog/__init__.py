@@ -1,5 +1,7 @@
 """Write one Cloud Optimised GeoTIFF from all the workers of a dask cluster, byte for byte as GDAL would."""
 
+import wrapt
+
 from ccog.api import write_ccog
 from ccog.errors import (
     ArgumentTypeError,
@@ -16,6 +18,7 @@ from ccog.errors import (
     StoreNotFoundError,
     StorePermissionError,
 )
+from ccog.inspection import Inspection, Validation, inspect, validate
 from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "DtypeError",
     "EncodeError",
     "IncompleteUpload",
+    "Inspection",
     "MissingDependencyError",
     "OptionError",
     "RasterError",
@@ -33,8 +37,14 @@ __all__ = [
     "StoreExistsError",
     "StoreNotFoundError",
     "StorePermissionError",
+    "Validation",
     "WriteResult",
     "abort_incomplete",
+    "inspect",
     "list_incomplete",
+    "validate",
     "write_ccog",
 ]
+
+# da.ccog and ds.ccog, without importing xarray here
+wrapt.register_post_import_hook("ccog.accessor:register", "xarray")

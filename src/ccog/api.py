@@ -6,7 +6,7 @@ import itertools
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, overload
 
 import dask.array as da
 import numpy as np
@@ -20,13 +20,14 @@ from ccog.metadata import METADATA_OPTIONS
 from ccog.options import CreationOptions
 from ccog.parts import PartPlan, fewest_parts
 from ccog.plan import CogPlan, choose_block, needs_big_tiff
-from ccog.pyramid import KERNEL_RADIUS, Kernel, Pyramid, level_sizes
+from ccog.pyramid import Kernel, Pyramid, level_sizes
 from ccog.raster import Raster, read_raster
 from ccog.stores import Store, WholeStore, resolve_store
 from ccog.template import Described, write_template
 from ccog.tiling import check_grid
 
 
+@overload
 def write_ccog(
     arr: Any,
     store: Any = None,
@@ -35,10 +36,32 @@ def write_ccog(
     COG_creation_options: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     rasterio_env_options: Mapping[str, Any] | None = None,
-) -> CcogDelayed:
+    compute: Literal[False] = False,
+) -> CcogDelayed: ...
+@overload
+def write_ccog(
+    arr: Any,
+    store: Any = None,
+    *,
+    mask: Any = None,
+    COG_creation_options: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    rasterio_env_options: Mapping[str, Any] | None = None,
+    compute: bool,
+) -> Any: ...
+def write_ccog(
+    arr: Any,
+    store: Any = None,
+    *,
+    mask: Any = None,
+    COG_creation_options: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    rasterio_env_options: Mapping[str, Any] | None = None,
+    compute: bool = False,
+) -> Any:
     """Write an array as ONE Cloud Optimised GeoTIFF, from all dask workers at once.
 
-    Nothing is computed or written before the returned Delayed is computed.
+    Nothing is computed or written before the returned Delayed is computed, unless ``compute`` is set.
 
     Parameters
     ----------
@@ -58,6 +81,8 @@ def write_ccog(
         As fsspec takes them for the store's protocol.
     rasterio_env_options
         GDAL configuration options, set wherever GDAL runs while the file is written.
+    compute
+        Write now and return what the Delayed computes to; the default is not to.
 
     Returns
     -------
@@ -74,7 +99,8 @@ def write_ccog(
     options = CreationOptions.parse(layout)
     with rasterio.Env(**dict(rasterio_env_options or {})):
         raster = read_raster(arr, mask, described)
-        return _prepare(raster, options, target, env=dict(rasterio_env_options or {}))
+        delayed = _prepare(raster, options, target, env=dict(rasterio_env_options or {}))
+    return delayed.compute() if compute else delayed
 
 
 def _split_options(given: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any], bool]:
@@ -167,9 +193,8 @@ def _plan(raster: Raster, options: CreationOptions) -> CogPlan:
     method = options.overview_resampling or _default_method(raster)
     dtype = raster.pixels.dtype
     has_mask = raster.mask is not None
-    sampled = method == "nearest" or dtype.kind == "c"
     masked = has_mask or raster.metadata.nodata is not None or raster.metadata.has_alpha
-    kernel = Kernel(max(0, KERNEL_RADIUS[method]), sampled, spare=masked and not sampled)
+    kernel = Kernel.of(method, dtype.name, masked=masked)
     count = 0 if options.overviews == "NONE" else options.overview_count
     on_scheme = options.tiling_scheme is not None
     sizes = level_sizes(raster.height, raster.width, options.blocksize, count, half_up=on_scheme)

@@ -105,9 +105,15 @@ def assembly(plan: CogPlan, flow: Flow, i: int, j: int) -> Assembly:
 
 
 def _reduction(plan: CogPlan, flow: Flow) -> Reduction:
-    alpha = plan.has_alpha and flow.pixels
     return Reduction(
-        plan.method, plan.nodata, plan.dtype == "complex_int16", alpha, plan.mask_is_alpha, flow.y, flow.x, flow.source
+        plan.method,
+        plan.nodata,
+        flow.y,
+        flow.x,
+        flow.source,
+        whole=plan.dtype == "complex_int16",
+        has_alpha=plan.has_alpha and flow.pixels,
+        mask_is_alpha=plan.mask_is_alpha,
     )
 
 

@@ -26,6 +26,7 @@ from ccog import demo as terrain
 from ccog.api import write_ccog
 from ccog.cleanup import wait_for_removal
 from ccog.errors import CCOGError, MissingDependencyError, StoreError, StoreExistsError
+from ccog.inspection import inspect, validate
 from ccog.rasterio_source import Source, open_source
 from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
 
@@ -62,10 +63,10 @@ def _with(options: tuple[Callable[[_Command], _Command], ...]) -> Callable[[_Com
     return lambda command: functools.reduce(lambda found, option: option(found), reversed(options), command)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("ccog", context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ccog")
 def main() -> None:
-    """Write Cloud Optimised GeoTIFFs, in parallel, byte for byte as GDAL would."""
+    """Write Cloud Optimised GeoTIFFs, in parallel, byte for byte as GDAL would, and look at them."""
 
 
 @main.command()
@@ -149,6 +150,36 @@ def abort_uploads(url: str, storage: tuple[str, ...], older_than: float) -> None
 def _print_uploads(found: list[IncompleteUpload]) -> None:
     for upload in found:
         click.echo(f"{upload.started:%Y-%m-%dT%H:%M:%SZ} {upload.url} {upload.session}")
+
+
+_look_options = click.option(
+    "--storage-option", "storage", multiple=True, metavar="KEY=VALUE", help="Passed to fsspec to read URL."
+)
+
+
+@main.command("inspect")
+@click.argument("url")
+@click.option("--png", type=click.Path(dir_okay=False), metavar="FILE", help="Save a picture of the file.")
+@_look_options
+def inspect_file(url: str, png: str | None, storage: tuple[str, ...]) -> None:
+    """Show how the GeoTIFF at URL, a path or http(s):// or s3:// URL, is stored, by reading only its header."""
+    with _reported():
+        found = inspect(url, _storage(storage))
+        click.echo(repr(found))
+        if png is not None:
+            found.save_png(png)
+
+
+@main.command("validate")
+@click.argument("url")
+@click.option("--all", "thorough", is_flag=True, help="Look at every tile and overview pixel, not at samples.")
+@_look_options
+def validate_file(url: str, thorough: bool, storage: tuple[str, ...]) -> None:
+    """Judge whether the file at URL is a valid COG and what it claims to be; exit code 1 where it is not."""
+    with _reported():
+        found = validate(url, _storage(storage), thorough=thorough)
+        click.echo(repr(found))
+    sys.exit(0 if found.is_valid else 1)
 
 
 def _request(

@@ -103,6 +103,12 @@ class Kernel:
     sampled: bool = False
     spare: bool = False
 
+    @classmethod
+    def of(cls, method: str, dtype: str, *, masked: bool) -> Kernel:
+        """The kernel of a resampling method, for pixels with (``masked``) or without a nodata value or mask."""
+        sampled = method == "nearest" or dtype.startswith("complex")
+        return cls(KERNEL_RADIUS[method], sampled, spare=masked and not sampled)
+
 
 @dataclass(frozen=True)
 class ExactRead:

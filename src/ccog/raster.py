@@ -57,7 +57,9 @@ def read_raster(arr: Any, mask: Any, options: Mapping[str, Any]) -> Raster:
     RasterError, DtypeError, ArgumentTypeError, OptionError
         Whatever cannot be written, saying what was found, what is allowed and what to do.
     """
-    found, metadata = pixels_and_metadata(arr) if is_xarray(arr) else (arr, Metadata())
+    found, metadata = arr, Metadata()
+    if is_xarray(arr):
+        found, metadata = pixels_and_metadata(arr, nodata_given=options.get("NODATA") is not None)
     pixels = _band_first(_as_dask(found, "the array"))
     _check_shape(pixels)
     if pixels.dtype == bool:

@@ -85,12 +85,12 @@ class Reduction:
 
     method: str
     nodata: float | int | None
-    whole: bool
-    has_alpha: bool
-    mask_is_alpha: bool
     y: AxisReduction
     x: AxisReduction
     level: int
+    whole: bool = False
+    has_alpha: bool = False
+    mask_is_alpha: bool = False
 
 
 def reduce_area(

@@ -41,8 +41,10 @@ def is_xarray(arr: Any) -> bool:
     return hasattr(arr, "dims") and hasattr(arr, "coords") and hasattr(arr, "attrs")
 
 
-def pixels_and_metadata(arr: Any) -> tuple[da.Array | np.ndarray[Any, Any], Metadata]:
+def pixels_and_metadata(arr: Any, *, nodata_given: bool) -> tuple[da.Array | np.ndarray[Any, Any], Metadata]:
     """(band, y, x) or (y, x) pixels, and what the DataArray or Dataset says of them.
+
+    Variables of a Dataset may differ in nodata value where one is given for all.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def pixels_and_metadata(arr: Any) -> tuple[da.Array | np.ndarray[Any, Any], Meta
     DtypeError
         Variables of a Dataset differ in dtype.
     """
-    return _from_dataset(arr) if hasattr(arr, "data_vars") else _from_array(arr)
+    return _from_dataset(arr, nodata_given=nodata_given) if hasattr(arr, "data_vars") else _from_array(arr)
 
 
 def plain(arr: Any) -> Any:
@@ -73,27 +75,36 @@ def _from_array(arr: Any) -> tuple[da.Array | np.ndarray[Any, Any], Metadata]:
     return plain(arr), _described(_georeferencing(arr, y, x), arr.attrs, count, names)
 
 
-def _from_dataset(dataset: Any) -> tuple[da.Array, Metadata]:
+def _from_dataset(dataset: Any, *, nodata_given: bool) -> tuple[da.Array, Metadata]:
     variables = {str(name): found for name, found in dataset.data_vars.items() if found.ndim >= 2}
     if not variables:
         raise RasterError("the Dataset has no variable of two dimensions; there is nothing to write")
     found = {name: _from_array(variable.squeeze(drop=True)) for name, variable in variables.items()}
     dtypes = {name: pixels.dtype.name for name, (pixels, _) in found.items()}
     if len(set(dtypes.values())) > 1:
-        raise DtypeError(f"the variables have dtypes {dtypes}; bands of one file share one: ds.astype(...) first")
+        raise DtypeError(
+            f"the variables have dtypes {_listed(dtypes)}; bands of one file share one: ds.astype(...) first"
+        )
     for name, (pixels, _) in found.items():
         if pixels.ndim != 2:
-            raise RasterError(f"the variable {name} has shape {pixels.shape}; each variable is one band, (y, x)")
+            raise RasterError(
+                f"the variable {name} has dimensions of sizes {pixels.shape}; a variable is one band, (y, x): write one "
+                "raster at a time, e.g. ds.isel(time=0)"
+            )
+    nodata = {name: metadata.nodata for name, (_, metadata) in found.items()}
+    if not nodata_given and len({repr(value) for value in nodata.values()}) > 1:
+        raise RasterError(f"the variables have nodata values {_listed(nodata)}; bands share one: give nodata=...")
     pixels = da.stack([da.asarray(pixels) for pixels, _ in found.values()])
     return pixels, _together({name: metadata for name, (_, metadata) in found.items()}, dataset.attrs)
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in values.items())
 
 
 def _together(bands: Mapping[str, Metadata], attrs: Mapping[Any, Any]) -> Metadata:
     """Metadata of bands that were variables: georeferencing of the first, and what each says of itself."""
     first = next(iter(bands.values()))
-    nodata = {name: found.nodata for name, found in bands.items()}
-    if len({repr(value) for value in nodata.values()}) > 1:
-        raise RasterError(f"the variables have nodata values {nodata}; a GeoTIFF has one for all bands: give nodata=")
     tags = {0: _tags(attrs)} | {n: found.tags.get(0, {}) for n, found in enumerate(bands.values(), 1)}
     return replace(
         first,
@@ -201,4 +212,15 @@ def _from_coordinates(arr: Any, y: Any, x: Any) -> Affine | None:
         return None
     ys, xs = np.asarray(arr[y].values, float), np.asarray(arr[x].values, float)
     dy, dx = (ys[-1] - ys[0]) / (len(ys) - 1), (xs[-1] - xs[0]) / (len(xs) - 1)
-    return Affine(dx, 0, xs[0] - dx / 2, 0, dy, ys[0] - dy / 2)
+    centres = Affine(dx, 0, xs[0] - dx / 2, 0, dy, ys[0] - dy / 2)
+    return Affine(dx, 0, xs[0], 0, dy, ys[0]) if _are_corners(centres, arr.attrs.get("transform")) else centres
+
+
+def _are_corners(centres: Affine, stored: Any) -> bool:
+    """Whether coordinates are of pixels' corners, as stackstac's are: half a pixel off the transform beside them."""
+    if not isinstance(stored, Affine) or not all(
+        math.isclose(p, q, rel_tol=1e-6) for p, q in ((centres.a, stored.a), (centres.e, stored.e))
+    ):
+        return False
+    offsets = (stored.c - centres.c) / stored.a, (stored.f - centres.f) / stored.e
+    return all(abs(offset % 1 - 0.5) < 1e-3 for offset in offsets)

@@ -1,0 +1,59 @@
+"""The xarray accessors: ``da.ccog.write(...)`` and ``ds.ccog.write(...)``; registered once xarray is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ccog.api import write_ccog
+
+
+class Accessor:
+    """Writing a DataArray, or the variables of a Dataset as bands; ``da.ccog`` and ``ds.ccog``."""
+
+    def __init__(self, arr: Any) -> None:
+        self._arr = arr
+
+    def write(
+        self,
+        store: Any = None,
+        *,
+        mask: Any = None,
+        storage_options: Mapping[str, Any] | None = None,
+        rasterio_env_options: Mapping[str, Any] | None = None,
+        compute: bool = True,
+        **options: Any,
+    ) -> Any:
+        """Write the array, or the variables as bands, as ONE Cloud Optimised GeoTIFF; see :func:`ccog.write_ccog`.
+
+        Parameters
+        ----------
+        store
+            Local path or URL; None gives the file as bytes.
+        mask, storage_options, rasterio_env_options
+            As :func:`ccog.write_ccog` takes them.
+        compute
+            Write now, the default; False returns the Delayed.
+        **options
+            Creation options of GDAL's COG driver and metadata, in any case: ``compress="zstd"``, ``nodata=0``, ...
+
+        Returns
+        -------
+        bytes, ccog.WriteResult or dask.delayed.Delayed
+            The file, what was written, or with ``compute=False`` what will write it.
+        """
+        return write_ccog(
+            self._arr,
+            store,
+            mask=mask,
+            COG_creation_options=options,
+            storage_options=storage_options,
+            rasterio_env_options=rasterio_env_options,
+            compute=compute,
+        )
+
+
+def register(xarray: Any) -> None:
+    """Add the accessors to xarray; called when xarray is imported, before or after ccog."""
+    xarray.register_dataarray_accessor("ccog")(Accessor)
+    xarray.register_dataset_accessor("ccog")(Accessor)

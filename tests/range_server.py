@@ -1,0 +1,78 @@
+"""A web server of one folder that serves byte ranges and remembers which were asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+@dataclass
+class RangeServer:
+    """Where the folder is served, and the (first, last) bytes of each GET."""
+
+    url: str
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, folder: Path, log: list[tuple[int, int]], *args: object) -> None:
+        self._folder, self._log = folder, log
+        super().__init__(*args)  # type: ignore[arg-type]
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, *, body: bool) -> None:
+        path = self._folder / self.path.lstrip("/")
+        if not path.is_file():
+            self.send_error(404)
+            return
+        size = path.stat().st_size
+        asked = self.headers.get("Range")
+        first, last = 0, size - 1
+        if asked:
+            begin, _, end = asked.removeprefix("bytes=").partition("-")
+            first, last = int(begin), min(size - 1, int(end or last))
+        self.send_response(206 if asked else 200)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(last - first + 1))
+        if asked:
+            self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
+        self.end_headers()
+        if body:
+            self._log.append((first, last))
+            with path.open("rb") as file:
+                file.seek(first)
+                self.wfile.write(file.read(last - first + 1))
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 256  # GDAL opens a connection for each range at once
+
+
+@contextmanager
+def range_server(folder: Path) -> Iterator[RangeServer]:
+    """Serve a folder on a free port of this machine."""
+    log: list[tuple[int, int]] = []
+    server = _Server(("127.0.0.1", 0), partial(_Handler, folder, log))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield RangeServer(f"http://127.0.0.1:{server.server_port}", log)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

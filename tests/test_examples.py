@@ -1,0 +1,42 @@
+"""Every example runs as it is, and what it writes is a valid COG."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+import ccog
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+SCRIPTS = {"write_array": 1, "write_dataset": 2, "cluster": 1, "many_files": 3, "inspect_file": 1, "s3_server": 0}
+
+
+def test_none_is_forgotten() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(SCRIPTS)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_example(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if name == "s3_server":
+        request.getfixturevalue("s3_options")  # one server at a time has its port
+    done = subprocess.run([sys.executable, EXAMPLES / f"{name}.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    files = list(tmp_path.glob("*.tif"))
+    assert len(files) == SCRIPTS[name]
+    assert all(ccog.validate(path).is_valid for path in files)
+
+
+def test_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    notebook = nbformat.read(EXAMPLES / "tour.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": tmp_path}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert any("<svg" in output.get("data", {}).get("text/html", "") for output in outputs)
+    assert ccog.validate(tmp_path / "tour.tif").is_valid
