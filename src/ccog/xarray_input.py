@@ -93,7 +93,7 @@ def _from_dataset(dataset: Any, *, nodata_given: bool) -> tuple[da.Array, Metada
             )
     nodata = {name: metadata.nodata for name, (_, metadata) in found.items()}
     if not nodata_given and len({repr(value) for value in nodata.values()}) > 1:
-        raise RasterError(f"the variables have nodata values {_listed(nodata)}; bands share one: give nodata=...")
+        raise RasterError(f"the variables have nodata values {_listed(nodata)}; bands share one: nodata=...")
     pixels = da.stack([da.asarray(pixels) for pixels, _ in found.values()])
     return pixels, _together({name: metadata for name, (_, metadata) in found.items()}, dataset.attrs)
 
