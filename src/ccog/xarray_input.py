@@ -88,12 +88,12 @@ def _from_dataset(dataset: Any, *, nodata_given: bool) -> tuple[da.Array, Metada
     for name, (pixels, _) in found.items():
         if pixels.ndim != 2:
             raise RasterError(
-                f"the variable {name} has dimensions of sizes {pixels.shape}; a variable is one band, (y, x): write one "
-                "raster at a time, e.g. ds.isel(time=0)"
+                f"the variable {name} has dimensions of sizes {pixels.shape}; a variable is one band, (y, x): "
+                "write one raster at a time, e.g. ds.isel(time=0)"
             )
     nodata = {name: metadata.nodata for name, (_, metadata) in found.items()}
     if not nodata_given and len({repr(value) for value in nodata.values()}) > 1:
-        raise RasterError(f"the variables have nodata values {_listed(nodata)}; bands share one: nodata=...")
+        raise RasterError(f"the variables have nodata values {_listed(nodata)}; bands share one: give nodata=")
     pixels = da.stack([da.asarray(pixels) for pixels, _ in found.values()])
     return pixels, _together({name: metadata for name, (_, metadata) in found.items()}, dataset.attrs)
 
