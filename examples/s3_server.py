@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dask.array as da
 import s3fs
+from botocore.exceptions import BotoCoreError
 
 import ccog
 
@@ -49,7 +50,7 @@ def wait_for_bucket() -> None:
         try:
             if "test" in s3fs.S3FileSystem(**OPTIONS, skip_instance_cache=True).ls("", refresh=True):
                 return
-        except OSError:
+        except (OSError, BotoCoreError):
             pass
         time.sleep(0.5)
     raise SystemExit("the S3 server did not come up")

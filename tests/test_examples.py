@@ -22,9 +22,7 @@ def test_none_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_example(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    if name == "s3_server":
-        request.getfixturevalue("s3_options")  # one server at a time has its port
+def test_example(name: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, EXAMPLES / f"{name}.py"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout

@@ -87,7 +87,7 @@ def test_a_failing_chunk_leaves_nothing(tmp_path: Path, scheduler: str) -> None:
 
 
 def test_a_failing_encoder_is_an_error() -> None:
-    codec = Codec(256, (("compress", "JPEG"),), (), None, sparse=False, planar=False)
+    codec = Codec(256, "float32", (("compress", "JPEG"),), (), None, sparse=False, planar=False)
     with pytest.raises(errors.EncodeError, match="JPEG"):
         encode_block(np.ones((1, 256, 256), "float32"), None, codec)
 
