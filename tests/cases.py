@@ -48,7 +48,8 @@ def layouts(draw: st.DrawFn, dtype: str, count: int) -> dict[str, Any]:
     is_complex = dtype.startswith("complex")
     kinds = list(LOSSLESS)
     if dtype == "uint8":
-        kinds += ["jpeg"] + (["webp"] if count in (3, 4) else [])
+        # of more than four bands GDAL writes a file without tiles, and says nothing
+        kinds += (["jpeg"] if count <= 4 else []) + (["webp"] if count in (3, 4) else [])
     # LERC tiles of bytes are padded by GDAL with what its memory happens to hold
     if dtype in ("int16", "uint16", "float32", "float64"):
         kinds += ["lerc", "lerc_deflate", "lerc_zstd"]
@@ -124,8 +125,9 @@ def metadata(draw: st.DrawFn, dtype: str, count: int) -> dict[str, Any]:
         kinds = st.sampled_from([ColorInterp.gray, ColorInterp.red, ColorInterp.undefined, ColorInterp.alpha])
         last = st.sampled_from([ColorInterp.alpha, ColorInterp.undefined])
         perhaps("colorinterp", st.builds(lambda a, b: [*a[:-1], b], each(kinds), last))
-        # no alpha among the colours, nor of 64-bit integers, in which GDAL heeds nodata by halves
-        if ColorInterp.alpha in found.get("colorinterp", [])[:-1] or count == 1 or dtype in ("int64", "uint64"):
+        # no alpha among the colours, nor of complex data, nor of 64-bit integers, in which GDAL heeds nodata by halves
+        odd = dtype in ("int64", "uint64", "complex64", "complex128")
+        if ColorInterp.alpha in found.get("colorinterp", [])[:-1] or count == 1 or odd:
             found.pop("colorinterp", None)
     return found
 
