@@ -15,14 +15,16 @@ import rasterio
 from ccog.codecs import level_codec
 from ccog.encode import encode_block
 from ccog.errors import ArgumentTypeError, CCOGWarning, EncodeError, OptionError, RasterError
-from ccog.graph import CcogDelayed, WriteJob, build_graph, new_token
+from ccog.graph import CcogDelayed, build_graph, new_token
 from ccog.metadata import METADATA_OPTIONS
 from ccog.options import CreationOptions
 from ccog.parts import PartPlan, fewest_parts
-from ccog.plan import CogPlan, choose_block, needs_big_tiff
+from ccog.plan import CogPlan, choose_block, is_small, needs_big_tiff
 from ccog.pyramid import Kernel, Pyramid, level_sizes
 from ccog.raster import Raster, read_raster
+from ccog.sources import SourceGrid
 from ccog.stores import Store, WholeStore, resolve_store
+from ccog.tasks import WriteJob
 from ccog.template import Described, write_template
 from ccog.tiling import check_grid
 
@@ -147,6 +149,7 @@ def _prepare(
         template,
         (full, overview),
         needs_big_tiff(plan),
+        is_small(plan.level(0).size, plan.level(0).block),
         new_token(),
         tuple(sorted(env.items())),
     )
@@ -203,7 +206,7 @@ def _plan(raster: Raster, options: CreationOptions) -> CogPlan:
         raise OptionError(f"overview_resampling={method} is not possible for {dtype}; use nearest, average or rms")
     if dtype == np.float16 and len(sizes) > 1 and raster.count > 1:
         raise OptionError("GDAL makes no overviews of several bands of float16; cast to float32, or overviews='none'")
-    pyramid = Pyramid.build(sizes, options.blocksize, block, kernel)
+    pyramid = Pyramid.build(sizes, options.blocksize, block, kernel, low=is_small(sizes[0], block))
     if raster.metadata.colormap is not None and method != "nearest":
         raise OptionError(f"overview_resampling={method} is not supported for a colour map; use nearest, the default")
     nodata, has_alpha = raster.metadata.nodata, raster.metadata.has_alpha
@@ -218,19 +221,23 @@ def _default_method(raster: Raster) -> str:
 
 
 def _on_grid(raster: Raster, plan: CogPlan) -> tuple[da.Array, da.Array | None]:
-    """The raster with the plan's work blocks as chunks; warns where that costs much."""
-    height, width = plan.level(0).block
-    chunks = (raster.count, min(height, raster.height), min(width, raster.width))
-    pixels = raster.pixels.astype(plan.array_type).rechunk(chunks, method="tasks")
-    _warn_of_rechunk(raster, pixels)
-    mask = None if raster.mask is None else raster.mask.rechunk(chunks[1:], method="tasks")
+    """The raster in chunks that make up the plan's work blocks; warns where that costs much."""
+    block = plan.level(0).block
+    pixels = raster.pixels if raster.pixels.dtype == plan.array_type else raster.pixels.astype(plan.array_type)
+    if not SourceGrid(pixels.name, pixels.chunks).is_aligned(block):
+        pixels = pixels.rechunk((raster.count, *_clipped(block, pixels.shape[1:])), method="tasks")
+        _warn_of_rechunk(raster.pixels.chunks, pixels.chunks)
+    mask = raster.mask
+    if mask is not None and not SourceGrid(mask.name, mask.chunks).is_aligned(block):
+        mask = mask.rechunk(_clipped(block, mask.shape), method="tasks")
     return pixels, mask
 
 
-def _warn_of_rechunk(raster: Raster, pixels: da.Array) -> None:
-    before, after = raster.pixels.chunks, pixels.chunks
-    if all(set(_edges(b)) >= set(_edges(a)) for b, a in zip(before, after, strict=True)):
-        return  # chunks are only joined
+def _clipped(block: tuple[int, int], shape: tuple[int, ...]) -> tuple[int, int]:
+    return min(block[0], shape[0]), min(block[1], shape[1])
+
+
+def _warn_of_rechunk(before: tuple[tuple[int, ...], ...], after: tuple[tuple[int, ...], ...]) -> None:
     if all(set(_edges(a)) >= set(_edges(b)) for b, a in zip(before, after, strict=True)):
         return  # chunks are only cut
     warnings.warn(
@@ -238,7 +245,7 @@ def _warn_of_rechunk(raster: Raster, pixels: da.Array) -> None:
         "from several chunks, which then stay in memory longer and cross between workers; "
         f"chunks of {_largest(after)} are ideal",
         CCOGWarning,
-        stacklevel=5,
+        stacklevel=6,
     )
 
 

@@ -32,6 +32,10 @@ Overview = tuple[Array, "Array | None"]
 Pieces = tuple[list[Piece], list[Piece]]
 
 
+#: How a flow's pieces are put together, the pieces or whole blocks, and which pieces of a block
+Brought = tuple["Assembly", list[Any], "int | None"]
+
+
 @dataclass(frozen=True)
 class Handover:
     """What a block passes on through a flow: where it reduces alone, and the strips it gives away."""
@@ -117,8 +121,8 @@ def _reduction(plan: CogPlan, flow: Flow) -> Reduction:
     )
 
 
-def source_block(job: BlockJob, pixels: Array, mask: Array | None, *after: object) -> tuple[Encoded, list[Pieces]]:
-    """Encode and reduce a block of full resolution; ``after`` only orders tasks."""
+def source_block(job: BlockJob, pixels: Array, mask: Array | None) -> tuple[Encoded, list[Pieces]]:
+    """Encode and reduce a block of full resolution."""
     valid = np.where(mask, np.uint8(255), np.uint8(0)) if mask is not None and mask.dtype == bool else mask
     found = None
     if job.statistics is not None:
@@ -126,12 +130,23 @@ def source_block(job: BlockJob, pixels: Array, mask: Array | None, *after: objec
     return (encode_block(pixels, valid, job.codec), found), _hand_over(job, pixels, valid)
 
 
-def overview_block(job: BlockJob, flows: list[tuple[Assembly, list[Pieces]]]) -> tuple[Overview, list[Pieces]]:
+def overview_block(job: BlockJob, flows: list[Brought]) -> tuple[Overview, list[Pieces]]:
     """Put an overview block together from what its flows bring, and reduce it."""
-    canvases = [_assemble(job.area, how, children) for how, children in flows]
+    canvases = [_assemble(job.area, how, _picked(children, n)) for how, children, n in flows]
     pixels = next(canvas.pixels for canvas in canvases if len(canvas.pixels))
     mask = next((canvas.mask for canvas in canvases if canvas.mask is not None), None)
     return (pixels, mask), _hand_over(job, pixels, mask)
+
+
+def encoded_overview_block(job: BlockJob, flows: list[Brought]) -> tuple[Encoded, list[Pieces]]:
+    """Put an overview block together, encode and reduce it."""
+    overview, pieces = overview_block(job, flows)
+    return encode_overview(job, overview), pieces
+
+
+def _picked(children: list[Any], n: int | None) -> list[Pieces]:
+    """The pieces of one flow, of blocks that come with all they hand on (``n``) or by themselves."""
+    return children if n is None else [pieces[n] for _, pieces in children]
 
 
 def encode_overview(job: BlockJob, overview: Overview) -> Encoded:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ccog.options import CreationOptions
-from ccog.pyramid import AxisReduction, Interval, Level, Pyramid, Size
+from ccog.pyramid import AxisReduction, Interval, Level, Pyramid, Size, ceil_div
 
 
 @dataclass(frozen=True)
@@ -261,16 +261,34 @@ def stored_bytes(dtype: str) -> int:
 _LEAST_BLOCK, _MOST_BLOCK = 1024, 4096
 _MOST_BLOCK_BYTES = 256 << 20
 
+# blocks of full resolution: beyond the first number tasks are larger, beyond the second blocks are of several chunks
+_FEW_BLOCKS, _MANY_BLOCKS = 4_096, 20_000
+
 
 def choose_block(chunks: tuple[tuple[int, ...], ...], blocksize: int, pixel_bytes: int) -> Size:
-    """Work block (height, width) for an array chunked (band, y, x): its own chunks where these are whole tiles."""
+    """Work block (height, width) for an array chunked (band, y, x): its own chunks where these are whole tiles.
+
+    Of very many chunks several make up a block, 2 x 2, 4 x 4 and so on, as far as memory allows.
+    """
     height, width = (_block_side(sizes, blocksize) for sizes in chunks[1:])
     while height * width * pixel_bytes > _MOST_BLOCK_BYTES and max(height, width) > blocksize:
         if height >= width:
             height = max(blocksize, height // 2 // blocksize * blocksize)
         else:
             width = max(blocksize, width // 2 // blocksize * blocksize)
+    shape = sum(chunks[1]), sum(chunks[2])
+    while _blocks(shape, (height, width)) > _MANY_BLOCKS and 4 * height * width * pixel_bytes <= _MOST_BLOCK_BYTES:
+        height, width = 2 * height, 2 * width
     return height, width
+
+
+def is_small(shape: Size, block: Size) -> bool:
+    """Whether a raster has so few blocks that each may be several tasks."""
+    return _blocks(shape, block) <= _FEW_BLOCKS
+
+
+def _blocks(shape: Size, block: Size) -> int:
+    return ceil_div(shape[0], block[0]) * ceil_div(shape[1], block[1])
 
 
 def _block_side(sizes: tuple[int, ...], blocksize: int) -> int:

@@ -296,13 +296,16 @@ class Pyramid:
     kernel: Kernel
 
     @classmethod
-    def build(cls, sizes: tuple[Size, ...], blocksize: int, block: Size, kernel: Kernel) -> Pyramid:
+    def build(
+        cls, sizes: tuple[Size, ...], blocksize: int, block: Size, kernel: Kernel, *, low: bool = False
+    ) -> Pyramid:
         """Levels of the given sizes cut into work blocks, full resolution of ``block`` pixels (multiples of the tile).
 
-        Blocks of overviews are half as high: each then waits for one row of blocks below it, not for two.
+        Those of overviews are half as high where ``low``: each then waits for one row of blocks below it, not for two.
         """
-        low = max(blocksize, block[0] // 2 // blocksize * blocksize)
-        levels = tuple(Level(k, h, w, blocksize, (low, block[1]) if k else block) for k, (h, w) in enumerate(sizes))
+        half = max(blocksize, block[0] // 2 // blocksize * blocksize)
+        above = (half, block[1]) if low else block
+        levels = tuple(Level(k, h, w, blocksize, above if k else block) for k, (h, w) in enumerate(sizes))
         return cls(levels, kernel)
 
     def reduction(self, source: int, target: int, swath: int = 0) -> tuple[AxisReduction, AxisReduction]:

@@ -96,7 +96,15 @@ def _band_first(pixels: da.Array) -> da.Array:
             f"the array has {pixels.ndim} dimensions, shape {pixels.shape}; "
             "write (y, x) or (band, y, x), one raster at a time"
         )
-    return pixels[np.newaxis] if pixels.ndim == 2 else pixels
+    if pixels.ndim == 3:
+        return pixels
+    # not pixels[np.newaxis], which makes a task for each chunk at once
+    meta = np.empty((0, 0, 0), pixels.dtype)
+    return da.blockwise(_add_band, "bij", pixels, "ij", new_axes={"b": 1}, dtype=pixels.dtype, meta=meta)
+
+
+def _add_band(chunk: Any) -> Any:
+    return chunk[np.newaxis]
 
 
 def _check_shape(pixels: da.Array) -> None:

@@ -1,0 +1,81 @@
+"""The optimiser of a write: the user's array graph as dask optimises it, each load fused into its leaf."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from dask.array.optimization import optimize as optimize_array
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from dask.task_spec import Alias, GraphNode, Task
+
+
+def optimize(dsk: HighLevelGraph, is_write: Any) -> HighLevelGraph:
+    """Optimise the user's array graph for the chunks we load, then fuse each load into its leaf.
+
+    ``is_write`` says of a layer's mapping whether it is ours: such mappings have ``sources``, the names of the
+    layers they load, and ``leaves``, the keys of the tasks that load.
+    """
+    files = {n: layer.mapping for n, layer in dsk.layers.items() if is_write(getattr(layer, "mapping", None))}
+    written = {name: dict(tasks) for name, tasks in files.items()}
+    upstream = _upstream(dsk, [source for tasks in files.values() for source in tasks.sources])
+    chunks = _chunks(files, written)
+    sub = HighLevelGraph({n: dsk.layers[n] for n in upstream}, {n: set(dsk.dependencies[n]) for n in upstream})
+    low = dict(optimize_array(sub, chunks)) if chunks else {}
+    _resolve_aliases(low, chunks)
+    uses = _uses([*low.values(), *(task for tasks in written.values() for task in tasks.values())])
+    layers: dict[str, Any] = {}
+    dependencies: dict[str, set[str]] = {}
+    for name, tasks in files.items():
+        for leaf in tasks.leaves:
+            written[name][leaf] = _fuse(written[name][leaf], low, uses)
+        layers[name] = MaterializedLayer(written[name], annotations=dsk.layers[name].annotations)
+        dependencies[name] = {"ccog-sources"}
+    layers["ccog-sources"], dependencies["ccog-sources"] = MaterializedLayer(low), set()
+    for name in dsk.layers.keys() - upstream - files.keys():
+        layers[name] = dsk.layers[name]
+        dependencies[name] = {"ccog-sources" if d in upstream else d for d in dsk.dependencies[name]}
+    return HighLevelGraph(layers, dependencies)
+
+
+def _upstream(dsk: HighLevelGraph, names: list[str]) -> set[str]:
+    found: set[str] = set()
+    while names:
+        name = names.pop()
+        if name not in found:
+            found.add(name)
+            names.extend(dsk.dependencies[name])
+    return found
+
+
+def _chunks(files: dict[str, Any], written: dict[str, dict[Any, GraphNode]]) -> list[Any]:
+    """Keys of the source chunks that leaves load."""
+    return [
+        key
+        for name, tasks in files.items()
+        for leaf in tasks.leaves
+        for key in written[name][leaf].dependencies
+        if key[0] in tasks.sources
+    ]
+
+
+def _uses(nodes: Iterable[GraphNode]) -> Counter[Any]:
+    return Counter(dependency for node in nodes for dependency in node.dependencies)
+
+
+def _resolve_aliases(low: dict[Any, GraphNode], keys: list[Any]) -> None:
+    """Array fusion leaves a chunk as an alias of a renamed task: give the task the chunk's key back."""
+    uses = _uses(low.values())
+    for key in keys:
+        node = low.get(key)
+        if isinstance(node, Alias) and uses.get(node.target) == 1 and node.target in low:
+            low[key] = low.pop(node.target).substitute({}, key=key)
+
+
+def _fuse(leaf: GraphNode, low: dict[Any, GraphNode], uses: Counter[Any]) -> GraphNode:
+    """The leaf with the loads that nothing else needs inside it."""
+    own = [d for d in leaf.dependencies if d in low and uses[d] == 1 and isinstance(low[d], Task)]
+    if not own:
+        return leaf
+    return Task.fuse(*(low.pop(d) for d in own), leaf, key=leaf.key)

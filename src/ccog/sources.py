@@ -1,0 +1,55 @@
+"""Which chunks of the user's array make up a work block, so that blocks of several chunks need no rechunk."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ccog.pyramid import Interval
+
+Array = npt.NDArray[Any]
+
+#: Chunks of a block by band, row and column of chunks.
+Nested = list[list[list[Any]]]
+
+
+@dataclass(frozen=True)
+class SourceGrid:
+    """The chunks of an array, (band, y, x) or (y, x), by the name its keys start with."""
+
+    name: str
+    chunks: tuple[tuple[int, ...], ...]
+
+    @cached_property
+    def _edges(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(tuple(itertools.accumulate(sizes, initial=0)) for sizes in self.chunks[-2:])
+
+    def is_aligned(self, block: tuple[int, int]) -> bool:
+        """Whether blocks of ``block`` pixels begin and end where chunks do."""
+        return all(set(range(0, edges[-1], side)) <= set(edges) for edges, side in zip(self._edges, block, strict=True))
+
+    def keys(self, rows: Interval, cols: Interval) -> Nested:
+        """Keys of the chunks of an area that chunks fill."""
+        bands = [(b,) for b in range(len(self.chunks[0]))] if len(self.chunks) == 3 else [()]
+        down, across = (self._within(edges, side) for edges, side in zip(self._edges, (rows, cols), strict=True))
+        return [[[(self.name, *band, r, c) for c in across] for r in down] for band in bands]
+
+    @staticmethod
+    def _within(edges: tuple[int, ...], side: Interval) -> range:
+        return range(bisect.bisect_left(edges, side.start), bisect.bisect_left(edges, side.stop))
+
+
+def join_chunks(nested: Nested) -> Array:
+    """The chunks of a block as one array; the very chunk where there is one."""
+    bands = [_joined([_joined(row, -1) for row in rows], -2) for rows in nested]
+    return _joined(bands, 0)
+
+
+def _joined(arrays: list[Array], axis: int) -> Array:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=axis)

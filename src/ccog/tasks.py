@@ -1,0 +1,160 @@
+"""What tasks run besides blocks: rows of tiles into upload parts, parts into stretches of the file, and the finish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+
+from ccog.blocks import Encoded
+from ccog.encode import Codec
+from ccog.errors import StoreNotFoundError
+from ccog.header import CLASSIC_LIMIT, LevelCounts, Template, build_header, data_size
+from ccog.parts import Part, PartPlan, Run, cut, emit, merge
+from ccog.plan import CogPlan
+from ccog.pyramid import Level
+from ccog.statistics import BandStatistics, merged
+from ccog.stores import Store, WholeStore, WriteResult
+from ccog.template import Described, write_template
+
+# parts that a task uploads at a time
+_UPLOADERS = 4
+
+Counts = tuple[npt.NDArray[np.uint32], "npt.NDArray[np.uint32] | None"]
+
+#: Level, tile byte counts and statistics of a row of blocks.
+Row = tuple[int, Counts, "tuple[BandStatistics, ...] | None"]
+
+#: A stretch of the file: its bytes or parts, numbers of parts that join it to what precedes it and its last row to
+#: what precedes that, and what is known of its rows.
+Stretch = tuple[Run, tuple[int, int], list[Row]]
+
+
+@dataclass(frozen=True)
+class WriteJob:
+    """All that tasks need besides pixels; ``apart`` asks for small tasks, which large graphs cannot afford."""
+
+    plan: CogPlan
+    store: Store | WholeStore
+    parts: PartPlan
+    described: Described
+    template: Template
+    codecs: tuple[Codec, Codec]
+    big: bool | None
+    apart: bool
+    token: str
+    env: tuple[tuple[str, Any], ...] = field(default=(), repr=False)
+
+    def key(self, kind: str, *index: int) -> tuple[str | int, ...]:
+        """A task key that groups by kind in the dashboard."""
+        return (f"ccog-{kind}-{self.token}", *index)
+
+
+@dataclass(frozen=True)
+class WithEnv:
+    """Runs a function with GDAL configuration options, which may be secrets and stay out of the repr."""
+
+    options: tuple[tuple[str, Any], ...] = field(repr=False)
+
+    def __call__(self, func: Callable[..., Any], *args: Any) -> Any:
+        """``func(*args)`` under the options."""
+        with rasterio.Env(**dict(self.options)):
+            return func(*args)
+
+
+def gate(*after: object) -> None:
+    """Orders tasks; carries nothing."""
+
+
+def upload_row(
+    store: Store, numbers: tuple[int, int, int], k: int, plane: int, session: str, blocks: list[Encoded]
+) -> Stretch:
+    """Bring the tile bytes of a plane's block row into file order and upload what can be uploaded.
+
+    ``numbers`` are the row's first part number, how many it owns, and the size of parts.
+    """
+    tiles = [found for found, _ in blocks]
+    rows = zip(*(segments[plane] for segments, _, _ in tiles), strict=True)
+    buffers = [segment for row in rows for segment in row]
+    by_plane = len(tiles[0][0]) > 1
+    image = _joined([counts[plane : plane + 1] if by_plane else counts for _, counts, _ in tiles])
+    mask = _joined([mask for _, _, mask in tiles if mask is not None]) if plane == len(tiles[0][0]) - 1 else None
+    counted = [found for _, found in blocks if found is not None] if plane == 0 else []
+    first, cap, part_size = numbers
+    with ThreadPoolExecutor(_UPLOADERS) as pool:
+        run = emit(buffers, first, cap, store.limits, part_size, _put(store, session), pool.map)
+    return run, (first, first), [(k, (image, mask), merged(counted) if counted else None)]
+
+
+def _joined(counts: list[npt.NDArray[np.uint32]]) -> npt.NDArray[np.uint32]:
+    """Byte counts (plane, tile) of blocks side by side, row-major; of no tile where there are none."""
+    found = [c for c in counts if len(c)]
+    if not found:
+        return np.zeros((1, 0), np.uint32)
+    return np.concatenate(found, axis=2).reshape(len(found[0]), -1)
+
+
+def merge_stretches(store: Store, part_size: int, session: str, stretches: list[Stretch]) -> Stretch:
+    """Join neighbouring stretches of the file, uploading where two ends make a part."""
+    run, (first, last), counts = stretches[0]
+    for other, joins, more in stretches[1:]:
+        run = merge(run, other, *joins, store.limits, part_size, _put(store, session))
+        last, counts = joins[1], counts + more
+    return run, (first, last), counts
+
+
+def _put(store: Store, session: str) -> Callable[[int, list[Any]], Part]:
+    return lambda number, buffers: store.put(session, number, buffers)
+
+
+def finish_write(job: WriteJob, session: str, stretches: list[Stretch]) -> bytes | WriteResult:
+    """Build the header from all tile sizes, upload what is left, and complete the file."""
+    (head, parts, tail), _, rows = merge_stretches(job.store, job.parts.part_size, session, stretches)
+    buffers = [_header(job, rows), *head]
+    if isinstance(job.store, WholeStore):
+        return job.store.write(list(buffers))
+    put = partial(_put_last, job.store, session)
+    if job.store.limits.equal_parts:
+        pieces = cut(buffers, job.parts.part_size)
+        with ThreadPoolExecutor(_UPLOADERS) as pool:
+            return job.store.complete(session, list(pool.map(put, range(1, len(pieces) + 1), pieces)))
+    parts = [put(1, buffers), *parts]
+    if tail:
+        parts.append(put(job.parts.last, tail))
+    return job.store.complete(session, parts)
+
+
+def _put_last(store: Store, session: str, number: int, buffers: list[bytes]) -> Part:
+    """Upload what is left; where the worker that had completed the file died, there is nothing to upload to."""
+    try:
+        return store.put(session, number, list(buffers))
+    except StoreNotFoundError:
+        return store.part(number, list(buffers))
+
+
+def _header(job: WriteJob, rows: list[Row]) -> bytes:
+    found = tuple(_level_counts(job.plan, level, [c for k, c, _ in rows if k == level.index])
+                  for level in job.plan.pyramid.levels)  # fmt: skip
+    statistics = [s for _, _, s in rows if s is not None]
+    template = job.template
+    if statistics:
+        template = WithEnv(job.env)(write_template, job.described, merged(statistics))
+    big = job.big
+    if big is None:
+        classic = build_header(template, found, big=False)
+        big = len(classic) + data_size(found) >= CLASSIC_LIMIT
+        if not big:
+            return classic
+    return build_header(template, found, big=big)
+
+
+def _level_counts(plan: CogPlan, level: Level, rows: list[Counts]) -> LevelCounts:
+    image = np.concatenate([found for found, _ in rows if found.size], axis=1)
+    mask = np.concatenate([found[0] for _, found in rows if found is not None]) if plan.has_mask else None
+    return LevelCounts(*level.size, image.reshape(-1), mask, plan.is_planar(level.index), len(image))
