@@ -1,4 +1,4 @@
-"""What building the graph of a write costs, and how many tasks it has: python benchmarks/graph.py [CHUNKS_A_SIDE=632]."""
+"""What building the graph of a write costs, and its tasks: python benchmarks/graph.py [CHUNKS_A_SIDE=632]."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ def main() -> None:
                 size = len(pickle.dumps(layer.mapping))
                 name = kernel if many == plan._MANY_BLOCKS else f"{kernel}, no blocks of several chunks"
                 count = tasks(delayed) / side**2
-                print(f"| {name} | {side**2} | {seconds:.2f} | {peak / 1e6:.0f} | {size / 1e3:.0f} | {count:.2f} |", flush=True)
+                print(
+                    f"| {name} | {side**2} | {seconds:.2f} | {peak / 1e6:.0f} | {size / 1e3:.0f} | {count:.2f} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":
