@@ -229,7 +229,9 @@ def test_an_interrupted_command(request: pytest.FixtureRequest, s3_options: dict
     if cluster:
         options += ["--scheduler", request.getfixturevalue("client").scheduler.address]
     url = f"s3://test/interrupted/{cluster}.tif"
-    command = [sys.executable, "-c", "from ccog.cli import main; main()", "demo", url, "--co=COMPRESS=NONE", *options]
+    # a runner in the background may have had interruptions ignored
+    run = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from ccog.cli import main; main()"
+    command = [sys.executable, "-c", run, "demo", url, "--co=COMPRESS=NONE", *options]
     with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as process:
         assert until(lambda: bool(ccog.list_incomplete(url, s3_options)))
         time.sleep(1)

@@ -24,7 +24,9 @@ from ccog.rasterio_source import chunk_shape, open_source
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 OTHERS = {"cint16.tif", "test_rpcs.tif", "RGBA.uint16.tif", "alpha.tif", "gadas.tif"}  # not for this comparison
 FILES = sorted(path for path in DATA.glob("*.tif*") if path.name not in OTHERS) if DATA.is_dir() else []
-CCOG = [sys.executable, "-c", "from ccog.cli import main; main()"]
+# a runner in the background may have had interruptions ignored
+_RUN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from ccog.cli import main; main()"
+CCOG = [sys.executable, "-c", _RUN]
 GDAL = tuple(int(part) for part in rasterio.__gdal_version__.split(".")[:2])
 # a one-band source says INTERLEAVE=BAND, which ccog create hands on where the COG driver knows the option
 BAND = {"interleave": "band"} if GDAL >= (3, 11) else {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,11 @@ class Codec:
     by_tile: bool = False
 
     @property
+    def of_mask(self) -> Codec:
+        """How mask tiles are compressed."""
+        return replace(self, dtype="uint8", image=self.mask, nodata=None, planar=False)
+
+    @property
     def by_plane(self) -> bool:
         """Whether each band, and then the mask, has a stretch of the file of its own."""
         return self.planar and not self.by_tile
@@ -73,12 +78,12 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Tiles:
     counts, mask_counts = [], []
     for rows in _strips(pixels, codec.blocksize):
         with ExitStack() as files:
-            tiles = _compress(files, pixels[:, rows], codec, codec.dtype, dict(codec.image), codec.nodata, planes)
+            tiles = _compress(files, pixels[:, rows], codec)
             counts.append(_counts(tiles, columns))
             masks = []
             if mask is not None:
                 valid = (mask[rows] != 0).view(np.uint8)[np.newaxis]
-                masks = _compress(files, valid, codec, "uint8", dict(codec.mask), None, 1)
+                masks = _compress(files, valid, codec.of_mask)
                 mask_counts.append(_counts(masks, columns))
             together = [[plane] for plane in tiles + masks] if codec.by_plane else [tiles + masks]
             for plane, interleaved in zip(segments, together, strict=True):
@@ -117,16 +122,9 @@ def _strips(pixels: Array, blocksize: int) -> list[slice]:
     return [slice(top, top + rows) for top in range(0, pixels.shape[1], rows)]
 
 
-def _compress(
-    files: ExitStack,
-    pixels: Array,
-    codec: Codec,
-    dtype: str,
-    options: dict[str, str],
-    nodata: float | int | None,
-    planes: int,
-) -> list[list[memoryview]]:
+def _compress(files: ExitStack, pixels: Array, codec: Codec) -> list[list[memoryview]]:
     """Tiles of each plane of a strip in row-major order, empty where sparse; valid while ``files`` is open."""
+    options = dict(codec.image)
     if _padded_by_chance(pixels, codec, options):
         pixels = _whole_tiles(pixels, codec.blocksize)
     count, height, width = pixels.shape
@@ -135,13 +133,13 @@ def _compress(
         "count": count,
         "height": height,
         "width": width,
-        "dtype": dtype,
+        "dtype": codec.dtype,
         "tiled": True,
         "blockxsize": codec.blocksize,
         "blockysize": codec.blocksize,
         "bigtiff": "YES",
         "sparse_ok": codec.sparse,
-        "nodata": nodata,
+        "nodata": codec.nodata,
         "interleave": "band" if codec.planar and count > 1 else "pixel",
         "transform": _SILENT_TRANSFORM,
         **options,
@@ -159,6 +157,7 @@ def _compress(
             f"GDAL {rasterio.__gdal_version__} could not compress a block of {count} x {height} x {width} "
             f"{pixels.dtype.name} with {options}: {error}"
         ) from error
+    planes = count if codec.planar else 1
     size = len(tiles) // planes
     return [tiles[n * size : (n + 1) * size] for n in range(planes)]
 
