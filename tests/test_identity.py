@@ -155,6 +155,17 @@ def test_metadata_is_identical(version: str) -> None:
         assert dataset.descriptions == ("first", "second")
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float32", "complex64"])
+@pytest.mark.parametrize("nodata", [None, 0, 7])
+@pytest.mark.parametrize("sparse", ["yes", "no"])
+def test_blocks_of_zeros(dtype: str, nodata: int | None, sparse: str) -> None:
+    pixels = terrain((2, 600, 500), dtype)
+    pixels[:, :300, :400] = 0
+    options = {"blocksize": 128, "compress": "deflate", "sparse_ok": sparse, "overview_resampling": "average"}
+    extra = {} if nodata is None or dtype == "complex64" else {"nodata": nodata}
+    assert written(pixels, 128, options | extra) == gdal_cog(pixels, options, **extra)
+
+
 @pytest.mark.parametrize("side", [512, 1157])
 def test_palette_defaults_to_nearest(side: int) -> None:
     pixels = terrain((1, side, side - 5), "uint8")

@@ -25,8 +25,9 @@ def level_codec(
         dtype=dtype,
         image=tuple(sorted(image.items())),
         mask=tuple(sorted(_mask_options(mask).items())) if mask is not None else (),
-        # only sparse tiles need it; GTiff pads tiles of nothing else with it, which the COG driver does not
-        nodata=nodata if options.sparse_ok else None,
+        # only sparse tiles need it; GTiff pads tiles of nothing else with it, which the COG driver does not.
+        # tiles of 64-bit integers are sparse where they are zero, whatever is nodata
+        nodata=nodata if options.sparse_ok and dtype not in ("int64", "uint64") else None,
         sparse=options.sparse_ok,
         planar=directory.value(tiff.PLANAR_CONFIG, 1) == tiff.SEPARATE,
         by_tile=options.interleave == "TILE",

@@ -20,6 +20,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from ccog import tiff
+from ccog.blank import is_blank
 from ccog.errors import EncodeError
 
 Array = npt.NDArray[Any]
@@ -45,11 +46,16 @@ class Codec:
     sparse: bool
     planar: bool
     by_tile: bool = False
+    is_mask: bool = False
 
     @property
     def of_mask(self) -> Codec:
         """How mask tiles are compressed."""
-        return replace(self, dtype="uint8", image=self.mask, nodata=None, planar=False)
+        return replace(self, dtype="uint8", image=self.mask, nodata=None, planar=False, is_mask=True)
+
+    def planes(self, count: int) -> int:
+        """How many planes ``count`` bands are compressed in."""
+        return count if self.planar else 1
 
     @property
     def by_plane(self) -> bool:
@@ -73,7 +79,7 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Tiles:
         GDAL could not compress the block.
     """
     columns = -(-pixels.shape[2] // codec.blocksize)
-    planes = len(pixels) if codec.planar else 1
+    planes = codec.planes(len(pixels))
     segments: list[list[bytes]] = [[] for _ in range(planes + (mask is not None) if codec.by_plane else 1)]
     counts, mask_counts = [], []
     for rows in _strips(pixels, codec.blocksize):
@@ -124,6 +130,8 @@ def _strips(pixels: Array, blocksize: int) -> list[slice]:
 
 def _compress(files: ExitStack, pixels: Array, codec: Codec) -> list[list[memoryview]]:
     """Tiles of each plane of a strip in row-major order, empty where sparse; valid while ``files`` is open."""
+    if _is_sparse(pixels, codec):
+        return [[memoryview(b"")] * _tile_count(pixels, codec.blocksize) for _ in range(codec.planes(len(pixels)))]
     options = dict(codec.image)
     if _padded_by_chance(pixels, codec, options):
         pixels = _whole_tiles(pixels, codec.blocksize)
@@ -157,9 +165,20 @@ def _compress(files: ExitStack, pixels: Array, codec: Codec) -> list[list[memory
             f"GDAL {rasterio.__gdal_version__} could not compress a block of {count} x {height} x {width} "
             f"{pixels.dtype.name} with {options}: {error}"
         ) from error
-    planes = count if codec.planar else 1
+    planes = codec.planes(len(pixels))
     size = len(tiles) // planes
     return [tiles[n * size : (n + 1) * size] for n in range(planes)]
+
+
+def _is_sparse(pixels: Array, codec: Codec) -> bool:
+    """Whether GDAL would leave out all tiles of zeros; it compresses those of complex data, and edges of masks."""
+    able = codec.sparse and codec.nodata in (None, 0) and not codec.is_mask and pixels.dtype.kind != "c"
+    return able and is_blank(pixels)
+
+
+def _tile_count(pixels: Array, blocksize: int) -> int:
+    down, across = (-(-int(side) // blocksize) for side in pixels.shape[1:])
+    return down * across
 
 
 def _padded_by_chance(pixels: Array, codec: Codec, options: dict[str, str]) -> bool:

@@ -22,6 +22,7 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
+from ccog.blank import is_blank
 from ccog.pyramid import AxisReduction, ExactRead, Interval
 
 Array = npt.NDArray[Any]
@@ -112,6 +113,8 @@ def reduce_area(
     -------
     (band, y, x) pixels in the same dtype, and the (y, x) mask or None.
     """
+    if mask is None and _stays_blank(pixels, how):
+        return np.zeros((len(pixels), *want.shape), pixels.dtype), None
     if how.method == "nearest":
         return _nearest(pixels, mask, source, want, how)
     if np.iscomplexobj(pixels) and len(pixels):
@@ -128,6 +131,12 @@ def reduce_area(
                 own = mask if how.level == 0 or how.mask_is_alpha else None
                 out_mask[at] = _read(_Piece(mask[np.newaxis], own, None, source), y, x, how)[0]
     return out, out_mask
+
+
+def _stays_blank(pixels: Array, how: Reduction) -> bool:
+    """Whether zeros become zeros: not where they are nodata that results are moved off."""
+    moved = how.nodata is not None and (how.nodata != 0 or pixels.dtype in (np.int64, np.uint64))
+    return not moved and bool(pixels.size) and is_blank(pixels)
 
 
 def _all_bands(piece: _Piece, y: ExactRead, x: ExactRead, how: Reduction) -> Array:
