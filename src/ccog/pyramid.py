@@ -170,8 +170,9 @@ class AxisReduction:
         if self.kernel.spare and len(want) == self.dst and self.dst > self.align:
             side = min(side, self._aligned_up(ceil_div(self.dst, 2)))
         first = want.start // self.align * self.align + side
-        # no cut just before the end: GDAL reads single pixels by other rules
-        cuts = [want.start, *range(first, want.stop - self.align, side), want.stop]
+        # below a ratio of two GDAL reads single pixels by other rules: no cut just before the end
+        last = want.stop - (self.align if self.ratio < 2 else 0)
+        cuts = [want.start, *range(first, last, side), want.stop]
         return tuple(self._exact_read(Interval(a, b)) for a, b in itertools.pairwise(cuts))
 
     def source_of(self, want: Interval) -> Interval:
