@@ -56,7 +56,7 @@ def with_odc(pixels: np.ndarray, path: Path, options: dict[str, Any]) -> None:
 
 def floor(pixels: np.ndarray, options: dict[str, Any]) -> None:
     given = {"compress": options["compress"].upper()} | ({"predictor": "2"} if "predictor" in options else {})
-    codec = Codec(512, tuple(sorted(given.items())), (), None, sparse=False, planar=False)
+    codec = Codec(512, "uint16", tuple(sorted(given.items())), (), None, sparse=False, planar=False)
     blocks = []
     level = pixels
     while True:
