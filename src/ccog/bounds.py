@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ccog import tiff
 from ccog.header import LEADER, TRAILER, uncompressed_tile
 from ccog.tiff import Directory
@@ -59,7 +61,7 @@ def largest_tile(directory: Directory) -> int:
     factor, more = GROWTH[code]
     if code == _LERC:
         more += _LERC_BAND * directory.value(tiff.SAMPLES_PER_PIXEL, 1)
-    return int(raw * factor) + 1 + more + LEADER + TRAILER
+    return math.ceil(raw * factor) + more + LEADER + TRAILER
 
 
 def usual_ratio(compress: str, directory: Directory) -> float:

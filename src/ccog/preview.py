@@ -29,11 +29,14 @@ MB = 1_000_000
 
 # chunks of fewer bytes are small where there are many, and of more are large
 _SMALL_CHUNK, _MANY_CHUNKS, _LARGE_CHUNK = 4 * MB, 256, 512 * MB
-_IDEAL_SIDES = (2048, 4096)
+_IDEAL_SIDES = (512, 1024, 2048, 4096)
 _LARGE_HEADER, _LARGEST_TILE_SIDE = 32 * MB, 4096
 _NEAR_LIMIT = 0.5
-_LARGE_PART, _LARGE_WHOLE = 256 * MB, 2000 * MB
+_LARGE_PART, _LARGE_WHOLE, _LARGE_ROW = 256 * MB, 2000 * MB, 4000 * MB
 _THUMBNAIL = 256
+
+# strips of pixels and their tiles while they are compressed (ccog.encode), measured
+_ENCODING = 16 * MB
 
 # longest that statistics get as text
 _LONG = -1.2345678901234e-100
@@ -74,8 +77,17 @@ class PlannedLevel:
 
 @dataclass(frozen=True)
 class PlannedRead:
-    """What a typical read of the file costs once it is open: tiles, and range requests of GDAL, which joins touching
-    ranges."""  # fmt: skip
+    """What a typical read of the file costs once it is open.
+
+    Attributes
+    ----------
+    what
+        The read, for people.
+    tiles
+        Tiles it needs, those of the mask included.
+    requests
+        Range requests of GDAL, which joins ranges that touch.
+    """
 
     what: str
     tiles: int
@@ -117,7 +129,9 @@ class CogPlan:
         What parts of the upload aim at, their largest possible and guessed number; None where there are no parts.
     memory
         A guess at the memory each of a worker's threads needs, the imports of the process and what computes the
-        chunks aside.
+        chunks aside: see ``docs/guides/planning.md``.
+    row_memory
+        A guess at the compressed bytes of a row of work blocks, which meet on the worker that uploads them.
     reads
         What typical reads of the file cost.
     warnings
@@ -142,6 +156,7 @@ class CogPlan:
     most_parts: int | None
     expected_parts: int | None
     memory: int
+    row_memory: int
     reads: tuple[PlannedRead, ...]
     warnings: tuple[str, ...]
     drawing: Drawing = field(repr=False, compare=False)
@@ -177,13 +192,16 @@ class CogPlan:
             f"Graph: {plural(self.tasks, 'task')} for {plural(self.chunks, 'chunk')}, "
             f"{self.tasks_per_chunk:.2f} a chunk",
             f"Upload: {self._upload()}",
-            f"Memory: about {byte_text(self.memory)} for each thread of a worker",
+            f"Memory: about {byte_text(self.memory)} for each thread of a worker; one gathers rows of tiles of "
+            f"about {byte_text(self.row_memory)}",
         ]
 
     def _header(self) -> str:
         if self.big_tiff is None:
-            classic = byte_text(self.classic_header_size or 0)
-            return f"{classic}, or {byte_text(self.header_size)} (BigTIFF) where the file exceeds 4 GiB"
+            classic, big = byte_text(self.classic_header_size or 0), byte_text(self.header_size)
+            if self.expected_size < CLASSIC_LIMIT:
+                return f"{classic}, classic TIFF; {big} as BigTIFF should the file exceed 4 GiB"
+            return f"{big}, BigTIFF; {classic} as classic TIFF should the file stay below 4 GiB"
         kind = "BigTIFF" if self.big_tiff else "classic TIFF"
         return f"{'' if self.header_is_exact else 'at most '}{byte_text(self.header_size)}, {kind}"
 
@@ -239,6 +257,7 @@ def preview(job: WriteJob, chunks: tuple[tuple[int, ...], ...], *, mismatch: str
         None if whole else job.parts.last,
         None if whole else _expected_parts(job, sizes.expected),
         _memory(job, sizes.ratio),
+        int(plan.row_bytes(0) * sizes.ratio),
         tuple(_reads(plan, window)),
         tuple(_warnings(job, chunks, sizes, mismatch)),
         draw(plan.pyramid.levels, chunks[1:]),
@@ -326,26 +345,28 @@ def _expected_level(job: WriteJob, k: int) -> float:
 
 
 def _expected_parts(job: WriteJob, expected: int) -> int:
-    """A guess at the parts: those of rows that are uploaded by themselves, and of what their ends add up to."""
+    """A guess at the parts: the header's, those of large rows, joins between these, and what small rows add up to."""
     parts, limits, plan = job.parts, job.store.limits, job.plan
     rows = [plan.row_bytes(k) for k, _, _ in plan.rows_in_file_order()]
     share = expected / max(1, sum(rows))
     large = [n * share for n in rows if n * share >= 2 * limits.min_part]
     own = sum(max(1, math.ceil((n - limits.min_part) / parts.part_size)) for n in large)
-    left = expected - sum(n - limits.min_part for n in large)
-    return min(parts.last, 1 + own + int(left // (limits.min_part + parts.part_size)))
+    joins = max(0, len(large) - 1) if limits.min_part else 0
+    small = int((expected - sum(large)) // (limits.min_part + parts.part_size))
+    return min(parts.last, 1 + own + joins + small)
 
 
 def _memory(job: WriteJob, ratio: float) -> int:
-    """The chunk and its copy in file order, and this thread's share of the blocks that wait to be uploaded.
+    """A block, what GDAL needs to compress it, and a thread's share of the blocks of rows that are not yet uploaded.
 
-    Of these the compressed tiles are held, and the reduced pixels (a quarter, a third with all levels).
+    Of these the compressed tiles are held, and the reduced pixels: a quarter, a third with all levels.
     """
     plan = job.plan
-    height, width = (min(a, b) for a, b in zip(plan.level(0).block, plan.level(0).size, strict=True))
+    height, width = map(min, plan.level(0).block, plan.level(0).size)
     block = height * width * (plan.count * plan.itemsize + plan.has_mask)
-    waiting = min(rows_ahead(job), plan.level(0).blocks[0]) * plan.level(0).blocks[1] / parallelism()
-    return int(block * (2 + max(1.0, waiting) * (ratio + 1 / 3)))
+    rows, cols = plan.level(0).blocks
+    waiting = max(1.0, min(rows_ahead(job), rows) * cols / parallelism())
+    return int(block * (1 + waiting * (ratio + 1 / 3))) + _ENCODING
 
 
 def _reads(plan: CogGeometry, window: tuple[int, int]) -> Iterator[PlannedRead]:
@@ -369,21 +390,26 @@ def _read(plan: CogGeometry, k: int, what: str, tiles: tuple[int, int]) -> Plann
 
 
 def _warnings(job: WriteJob, chunks: tuple[tuple[int, ...], ...], sizes: _Sizes, mismatch: str | None) -> Iterator[str]:
-    yield from _chunk_warnings(job.plan, chunks)
-    if mismatch is not None:
-        yield mismatch
+    of_chunks = list(_chunk_warnings(job.plan, chunks))
+    # whose remedy makes chunks match
+    yield from of_chunks or ([] if mismatch is None else [mismatch])
     if sizes.header > _LARGE_HEADER and job.plan.options.blocksize < _LARGEST_TILE_SIDE:
         yield _header_warning(job.plan, sizes.header)
     if sizes.big is False and sizes.expected >= CLASSIC_LIMIT:
         yield "BIGTIFF=NO cannot hold the expected size, which exceeds 4 GiB; leave BIGTIFF out or set it to YES"
+    row = job.plan.row_bytes(0) * sizes.ratio
+    if row > _LARGE_ROW and not isinstance(job.store, WholeStore):
+        yield (
+            f"a row of work blocks is about {byte_text(int(row))}, which one worker gathers to upload it; "
+            "use chunks with fewer rows and more columns"
+        )
     yield from _store_warnings(job, sizes.expected)
 
 
 def _chunk_warnings(plan: CogGeometry, chunks: tuple[tuple[int, ...], ...]) -> Iterator[str]:
-    side = math.lcm(plan.options.blocksize, *_IDEAL_SIDES[:1])
-    pixel = plan.count * plan.itemsize
-    ideal = next((n for n in _IDEAL_SIDES if n * n * pixel >= _SMALL_CHUNK), _IDEAL_SIDES[-1])
-    ideal = max(plan.options.blocksize, ideal // plan.options.blocksize * plan.options.blocksize, min(side, ideal))
+    side, pixel = plan.options.blocksize, plan.count * plan.itemsize
+    enough = next((n for n in _IDEAL_SIDES if n * n * pixel >= _SMALL_CHUNK), _IDEAL_SIDES[-1])
+    ideal = max(side, enough // side * side)
     sizes = [max(axis) for axis in chunks]
     what = f"chunks of {' x '.join(map(str, sizes))} (band, y, x)"
     each, count = math.prod(sizes) * plan.itemsize, math.prod(map(len, chunks))
@@ -422,8 +448,8 @@ def _store_warnings(job: WriteJob, expected: int) -> Iterator[str]:
         )
     if _is_strained(job.parts.part_size, limits):
         yield (
-            f"parts of {byte_text(job.parts.part_size)} are needed to stay within {limits.max_parts:,} parts; "
-            "use chunks with more rows, or stronger compression does not help, since parts are planned for the worst"
+            f"parts of {byte_text(job.parts.part_size)} are planned to stay within the {limits.max_parts:,} parts of "
+            "the store, and one that fails is sent again as a whole; split the raster into several files"
         )
 
 
