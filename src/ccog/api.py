@@ -278,7 +278,7 @@ def _on_grid(raster: Raster, plan: CogGeometry) -> tuple[da.Array, da.Array | No
         pixels = pixels.rechunk(fitting, method="tasks")
         mismatch = _mismatch(raster.pixels.chunks, fitting)
         if mismatch is not None:
-            warnings.warn(mismatch, CCOGWarning, stacklevel=4)
+            warnings.warn(mismatch, CCOGWarning, stacklevel=3)
     mask = raster.mask
     if mask is not None:
         mask = mask.rechunk(_fitting_chunks(mask.chunks, block), method="tasks")

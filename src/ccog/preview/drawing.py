@@ -23,7 +23,7 @@ _MOST_LEVELS = 10
 def draw(levels: Sequence[Level], chunks: tuple[tuple[int, ...], ...]) -> Drawing:
     """Levels as a pyramid, and beside it chunk borders (y, x) over tile borders of the full resolution."""
     shown = levels[:_MOST_LEVELS]
-    shapes: list[Shape] = [Text(_MARGIN, 22, "The pyramid, widths to scale of the square root", 13)]
+    shapes: list[Shape] = [Text(_MARGIN, 22, _heading(len(levels) - len(shown)), 13)]
     shapes += _pyramid(shown)
     x = 2 * _MARGIN + _PYRAMID
     corner = _corner(levels[0], chunks)
@@ -32,6 +32,11 @@ def draw(levels: Sequence[Level], chunks: tuple[tuple[int, ...], ...]) -> Drawin
     shapes += grid
     height = max(_HEAD + _STEP * len(shown), bottom) + _MARGIN
     return Drawing(x + _MAP + _MARGIN, height, tuple(shapes))
+
+
+def _heading(hidden: int) -> str:
+    more = f"; {hidden} smaller not shown" if hidden > 0 else ""
+    return f"Levels, widths by square root{more}"
 
 
 def _pyramid(levels: Sequence[Level]) -> Iterator[Shape]:
@@ -53,8 +58,8 @@ def _corner(level: Level, chunks: tuple[tuple[int, ...], ...]) -> tuple[int, int
 
 
 def _title(level: Level, corner: tuple[int, int]) -> str:
-    part = "" if corner == level.size else f", upper left {corner[1]} x {corner[0]} pixels"
-    return f"Chunks (red) over tiles (grey){part}"
+    part = "" if corner == level.size else f", first {corner[1]} x {corner[0]} pixels"
+    return f"Chunks (red) over tiles{part}"
 
 
 def _grid(
