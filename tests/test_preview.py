@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -182,6 +184,31 @@ def test_parts_of_a_real_upload(s3_options: dict[str, Any]) -> None:
     assert parts <= plan.most_parts
     assert abs(parts - plan.expected_parts) <= 2
     assert result.size == plan.largest_size
+
+
+MEMORY = """
+import re, sys, dask, dask.array as da, numpy as np, ccog
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
+def block(block_id):
+    return np.random.default_rng(sum(block_id)).integers(0, 256, (2048, 2048), "uint16")
+array = da.map_blocks(block, chunks=((2048,) * 4, (2048,) * 8), dtype="uint16", meta=np.empty((0, 0), "uint16"))
+options = {"compress": "zstd", "level": 1, "overview_resampling": "average"}
+with dask.config.set(num_workers=2, scheduler="threads"):
+    plan = ccog.plan(array, sys.argv[1], COG_creation_options=options)
+    before = peak()
+    ccog.write_ccog(array, sys.argv[1], COG_creation_options=options).compute()
+print(2 * plan.memory / (peak() - before))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the peak of the process")
+def test_memory_is_about_what_was_planned(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, tmp_path / "a.tif"], check=True, capture_output=True, text=True
+    )
+    # these pixels compress to half their size, as is guessed
+    assert 0.7 < float(done.stdout) < 1.3
 
 
 def never(block: Any) -> Any:

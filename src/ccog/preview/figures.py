@@ -87,13 +87,15 @@ def _expected_parts(job: WriteJob, expected: int) -> int:
 def _memory(job: WriteJob, ratio: float) -> int:
     """A block, what GDAL needs to compress it, and a thread's share of the blocks of rows that are not yet uploaded.
 
-    Of these the compressed tiles are held, and the reduced pixels: a quarter, a third with all levels.
+    Of these the compressed tiles are held, and the reduced pixels: a quarter, a third with all levels. There are more
+    than one row of such blocks and less than the rows that may be begun: the mean of both fits what was measured.
     """
     plan = job.plan
     height, width = map(min, plan.level(0).block, plan.level(0).size)
     block = height * width * (plan.count * plan.itemsize + plan.has_mask)
     rows, cols = plan.level(0).blocks
-    waiting = max(1.0, min(rows_ahead(job), rows) * cols / parallelism())
+    threads, most = parallelism(), min(rows_ahead(job), rows) * cols
+    waiting = (min(cols + threads, most) + most) / 2 / threads
     return int(block * (1 + waiting * (ratio + 1 / 3))) + _ENCODING
 
 
