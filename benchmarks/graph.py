@@ -12,7 +12,7 @@ from unittest import mock
 import dask.array as da
 
 import ccog
-from ccog import plan
+from ccog import planning
 
 
 def source(side: int, chunk: int = 1024) -> da.Array:
@@ -30,8 +30,8 @@ def main() -> None:
     side = int(sys.argv[1]) if len(sys.argv) > 1 else 632
     print("| kernel | chunks | build s | build MB | pickled kB | tasks a chunk |\n|---|---|---|---|---|---|")
     for kernel in ("average", "cubic"):
-        for many in (plan._MANY_BLOCKS, 1 << 40):
-            with mock.patch.object(plan, "_MANY_BLOCKS", many):
+        for many in (planning._MANY_BLOCKS, 1 << 40):
+            with mock.patch.object(planning, "_MANY_BLOCKS", many):
                 array = source(side)
                 tracemalloc.start()
                 started = time.perf_counter()
@@ -40,7 +40,7 @@ def main() -> None:
                 tracemalloc.stop()
                 layer = delayed.dask.layers[delayed.key]
                 size = len(pickle.dumps(layer.mapping))
-                name = kernel if many == plan._MANY_BLOCKS else f"{kernel}, no blocks of several chunks"
+                name = kernel if many == planning._MANY_BLOCKS else f"{kernel}, no blocks of several chunks"
                 count = tasks(delayed) / side**2
                 print(
                     f"| {name} | {side**2} | {seconds:.2f} | {peak / 1e6:.0f} | {size / 1e3:.0f} | {count:.2f} |",

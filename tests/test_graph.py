@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import ccog
-from ccog import plan
+from ccog import planning
 from ccog.fusion import optimize
 from ccog.graph import CcogTasks
 from conftest import GEO, gdal_cog, terrain
@@ -25,8 +25,8 @@ FORMS = {"apart": (4096, 20000), "whole": (0, 20000), "fused": (0, 3)}
 @pytest.fixture(params=FORMS)
 def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     few, many = FORMS[request.param]
-    monkeypatch.setattr(plan, "_FEW_BLOCKS", few)
-    monkeypatch.setattr(plan, "_MANY_BLOCKS", many)
+    monkeypatch.setattr(planning, "_FEW_BLOCKS", few)
+    monkeypatch.setattr(planning, "_MANY_BLOCKS", many)
     return str(request.param)
 
 
@@ -91,7 +91,7 @@ def test_tasks_of_a_large_graph(method: str, most: float, monkeypatch: pytest.Mo
     options = {"overview_resampling": method, "bigtiff": "yes"}
     fused = mapping_of(ccog.write_ccog(lazy(160), COG_creation_options=options))
     assert len(fused) / 160**2 <= 0.5 * (1 if method == "average" else 2)
-    monkeypatch.setattr(plan, "_MANY_BLOCKS", 1 << 40)
+    monkeypatch.setattr(planning, "_MANY_BLOCKS", 1 << 40)
     whole = mapping_of(ccog.write_ccog(lazy(160), COG_creation_options=options))
     assert len(whole) / 160**2 <= most
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccog.plan import Seams, choose_block
+from ccog.planning import Seams, choose_block
 from ccog.pyramid import SIMD_GROUP, AxisReduction, Interval, Kernel, halve, level_sizes
 
 

@@ -2,7 +2,7 @@
 
 import wrapt
 
-from ccog.api import write_ccog
+from ccog.api import plan, write_ccog
 from ccog.errors import (
     ArgumentTypeError,
     CCOGError,
@@ -19,18 +19,22 @@ from ccog.errors import (
     StorePermissionError,
 )
 from ccog.inspection import Inspection, Validation, inspect, validate
+from ccog.preview import CogPlan, PlannedLevel, PlannedRead
 from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
 
 __all__ = [
     "ArgumentTypeError",
     "CCOGError",
     "CCOGWarning",
+    "CogPlan",
     "DtypeError",
     "EncodeError",
     "IncompleteUpload",
     "Inspection",
     "MissingDependencyError",
     "OptionError",
+    "PlannedLevel",
+    "PlannedRead",
     "RasterError",
     "ReprojectionError",
     "StoreError",
@@ -42,6 +46,7 @@ __all__ = [
     "abort_incomplete",
     "inspect",
     "list_incomplete",
+    "plan",
     "validate",
     "write_ccog",
 ]

@@ -1,4 +1,4 @@
-"""write_ccog: from arguments to a Delayed, readable in one screen."""
+"""write_ccog and plan: from arguments to a Delayed, or to what it would cost, readable in one screen."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Literal, overload
 import dask.array as da
 import numpy as np
 import rasterio
+from dask.array.core import normalize_chunks
 
 from ccog.codecs import level_codec
 from ccog.encode import encode_block
@@ -19,7 +20,8 @@ from ccog.graph import CcogDelayed, build_graph, new_token
 from ccog.metadata import METADATA_OPTIONS
 from ccog.options import CreationOptions
 from ccog.parts import PartPlan, fewest_parts
-from ccog.plan import CogPlan, choose_block, is_small, needs_big_tiff
+from ccog.planning import CogGeometry, choose_block, is_small, needs_big_tiff
+from ccog.preview import CogPlan, preview
 from ccog.pyramid import Kernel, Pyramid, level_sizes
 from ccog.raster import Raster, read_raster
 from ccog.sources import SourceGrid
@@ -27,6 +29,9 @@ from ccog.stores import Store, WholeStore, resolve_store
 from ccog.tasks import WriteJob
 from ccog.template import Described, write_template
 from ccog.tiling import check_grid
+
+# sizes of chunks along each axis
+Chunks = tuple[tuple[int, ...], ...]
 
 
 @overload
@@ -96,13 +101,47 @@ def write_ccog(
     ccog.CCOGError
         Anything that can be known to be wrong before a pixel is touched.
     """
-    layout, described, overwrite = _split_options(COG_creation_options)
-    target = resolve_store(store, storage_options, overwrite=overwrite)
-    options = CreationOptions.parse(layout)
-    with rasterio.Env(**dict(rasterio_env_options or {})):
-        raster = read_raster(arr, mask, described)
-        delayed = _prepare(raster, options, target, env=dict(rasterio_env_options or {}))
+    env = dict(rasterio_env_options or {})
+    with rasterio.Env(**env):
+        raster, job = _prepare(arr, store, mask, COG_creation_options, storage_options, env)
+        job.store.check()
+        delayed = build_graph(job, *_on_grid(raster, job.plan))
     return delayed.compute() if compute else delayed
+
+
+def plan(
+    arr: Any,
+    store: Any = None,
+    *,
+    mask: Any = None,
+    COG_creation_options: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    rasterio_env_options: Mapping[str, Any] | None = None,
+) -> CogPlan:
+    """Say what :func:`ccog.write_ccog` would write with the same arguments, and what that would cost.
+
+    No pixel is computed, and the store is not spoken to. The time it takes does not depend on the number of pixels.
+
+    Parameters
+    ----------
+    arr, store, mask, COG_creation_options, storage_options, rasterio_env_options
+        As for :func:`ccog.write_ccog`.
+
+    Returns
+    -------
+    CogPlan
+        Prints as tables, warnings with their remedies included; in a notebook also as a picture.
+
+    Raises
+    ------
+    ccog.CCOGError
+        What ``write_ccog`` would raise for these arguments without asking the store.
+    """
+    env = dict(rasterio_env_options or {})
+    with rasterio.Env(**env):
+        raster, job = _prepare(arr, store, mask, COG_creation_options, storage_options, env)
+        chunks = raster.pixels.chunks
+        return preview(job, chunks, mismatch=_mismatch(chunks, _fitting_chunks(chunks, job.plan.level(0).block)))
 
 
 def _split_options(given: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any], bool]:
@@ -124,12 +163,26 @@ def _split_options(given: Mapping[str, Any] | None) -> tuple[dict[str, Any], dic
 
 
 def _prepare(
-    raster: Raster, options: CreationOptions, store: Store | WholeStore, *, env: dict[str, Any]
-) -> CcogDelayed:
+    arr: Any,
+    store: Any,
+    mask: Any,
+    creation_options: Mapping[str, Any] | None,
+    storage_options: Mapping[str, Any] | None,
+    env: dict[str, Any],
+) -> tuple[Raster, WriteJob]:
+    """All that is known before a pixel is touched and before the store is spoken to."""
+    layout, described, overwrite = _split_options(creation_options)
+    target = resolve_store(store, storage_options, overwrite=overwrite)
+    options = CreationOptions.parse(layout)
+    raster = read_raster(arr, mask, described)
     if options.tiling_scheme is not None:
         _check_grid(raster, options.blocksize)
     options.check_dtype(raster.pixels.dtype.name)
     raster = _alpha_as_mask(raster, options)
+    return raster, _job(raster, options, target, env)
+
+
+def _job(raster: Raster, options: CreationOptions, store: Store | WholeStore, env: dict[str, Any]) -> WriteJob:
     plan = _plan(raster, options)
     described = Described(options, raster.metadata, plan.count, plan.dtype, plan.has_mask, overviews=plan.top > 0)
     template = write_template(described)
@@ -139,12 +192,10 @@ def _prepare(
     overview = level_codec(options, template, plan.dtype, nodata, overview=True)
     for codec in {full, overview}:
         _try_codec(codec, plan)
-    parts = _part_plan([plan.row_bytes(k) for k, _, _ in plan.rows_in_file_order()], store)
-    store.check()
-    job = WriteJob(
+    return WriteJob(
         plan,
         store,
-        parts,
+        _part_plan([plan.row_bytes(k) for k, _, _ in plan.rows_in_file_order()], store),
         described,
         template,
         (full, overview),
@@ -153,8 +204,6 @@ def _prepare(
         new_token(),
         tuple(sorted(env.items())),
     )
-    pixels, mask = _on_grid(raster, plan)
-    return build_graph(job, pixels, mask)
 
 
 def _check_grid(raster: Raster, blocksize: int) -> None:
@@ -183,7 +232,7 @@ def _part_plan(row_bytes: list[int], store: Store | WholeStore) -> PartPlan:
     return parts
 
 
-def _try_codec(codec: Any, plan: CogPlan) -> None:
+def _try_codec(codec: Any, plan: CogGeometry) -> None:
     """Compress one tile now, so that what the encoder refuses is known before the work starts."""
     mask = np.ones((16, 16), np.uint8) if plan.has_mask else None
     try:
@@ -192,7 +241,7 @@ def _try_codec(codec: Any, plan: CogPlan) -> None:
         raise OptionError(str(error)) from error
 
 
-def _plan(raster: Raster, options: CreationOptions) -> CogPlan:
+def _plan(raster: Raster, options: CreationOptions) -> CogGeometry:
     method = options.overview_resampling or _default_method(raster)
     dtype = raster.pixels.dtype
     has_mask = raster.mask is not None
@@ -210,7 +259,7 @@ def _plan(raster: Raster, options: CreationOptions) -> CogPlan:
     if raster.metadata.colormap is not None and method != "nearest":
         raise OptionError(f"overview_resampling={method} is not supported for a colour map; use nearest, the default")
     nodata, has_alpha = raster.metadata.nodata, raster.metadata.has_alpha
-    return CogPlan(
+    return CogGeometry(
         options, pyramid, raster.count, raster.stored_type, has_mask, method, nodata, has_alpha, raster.mask_is_alpha
     )
 
@@ -220,32 +269,39 @@ def _default_method(raster: Raster) -> str:
     return "nearest" if raster.metadata.colormap is not None or raster.pixels.dtype.kind == "c" else "cubic"
 
 
-def _on_grid(raster: Raster, plan: CogPlan) -> tuple[da.Array, da.Array | None]:
+def _on_grid(raster: Raster, plan: CogGeometry) -> tuple[da.Array, da.Array | None]:
     """The raster in chunks that make up the plan's work blocks; warns where that costs much."""
     block = plan.level(0).block
     pixels = raster.pixels if raster.pixels.dtype == plan.array_type else raster.pixels.astype(plan.array_type)
-    if not SourceGrid(pixels.name, pixels.chunks).is_aligned(block):
-        pixels = pixels.rechunk((raster.count, *_clipped(block, pixels.shape[1:])), method="tasks")
-        _warn_of_rechunk(raster.pixels.chunks, pixels.chunks)
+    fitting = _fitting_chunks(pixels.chunks, block)
+    if fitting != pixels.chunks:
+        pixels = pixels.rechunk(fitting, method="tasks")
+        mismatch = _mismatch(raster.pixels.chunks, fitting)
+        if mismatch is not None:
+            warnings.warn(mismatch, CCOGWarning, stacklevel=3)
     mask = raster.mask
-    if mask is not None and not SourceGrid(mask.name, mask.chunks).is_aligned(block):
-        mask = mask.rechunk(_clipped(block, mask.shape), method="tasks")
+    if mask is not None:
+        mask = mask.rechunk(_fitting_chunks(mask.chunks, block), method="tasks")
     return pixels, mask
 
 
-def _clipped(block: tuple[int, int], shape: tuple[int, ...]) -> tuple[int, int]:
-    return min(block[0], shape[0]), min(block[1], shape[1])
+def _fitting_chunks(chunks: Chunks, block: tuple[int, int]) -> Chunks:
+    """The given chunks, (band, y, x) or (y, x), where they make up blocks; else one chunk a block, all bands in it."""
+    if SourceGrid("", chunks).is_aligned(block):
+        return chunks
+    shape = [sum(sizes) for sizes in chunks]
+    found: Chunks = normalize_chunks((*shape[:-2], *map(min, block, shape[-2:])), shape)
+    return found
 
 
-def _warn_of_rechunk(before: tuple[tuple[int, ...], ...], after: tuple[tuple[int, ...], ...]) -> None:
-    if all(set(_edges(a)) >= set(_edges(b)) for b, a in zip(before, after, strict=True)):
-        return  # chunks are only cut
-    warnings.warn(
+def _mismatch(before: Chunks, after: Chunks) -> str | None:
+    """What is wrong with chunks that are rechunked; None where they are kept, or only cut."""
+    if all(set(_edges(a)) >= set(_edges(b)) for b, a in zip(before, after, strict=True)) or before == after:
+        return None
+    return (
         f"chunks of {_largest(before)} (band, y, x) do not match the tiles: every block of {_largest(after)} is cut "
         "from several chunks, which then stay in memory longer and cross between workers; "
-        f"chunks of {_largest(after)} are ideal",
-        CCOGWarning,
-        stacklevel=6,
+        f"chunks of {_largest(after)} are ideal"
     )
 
 
@@ -253,5 +309,5 @@ def _edges(sizes: tuple[int, ...]) -> list[int]:
     return list(itertools.accumulate(sizes))
 
 
-def _largest(chunks: tuple[tuple[int, ...], ...]) -> str:
+def _largest(chunks: Chunks) -> str:
     return " x ".join(str(max(sizes)) for sizes in chunks)

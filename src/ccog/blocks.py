@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ccog.encode import Codec, Tiles, encode_block
-from ccog.plan import CogPlan, Flow, Gap
+from ccog.planning import CogGeometry, Flow, Gap
 from ccog.pyramid import Interval
 from ccog.resample import Area, Reduction, alpha_weighs, reduce_area
 from ccog.statistics import BandStatistics, block_statistics
@@ -78,7 +78,7 @@ class Assembly:
     mask: bool
 
 
-def block_job(plan: CogPlan, codec: Codec, k: int, i: int, j: int) -> BlockJob:
+def block_job(plan: CogGeometry, codec: Codec, k: int, i: int, j: int) -> BlockJob:
     """The job of block (i, j) of level ``k``."""
     area = Area(plan.level(k).rows(i), plan.level(k).cols(j))
     validity = Validity(plan.nodata, plan.has_alpha and alpha_weighs(np.dtype(plan.array_type), plan.count))
@@ -86,14 +86,14 @@ def block_job(plan: CogPlan, codec: Codec, k: int, i: int, j: int) -> BlockJob:
     return BlockJob(area, codec, tuple(_handover(plan, flow, area, i, j) for flow in plan.flows_from(k)), wanted)
 
 
-def _handover(plan: CogPlan, flow: Flow, area: Area, i: int, j: int) -> Handover:
+def _handover(plan: CogGeometry, flow: Flow, area: Area, i: int, j: int) -> Handover:
     strips = [Area(area.rows.intersect(gap.source), area.cols) for gap in flow.rows.fed[i]]
     strips += [Area(area.rows, area.cols.intersect(gap.source)) for gap in flow.cols.fed[j]]
     done = Area(flow.rows.done[i], flow.cols.done[j])
     return Handover(_reduction(plan, flow), flow.pixels, flow.mask, done, tuple(strips))
 
 
-def assembly(plan: CogPlan, flow: Flow, i: int, j: int) -> Assembly:
+def assembly(plan: CogGeometry, flow: Flow, i: int, j: int) -> Assembly:
     """How block (i, j) of the flow's target is put together."""
     level = plan.level(flow.target)
     rows, cols = level.rows(i), level.cols(j)
@@ -108,7 +108,7 @@ def assembly(plan: CogPlan, flow: Flow, i: int, j: int) -> Assembly:
     )
 
 
-def _reduction(plan: CogPlan, flow: Flow) -> Reduction:
+def _reduction(plan: CogGeometry, flow: Flow) -> Reduction:
     return Reduction(
         plan.method,
         plan.nodata,

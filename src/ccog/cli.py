@@ -23,10 +23,11 @@ from dask.system import CPU_COUNT
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ccog import demo as terrain
-from ccog.api import write_ccog
+from ccog.api import plan, write_ccog
 from ccog.cleanup import wait_for_removal
 from ccog.errors import CCOGError, MissingDependencyError, StoreError, StoreExistsError
 from ccog.inspection import inspect, validate
+from ccog.preview import CogPlan
 from ccog.rasterio_source import Source, open_source
 from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
 
@@ -69,16 +70,21 @@ def main() -> None:
     """Write Cloud Optimised GeoTIFFs, in parallel, byte for byte as GDAL would, and look at them."""
 
 
+_SOURCE_OPTIONS = (
+    click.argument("source", metavar="INPUT"),
+    click.argument("output"),
+    click.option(
+        "--chunks", type=click.IntRange(1), metavar="N", help="Read in chunks of N x N pixels. Default: by blocks."
+    ),
+    click.option("--variable", metavar="NAME", help="Variable of a Zarr or netCDF INPUT; or say INPUT:NAME."),
+    click.option(
+        "--tags/--no-tags", default=False, help="Copy metadata tags (statistics aside). Default: no, as rio convert."
+    ),
+)
+
+
 @main.command()
-@click.argument("source", metavar="INPUT")
-@click.argument("output")
-@click.option(
-    "--chunks", type=click.IntRange(1), metavar="N", help="Read in chunks of N x N pixels. Default: by blocks."
-)
-@click.option("--variable", metavar="NAME", help="Variable of a Zarr or netCDF INPUT; or say INPUT:NAME.")
-@click.option(
-    "--tags/--no-tags", default=False, help="Copy metadata tags (statistics aside). Default: no, as rio convert."
-)
+@_with(_SOURCE_OPTIONS)
 @_with(_WRITE_OPTIONS)
 def create(source: str, chunks: int | None, variable: str | None, tags: bool, **given: Any) -> None:
     """Write INPUT, anything rasterio opens or a Zarr or netCDF variable, to OUTPUT, a path or s3:// URL.
@@ -94,6 +100,23 @@ def create(source: str, chunks: int | None, variable: str | None, tags: bool, **
         started = time.perf_counter()
         result = _write(opened, request)
         _say(request, _summary(result, opened.array.nbytes, time.perf_counter() - started))
+
+
+@main.command("plan")
+@_with(_SOURCE_OPTIONS)
+@_with(_WRITE_OPTIONS)
+def plan_file(source: str, chunks: int | None, variable: str | None, tags: bool, **given: Any) -> None:
+    """Print what `create` with the same options would write, and what that would cost, without doing it.
+
+    Nothing of INPUT but its header is read, and OUTPUT is not touched. With --quiet only warnings are printed.
+    """
+    request = _request(**given)
+    with _reported():
+        opened = open_source(source, chunks, variable=variable, tags=tags)
+        found = _planned(opened, request)
+        _say(request, repr(found))
+        for text in found.warnings if request.quiet else ():
+            click.echo(f"Warning: {text}", err=True)
 
 
 @main.command()
@@ -247,19 +270,21 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def _write(source: Source, request: _Request) -> WriteResult:
-    options = {**{key.upper(): value for key, value in source.options.items()}, **request.creation}
     run = _on_threads if request.scheduler is None else _on_cluster
-    return run(lambda: _delayed(source, request, options), request)
+    return run(lambda: write_ccog(source.array, request.output, **_arguments(source, request)), request)
 
 
-def _delayed(source: Source, request: _Request, options: dict[str, Any]) -> Delayed:
-    return write_ccog(
-        source.array,
-        request.output,
-        mask=source.mask,
-        COG_creation_options=options,
-        storage_options=request.storage or None,
-    )
+def _planned(source: Source, request: _Request) -> CogPlan:
+    """The plan for the threads that would write."""
+    threads = dask.config.set(num_workers=request.workers or CPU_COUNT)
+    with threads if request.scheduler is None else _connect(request.scheduler):
+        return plan(source.array, request.output, **_arguments(source, request))
+
+
+def _arguments(source: Source, request: _Request) -> dict[str, Any]:
+    """Of write_ccog, besides the array and the store."""
+    options = {**{key.upper(): value for key, value in source.options.items()}, **request.creation}
+    return {"mask": source.mask, "COG_creation_options": options, "storage_options": request.storage or None}
 
 
 def _on_threads(build: Callable[[], Delayed], request: _Request) -> WriteResult:

@@ -27,7 +27,7 @@ from dask.task_spec import GraphNode, List, Task, TaskRef
 from ccog.blocks import assembly, block_job, encode_overview, encoded_overview_block, overview_block, source_block
 from ccog.cleanup import begin_write, wait_for_removal, watch
 from ccog.fusion import optimize
-from ccog.plan import Flow
+from ccog.planning import Flow
 from ccog.pyramid import ceil_div
 from ccog.sources import SourceGrid, join_chunks
 from ccog.tasks import WithEnv, WriteJob, finish_write, gate, merge_stretches, upload_row
@@ -262,18 +262,18 @@ def build_graph(job: WriteJob, pixels: da.Array, mask: da.Array | None) -> CcogD
     ``pixels`` is (band, y, x) or (y, x), ``mask`` (y, x); the plan's work blocks begin where their chunks do.
     """
     grids = [SourceGrid(array.name, array.chunks) for array in (pixels, mask) if array is not None]
-    tasks = CcogTasks(job, grids[0], None if mask is None else grids[1], _rows_ahead(job))
+    tasks = CcogTasks(job, grids[0], None if mask is None else grids[1], rows_ahead(job))
     layer = MaterializedLayer(tasks, annotations={"priority": _priority})
     dependencies = [pixels] if mask is None else [pixels, mask]
     return CcogDelayed(tasks.final, HighLevelGraph.from_collections(tasks.final, layer, dependencies=dependencies))
 
 
-def _rows_ahead(job: WriteJob) -> int:
+def rows_ahead(job: WriteJob) -> int:
     """Block rows of full resolution that keep all threads busy."""
-    return 1 + ceil_div(_parallelism() + 1, job.plan.level(0).blocks[1])
+    return 1 + ceil_div(parallelism() + 1, job.plan.level(0).blocks[1])
 
 
-def _parallelism() -> int:
+def parallelism() -> int:
     """Tasks that may run at once: the current client's threads, else those of the local scheduler."""
     with contextlib.suppress(ImportError, ValueError):
         from distributed import get_client

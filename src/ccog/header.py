@@ -87,12 +87,7 @@ def build_header(template: Template, levels: tuple[LevelCounts, ...], *, big: bo
     layout = Layout(big)
     placed = _directories(template, levels, layout)
     out_of_line = [_metadata_order(entry.directory, layout) for entry in placed]
-    starts, position = [], layout.header_size + len(template.ghost)
-    for entry, tags in zip(placed, out_of_line, strict=True):
-        starts.append(_even(position))
-        position = starts[-1] + layout.directory_size(len(entry.directory.tags))
-        for tag in tags:
-            position = _even(position) + len(entry.directory.tags[tag].raw)
+    starts, position = _place_directories(template, placed, out_of_line, layout)
     arrays, data_start = _place_arrays(placed, len(levels), layout, position)
     offsets = _tile_offsets(levels, data_start)
     header = bytearray(layout.header(starts[0]) + template.ghost)
@@ -105,6 +100,28 @@ def build_header(template: Template, levels: tuple[LevelCounts, ...], *, big: bo
     if len(header) != data_start:
         raise AssertionError(f"header of {len(header)} bytes, planned {data_start}")
     return bytes(header)
+
+
+def header_size(template: Template, levels: tuple[LevelCounts, ...], *, big: bool) -> int:
+    """Bytes of the header; of the counts only how many there are matters."""
+    layout = Layout(big)
+    placed = _directories(template, levels, layout)
+    out_of_line = [_metadata_order(entry.directory, layout) for entry in placed]
+    _, position = _place_directories(template, placed, out_of_line, layout)
+    return _place_arrays(placed, len(levels), layout, position)[1]
+
+
+def _place_directories(
+    template: Template, placed: list[_Placed], out_of_line: list[list[int]], layout: Layout
+) -> tuple[list[int], int]:
+    """Offsets of the directories, and where the last one's values end."""
+    starts, position = [], layout.header_size + len(template.ghost)
+    for entry, tags in zip(placed, out_of_line, strict=True):
+        starts.append(_even(position))
+        position = starts[-1] + layout.directory_size(len(entry.directory.tags))
+        for tag in tags:
+            position = _even(position) + len(entry.directory.tags[tag].raw)
+    return starts, position
 
 
 def _even(position: int) -> int:
@@ -146,7 +163,7 @@ def _placed(source: Directory, level: LevelCounts, counts: Counts, layout: Layou
 
 def _counts_type(source: Directory) -> int:
     """Field type libtiff gives tile byte counts, from the largest a tile may get (_WriteAsType, tif_dirwrite.c)."""
-    tile = _uncompressed_tile(source)
+    tile = uncompressed_tile(source)
     # libtiff takes the worst case of these compressions to be ten times the raw size
     factor = 1 if source.value(tiff.COMPRESSION) == 1 else 10
     for kind, limit in ((LONG8, 0xFFFFFFFF), (LONG, 0xFFFF)):
@@ -155,7 +172,8 @@ def _counts_type(source: Directory) -> int:
     return SHORT
 
 
-def _uncompressed_tile(source: Directory) -> int:
+def uncompressed_tile(source: Directory) -> int:
+    """Bytes of a tile of a directory before compression, of one band where bands are apart."""
     samples = source.value(tiff.SAMPLES_PER_PIXEL, 1) if source.value(tiff.PLANAR_CONFIG, 1) == 1 else 1
     bits = source.value(tiff.BITS_PER_SAMPLE, 1) * samples
     width, height = source.value(322), source.value(323)

@@ -17,7 +17,7 @@ from ccog.encode import Codec
 from ccog.errors import StoreNotFoundError
 from ccog.header import CLASSIC_LIMIT, LevelCounts, Template, build_header, data_size
 from ccog.parts import Part, PartPlan, Run, cut, emit, merge
-from ccog.plan import CogPlan
+from ccog.planning import CogGeometry
 from ccog.pyramid import Level
 from ccog.statistics import BandStatistics, merged
 from ccog.stores import Store, WholeStore, WriteResult
@@ -40,7 +40,7 @@ Stretch = tuple[Run, tuple[int, int], list[Row]]
 class WriteJob:
     """All that tasks need besides pixels; ``apart`` asks for small tasks, which large graphs cannot afford."""
 
-    plan: CogPlan
+    plan: CogGeometry
     store: Store | WholeStore
     parts: PartPlan
     described: Described
@@ -154,7 +154,7 @@ def _header(job: WriteJob, rows: list[Row]) -> bytes:
     return build_header(template, found, big=big)
 
 
-def _level_counts(plan: CogPlan, level: Level, rows: list[Counts]) -> LevelCounts:
+def _level_counts(plan: CogGeometry, level: Level, rows: list[Counts]) -> LevelCounts:
     image = np.concatenate([found for found, _ in rows if found.size], axis=1)
     mask = np.concatenate([found[0] for _, found in rows if found is not None]) if plan.has_mask else None
     return LevelCounts(*level.size, image.reshape(-1), mask, plan.is_planar(level.index), len(image))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -16,6 +16,7 @@ from ccog.inspection.drawing import Drawing, to_png, to_svg
 from ccog.inspection.layout import Grid, ReadCost, Spans, compression, header_pieces, read_costs, tile_order
 from ccog.inspection.picture import draw
 from ccog.inspection.source import Range, open_ranges
+from ccog.inspection.tables import byte_text, html_table, plural, text_table
 
 _FORMATS = {1: "uint", 2: "int", 3: "float", 4: "void", 5: "complex_int", 6: "complex"}
 
@@ -111,11 +112,11 @@ class Inspection:
 
     def __repr__(self) -> str:
         """Tables for a terminal."""
-        return "\n".join([*self._facts(), "", *_text_table(*self._levels()), "", *_text_table(*self._reads())])
+        return "\n".join([*self._facts(), "", *text_table(*self._levels()), "", *text_table(*self._reads())])
 
     def _repr_html_(self) -> str:
         facts = "".join(f"<div>{escape(line)}</div>" for line in self._facts())
-        return f"<div>{facts}{_html_table(*self._levels())}{_html_table(*self._reads())}{self.svg}</div>"
+        return f"<div>{facts}{html_table(*self._levels())}{html_table(*self._reads())}{self.svg}</div>"
 
     @property
     def svg(self) -> str:
@@ -130,12 +131,12 @@ class Inspection:
         kind = "BigTIFF" if self.big_tiff else "classic TIFF"
         ghost = ", ".join(line.strip() for line in self.ghost_area.splitlines()) or "none"
         return [
-            f"{self.url}: {_bytes(self.size)}, {kind}, {self.bands} {'bands' if self.bands > 1 else 'band'} "
+            f"{self.url}: {byte_text(self.size)}, {kind}, {self.bands} {'bands' if self.bands > 1 else 'band'} "
             f"of {self.dtype}",
-            f"Header: {_bytes(self.header_size)}, ends at byte {self.header_end:,}",
+            f"Header: {byte_text(self.header_size)}, ends at byte {self.header_end:,}",
             f"Ghost area: {ghost}",
             f"Gaps: {_ranges(self.gaps)}; overlaps: {_ranges(self.overlaps)}",
-            f"Looking took {_plural(self.requests, 'range request')} and {_bytes(self.bytes_read)}",
+            f"Looking took {plural(self.requests, 'range request')} and {byte_text(self.bytes_read)}",
         ]
 
     def _levels(self) -> tuple[Sequence[str], list[Sequence[str]]]:
@@ -145,7 +146,7 @@ class Inspection:
     def _reads(self) -> tuple[Sequence[str], list[Sequence[str]]]:
         titles = ("Read", "Tiles", "Bytes", "Requests: GDAL", "Requests: joining within 1 MiB")
         return titles, [
-            (r.what, f"{r.tiles:,}", _bytes(r.size), f"{r.gdal:,}", f"{r.coalescing:,}") for r in self.reads
+            (r.what, f"{r.tiles:,}", byte_text(r.size), f"{r.gdal:,}", f"{r.coalescing:,}") for r in self.reads
         ]
 
 
@@ -157,7 +158,7 @@ def _level_row(level: LevelReport) -> Sequence[str]:
         f"{level.tile[1]} x {level.tile[0]}",
         f"{level.tiles[1]} x {level.tiles[0]}{planes}",
         f"{level.sparse:,}",
-        _bytes(level.size),
+        byte_text(level.size),
         "-" if np.isinf(level.ratio) else f"{level.ratio:.2f}",
         level.compression,
         level.order,
@@ -274,33 +275,8 @@ def _dtype(directory: ImageDirectory) -> str:
     return f"{_FORMATS.get(directory.value(SAMPLE_FORMAT, 1), 'uint')}{directory.bits}"
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def _ranges(ranges: tuple[Range, ...]) -> str:
     if not ranges:
         return "none"
     total = sum(stop - start for start, stop in ranges)
-    return f"{_plural(len(ranges), 'range')}, {_bytes(total)}, first at byte {ranges[0][0]:,}"
-
-
-def _bytes(count: int) -> str:
-    if count < 10_000:
-        return f"{count:,} bytes"
-    for unit, size in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
-        if count < 1000 * size:
-            return f"{count / size:.2f} {unit}"
-    return f"{count / 1e12:.2f} TB"
-
-
-def _text_table(titles: Sequence[str], rows: list[Sequence[str]]) -> Iterable[str]:
-    widths = [max(len(row[k]) for row in (titles, *rows)) for k in range(len(titles))]
-    for row in (titles, tuple("-" * width for width in widths), *rows):
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _html_table(titles: Sequence[str], rows: list[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(title)}</th>" for title in titles)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"{plural(len(ranges), 'range')}, {byte_text(total)}, first at byte {ranges[0][0]:,}"

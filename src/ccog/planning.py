@@ -88,7 +88,7 @@ _SWATH_BYTES = 10 << 20
 
 
 @dataclass(frozen=True)
-class CogPlan:
+class CogGeometry:
     """The raster's shape, the options, and the geometry that follows.
 
     ``has_mask`` counts internal masks only; ``count`` is the number of bands in the file.
@@ -300,7 +300,7 @@ def _block_side(sizes: tuple[int, ...], blocksize: int) -> int:
     return max(1, round(side / blocksize)) * blocksize
 
 
-def needs_big_tiff(plan: CogPlan) -> bool | None:
+def needs_big_tiff(plan: CogGeometry) -> bool | None:
     """GDAL's choice (GTiffDataset::CreateLL); None where it is classic, if that can hold the data."""
     given = plan.options.bigtiff or "IF_NEEDED"
     if given in ("YES", "NO"):

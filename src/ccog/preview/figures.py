@@ -1,0 +1,119 @@
+"""From the job of a write to what it would make and cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ccog import tiff
+from ccog.graph import CcogTasks, parallelism, rows_ahead
+from ccog.header import Template
+from ccog.planning import CogGeometry
+from ccog.preview.advice import advice
+from ccog.preview.drawing import draw
+from ccog.preview.report import CogPlan, PlannedLevel, PlannedRead
+from ccog.preview.sizes import Sizes, band_planes
+from ccog.pyramid import ceil_div
+from ccog.sources import SourceGrid
+from ccog.stores import WholeStore
+from ccog.tasks import WriteJob
+
+MB = 1_000_000
+
+_THUMBNAIL = 256
+
+# strips of pixels and their tiles while they are compressed (ccog.encode), measured
+_ENCODING = 16 * MB
+
+
+def preview(job: WriteJob, chunks: tuple[tuple[int, ...], ...], *, mismatch: str | None) -> CogPlan:
+    """What a job would make of an array with the given chunks (band, y, x); ``mismatch`` is what is wrong with them."""
+    plan, source = job.plan, SourceGrid("", chunks)
+    tasks = len(CcogTasks(job, source, source if plan.has_mask else None, rows_ahead(job)))
+    sizes = Sizes.of(job)
+    levels = tuple(_planned(plan, job.template, k) for k in range(plan.top + 1))
+    window = min(plan.level(0).height, chunks[1][0]), min(plan.level(0).width, chunks[2][0])
+    whole = isinstance(job.store, WholeStore)
+    return CogPlan(
+        job.store.url,
+        (plan.count, *plan.level(0).size),
+        plan.dtype,
+        plan.has_mask,
+        _compression(job),
+        levels,
+        sizes.header,
+        sizes.is_exact,
+        sizes.classic_header,
+        sizes.big,
+        sizes.largest,
+        sizes.expected,
+        tasks,
+        math.prod(map(len, chunks)),
+        None if whole else job.parts.part_size,
+        None if whole else job.parts.last,
+        None if whole else _expected_parts(job, sizes.expected),
+        _memory(job, sizes.ratio),
+        int(plan.row_bytes(0) * sizes.ratio),
+        tuple(_reads(plan, window)),
+        tuple(advice(job, chunks, sizes, mismatch)),
+        draw(plan.pyramid.levels, chunks[1:]),
+    )
+
+
+def _compression(job: WriteJob) -> str:
+    predictor = job.template.image.value(tiff.PREDICTOR, 1)
+    return job.plan.options.effective_compress.lower() + (f", predictor {predictor}" if predictor > 1 else "")
+
+
+def _planned(plan: CogGeometry, template: Template, k: int) -> PlannedLevel:
+    level, planes = plan.level(k), band_planes(plan, k)
+    raw = level.height * level.width * plan.count * plan.itemsize
+    name = f"overview {k}" if k else "full resolution"
+    return PlannedLevel(name, level.width, level.height, level.blocksize, level.tiles, planes, level.blocks, raw)
+
+
+def _expected_parts(job: WriteJob, expected: int) -> int:
+    """A guess at the parts: the header's, those of large rows, joins between these, and what small rows add up to."""
+    parts, limits, plan = job.parts, job.store.limits, job.plan
+    rows = [plan.row_bytes(k) for k, _, _ in plan.rows_in_file_order()]
+    share = expected / max(1, sum(rows))
+    large = [n * share for n in rows if n * share >= 2 * limits.min_part]
+    own = sum(max(1, math.ceil((n - limits.min_part) / parts.part_size)) for n in large)
+    joins = max(0, len(large) - 1) if limits.min_part else 0
+    small = int((expected - sum(large)) // (limits.min_part + parts.part_size))
+    return min(parts.last, 1 + own + joins + small)
+
+
+def _memory(job: WriteJob, ratio: float) -> int:
+    """A block, what GDAL needs to compress it, and a thread's share of the blocks of rows that are not yet uploaded.
+
+    Of these the compressed tiles are held, and the reduced pixels: a quarter, a third with all levels. There are more
+    than one row of such blocks and less than the rows that may be begun: the mean of both fits what was measured.
+    """
+    plan = job.plan
+    height, width = map(min, plan.level(0).block, plan.level(0).size)
+    block = height * width * (plan.count * plan.itemsize + plan.has_mask)
+    rows, cols = plan.level(0).blocks
+    threads, most = parallelism(), min(rows_ahead(job), rows) * cols
+    waiting = (min(cols + threads, most) + most) / 2 / threads
+    return int(block * (1 + waiting * (ratio + 1 / 3))) + _ENCODING
+
+
+def _reads(plan: CogGeometry, window: tuple[int, int]) -> Iterator[PlannedRead]:
+    sizes = [max(level.size) for level in plan.pyramid.levels]
+    k = max((k for k, side in enumerate(sizes) if side >= _THUMBNAIL), default=0)
+    small = plan.level(k)
+    yield _read(plan, k, f"thumbnail ({small.width} x {small.height})", small.tiles)
+    yield _read(plan, 0, "one tile", (1, 1))
+    tiles = ceil_div(window[0], small.blocksize), ceil_div(window[1], small.blocksize)
+    yield _read(plan, 0, f"a chunk ({window[1]} x {window[0]})", tiles)
+
+
+def _read(plan: CogGeometry, k: int, what: str, tiles: tuple[int, int]) -> PlannedRead:
+    """Tiles of a row touch, so do rows that span the image, and bands where all is read."""
+    level = plan.level(k)
+    stretches = plan.planes(k)
+    requests = stretches * (1 if tiles[1] == level.tiles[1] else tiles[0])
+    if tiles == level.tiles:
+        requests = 1
+    return PlannedRead(what, tiles[0] * tiles[1] * (band_planes(plan, k) + plan.has_mask), requests)

@@ -1,0 +1,88 @@
+"""Sizes of the header and of the file: exact, largest possible, and guessed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ccog import tiff
+from ccog.header import CLASSIC_LIMIT, LEADER, TRAILER, LevelCounts, header_size
+from ccog.planning import CogGeometry
+from ccog.preview.bounds import largest_tile, usual_mask_ratio, usual_ratio
+from ccog.statistics import BandStatistics
+from ccog.tasks import WriteJob
+from ccog.template import write_template
+
+# longest that statistics get as text
+_LONG = -1.2345678901234e-100
+_LONGEST = BandStatistics(12345678, 10**12, _LONG, _LONG, _LONG, 1.2345678e-300)
+
+
+def band_planes(plan: CogGeometry, k: int) -> int:
+    """Bands of a level that are compressed apart, else 1."""
+    return plan.count if plan.planar[min(k, 1)] else 1
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of the file in bytes; ``ratio`` is the guess at how pixels of the full resolution compress."""
+
+    header: int
+    classic_header: int | None
+    is_exact: bool
+    big: bool | None
+    largest: int
+    expected: int
+    ratio: float
+
+    @classmethod
+    def of(cls, job: WriteJob) -> Sizes:
+        """Sizes of the file that a job writes."""
+        wants_statistics = job.plan.options.statistics == "YES"
+        template = write_template(job.described, (_LONGEST,) * job.plan.count) if wants_statistics else job.template
+        counts = tuple(_counts(job.plan, k) for k in range(job.plan.top + 1))
+        classic, big = (header_size(template, counts, big=kind) for kind in (False, True))
+        pixels = sum(_largest_level(job, k) for k in range(job.plan.top + 1))
+        decided = False if job.big is None and classic + pixels < CLASSIC_LIMIT else job.big
+        header = classic if decided is False else big
+        expected = sum(_expected_level(job, k) for k in range(job.plan.top + 1))
+        return cls(
+            header,
+            classic if decided is None else None,
+            not wants_statistics and decided is not None,
+            decided,
+            header + pixels,
+            min(header + int(expected), header + pixels),
+            usual_ratio(job.plan.options.effective_compress, job.template.image),
+        )
+
+
+def _counts(plan: CogGeometry, k: int) -> LevelCounts:
+    """Tiles of a level without memory for their sizes."""
+    level = plan.level(k)
+    tiles = level.tiles[0] * level.tiles[1]
+    image = np.broadcast_to(np.uint32(1), (tiles * band_planes(plan, k),))
+    mask = np.broadcast_to(np.uint32(1), (tiles,)) if plan.has_mask else None
+    return LevelCounts(*level.size, image, mask, plan.is_planar(k))
+
+
+def _largest_level(job: WriteJob, k: int) -> int:
+    """Most bytes that the tiles of a level can take."""
+    image, mask = (job.template.overview, job.template.overview_mask) if k else (job.template.image, job.template.mask)
+    rows, cols = job.plan.level(k).tiles
+    each = largest_tile(image) * band_planes(job.plan, k) + (largest_tile(mask) if mask is not None else 0)
+    return rows * cols * each
+
+
+def _expected_level(job: WriteJob, k: int) -> float:
+    plan, level = job.plan, job.plan.level(k)
+    image, mask = (job.template.overview, job.template.overview_mask) if k else (job.template.image, job.template.mask)
+    options = plan.options
+    compress = options.effective_overview_compress if k else options.effective_compress
+    tiles = level.tiles[0] * level.tiles[1]
+    # uncompressed tiles are stored with their padding, which otherwise compresses to next to nothing
+    pixels = tiles * level.blocksize**2 if compress == "NONE" else level.height * level.width
+    bits = plan.count * image.value(tiff.BITS_PER_SAMPLE, 1) * usual_ratio(compress, image)
+    bits += 0 if mask is None else usual_mask_ratio(mask)
+    return pixels * bits / 8 + tiles * (band_planes(plan, k) + plan.has_mask) * (LEADER + TRAILER)
