@@ -155,6 +155,14 @@ def test_metadata_is_identical(version: str) -> None:
         assert dataset.descriptions == ("first", "second")
 
 
+@pytest.mark.parametrize("blocksize", [16, 48, 64, 192, 768, 8192])
+@pytest.mark.parametrize("masked", [False, True])
+def test_block_sizes_that_overviews_do_not_share(blocksize: int, masked: bool) -> None:
+    pixels, options = terrain((2, 500, 1701)), {"blocksize": blocksize, "compress": "deflate"}
+    mask = np.random.default_rng(0).random((500, 1701)) > 0.3 if masked else None
+    assert written(pixels, (1, 250, 333), options, mask=mask) == gdal_cog(pixels, options, mask)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float32", "complex64"])
 @pytest.mark.parametrize("nodata", [None, 0, 7])
 @pytest.mark.parametrize("sparse", ["yes", "no"])

@@ -6,6 +6,7 @@ from ccog import tiff
 from ccog.encode import Codec
 from ccog.header import Template
 from ccog.options import CreationOptions
+from ccog.pyramid import overview_blocksize
 from ccog.tiff import Directory
 
 _YCBCR = 6
@@ -21,7 +22,7 @@ def level_codec(
     mask = template.overview_mask if overview else template.mask
     image = _image_options(options, directory, overview=overview)
     return Codec(
-        blocksize=options.blocksize,
+        blocksize=overview_blocksize(options.blocksize) if overview else options.blocksize,
         dtype=dtype,
         image=tuple(sorted(image.items())),
         mask=tuple(sorted(_mask_options(mask).items())) if mask is not None else (),

@@ -67,6 +67,15 @@ def level_sizes(
     return tuple(sizes)
 
 
+def overview_blocksize(blocksize: int) -> int:
+    """Tile side of overviews: that of full resolution, but 128 where GDAL takes it for none of its own.
+
+    It takes powers of two from 64 to 4096 (GTIFFGetOverviewBlockSize).
+    """
+    power = blocksize & (blocksize - 1) == 0
+    return blocksize if power and 64 <= blocksize <= 4096 else 128
+
+
 @dataclass(frozen=True)
 class Interval:
     """Half-open run of pixel indices along one axis."""
@@ -304,9 +313,10 @@ class Pyramid:
 
         Those of overviews are half as high where ``low``: each then waits for one row of blocks below it, not for two.
         """
-        half = max(blocksize, block[0] // 2 // blocksize * blocksize)
-        above = (half, block[1]) if low else block
-        levels = tuple(Level(k, h, w, blocksize, above if k else block) for k, (h, w) in enumerate(sizes))
+        tile = overview_blocksize(blocksize)
+        height, width = (max(tile, side // tile * tile) for side in (block[0] // 2 if low else block[0], block[1]))
+        overviews = (Level(k, h, w, tile, (height, width)) for k, (h, w) in enumerate(sizes[1:], 1))
+        levels = (Level(0, *sizes[0], blocksize, block), *overviews)
         return cls(levels, kernel)
 
     def reduction(self, source: int, target: int, swath: int = 0) -> tuple[AxisReduction, AxisReduction]:

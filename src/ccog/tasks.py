@@ -14,7 +14,7 @@ import rasterio
 
 from ccog.blocks import Encoded
 from ccog.encode import Codec
-from ccog.errors import StoreNotFoundError
+from ccog.errors import RasterError, StoreNotFoundError
 from ccog.header import CLASSIC_LIMIT, LevelCounts, Template, build_header, data_size
 from ccog.parts import Part, PartPlan, Run, cut, emit, merge
 from ccog.planning import CogGeometry
@@ -145,13 +145,15 @@ def _header(job: WriteJob, rows: list[Row]) -> bytes:
     template = job.template
     if statistics:
         template = WithEnv(job.env)(write_template, job.described, merged(statistics))
-    big = job.big
-    if big is None:
-        classic = build_header(template, found, big=False)
-        big = len(classic) + data_size(found) >= CLASSIC_LIMIT
-        if not big:
-            return classic
-    return build_header(template, found, big=big)
+    if job.big:
+        return build_header(template, found, big=True)
+    classic = build_header(template, found, big=False)
+    size = len(classic) + data_size(found)
+    if size < CLASSIC_LIMIT:
+        return classic
+    if job.big is None:
+        return build_header(template, found, big=True)
+    raise RasterError(f"the file has {size} bytes, a classic TIFF at most {CLASSIC_LIMIT - 1}; leave BIGTIFF=NO out")
 
 
 def _level_counts(plan: CogGeometry, level: Level, rows: list[Counts]) -> LevelCounts:
