@@ -151,6 +151,13 @@ def azure_options(port: int, key: str = AZURE_KEY) -> dict[str, Any]:
     return {"account_name": account, "connection_string": ";".join(parts) + ";"}
 
 
+def has_bucket(filesystem: Any) -> bool:
+    """Make sure that the server answers and the bucket is there."""
+    if not filesystem.exists(BUCKET):
+        filesystem.mkdir(BUCKET)
+    return True
+
+
 @contextlib.contextmanager
 def azurite(folder: Path) -> Iterator[dict[str, Any]]:
     """Azure Blob Storage with the container ``test``."""
@@ -162,10 +169,7 @@ def azurite(folder: Path) -> Iterator[dict[str, Any]]:
     def ready() -> bool:
         import adlfs
 
-        filesystem = adlfs.AzureBlobFileSystem(**options, skip_instance_cache=True)
-        if not filesystem.exists(BUCKET):
-            filesystem.mkdir(BUCKET)
-        return True
+        return has_bucket(adlfs.AzureBlobFileSystem(**options, skip_instance_cache=True))
 
     with running(command, folder, ready):
         yield options
@@ -189,10 +193,7 @@ def fake_gcs(folder: Path) -> Iterator[dict[str, Any]]:
     def ready() -> bool:
         import gcsfs
 
-        filesystem = gcsfs.GCSFileSystem(**options, skip_instance_cache=True)
-        if not filesystem.exists(BUCKET):
-            filesystem.mkdir(BUCKET)
-        return True
+        return has_bucket(gcsfs.GCSFileSystem(**options, skip_instance_cache=True))
 
     with running(command, folder, ready):
         yield options

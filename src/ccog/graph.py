@@ -197,14 +197,14 @@ class CcogTasks(Mapping[Any, GraphNode]):
 
     def _merge(self, key: Any, n: int) -> Task:
         depth = int(str(key[0]).split("-")[2])
-        parts = self._stretches(depth)[n * _MERGE_ARITY : (n + 1) * _MERGE_ARITY]
+        parts = self._stretches(depth, n * _MERGE_ARITY, (n + 1) * _MERGE_ARITY)
         return Task(key, merge_stretches, self.job.store, self.job.parts.part_size, self._ref("begin"), List(*parts))
 
-    def _stretches(self, depth: int) -> list[TaskRef]:
-        """What merges of a depth join: rows, or the merges before."""
+    def _stretches(self, depth: int, start: int = 0, stop: int | None = None) -> list[TaskRef]:
+        """What merges of a depth join, from ``start`` to ``stop``: rows, or the merges before."""
         if depth == 0:
-            return [self._ref(f"upload-L{k}", i, plane) for k, plane, i in self._rows]
-        return [self._ref(f"merge-{depth - 1}", n) for n in range(self._merge_counts[depth - 1])]
+            return [self._ref(f"upload-L{k}", i, plane) for k, plane, i in itertools.islice(self._rows, start, stop)]
+        return [self._ref(f"merge-{depth - 1}", n) for n in range(self._merge_counts[depth - 1])[start:stop]]
 
     def _finish(self) -> Task:
         stretches = List(*self._stretches(len(self._merge_counts)))
@@ -259,7 +259,7 @@ class CcogDelayed(Delayed):  # type: ignore[misc]
 def build_graph(job: WriteJob, pixels: da.Array, mask: da.Array | None) -> CcogDelayed:
     """The Delayed that writes the file.
 
-    ``pixels`` is (band, y, x) or (y, x), ``mask`` (y, x); the plan's work blocks begin where their chunks do.
+    ``pixels`` is (band, y, x), ``mask`` (y, x); the plan's work blocks begin where their chunks do.
     """
     grids = [SourceGrid(array.name, array.chunks) for array in (pixels, mask) if array is not None]
     tasks = CcogTasks(job, grids[0], None if mask is None else grids[1], rows_ahead(job))
@@ -298,8 +298,7 @@ def _chunks(grid: SourceGrid, area: Any) -> List:
 
 def _source_block(work: Any, pixels: Any, mask: Any, after: object) -> Any:
     """Join the chunks of a block, and encode and reduce it; ``after`` only orders tasks."""
-    found = join_chunks(pixels)
-    return source_block(work, found[None] if found.ndim == 2 else found, None if mask is None else join_chunks(mask))
+    return source_block(work, join_chunks(pixels), None if mask is None else join_chunks(mask))
 
 
 def _upload_whole(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class BandStatistics:
         """Statistics of the pixels of both."""
         if not other.count or not self.count:
             kept = self if self.count else other
-            return _with_nodata(kept, self.nodata + other.nodata)
+            return replace(kept, nodata=self.nodata + other.nodata)
         count = self.count + other.count
         away = other.mean - self.mean
         sums = None
@@ -86,10 +86,6 @@ def _percent(count: int, total: int) -> str:
         return "100" if count else "0"
     text = f"{100 * count / total:.4g}"
     return "99.999" if text == "100" else text
-
-
-def _with_nodata(found: BandStatistics, nodata: int) -> BandStatistics:
-    return BandStatistics(found.count, nodata, found.low, found.high, found.mean, found.spread, found.sums)
 
 
 def block_statistics(
