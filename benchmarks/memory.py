@@ -1,7 +1,8 @@
-"""Peak memory above the imports, for a raster generated block by block: python benchmarks/memory.py [SIZE=24576] [s3].
+"""Peak memory above the imports, for a raster generated block by block: python benchmarks/memory.py [SIZE=24576] [MODE].
 
 Each case runs in a fresh process on two threads; the second is twice as high, the third has the default kernel.
-With "s3" the first case goes to a local file and to an S3 server on this machine.
+With "s3" as MODE the first case goes to a local file and to an S3 server on this machine; with "plan" each case is
+set beside the figure of ``ccog.plan``, which is for each of the two threads.
 """
 
 from __future__ import annotations
@@ -50,6 +51,20 @@ def peak(height: int, width: int, method: str, endpoint: str = "") -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
+def planned(height: int, width: int, method: str) -> float:
+    """What ``ccog.plan`` says the two threads need, in MB."""
+    options = {"compress": "deflate", "predictor": "yes", "overview_resampling": method, "bigtiff": "yes"}
+    return 2 * ccog.plan(source(height, width), COG_creation_options=options).memory / 1e6
+
+
+def beside_the_plan(size: int) -> None:
+    print("| size | resampling | planned MB | peak MB above imports | planned / peak |\n|---|---|---|---|---|")
+    for side in (size // 2, size):
+        for method in ("average", "cubic", "nearest"):
+            plan, found = planned(side, side, method), in_fresh_process(__file__, str(side), str(side), method)
+            print(f"| {side} | {method} | {plan:.0f} | {found:.0f} | {plan / found:.2f} |", flush=True)
+
+
 def file_and_s3(size: int) -> None:
     print("| target | peak MB above imports |\n|---|---|")
     with tempfile.TemporaryDirectory() as folder, seaweedfs(Path(folder)) as options:
@@ -65,6 +80,8 @@ def main() -> None:
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 24576
     if "s3" in sys.argv[2:]:
         return file_and_s3(size)
+    if "plan" in sys.argv[2:]:
+        return beside_the_plan(size)
     print("| height | width | resampling | peak MB above imports |\n|---|---|---|---|")
     for height, method in ((size, "average"), (2 * size, "average"), (size, "cubic"), (2 * size, "cubic")):
         found = in_fresh_process(__file__, str(height), str(size), method)
