@@ -1,4 +1,4 @@
-"""Peak memory above the imports, for a raster generated block by block: python benchmarks/memory.py [SIZE=24576] [MODE].
+"""Peak memory above the imports, for a generated raster: python benchmarks/memory.py [SIZE=24576] [MODE].
 
 Each case runs in a fresh process on two threads; the second is twice as high, the third has the default kernel.
 With "s3" as MODE the first case goes to a local file and to an S3 server on this machine; with "plan" each case is
