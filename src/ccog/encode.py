@@ -22,12 +22,16 @@ from rasterio.io import MemoryFile
 from ccog import tiff
 from ccog.blank import is_blank
 from ccog.errors import EncodeError
+from ccog.uncompressed import framed_tiles
 
 Array = npt.NDArray[Any]
 
-#: Tiles of a block: bytes of each tile row of each plane (a planar file's mask is its last plane, else mask tiles
+#: Consecutive bytes of the file.
+Segment = bytes | npt.NDArray[np.uint8]
+
+#: Tiles of a block: file bytes of each tile row of each plane (a planar file's mask is its last plane, else mask tiles
 #: follow their image tiles), tile byte counts (planes, tile rows, tile columns), and the mask's or None.
-Tiles = tuple[list[list[bytes]], npt.NDArray[np.uint32], "npt.NDArray[np.uint32] | None"]
+Tiles = tuple[list[list[Segment]], npt.NDArray[np.uint32], "npt.NDArray[np.uint32] | None"]
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,11 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Tiles:
     EncodeError
         GDAL could not compress the block.
     """
+    if mask is None and _is_plain(pixels, codec):
+        return _plain_tiles(pixels, codec.blocksize)
     columns = -(-pixels.shape[2] // codec.blocksize)
     planes = codec.planes(len(pixels))
-    segments: list[list[bytes]] = [[] for _ in range(planes + (mask is not None) if codec.by_plane else 1)]
+    segments: list[list[Segment]] = [[] for _ in range(planes + (mask is not None) if codec.by_plane else 1)]
     counts, mask_counts = [], []
     for rows in _strips(pixels, codec.blocksize):
         with ExitStack() as files:
@@ -95,6 +101,19 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Tiles:
             for plane, interleaved in zip(segments, together, strict=True):
                 plane += _tile_rows(interleaved, columns)
     return segments, np.concatenate(counts, axis=1), np.concatenate(mask_counts, axis=1) if mask_counts else None
+
+
+def _is_plain(pixels: Array, codec: Codec) -> bool:
+    """Whether the tiles are the pixels as they are: whole, all present, neither compressed nor packed."""
+    whole = not any(side % codec.blocksize for side in pixels.shape[1:])
+    plain = codec.image == (("compress", "NONE"),) and codec.dtype == pixels.dtype.name
+    return whole and plain and not (codec.sparse or codec.planar)
+
+
+def _plain_tiles(pixels: Array, blocksize: int) -> Tiles:
+    rows, columns = (side // blocksize for side in pixels.shape[1:])
+    size = blocksize * blocksize * len(pixels) * pixels.itemsize
+    return [list(framed_tiles(pixels, blocksize))], np.full((1, rows, columns), size, np.uint32), None
 
 
 def _counts(planes: list[list[memoryview]], columns: int) -> npt.NDArray[np.uint32]:

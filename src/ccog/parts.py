@@ -9,7 +9,7 @@ between workers.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 Buffer = bytes | memoryview
@@ -85,29 +85,33 @@ def fewest_parts(row_bytes: list[int], limits: Limits) -> int:
     return sum(_caps(row_bytes, limits.max_part, limits)) + 2
 
 
-def cut(buffers: list[bytes], size: int) -> list[list[bytes]]:
+def cut(buffers: Sequence[Buffer], size: int) -> list[list[Buffer]]:
     """The buffers as stretches of ``size`` bytes, the last of what remains."""
     pieces, left = [], total(buffers)
     while left > size:
         piece, buffers = split(buffers, size)
         pieces.append(piece)
         left -= size
-    return [*pieces, buffers]
+    return [*pieces, list(buffers)]
 
 
-def total(buffers: list[bytes]) -> int:
+def total(buffers: Iterable[Buffer]) -> int:
     """Bytes in a list of buffers."""
     return sum(len(b) for b in buffers)
 
 
-def emit(buffers: list[bytes], first: int, cap: int, limits: Limits, part_size: int, put: Put, each: Each = map) -> Run:
+def emit(
+    buffers: list[Buffer], first: int, cap: int, limits: Limits, part_size: int, put: Put, each: Each = map
+) -> Run:
     """Upload a row's bytes, but for the head that later joins need, or keep it whole where it is small.
+
+    What is kept is copied where it is a view, perhaps of much more that can go.
 
     ``each`` maps ``put`` over the parts, perhaps several at a time.
     """
     size = total(buffers)
     if size < 2 * limits.min_part or not size or limits.equal_parts or cap < 2:
-        return buffers, [], []
+        return _own(buffers), [], []
     head, rest = split(buffers, limits.min_part)
     left = size - total(head)
     count = max(1, min(cap - 1, -(-left // part_size), left // max(1, limits.min_part)))
@@ -115,9 +119,9 @@ def emit(buffers: list[bytes], first: int, cap: int, limits: Limits, part_size: 
     for k in range(count):
         stop = left * (k + 1) // count
         body, rest = split(rest, stop - done)
-        bodies.append(list[Buffer](body))
+        bodies.append(body)
         done = stop
-    return head, list(each(put, range(first + 1, first + 1 + count), bodies)), []
+    return _own(head), list(each(put, range(first + 1, first + 1 + count), bodies)), []
 
 
 def merge(left: Run, right: Run, first: int, last: int, limits: Limits, part_size: int, put: Put) -> Run:
@@ -141,12 +145,16 @@ def _shrink(buffers: list[bytes], number: int, limits: Limits, part_size: int, p
     if limits.equal_parts or total(buffers) < limits.min_part + part_size:
         return buffers, [], []
     head, rest = split(buffers, limits.min_part)
-    return head, [put(number, list(rest))], []
+    return _own(head), [put(number, rest)], []
 
 
-def split(buffers: list[bytes], size: int) -> tuple[list[bytes], list[bytes]]:
+def _own(buffers: list[Buffer]) -> list[bytes]:
+    return [bytes(buffer) for buffer in buffers]
+
+
+def split(buffers: Sequence[Buffer], size: int) -> tuple[list[Buffer], list[Buffer]]:
     """The first ``size`` bytes, and the rest."""
-    before: list[bytes] = []
+    before: list[Buffer] = []
     for k, buffer in enumerate(buffers):
         if size >= len(buffer):
             before.append(buffer)

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import rasterio
 
 from ccog.blocks import Encoded
-from ccog.encode import Codec
+from ccog.encode import Codec, Segment
 from ccog.errors import RasterError, StoreNotFoundError
 from ccog.header import CLASSIC_LIMIT, LevelCounts, Template, build_header, data_size
-from ccog.parts import Part, PartPlan, Run, cut, emit, merge
+from ccog.parts import Buffer, Part, PartPlan, Run, cut, emit, merge
 from ccog.planning import CogGeometry
 from ccog.pyramid import Level
 from ccog.statistics import BandStatistics, merged
@@ -81,7 +81,7 @@ def upload_row(
     """
     tiles = [found for found, _ in blocks]
     rows = zip(*(segments[plane] for segments, _, _ in tiles), strict=True)
-    buffers = [segment for row in rows for segment in row]
+    buffers = [_buffer(segment) for row in rows for segment in row]
     by_plane = len(tiles[0][0]) > 1
     image = _joined([counts[plane : plane + 1] if by_plane else counts for _, counts, _ in tiles])
     mask = _joined([mask for _, _, mask in tiles if mask is not None]) if plane == len(tiles[0][0]) - 1 else None
@@ -90,6 +90,10 @@ def upload_row(
     with ThreadPoolExecutor(_UPLOADERS) as pool:
         run = emit(buffers, first, cap, store.limits, part_size, _put(store, session), pool.map)
     return run, (first, first), [(k, (image, mask), merged(counted) if counted else None)]
+
+
+def _buffer(segment: Segment) -> Buffer:
+    return segment if isinstance(segment, bytes) else segment.data
 
 
 def _joined(counts: list[npt.NDArray[np.uint32]]) -> npt.NDArray[np.uint32]:
@@ -116,9 +120,9 @@ def _put(store: Store, session: str) -> Callable[[int, list[Any]], Part]:
 def finish_write(job: WriteJob, session: str, stretches: list[Stretch]) -> bytes | WriteResult:
     """Build the header from all tile sizes, upload what is left, and complete the file."""
     (head, parts, tail), _, rows = merge_stretches(job.store, job.parts.part_size, session, stretches)
-    buffers = [_header(job, rows), *head]
+    buffers: list[Buffer] = [_header(job, rows), *head]
     if isinstance(job.store, WholeStore):
-        return job.store.write(list(buffers))
+        return job.store.write(buffers)
     put = partial(_put_last, job.store, session)
     if job.store.limits.equal_parts:
         pieces = cut(buffers, job.parts.part_size)
@@ -126,16 +130,16 @@ def finish_write(job: WriteJob, session: str, stretches: list[Stretch]) -> bytes
             return job.store.complete(session, list(pool.map(put, range(1, len(pieces) + 1), pieces)))
     parts = [put(1, buffers), *parts]
     if tail:
-        parts.append(put(job.parts.last, tail))
+        parts.append(put(job.parts.last, [*tail]))
     return job.store.complete(session, parts)
 
 
-def _put_last(store: Store, session: str, number: int, buffers: list[bytes]) -> Part:
+def _put_last(store: Store, session: str, number: int, buffers: list[Buffer]) -> Part:
     """Upload what is left; where the worker that had completed the file died, there is nothing to upload to."""
     try:
-        return store.put(session, number, list(buffers))
+        return store.put(session, number, buffers)
     except StoreNotFoundError:
-        return store.part(number, list(buffers))
+        return store.part(number, buffers)
 
 
 def _header(job: WriteJob, rows: list[Row]) -> bytes:
