@@ -169,6 +169,8 @@ def azurite(folder: Path) -> Iterator[dict[str, Any]]:
     def ready() -> bool:
         import adlfs
 
+        # while nobody listens, Azure's client would itself try for a quarter of a minute
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
         return has_bucket(adlfs.AzureBlobFileSystem(**options, skip_instance_cache=True))
 
     with running(command, folder, ready):
