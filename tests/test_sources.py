@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import dask.array as da
 import numpy as np
@@ -21,7 +21,7 @@ from rasterio import Affine
 from rasterio.warp import transform_bounds
 
 import ccog  # noqa: F401 - registers the accessors
-from conftest import gdal_cog, terrain
+from conftest import GEO, gdal_cog, terrain
 
 HEIGHT, WIDTH = 500, 700
 TRANSFORM = Affine(10, 0, 5e5, 0, -10, 6e6)
@@ -199,3 +199,43 @@ def test_stackstac(items: list[pystac.Item], xy_coords: Any) -> None:
     found = Written(part.ccog.write(**SMALL))
     assert found.transform == TRANSFORM * Affine.translation(100, 50)
     assert np.array_equal(found.pixels[0], part, equal_nan=True)
+
+
+class OnDevice:
+    """Stands in for a CuPy array: lives elsewhere, refuses to become a NumPy array unless it is fetched."""
+
+    __cuda_array_interface__: ClassVar[dict[str, int]] = {"version": 3}
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self._pixels = pixels
+        self.shape, self.dtype, self.ndim, self.nbytes = pixels.shape, pixels.dtype, pixels.ndim, pixels.nbytes
+
+    def __getitem__(self, index: Any) -> OnDevice:
+        return OnDevice(self._pixels[index])
+
+    def __ne__(self, other: object) -> OnDevice:  # type: ignore[override]
+        return OnDevice(self._pixels != other)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`")
+
+    def __array_function__(self, *args: Any) -> Any:
+        raise TypeError("no function of NumPy's takes this array")
+
+    def get(self) -> np.ndarray:
+        return self._pixels.copy()
+
+
+@pytest.mark.parametrize("chunks", [(1, 256, 256), (2, 64, 64)])
+@pytest.mark.parametrize("method", ["average", "cubic"])
+def test_chunks_on_a_device(chunks: tuple[int, ...], method: str) -> None:
+    pixels, valid = terrain((2, 600, 700)), np.random.default_rng(0).random((600, 700)) > 0.2
+    on_device = [
+        da.from_array(array, chunks=chunks[-array.ndim :]).map_blocks(
+            OnDevice, dtype=array.dtype, meta=OnDevice(np.empty((0,) * array.ndim, array.dtype))
+        )
+        for array in (pixels, valid.view("uint8"))
+    ]
+    options = GEO | {"blocksize": 128, "overview_resampling": method}
+    found = ccog.write_ccog(on_device[0], mask=on_device[1], COG_creation_options=options).compute()
+    assert found == ccog.write_ccog(pixels, mask=valid, COG_creation_options=options).compute()

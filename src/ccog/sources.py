@@ -47,8 +47,14 @@ class SourceGrid:
 
 def join_chunks(nested: Nested) -> Array:
     """The chunks of a block as one array; the very chunk where there is one."""
-    bands = [_joined([_joined(row, -1) for row in rows], -2) for rows in nested]
+    bands = [_joined([_joined([on_host(chunk) for chunk in row], -1) for row in rows], -2) for rows in nested]
     return _joined(bands, 0)
+
+
+def on_host(chunk: Any) -> Array:
+    """A chunk in the memory that GDAL can read; those of CuPy are copied from their device."""
+    found: Array = chunk.get() if hasattr(chunk, "__cuda_array_interface__") else chunk
+    return found
 
 
 def _joined(arrays: list[Array], axis: int) -> Array:
