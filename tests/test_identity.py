@@ -19,6 +19,7 @@ from rio_cogeo import cog_validate
 import ccog
 from cases import cases, ccog_file, gdal_file
 from ccog import tiff
+from ccog.pyramid import KERNEL_RADIUS
 from conftest import GEO, gdal_cog, terrain
 
 pytestmark = pytest.mark.filterwarnings("ignore::ccog.CCOGWarning")
@@ -171,6 +172,16 @@ def test_blocks_of_zeros(dtype: str, nodata: int | None, sparse: str) -> None:
     pixels[:, :300, :400] = 0
     options = {"blocksize": 128, "compress": "deflate", "sparse_ok": sparse, "overview_resampling": "average"}
     extra = {} if nodata is None or dtype == "complex64" else {"nodata": nodata}
+    assert written(pixels, 128, options | extra) == gdal_cog(pixels, options, **extra)
+
+
+@pytest.mark.parametrize("method", sorted(KERNEL_RADIUS))
+@pytest.mark.parametrize("nodata", [None, 0, 7])
+def test_blank_blocks_reduce_to_blanks(method: str, nodata: int | None) -> None:
+    pixels = np.zeros((1, 1100, 1000), "uint8")
+    pixels[:, 700:900, 300:420] = terrain((1, 200, 120), "uint8")
+    options = {"blocksize": 128, "compress": "lzw", "overview_resampling": method}
+    extra = {} if nodata is None else {"nodata": nodata}
     assert written(pixels, 128, options | extra) == gdal_cog(pixels, options, **extra)
 
 

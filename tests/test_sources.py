@@ -20,7 +20,7 @@ from odc.geo.xr import wrap_xr, xr_reproject, xr_zeros
 from rasterio import Affine
 from rasterio.warp import transform_bounds
 
-import ccog  # noqa: F401 - registers the accessors
+import ccog
 from conftest import GEO, gdal_cog, terrain
 
 HEIGHT, WIDTH = 500, 700

@@ -3,6 +3,7 @@
 A block of full resolution becomes ``(encoded, pieces)``, one of an overview ``(pixels, pieces)``. A piece is
 a plain tuple ``(rows, cols, pixels, mask)``, rows and cols being (start, stop): reduced pixels of the next
 level, or source strips along seams from which the next level computes what no block could reduce alone.
+Its pixels are None where all are zeros, so that next to nothing is held of a sparse raster.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ccog.blank import is_blank
 from ccog.encode import Codec, Tiles, encode_block
 from ccog.planning import CogGeometry, Flow, Gap
 from ccog.pyramid import Interval
@@ -20,7 +22,7 @@ from ccog.resample import Area, Reduction, alpha_weighs, reduce_area
 from ccog.statistics import BandStatistics, block_statistics
 
 Array = npt.NDArray[Any]
-Piece = tuple[tuple[int, int], tuple[int, int], Array, "Array | None"]
+Piece = tuple[tuple[int, int], tuple[int, int], "Array | None", "Array | None"]
 
 #: Tiles of a block, and of full resolution the statistics of its bands where they are wanted.
 Encoded = tuple[Tiles, "tuple[BandStatistics, ...] | None"]
@@ -155,9 +157,12 @@ def encode_overview(job: BlockJob, overview: Overview) -> Encoded:
 
 
 def _assemble(area: Area, how: Assembly, children: list[Pieces]) -> _Canvas:
-    canvas = _Canvas.empty(area, how)
     strips = [piece for _, strips in children for piece in strips]
-    canvas.paste([piece for done, _ in children for piece in done])
+    done = [piece for done, _ in children for piece in done]
+    if not how.mask and all(pixels is None for _, _, pixels, _ in done + strips):
+        return _Canvas(area, np.zeros((how.count, *area.shape), how.dtype), None)
+    canvas = _Canvas.empty(area, how)
+    canvas.paste(done)
     for gap in how.row_gaps:
         source = Area(gap.source, how.source.cols)
         canvas.paste([_reduce(strips, source, Area(gap.dst, area.cols), how)])
@@ -168,7 +173,20 @@ def _assemble(area: Area, how: Assembly, children: list[Pieces]) -> _Canvas:
 
 
 def _hand_over(job: BlockJob, pixels: Array, mask: Array | None) -> list[Pieces]:
+    if mask is None and _stays_blank(job, pixels):
+        return [_blank_pieces(handover) for handover in job.handovers]
     return [_pieces(job.area, handover, pixels, mask) for handover in job.handovers]
+
+
+def _stays_blank(job: BlockJob, pixels: Array) -> bool:
+    """Whether a block is zero and so is all that any kernel makes of it: integers, none of which is transparent."""
+    able = pixels.dtype.kind in "iu" and not any(handover.how.has_alpha for handover in job.handovers)
+    return able and is_blank(pixels)
+
+
+def _blank_pieces(handover: Handover) -> Pieces:
+    done = [_piece(handover.done, None, None)] if len(handover.done.rows) and len(handover.done.cols) else []
+    return done, [_piece(strip, None, None) for strip in handover.strips]
 
 
 def _pieces(area: Area, handover: Handover, pixels: Array, mask: Array | None) -> Pieces:
@@ -184,7 +202,7 @@ def _pieces(area: Area, handover: Handover, pixels: Array, mask: Array | None) -
     return done, strips
 
 
-def _piece(area: Area, pixels: Array, mask: Array | None) -> Piece:
+def _piece(area: Area, pixels: Array | None, mask: Array | None) -> Piece:
     return (area.rows.start, area.rows.stop), (area.cols.start, area.cols.stop), pixels, mask
 
 
@@ -216,6 +234,6 @@ class _Canvas:
                 continue
             here = (common.rows.slice_of(self.area.rows), common.cols.slice_of(self.area.cols))
             there = (common.rows.slice_of(y), common.cols.slice_of(x))
-            self.pixels[(slice(None), *here)] = pixels[(slice(None), *there)]
+            self.pixels[(slice(None), *here)] = 0 if pixels is None else pixels[(slice(None), *there)]
             if self.mask is not None and mask is not None:
                 self.mask[here] = mask[there]
