@@ -17,7 +17,6 @@ from typing import Any, NoReturn
 import click
 import dask
 import rasterio
-from dask.callbacks import Callback
 from dask.delayed import Delayed
 from dask.system import CPU_COUNT
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -30,6 +29,7 @@ from ccog.inspection import inspect, validate
 from ccog.preview import CogPlan
 from ccog.rasterio_source import Source, open_source
 from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
+from ccog.watching import progress
 
 _INTERRUPTED = 130
 _CONNECT_SECONDS = 15
@@ -293,40 +293,21 @@ def _on_threads(build: Callable[[], Delayed], request: _Request) -> WriteResult:
     with (
         ThreadPoolExecutor(workers) as pool,
         dask.config.set(num_workers=workers),
-        _Progress(hidden=request.quiet),
+        _watched(request),
     ):
         result: WriteResult = build().compute(scheduler="threads", pool=pool)
         return result
 
 
-class _Progress(Callback):  # type: ignore[misc]
-    """A bar over all tasks of a local computation."""
-
-    def __init__(self, hidden: bool) -> None:
-        self._hidden = hidden
-        self._bar: Any = None
-        super().__init__(start_state=self._begin, posttask=self._step, finish=self._end)
-
-    def _begin(self, dsk: Any, state: dict[str, Any]) -> None:
-        total = sum(len(state[kind]) for kind in ("waiting", "ready", "running"))
-        self._bar = click.progressbar(length=total, file=sys.stderr, hidden=self._hidden, label="Writing")
-        self._bar.__enter__()
-
-    def _step(self, *_: Any) -> None:
-        self._bar.update(1)
-
-    def _end(self, *_: Any) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
+def _watched(request: _Request, client: Any = None) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext() if request.quiet else progress(client)
 
 
 def _on_cluster(build: Callable[[], Delayed], request: _Request) -> WriteResult:
     client = _connect(str(request.scheduler))
-    with client:
+    with client, _watched(request, client):
         future = client.compute(build())
         try:
-            if not request.quiet:
-                _follow(future)
             result: WriteResult = future.result()
             return result
         except BaseException:
@@ -344,14 +325,6 @@ def _connect(address: str) -> Any:
         return Client(address, timeout=_CONNECT_SECONDS)
     except (OSError, ValueError, TimeoutError) as error:
         raise StoreError(f"no dask scheduler answers at {address}: {error}") from error
-
-
-def _follow(future: Any) -> None:
-    from distributed import progress
-
-    with contextlib.redirect_stdout(sys.stderr):
-        progress(future, notebook=False)
-        click.echo(err=True)
 
 
 def _summary(result: WriteResult, raw: int, seconds: float) -> str:
