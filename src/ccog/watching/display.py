@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dask.callbacks import Callback
 
 from ccog.events import listening
 from ccog.names import PREFIX
 from ccog.watching.cluster import Cluster, current_client
-from ccog.watching.screens import Screen, open_screen
 from ccog.watching.tally import Tally
+
+if TYPE_CHECKING:
+    from ccog.watching.screens import Screen
 
 _TICK_SECONDS = 0.25
 
@@ -37,6 +39,8 @@ def progress(client: Any = None) -> Iterator[None]:
     >>> with ccog.progress():
     ...     ccog.write_ccog(arr, "a.tif").compute()
     """
+    from ccog.watching.screens import open_screen  # rich takes a while to import
+
     tally = Tally()
     cluster = Cluster(client)
     screen = open_screen()
