@@ -1,7 +1,7 @@
 """Take the pictures of docs/images in a real browser: python docs/screenshots.py [NAME...]; all without names.
 
-Needs ccog[demo,screenshots] and the browser chromium (Debian's package; CHROMIUM names another). Each picture is of something that runs: a write on a cluster, a plan, a
-file, a terminal.
+Needs ccog[demo,screenshots] and the browser chromium (Debian's package; CHROMIUM names another). Each picture is of
+something that runs: a write on a cluster, a plan, a file, a terminal.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 import dask.array as da
 from distributed import Client, LocalCluster
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
@@ -37,19 +37,17 @@ COLUMNS = 92
 
 def save(name: str, png: bytes) -> None:
     """As 256 colours, which takes half the bytes and looks the same."""
-    image = (
-        Image.open(io.BytesIO(png)).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    )
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    image = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     image.save(IMAGES / f"{name}.png", optimize=True)
     print(name, image.size, f"{(IMAGES / f'{name}.png').stat().st_size / 1000:.0f} kB")
 
 
 def show(browser: Browser, html: str, width: int) -> bytes:
     """The screenshot of a page, as tall as what is on it."""
-    page = browser.new_page(viewport={"width": width, "height": 100}, device_scale_factor=1.5)
-    page.set_content(
-        f'<body style="margin:0;font:14px sans-serif"><div id="all" style="padding:16px">{html}</div></body>'
-    )
+    page = browser.new_page(viewport={"width": width, "height": 100}, device_scale_factor=2)
+    look = "font:14px sans-serif;padding:16px"
+    page.set_content(f'<body style="margin:0"><div id="all" style="{look}">{html}</div></body>')
     return page.locator("#all").screenshot()
 
 
@@ -60,11 +58,8 @@ def islands(size: int = 10_000) -> da.Array:
 
 
 def plan(browser: Browser) -> None:
-    given = OPTIONS | {"sparse_ok": "yes"}
-    save(
-        "plan",
-        show(browser, ccog.plan(islands(), "s3://bucket/islands.tif", COG_creation_options=given)._repr_html_(), 800),
-    )
+    found = ccog.plan(islands(), "s3://bucket/islands.tif", COG_creation_options=OPTIONS | {"sparse_ok": "yes"})
+    save("plan", show(browser, found._repr_html_(), 800))
 
 
 def inspect(browser: Browser) -> None:
@@ -113,8 +108,8 @@ def progress(browser: Browser) -> None:
     console = Console(record=True, file=io.StringIO(), width=COLUMNS, force_terminal=True, color_system="truecolor")
     for line in lines:
         console.print(Text.from_ansi(line), overflow="fold")
-    code = '<pre style="font:13px DejaVu Sans Mono,monospace;margin:0;padding:14px;background:{background};color:{foreground}">'
-    html = console.export_html(theme=MONOKAI, inline_styles=True, code_format=code + "{code}</pre>")
+    look = "font:13px DejaVu Sans Mono,monospace;margin:0;padding:14px;background:{background};color:{foreground}"
+    html = console.export_html(theme=MONOKAI, inline_styles=True, code_format=f'<pre style="{look}">{{code}}</pre>')
     save("progress", show(browser, html, 800))
 
 

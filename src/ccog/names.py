@@ -2,8 +2,8 @@
 
 It shows the first word of a name, up to a dash, and further ones of letters only (``dask.utils.key_split``), at most
 15 characters. Work is to be told apart by level, so that the level stands in the first word: tasks of
-``ccog_encode_0-<token>`` are shown as ``ccog_encode_0``, those of ``ccog_upload-L0-<token>`` and of other levels together
-as ``ccog_upload``.
+``ccog_encode_0-<token>`` are shown as ``ccog_encode_0``, those of ``ccog_upload-L0-<token>`` and of other levels
+together as ``ccog_upload``.
 """
 
 from __future__ import annotations
