@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import signal
 import sys
 import threading
 import time
@@ -135,6 +136,8 @@ def demo(size: int, on_s3: bool, **given: Any) -> None:
         if storage is None:
             _write_demo(size, request)
             return
+        # who ends us otherwise ends the server too
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         request = replace(request, output=f"s3://{BUCKET}/{request.output}", storage={**storage, **request.storage})
         _write_demo(size, request)
         _say(request, _how_to_read(request))
