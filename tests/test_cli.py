@@ -263,13 +263,14 @@ def test_demo(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_demo_on_a_server_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_demo_on_a_server_of_its_own(end: signal.Signals, tmp_path: Path) -> None:
     command = [*CCOG, "demo", "a.tif", "--s3", "--size", "1100"]
     with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=tmp_path) as process:
         assert process.stdout is not None
         said = [process.stdout.readline() for _ in range(4)]
         shown = ccog(*said[3].split()[1:])
-        process.send_signal(signal.SIGINT)
+        process.send_signal(end)
         out, err = process.communicate(timeout=60)
     assert said[0].startswith("s3://test/a.tif: ")
     assert "3 levels" in said[1]
