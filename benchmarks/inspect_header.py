@@ -20,7 +20,7 @@ from ccog.header import LevelCounts, build_header, data_size
 from ccog.options import CreationOptions
 from ccog.pyramid import level_sizes
 from ccog.raster import Metadata
-from ccog.template import write_template
+from ccog.template import Described, write_template
 
 TILE = 512
 
@@ -34,7 +34,7 @@ def giant(path: Path, side: int) -> int:
         tiles = -(-height // TILE) * -(-width // TILE)
         levels.append(LevelCounts(height, width, rng.integers(1000, 200_000, tiles, np.uint32), None, False))
     options = CreationOptions.parse({"compress": "deflate", "bigtiff": "yes"})
-    template = write_template(options, Metadata(), 1, "uint16", False, overviews=True)
+    template = write_template(Described(options, Metadata(), 1, "uint16", False, overviews=True))
     header = build_header(template, tuple(levels), big=True)
     with path.open("wb") as file:
         file.write(header)

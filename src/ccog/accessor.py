@@ -1,15 +1,16 @@
-"""The xarray accessors: ``da.ccog.write(...)`` and ``ds.ccog.write(...)``; registered once xarray is imported."""
+"""The xarray accessors ``da.ccog`` and ``ds.ccog``, which write and plan; registered once xarray is imported."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ccog.api import write_ccog
+from ccog.api import plan, write_ccog
+from ccog.preview import CogPlan
 
 
 class Accessor:
-    """Writing a DataArray, or the variables of a Dataset as bands; ``da.ccog`` and ``ds.ccog``."""
+    """Writing or planning a DataArray, or the variables of a Dataset as bands; ``da.ccog`` and ``ds.ccog``."""
 
     def __init__(self, arr: Any) -> None:
         self._arr = arr
@@ -50,6 +51,38 @@ class Accessor:
             storage_options=storage_options,
             rasterio_env_options=rasterio_env_options,
             compute=compute,
+        )
+
+    def plan(
+        self,
+        store: Any = None,
+        *,
+        mask: Any = None,
+        storage_options: Mapping[str, Any] | None = None,
+        rasterio_env_options: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> CogPlan:
+        """Say what :meth:`write` would write with the same arguments, and what that would cost.
+
+        Parameters
+        ----------
+        store, mask, storage_options, rasterio_env_options
+            As for :meth:`write`.
+        **options
+            Creation options and metadata, in any case.
+
+        Returns
+        -------
+        ccog.CogPlan
+            See :func:`ccog.plan`; no pixel is computed and the store is not spoken to.
+        """
+        return plan(
+            self._arr,
+            store,
+            mask=mask,
+            COG_creation_options=options,
+            storage_options=storage_options,
+            rasterio_env_options=rasterio_env_options,
         )
 
 

@@ -22,10 +22,11 @@ from typing import Any
 from dask.callbacks import Callback
 
 from ccog.errors import CCOGWarning, StoreError
+from ccog.names import task_name
 from ccog.stores import Store
 
 #: Name that keys of tasks which begin a write start with.
-BEGIN = "ccog-begin-"
+BEGIN = task_name("begin", "")
 
 # seconds a client that saw a write fail waits for the scheduler to clean up
 _WAIT_SECONDS = 60.0

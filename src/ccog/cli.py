@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, NoReturn
 
 import click
 import dask
-import rasterio
-from dask.callbacks import Callback
 from dask.delayed import Delayed
 from dask.system import CPU_COUNT
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -27,9 +27,11 @@ from ccog.api import plan, write_ccog
 from ccog.cleanup import wait_for_removal
 from ccog.errors import CCOGError, MissingDependencyError, StoreError, StoreExistsError
 from ccog.inspection import inspect, validate
+from ccog.local_s3 import BUCKET, local_s3
 from ccog.preview import CogPlan
 from ccog.rasterio_source import Source, open_source
 from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
+from ccog.watching import progress
 
 _INTERRUPTED = 130
 _CONNECT_SECONDS = 15
@@ -121,25 +123,47 @@ def plan_file(source: str, chunks: int | None, variable: str | None, tags: bool,
 
 @main.command()
 @click.argument("output", default="ccog-demo.tif")
+@click.option("--s3", "on_s3", is_flag=True, help="Write to an S3 server that is started here, until Ctrl-C.")
 @click.option("--size", type=click.IntRange(1), default=16384, show_default=True, help="Width and height in pixels.")
 @_with(_WRITE_OPTIONS)
-def demo(size: int, **given: Any) -> None:
-    """Make a synthetic terrain block by block and write it to OUTPUT."""
+def demo(size: int, on_s3: bool, **given: Any) -> None:
+    """Make a synthetic terrain block by block and write it to OUTPUT.
+
+    With --s3 OUTPUT is the name of an object, and the server, SeaweedFS, has it until it is stopped.
+    """
     request = _request(**given)
+    with _reported(), local_s3() if on_s3 else contextlib.nullcontext() as storage:
+        if storage is None:
+            _write_demo(size, request)
+            return
+        # who ends us otherwise ends the server too
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        request = replace(request, output=f"s3://{BUCKET}/{request.output}", storage={**storage, **request.storage})
+        _write_demo(size, request)
+        _say(request, _how_to_read(request))
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+def _how_to_read(request: _Request) -> str:
+    given = " ".join(f"--storage-option {key}={value}" for key, value in request.storage.items())
+    return f"The server runs until Ctrl-C. In another terminal:\nccog inspect {request.output} {given}"
+
+
+def _write_demo(size: int, request: _Request) -> None:
     described = {"crs": terrain.CRS, "transform": terrain.TRANSFORM, "units": ("m",), "descriptions": ("elevation",)}
     opened = Source(terrain.terrain(size), options={**described, "COMPRESS": "DEFLATE", "PREDICTOR": "YES"})
-    with _reported():
-        started = time.perf_counter()
-        result = _write(opened, request)
-        seconds = time.perf_counter() - started
-        pixels, raw = size * size, opened.array.nbytes
-        _say(request, _summary(result, raw, seconds))
-        levels = _levels(result.url)
-        _say(
-            request,
-            f"{size} x {size} pixels of uint16{levels}, {raw / result.size:.1f} times smaller than the pixels, "
-            f"made and written at {pixels / seconds / 1e6:.1f} Mpixel/s",
-        )
+    started = time.perf_counter()
+    result = _write(opened, request)
+    seconds = time.perf_counter() - started
+    pixels, raw = size * size, opened.array.nbytes
+    _say(request, _summary(result, raw, seconds))
+    levels = _levels(result.url, request.storage)
+    _say(
+        request,
+        f"{size} x {size} pixels of uint16{levels}, {raw / result.size:.1f} times smaller than the pixels, "
+        f"made and written at {pixels / seconds / 1e6:.1f} Mpixel/s",
+    )
 
 
 @main.group()
@@ -293,40 +317,21 @@ def _on_threads(build: Callable[[], Delayed], request: _Request) -> WriteResult:
     with (
         ThreadPoolExecutor(workers) as pool,
         dask.config.set(num_workers=workers),
-        _Progress(hidden=request.quiet),
+        _watched(request),
     ):
         result: WriteResult = build().compute(scheduler="threads", pool=pool)
         return result
 
 
-class _Progress(Callback):  # type: ignore[misc]
-    """A bar over all tasks of a local computation."""
-
-    def __init__(self, hidden: bool) -> None:
-        self._hidden = hidden
-        self._bar: Any = None
-        super().__init__(start_state=self._begin, posttask=self._step, finish=self._end)
-
-    def _begin(self, dsk: Any, state: dict[str, Any]) -> None:
-        total = sum(len(state[kind]) for kind in ("waiting", "ready", "running"))
-        self._bar = click.progressbar(length=total, file=sys.stderr, hidden=self._hidden, label="Writing")
-        self._bar.__enter__()
-
-    def _step(self, *_: Any) -> None:
-        self._bar.update(1)
-
-    def _end(self, *_: Any) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
+def _watched(request: _Request, client: Any = None) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext() if request.quiet else progress(client)
 
 
 def _on_cluster(build: Callable[[], Delayed], request: _Request) -> WriteResult:
     client = _connect(str(request.scheduler))
-    with client:
+    with client, _watched(request, client):
         future = client.compute(build())
         try:
-            if not request.quiet:
-                _follow(future)
             result: WriteResult = future.result()
             return result
         except BaseException:
@@ -346,25 +351,15 @@ def _connect(address: str) -> Any:
         raise StoreError(f"no dask scheduler answers at {address}: {error}") from error
 
 
-def _follow(future: Any) -> None:
-    from distributed import progress
-
-    with contextlib.redirect_stdout(sys.stderr):
-        progress(future, notebook=False)
-        click.echo(err=True)
-
-
 def _summary(result: WriteResult, raw: int, seconds: float) -> str:
     return f"{result.url}: {result.size / 1e6:.2f} MB in {seconds:.2f} s ({raw / seconds / 1e6:.1f} MB/s of pixels)"
 
 
-def _levels(url: str) -> str:
+def _levels(url: str, storage: dict[str, Any]) -> str:
     """How many resolutions the file has, where it can be read from here."""
-    try:
-        with rasterio.open(url) as dataset:
-            return f" in {len(dataset.overviews(1)) + 1} levels"
-    except RasterioError:
-        return ""
+    with contextlib.suppress(CCOGError, OSError):
+        return f" in {len(inspect(url, storage).levels)} levels"
+    return ""
 
 
 def _say(request: _Request, line: str) -> None:

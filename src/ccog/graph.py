@@ -26,7 +26,9 @@ from dask.task_spec import GraphNode, List, Task, TaskRef
 
 from ccog.blocks import assembly, block_job, encode_overview, encoded_overview_block, overview_block, source_block
 from ccog.cleanup import begin_write, wait_for_removal, watch
+from ccog.events import expect
 from ccog.fusion import optimize
+from ccog.names import kind_of, level_of
 from ccog.planning import Flow
 from ccog.pyramid import ceil_div
 from ccog.sources import SourceGrid, join_chunks
@@ -44,8 +46,8 @@ def new_token() -> str:
 class CcogTasks(Mapping[Any, GraphNode]):
     """The tasks of one file, made on demand.
 
-    Keys are (``ccog-<kind>-<token>``, index...), the last one a plain string. ``ahead`` is how many block rows of
-    full resolution may be begun at a time.
+    Keys are (name, index...), the last one a plain string. ``ahead`` is how many block rows of full resolution may be
+    begun at a time.
     """
 
     def __init__(self, job: WriteJob, pixels: SourceGrid, mask: SourceGrid | None, ahead: int) -> None:
@@ -65,6 +67,11 @@ class CcogTasks(Mapping[Any, GraphNode]):
         return (self.pixels.name,) if self.mask is None else (self.pixels.name, self.mask.name)
 
     @property
+    def counts(self) -> dict[str, int]:
+        """How many tasks there are of each name."""
+        return {name: len(indices) for name, indices in self._indices.items()} | {self.final: 1}
+
+    @property
     def leaves(self) -> Iterator[Any]:
         """Keys of the tasks that load chunks."""
         return (self._key("block-L0", *ij) for ij in self._grid(0))
@@ -75,7 +82,7 @@ class CcogTasks(Mapping[Any, GraphNode]):
         name, index = (str(key[0]), key[1:]) if isinstance(key, tuple) and key else ("", ())
         if index not in self._indices.get(name, ()):
             raise KeyError(key)
-        kind, _, level = str(name)[len("ccog-") : -len(self.job.token) - 1].partition("-L")
+        kind, _, level = kind_of(name).partition("-L")
         make: Callable[..., GraphNode] = getattr(self, f"_{kind.partition('-')[0]}")
         return make(key, *([int(level)] if level else []), *index)
 
@@ -196,7 +203,7 @@ class CcogTasks(Mapping[Any, GraphNode]):
         return Task(key, gate, *before, *(self._ref(f"upload-L{k}", r, plane) for k, plane, r in ready))
 
     def _merge(self, key: Any, n: int) -> Task:
-        depth = int(str(key[0]).split("-")[2])
+        depth = int(kind_of(key[0]).split("-")[1])
         parts = self._stretches(depth, n * _MERGE_ARITY, (n + 1) * _MERGE_ARITY)
         return Task(key, merge_stretches, self.job.store, self.job.parts.part_size, self._ref("begin"), List(*parts))
 
@@ -249,6 +256,7 @@ class CcogDelayed(Delayed):  # type: ignore[misc]
     def __dask_keys__(self) -> Any:
         """The key of the result; whoever asks for it is about to compute."""
         watch()
+        expect(self.key, lambda: self.dask.layers[self.key].mapping.counts)
         return super().__dask_keys__()
 
     @staticmethod
@@ -286,8 +294,7 @@ def _priority(key: Any) -> int:
     """Earlier rows first, and of these the overviews that consume them."""
     if not isinstance(key, tuple) or len(key) < 2 or not isinstance(key[1], int):
         return 0
-    name = str(key[0])
-    level = int(name.split("-L")[1].split("-")[0]) if "-L" in name else 0
+    level = level_of(str(key[0]))
     return level - (key[1] << level)
 
 

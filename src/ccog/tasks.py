@@ -15,7 +15,9 @@ import rasterio
 from ccog.blocks import Encoded
 from ccog.encode import Codec, Segment
 from ccog.errors import RasterError, StoreNotFoundError
+from ccog.events import teller
 from ccog.header import CLASSIC_LIMIT, LevelCounts, Template, build_header, data_size
+from ccog.names import task_name
 from ccog.parts import Buffer, Part, PartPlan, Run, cut, emit, merge
 from ccog.planning import CogGeometry
 from ccog.pyramid import Level
@@ -53,7 +55,7 @@ class WriteJob:
 
     def key(self, kind: str, *index: int) -> tuple[str | int, ...]:
         """A task key that groups by kind in the dashboard."""
-        return (f"ccog-{kind}-{self.token}", *index)
+        return (task_name(kind, self.token), *index)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,18 @@ def merge_stretches(store: Store, part_size: int, session: str, stretches: list[
 
 
 def _put(store: Store, session: str) -> Callable[[int, list[Any]], Part]:
-    return lambda number, buffers: store.put(session, number, buffers)
+    return _told(teller(session), partial(store.put, session))
+
+
+def _told(tell: Callable[[Part], None], put: Callable[[int, list[Any]], Part]) -> Callable[[int, list[Any]], Part]:
+    """``put``, and tell those who watch of each part."""
+
+    def put_and_tell(number: int, buffers: list[Any]) -> Part:
+        part = put(number, buffers)
+        tell(part)
+        return part
+
+    return put_and_tell
 
 
 def finish_write(job: WriteJob, session: str, stretches: list[Stretch]) -> bytes | WriteResult:
@@ -123,7 +136,7 @@ def finish_write(job: WriteJob, session: str, stretches: list[Stretch]) -> bytes
     buffers: list[Buffer] = [_header(job, rows), *head]
     if isinstance(job.store, WholeStore):
         return job.store.write(buffers)
-    put = partial(_put_last, job.store, session)
+    put = _told(teller(session), partial(_put_last, job.store, session))
     if job.store.limits.equal_parts:
         pieces = cut(buffers, job.parts.part_size)
         with ThreadPoolExecutor(_UPLOADERS) as pool:

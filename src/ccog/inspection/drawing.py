@@ -37,13 +37,14 @@ class Path:
 
 @dataclass(frozen=True)
 class Text:
-    """One line of text; (x, y) is the left end of its base line."""
+    """One line of text; (x, y) is the left end of its base line, or with ``centred`` the middle of it."""
 
     x: float
     y: float
     text: str
     size: float = 12
     colour: str = "#333333"
+    centred: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ def _svg_shape(shape: Box | Path | Text) -> str:
         case Path(points, colour, width):
             at = " ".join(f"{x:.6g},{y:.6g}" for x, y in points)
             return f'<polyline points="{at}" fill="none" stroke="{colour}" stroke-width="{width:g}"/>'
-        case Text(x, y, text, size, colour):
-            return f'<text x="{x:.6g}" y="{y:.6g}" font-size="{size:g}" fill="{colour}">{escape(text)}</text>'
+        case Text(x, y, text, size, colour, centred):
+            at = f'x="{x:.6g}" y="{y:.6g}"' + (' text-anchor="middle"' if centred else "")
+            return f'<text {at} font-size="{size:g}" fill="{colour}">{escape(text)}</text>'
 
 
 def to_png(drawing: Drawing) -> bytes:
@@ -99,9 +101,9 @@ def to_png(drawing: Drawing) -> bytes:
                 pen.rectangle((left, top, right, bottom), fill=fill, outline=line)
             case Path(points, colour, width):
                 pen.line(list(_scaled(points)), fill=colour, width=max(1, round(width * _SCALE)))
-            case Text(x, y, text, size, colour):
-                font = ImageFont.load_default(size * _SCALE)
-                pen.text((x * _SCALE, y * _SCALE), text, fill=colour, font=font, anchor="ls")
+            case Text(x, y, text, size, colour, centred):
+                font, anchor = ImageFont.load_default(size * _SCALE), "ms" if centred else "ls"
+                pen.text((x * _SCALE, y * _SCALE), text, fill=colour, font=font, anchor=anchor)
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)
     return out.getvalue()

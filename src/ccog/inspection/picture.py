@@ -40,7 +40,7 @@ def draw(size: int, names: Sequence[str], grids: Sequence[Grid], spans: Spans) -
     if 0 < before < size:
         shapes += _zoom(height, before / size)
         shapes.append(
-            Text(_MARGIN, height + 46, "What lies before the full resolution: the header and the overviews", 13)
+            Text(_MARGIN + 8, height + 46, "What lies before the full resolution: the header and the overviews", 13)
         )
         shapes += _bar(height + 56, 0, before, names, colours, spans)
         height += 56 + _BAR_HEIGHT

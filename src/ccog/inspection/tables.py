@@ -29,7 +29,12 @@ def text_table(titles: Sequence[str], rows: list[Sequence[str]]) -> Iterable[str
 
 
 def html_table(titles: Sequence[str], rows: list[Sequence[str]]) -> str:
-    """An HTML table."""
-    head = "".join(f"<th>{escape(title)}</th>" for title in titles)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    """An HTML table, with the look in it, since notebooks and pages differ in theirs."""
+    head = "".join(_cell("th", title, "border-bottom:1px solid #9aa0a6") for title in titles)
+    body = "".join("<tr>" + "".join(_cell("td", cell) for cell in row) + "</tr>" for row in rows)
+    look = "border-collapse:collapse;font-size:13px;margin:10px 0"
+    return f'<table style="{look}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _cell(tag: str, text: str, more: str = "") -> str:
+    return f'<{tag} style="text-align:left;padding:2px 22px 2px 0;white-space:nowrap;{more}">{escape(text)}</{tag}>'

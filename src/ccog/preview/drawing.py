@@ -17,7 +17,7 @@ _HEAD = 34
 _MOST_TILES = 32
 _TILE, _CHUNK, _FRAME, _FILL = "#b9c4d0", "#e5484d", "#333333", "#eaf2fa"
 _LEVELS = ("#2f6fb5", "#4c9bd6", "#6fb8c9", "#86c9a5", "#b3d689", "#dcdc7a", "#f0c75e", "#f2a65a")
-_MOST_LEVELS = 10
+_MOST_LEVELS = 14
 
 
 def draw(levels: Sequence[Level], chunks: tuple[tuple[int, ...], ...]) -> Drawing:
@@ -27,9 +27,12 @@ def draw(levels: Sequence[Level], chunks: tuple[tuple[int, ...], ...]) -> Drawin
     shapes += _pyramid(shown)
     x = 2 * _MARGIN + _PYRAMID
     corner = _corner(levels[0], chunks)
-    shapes.append(Text(x, 22, _title(levels[0], corner), 13))
+    shapes.append(Text(x, 22, _title(levels[0], chunks), 13))
     grid, bottom = _grid(levels[0], chunks, corner, x)
     shapes += grid
+    if corner != levels[0].size:
+        bottom += 16
+        shapes.append(Text(x, bottom, f"The first {corner[1]} x {corner[0]} pixels", 11))
     height = max(_HEAD + _STEP * len(shown), bottom) + _MARGIN
     return Drawing(x + _MAP + _MARGIN, height, tuple(shapes))
 
@@ -46,9 +49,10 @@ def _pyramid(levels: Sequence[Level]) -> Iterator[Shape]:
         top = _HEAD + k * _STEP
         wide = max(_LEAST, _PYRAMID * (level.width / levels[0].width) ** 0.5)
         colour = _LEVELS[min(level.index, len(_LEVELS) - 1)]
-        text = f"{level.width} x {level.height}, {level.tiles[1]} x {level.tiles[0]} tiles"
+        name = f"overview {level.index}" if level.index else "full resolution"
+        text = f"{name}: {level.width} x {level.height}, {level.tiles[1]} x {level.tiles[0]} tiles"
         yield Box(middle - wide / 2, top, wide, _STEP - 22, colour, None, text)
-        yield Text(middle - 2.9 * len(text), top + _STEP - 9, text, 11)
+        yield Text(middle, top + _STEP - 9, text, 11, centred=True)
 
 
 def _corner(level: Level, chunks: tuple[tuple[int, ...], ...]) -> tuple[int, int]:
@@ -57,9 +61,9 @@ def _corner(level: Level, chunks: tuple[tuple[int, ...], ...]) -> tuple[int, int
     return min(level.height, most), min(level.width, most)
 
 
-def _title(level: Level, corner: tuple[int, int]) -> str:
-    part = "" if corner == level.size else f", first {corner[1]} x {corner[0]} pixels"
-    return f"Chunks (red) over tiles{part}"
+def _title(level: Level, chunks: tuple[tuple[int, ...], ...]) -> str:
+    rows, cols = map(max, chunks)
+    return f"Chunks of {cols} x {rows} (red) over tiles of {level.blocksize} x {level.blocksize} (grey)"
 
 
 def _grid(

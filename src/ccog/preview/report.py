@@ -147,7 +147,7 @@ class CogPlan:
 
     def _repr_html_(self) -> str:
         facts = "".join(f"<div>{escape(line)}</div>" for line in self._facts())
-        warned = "".join(f"<div><b>Warning:</b> {escape(text)}</div>" for text in self.warnings)
+        warned = "".join(f'<div style="color:#b3261e"><b>Warning:</b> {escape(text)}</div>' for text in self.warnings)
         return f"<div>{facts}{warned}{html_table(*self._levels())}{html_table(*self._reads())}{self.svg}</div>"
 
     def _facts(self) -> list[str]:

