@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ccog.errors import RasterError
 from ccog.parts import Buffer, Limits, Part, PartPlan, Run, cut, emit, fewest_parts, merge, split
 
 LIMITS = Limits(min_part=10, max_part=1000, max_parts=10_000, preferred_part=16)
@@ -65,11 +66,38 @@ def test_parts_grow_when_there_are_too_few_numbers() -> None:
     assert plan.part_size > 1000
 
 
-@pytest.mark.parametrize(("size", "rows"), [(10, 99), (10, 5000), (30, 33), (1 << 21, 25)])
+@pytest.mark.parametrize(("size", "rows"), [(10, 99), (10, 5000), (30, 50), (1 << 21, 33)])
 def test_more_rows_than_part_numbers_cannot_be_planned(size: int, rows: int) -> None:
     limits = Limits(10, 1 << 20, 100, 16)
     assert PartPlan.build([size] * rows, limits) is None
     assert fewest_parts([size] * rows, limits) > 100
+
+
+def test_parts_fill_what_the_store_takes() -> None:
+    limits = Limits(10, 1 << 20, 100, 16)
+    plan = PartPlan.build([9 << 20] * 9, limits)
+    assert plan is not None
+    assert plan.part_size == limits.max_part
+
+
+def test_near_the_limit_rows_must_compress() -> None:
+    limits = Limits(10, 1000, 100, 16)
+    sizes = [6000] * 30
+    assert PartPlan.build(sizes, limits) is None
+    found = PartPlan.build_for_compressed(sizes, limits)
+    assert found is not None
+    plan, percent = found
+    assert percent == 30
+    fits = [bytes(n * percent // 100) for n in sizes]
+    parts = [emit([row], first, cap, limits, plan.part_size, _put)[1]
+             for row, first, cap in zip(fits, plan.firsts, plan.caps, strict=True)]  # fmt: skip
+    assert all(size <= limits.max_part for row in parts for _, size, _ in row)
+    with pytest.raises(RasterError, match="a row of blocks has 6000 bytes"):
+        emit([bytes(6000)], plan.firsts[0], plan.caps[0], limits, plan.part_size, _put)
+
+
+def _put(number: int, buffers: list[Buffer]) -> Part:
+    return number, sum(map(len, buffers)), ""
 
 
 @given(st.lists(st.binary(max_size=40), max_size=9), st.integers(1, 50))

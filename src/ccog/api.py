@@ -195,7 +195,11 @@ def _job(raster: Raster, options: CreationOptions, store: Store | WholeStore, en
     return WriteJob(
         plan,
         store,
-        _part_plan([plan.row_bytes(k) for k, _, _ in plan.rows_in_file_order()], store),
+        _part_plan(
+            [plan.row_bytes(k) for k, _, _ in plan.rows_in_file_order()],
+            store,
+            compressed=options.effective_compress != "NONE",
+        ),
         described,
         template,
         (full, overview),
@@ -220,10 +224,19 @@ def _alpha_as_mask(raster: Raster, options: CreationOptions) -> Raster:
     return Raster(raster.pixels[:-1], raster.pixels[-1], raster.metadata.without_last_band(), mask_is_alpha=True)
 
 
-def _part_plan(row_bytes: list[int], store: Store | WholeStore) -> PartPlan:
-    parts = PartPlan.build(row_bytes, store.limits)
+def _part_plan(row_bytes: list[int], store: Store | WholeStore, *, compressed: bool) -> PartPlan:
+    """Parts that hold the rows whatever they compress to, or, near the store's limit, if they compress well enough."""
+    limits = store.limits
+    parts = PartPlan.build(row_bytes, limits)
+    if parts is None and compressed and (found := PartPlan.build_for_compressed(row_bytes, limits)):
+        parts, percent = found
+        warnings.warn(
+            f"{store.url} takes {limits.max_parts} parts of at most {limits.max_part} bytes: each row of blocks must "
+            f"compress to {percent} % of its {max(row_bytes)} bytes, or the write fails when it does not",
+            CCOGWarning,
+            stacklevel=4,
+        )
     if parts is None:
-        limits = store.limits
         raise RasterError(
             f"{len(row_bytes)} rows of blocks of up to {max(row_bytes)} bytes need {fewest_parts(row_bytes, limits)} "
             f"parts, and {store.url} takes {limits.max_parts} of at most {limits.max_part} bytes; "

@@ -9,8 +9,10 @@ between workers.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+from ccog.errors import RasterError
 
 Buffer = bytes | memoryview
 
@@ -63,21 +65,36 @@ class PartPlan:
     @classmethod
     def build(cls, row_bytes: list[int], limits: Limits) -> PartPlan | None:
         """Numbers for rows of at most the given sizes, in file order; None where the store has too few."""
-        size = max(limits.min_part, limits.preferred_part)
-        while size <= limits.max_part:
+        for size in _part_sizes(limits):
             caps = _caps(row_bytes, size, limits)
             if sum(caps) + 2 <= limits.max_parts:
                 firsts = tuple(itertools.accumulate(caps, initial=2))
                 return cls(size, firsts[:-1], caps, firsts[-1])
-            size *= 2
         return None
+
+    @classmethod
+    def build_for_compressed(cls, row_bytes: list[int], limits: Limits) -> tuple[PartPlan, int] | None:
+        """Numbers for rows that compress to the share of their sizes that comes with them, in percent."""
+        for percent in range(95, 15, -5):
+            if plan := cls.build([n * percent // 100 for n in row_bytes], limits):
+                return plan, percent
+        return None
+
+
+def _part_sizes(limits: Limits) -> Iterator[int]:
+    """Sizes that parts may aim at, the preferred one first."""
+    size = max(limits.min_part, limits.preferred_part)
+    while size < limits.max_part:
+        yield size
+        size *= 2
+    yield limits.max_part
 
 
 def _caps(row_bytes: list[int], size: int, limits: Limits) -> tuple[int, ...]:
     """Part numbers each row needs: none where the file is cut at the end, one for joins, and its own parts."""
     if limits.equal_parts:
         return (-(-sum(row_bytes) // size), *([0] * (len(row_bytes) - 1)))
-    return tuple(1 if n < 2 * limits.min_part else -(-n // size) + 2 for n in row_bytes)
+    return tuple(1 if n < 2 * limits.min_part else -(-n // size) + 1 for n in row_bytes)
 
 
 def fewest_parts(row_bytes: list[int], limits: Limits) -> int:
@@ -115,6 +132,11 @@ def emit(
     head, rest = split(buffers, limits.min_part)
     left = size - total(head)
     count = max(1, min(cap - 1, -(-left // part_size), left // max(1, limits.min_part)))
+    if left > count * limits.max_part:
+        raise RasterError(
+            f"a row of blocks has {size} bytes, for which {count} parts of at most {limits.max_part} bytes are left: "
+            "the raster does not compress as well as the store's limit needs"
+        )
     bodies, done = [], 0
     for k in range(count):
         stop = left * (k + 1) // count
