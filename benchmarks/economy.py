@@ -1,6 +1,6 @@
-"""What is done twice when a worker or the client is killed: python benchmarks/economy.py [BLOCK_ROWS=48].
+"""What is done twice when a worker or the client is killed: python benchmarks/economy.py [BLOCK_ROWS=80].
 
-Writes noise to SeaweedFS from three worker processes, through a proxy that counts the parts the server takes. First
+Writes block rows of 32 MiB of terrain to SeaweedFS from three worker processes, through a proxy that counts the parts the server takes. First
 without a fault, then with a worker killed when 30, 60 and 90 % of the parts are there, then with ``resume=True`` and
 the client killed when 60 % of the CPU time is spent that the whole write takes, and the same call again. CPU time is
 that of the worker processes, or of the one process that runs threads, from when it starts to compute.
@@ -29,11 +29,13 @@ import s3fs
 from distributed import Client, LocalCluster
 
 import ccog
+from common import lazy_terrain
 from faults import Proxy, proxied
-from kills import CHUNK, CREATION, settle, source
+from kills import settle
 from servers import seaweedfs
 
-COLUMNS, WORKERS = 8, 3
+COLUMNS, CHUNK, WORKERS = 32, (512, 1024), 3
+CREATION = {"compress": "deflate", "predictor": "yes", "overview_resampling": "average"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Bench:
     def write(self, name: str, **kwargs: Any) -> Any:
         """The Delayed."""
         return ccog.write_ccog(
-            source(self.shape), f"s3://test/{name}.tif", COG_creation_options=CREATION,
+            lazy_terrain(self.shape, CHUNK), f"s3://test/{name}.tif", COG_creation_options=CREATION,
             storage_options=self.options, **kwargs,
         )  # fmt: skip
 
@@ -69,7 +71,7 @@ class Bench:
 def main() -> None:
     if sys.argv[1:2] == ["client"]:
         return client_process(*json.loads(sys.argv[2]))
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 48
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 80
     logging.disable(logging.WARNING)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -78,7 +80,7 @@ def main() -> None:
         LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        shape = rows * CHUNK, COLUMNS * CHUNK
+        shape = rows * CHUNK[0], COLUMNS * CHUNK[1]
         filesystem = s3fs.S3FileSystem(**server, skip_instance_cache=True)
         measure(Bench(shape, cluster, client, proxy, through, filesystem))
 
@@ -152,8 +154,8 @@ def client_of(bench: Bench, address: str | None) -> subprocess.Popen[str]:
 
 def client_process(shape: list[int], options: dict[str, Any], address: str | None) -> None:
     delayed = ccog.write_ccog(
-        source((shape[0], shape[1])), "s3://test/resumed.tif", COG_creation_options=CREATION, storage_options=options,
-        resume=True,
+        lazy_terrain((shape[0], shape[1]), CHUNK), "s3://test/resumed.tif", COG_creation_options=CREATION,
+        storage_options=options, resume=True,
     )  # fmt: skip
     start = sum(os.times()[:2])
     print(json.dumps({"start": start}), flush=True)

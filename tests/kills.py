@@ -35,9 +35,9 @@ def pixels(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarr
     return np.random.default_rng(top * 10_007 + left).integers(0, 60000, (bottom - top, right - left), "uint16")
 
 
-def source(shape: tuple[int, int] = SHAPE) -> da.Array:
+def source() -> da.Array:
     """The raster, whose name in dask is the same in each process."""
-    chunks = tuple((CHUNK,) * (side // CHUNK) for side in shape)
+    chunks = tuple((CHUNK,) * (side // CHUNK) for side in SHAPE)
     return da.map_blocks(pixels, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"))
 
 

@@ -41,10 +41,11 @@ from ccog.pyramid import ceil_div
 from ccog.receipts import (
     checkpoint_level,
     keep_pieces,
-    keep_row,
+    keep_stretch,
     load_block,
     load_pieces,
-    load_row,
+    load_stretch,
+    merge_name,
     pieces_name,
     row_name,
 )
@@ -224,6 +225,12 @@ class CcogTasks(Mapping[Any, GraphNode]):
         """Whether nothing of a block row has to be encoded."""
         return all(self._is_kept(row_name(self._rows[k, plane, i])) for plane in range(self.job.plan.planes(k)))
 
+    def _kept_stretch(self, key: Any, name: str, make: Callable[..., Any], *args: Any) -> Task:
+        """A task that uploads, and keeps what it returns if the write can be resumed."""
+        if self.job.manifest is None:
+            return Task(key, make, *args)
+        return Task(key, keep_stretch, name, self.job.store, self._ref("begin"), make, *args)
+
     def _load(self, key: Any, load: Callable[..., Any], name: str, *args: Any) -> Task:
         return Task(key, load, self.job.store, None if self.kept is None else self.kept.session, name, *args)
 
@@ -253,27 +260,29 @@ class CcogTasks(Mapping[Any, GraphNode]):
     def _upload(self, key: Any, k: int, i: int, plane: int) -> Task:
         n = self._rows[k, plane, i]
         if self._is_kept(row_name(n)):
-            return self._load(key, load_row, row_name(n))
+            return self._load(key, load_stretch, row_name(n))
         kind = "bytes" if self.job.apart else "block"
         blocks = List(*(self._ref(f"{kind}-L{k}", i, j) for j in range(self.job.plan.level(k).blocks[1])))
         numbers = self.job.parts.firsts[n], self.job.parts.caps[n], self.job.parts.part_size
         args = (self.job.store, numbers, k, plane, self._ref("begin"), blocks, self.kept is not None)
         upload = upload_row if self.job.apart else _upload_whole
-        if self.job.manifest is None:
-            return Task(key, upload, *args)
-        return Task(key, keep_row, upload, row_name(n), *args)
+        return self._kept_stretch(key, row_name(n), upload, *args)
 
     def _gate(self, key: Any, i: int) -> Task:
-        """Opens when all that the rows before its window feed is written."""
+        """Opens when all that the rows before its window feed is written, in this run or an earlier one."""
         before = [self._ref("gate", i - 1)] if i > self.ahead else []
-        ready = self._rows_by_need.get(i - self.ahead, [])
+        ready = (
+            row for row in self._rows_by_need.get(i - self.ahead, ()) if not self._is_kept(row_name(self._rows[row]))
+        )
         return Task(key, gate, *before, *(self._ref(f"upload-L{k}", r, plane) for k, plane, r in ready))
 
     def _merge(self, key: Any, n: int) -> Task:
         depth = int(str(key[0]).split("-")[2])
+        if self._is_kept(merge_name(depth, n)):
+            return self._load(key, load_stretch, merge_name(depth, n))
         parts = self._stretches(depth, n * _MERGE_ARITY, (n + 1) * _MERGE_ARITY)
         args = (self.job.store, self.job.parts.part_size, self._ref("begin"), List(*parts), self.kept is not None)
-        return Task(key, merge_stretches, *args)
+        return self._kept_stretch(key, merge_name(depth, n), merge_stretches, *args)
 
     def _stretches(self, depth: int, start: int = 0, stop: int | None = None) -> list[TaskRef]:
         """What merges of a depth join, from ``start`` to ``stop``: rows, or the merges before."""

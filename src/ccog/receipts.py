@@ -1,8 +1,9 @@
-"""Records of a write that can be resumed: what rows of blocks gave, and the pixels handed on at one overview.
+"""Records of a write that can be resumed: what stretches of the file gave, and the pixels handed on at one overview.
 
-A row's record is what its upload returned. Of the blocks of one overview level, the checkpoint, the pixels are kept
-that they hand to the level above, so that no overview above it needs what lies below it again. Records are NumPy's
-own format, read without pickle: who can write to the bucket must not be able to run code here.
+The record of a stretch, a row of blocks or a merge, is what its upload returned. Of the blocks of one overview
+level, the checkpoint, the pixels are kept that they hand to the level above, so that no overview above it needs what
+lies below it again. Records are NumPy's own format, read without pickle: who can write to the bucket must not be able
+to run code here.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ def row_name(n: int) -> str:
     return f"row-{n:07d}"
 
 
+def merge_name(depth: int, n: int) -> str:
+    """Record of the ``n``-th merge of a depth."""
+    return f"merge-{depth}-{n:06d}"
+
+
 def pieces_name(i: int, j: int) -> str:
     """Record of what block (i, j) of the checkpoint hands on."""
     return f"pieces-{i:05d}-{j:05d}"
@@ -54,16 +60,16 @@ def checkpoint_level(plan: CogGeometry) -> int:
     return max(fitting, default=1)
 
 
-def keep_row(upload: Callable[..., Stretch], name: str, store: Store, *args: Any) -> Stretch:
-    """Upload a row with ``upload(store, numbers, k, plane, session, ...)`` and keep what it returns."""
-    found = upload(store, *args)
-    store.save(args[3], name, dump_row(found))
+def keep_stretch(name: str, store: Store, session: str, make: Callable[..., Stretch], *args: Any) -> Stretch:
+    """Upload a stretch of the file with ``make(*args)`` and keep what it returns."""
+    found = make(*args)
+    store.save(session, name, dump_stretch(found))
     return found
 
 
-def load_row(store: Store, session: str, name: str) -> Stretch:
-    """What the upload of a row returned in an earlier run."""
-    return parse_row(store.load(session, name))
+def load_stretch(store: Store, session: str, name: str) -> Stretch:
+    """What the upload of a stretch returned in an earlier run."""
+    return parse_stretch(store.load(session, name))
 
 
 def keep_pieces(name: str, store: Store, session: str, make: Callable[..., Any], *args: Any) -> Any:
@@ -83,8 +89,8 @@ def load_block(store: Store, session: str, name: str) -> tuple[None, list[Pieces
     return None, parse_pieces(store.load(session, name))
 
 
-def dump_row(stretch: Stretch) -> bytes:
-    """The record of a row."""
+def dump_stretch(stretch: Stretch) -> bytes:
+    """The record of a stretch."""
     (head, parts, tail), joins, rows = stretch
     arrays = {"head": _as_array(head), "tail": _as_array(tail)}
     about: list[Any] = []
@@ -96,8 +102,8 @@ def dump_row(stretch: Stretch) -> bytes:
     return _dumped({"parts": parts, "joins": joins, "rows": about}, arrays)
 
 
-def parse_row(data: bytes) -> Stretch:
-    """What ``dump_row`` was given."""
+def parse_stretch(data: bytes) -> Stretch:
+    """What ``dump_stretch`` was given."""
     about, arrays = _parsed(data)
     head, tail = ([arrays[name].tobytes()] if arrays[name].size else [] for name in ("head", "tail"))
     parts = [(int(number), int(size), str(tag)) for number, size, tag in about["parts"]]
