@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,8 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str,
 
 def records(name: str, options: dict[str, Any]) -> list[str]:
     filesystem = s3fs.S3FileSystem(**options, skip_instance_cache=True)
-    return [str(path) for path in filesystem.find(f"test/resume/{name}.tif.ccog-resume")]
+    found = filesystem.call_s3("list_objects_v2", Bucket="test", Prefix=f"resume/{name}.tif.ccog-resume/")
+    return [item["Key"] for item in found.get("Contents") or []]
 
 
 def data_of(target: dict[str, Any]) -> bytes:
@@ -116,10 +118,13 @@ def resumed(array: Any, target: dict[str, Any], creation: dict[str, Any] = SMALL
     return ccog.write_ccog(array, **target, COG_creation_options=creation, resume=True, **kwargs)
 
 
-def fail(reader: Source, delayed: Any, **how: Any) -> None:
+def fail(reader: Source, delayed: Any, scheduler: Any = "threads") -> None:
+    """Compute until it fails and nothing runs any more."""
     reader.broken.touch()
-    with pytest.raises(RuntimeError, match="no pixels here"):
-        delayed.compute(**how)
+    with ThreadPoolExecutor(2) as pool, pytest.raises(RuntimeError, match="no pixels here"):
+        delayed.compute(scheduler=scheduler, **({"pool": pool} if scheduler == "threads" else {}))
+    if not isinstance(scheduler, str):
+        assert until(lambda: not any(scheduler.processing().values()))
     reader.broken.unlink()
 
 
@@ -158,7 +163,7 @@ def test_a_failed_write_continues(
         given["mask"] = da.from_array(pixels, chunks=256)
     expected = ccog.write_ccog(reader.array(), COG_creation_options=creation, **given).compute(**THREADS)
     reader.reads()
-    fail(reader, resumed(reader.array(), target, creation, **given), **THREADS)
+    fail(reader, resumed(reader.array(), target, creation, **given))
     assert [upload.resumable for upload in left(target)] == [True]
     reader.reads()
     resumed(reader.array(), target, creation, **given).compute(**THREADS)
@@ -185,7 +190,7 @@ def test_no_part_is_uploaded_twice(tmp_path: Path, s3_options: dict[str, Any]) -
     creation = SMALL | {"blocksize": 512, "compress": "none"}
     with proxied(s3_options) as (proxy, options):
         target = {"store": "s3://test/resume/twice.tif", "storage_options": options}
-        fail(reader, resumed(reader.array(), target, creation), **THREADS)
+        fail(reader, resumed(reader.array(), target, creation))
         before = len(proxy.parts)
         assert before > FAILS
         resumed(reader.array(), target, creation).compute(**THREADS)
@@ -258,7 +263,7 @@ def kept_names(delayed: Any) -> frozenset[str]:
 
 def test_computed_twice_and_again(target: dict[str, Any], reader: Source) -> None:
     delayed = resumed(reader.array(), target)
-    fail(reader, delayed, **THREADS)
+    fail(reader, delayed)
     delayed.compute(**THREADS)
     first = data_of(target)
     reader.reads()
@@ -271,27 +276,27 @@ def test_computed_twice_and_again(target: dict[str, Any], reader: Source) -> Non
 
 def test_two_that_fail_and_one_that_ends(target: dict[str, Any], reader: Source) -> None:
     for _ in range(2):
-        fail(reader, resumed(reader.array(), target), **THREADS)
+        fail(reader, resumed(reader.array(), target))
     assert len(left(target)) == 1
     resumed(reader.array(), target).compute(**THREADS)
     assert data_of(target) == ccog.write_ccog(reader.array(), COG_creation_options=SMALL).compute(**THREADS)
 
 
 def test_abort_removes_the_records(target: dict[str, Any], reader: Source) -> None:
-    fail(reader, resumed(reader.array(), target), **THREADS)
+    fail(reader, resumed(reader.array(), target))
     aborted = ccog.abort_incomplete(target["store"], target.get("storage_options"))
     assert [upload.resumable for upload in aborted] == [True]
     reader.reads()
-    fail(reader, resumed(reader.array(), target), **THREADS)
+    fail(reader, resumed(reader.array(), target))
     assert len(reader.reads()) >= (FAILS - 2) * COLS
     ccog.abort_incomplete(target["store"], target.get("storage_options"))
 
 
 def test_without_resume_it_is_as_ever(target: dict[str, Any], reader: Source) -> None:
-    fail(reader, resumed(reader.array(), target), **THREADS)
+    fail(reader, resumed(reader.array(), target))
     reader.reads()
     delayed = ccog.write_ccog(reader.array(), **target, COG_creation_options=SMALL)
-    fail(reader, delayed, **THREADS)
+    fail(reader, delayed)
     assert len(left(target)) == 1, "only what can be resumed"
     delayed.compute(**THREADS)
     assert [upload.resumable for upload in left(target)] == [True]
@@ -301,7 +306,7 @@ def test_without_resume_it_is_as_ever(target: dict[str, Any], reader: Source) ->
 def test_records_of_an_upload_that_is_gone(s3_options: dict[str, Any], reader: Source) -> None:
     """As after a lifecycle rule: the next write starts afresh, and what ends it removes them."""
     target = {"store": "s3://test/resume/gone.tif", "storage_options": s3_options}
-    fail(reader, resumed(reader.array(), target), **THREADS)
+    fail(reader, resumed(reader.array(), target))
     (upload,) = left(target)
     filesystem = s3fs.S3FileSystem(**s3_options, skip_instance_cache=True)
     gone = {"Bucket": "test", "Key": "resume/gone.tif", "UploadId": upload.session}
@@ -309,7 +314,7 @@ def test_records_of_an_upload_that_is_gone(s3_options: dict[str, Any], reader: S
     assert records("gone", s3_options)
     resumed(reader.array(), target).compute(**THREADS)
     assert not records("gone", s3_options)
-    fail(reader, resumed(reader.array(), target), **THREADS)
+    fail(reader, resumed(reader.array(), target))
     (upload,) = left(target)
     filesystem.call_s3("abort_multipart_upload", **gone | {"UploadId": upload.session})
     assert not ccog.abort_incomplete(*target.values())
@@ -319,7 +324,7 @@ def test_records_of_an_upload_that_is_gone(s3_options: dict[str, Any], reader: S
 def test_ended_between_graph_and_begin(tmp_path: Path, reader: Source) -> None:
     target = {"store": str(tmp_path / "a.tif")}
     delayed = resumed(reader.array(), target)
-    fail(reader, delayed, **THREADS)
+    fail(reader, delayed)
     tasks = mapping_of(delayed)
     tasks.look_for_kept()
     ccog.abort_incomplete(target["store"])
@@ -331,7 +336,7 @@ def test_ended_between_graph_and_begin(tmp_path: Path, reader: Source) -> None:
 def test_another_write_is_refused(tmp_path: Path, reader: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     target = {"store": str(tmp_path / "a.tif")}
     mask = np.ones((ROWS * 128, COLS * 128), bool)
-    fail(reader, resumed(reader.array(), target, mask=mask), **THREADS)
+    fail(reader, resumed(reader.array(), target, mask=mask))
     options = r"COMPRESS was DEFLATE, is ZSTD.*uploads abort .*a\.tif.*resume=False"
     with pytest.raises(ccog.ResumeError, match=options):
         resumed(reader.array(), target, SMALL | {"compress": "zstd"}, mask=mask)
@@ -385,7 +390,7 @@ def test_targets_that_keep_nothing(store: Any, options: Any) -> None:
 
 def test_google_cloud_storage(gcs_options: dict[str, Any], reader: Source) -> None:
     target = {"store": "gs://test/resume/a.tif", "storage_options": gcs_options}
-    fail(reader, resumed(reader.array(), target), **THREADS)
+    fail(reader, resumed(reader.array(), target))
     assert [upload.resumable for upload in left(target)] == [True]
     reader.reads()
     resumed(reader.array(), target).compute(**THREADS)

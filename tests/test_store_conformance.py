@@ -201,11 +201,13 @@ class TestJuiceFS(ServerTests):
 
 
 class TestMoto(ServerTests):
-    proves = True
-
     @pytest.fixture
     def options(self, moto_options: dict[str, Any]) -> dict[str, Any]:
         return moto_options
+
+    @pytest.mark.skip("moto takes the marker of list_parts for a count, so that parts are not found")
+    def test_what_is_stored(self) -> None:  # type: ignore[override]
+        pass
 
     @pytest.mark.skip("moto answers 500 where an upload to complete is gone, instead of NoSuchUpload")
     def test_abort(self) -> None:  # type: ignore[override]
