@@ -1,6 +1,6 @@
-"""What is done twice when a worker or the client is killed: python benchmarks/economy.py [BLOCK_ROWS=80].
+"""What is done twice when a worker or the client is killed: python benchmarks/economy.py [ROWS=80] [workers|client].
 
-Writes block rows of 32 MiB of terrain to SeaweedFS from three worker processes, through a proxy that counts the parts the server takes. First
+Writes terrain to SeaweedFS from three worker processes, through a proxy that counts the parts the server takes. First
 without a fault, then with a worker killed when 30, 60 and 90 % of the parts are there, then with ``resume=True`` and
 the client killed when 60 % of the CPU time is spent that the whole write takes, and the same call again. CPU time is
 that of the worker processes, or of the one process that runs threads, from when it starts to compute.
@@ -26,15 +26,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import psutil
 import s3fs
+from common import lazy_terrain
 from distributed import Client, LocalCluster
 
 import ccog
-from common import lazy_terrain
 from faults import Proxy, proxied
 from kills import settle
 from servers import seaweedfs
 
-COLUMNS, CHUNK, WORKERS = 32, (512, 1024), 3
+COLUMNS, CHUNK, WORKERS = 20, (512, 1024), 3
 CREATION = {"compress": "deflate", "predictor": "yes", "overview_resampling": "average"}
 
 
@@ -82,25 +82,26 @@ def main() -> None:
     ):
         shape = rows * CHUNK[0], COLUMNS * CHUNK[1]
         filesystem = s3fs.S3FileSystem(**server, skip_instance_cache=True)
-        measure(Bench(shape, cluster, client, proxy, through, filesystem))
+        measure(Bench(shape, cluster, client, proxy, through, filesystem), sys.argv[2:] or ["workers", "client"])
 
 
-def measure(bench: Bench) -> None:
+def measure(bench: Bench, what: list[str]) -> None:
     before, started = bench.cpu(), time.monotonic()
     bench.client.compute(bench.write("whole")).result()
     parts, cpu = len(bench.proxy.parts), bench.cpu() - before
     print(f"{bench.shape[0]} x {bench.shape[1]} uint16: {parts} parts, {cpu:.1f} s of CPU, "
           f"{time.monotonic() - started:.1f} s", flush=True)  # fmt: skip
     print("\n| killed | when | object | parts uploaded twice |\n|---|---|---|---|")
-    for share in (0.3, 0.6, 0.9):
+    for share in (0.3, 0.6, 0.9) if "workers" in what else ():
         kill_a_worker(bench, share, parts)
     print(
         "\n| killed | when | object | CPU s of the second run | of the whole | parts uploaded twice |\n"
         + "|---" * 6
         + "|"
     )
-    kill_the_client(bench, cpu)
-    kill_the_process(bench)
+    if "client" in what:
+        kill_the_client(bench, cpu)
+        kill_the_process(bench)
 
 
 def kill_a_worker(bench: Bench, share: float, parts: int) -> None:

@@ -349,7 +349,7 @@ def test_another_write_is_refused(tmp_path: Path, reader: Source, monkeypatch: p
     with pytest.raises(ccog.ResumeError, match="the array differs, the chunks differ"):
         resumed(reader.array().rechunk((1, 256, 256)), target, mask=mask)
     with pytest.raises(ccog.ResumeError, match=r"the environment differ .*GDAL_X was not given, is 1"):
-        resumed(reader.array(), target, mask=mask, rasterio_env_options={"GDAL_X": 1, "AWS_SECRET_ACCESS_KEY": "s"})
+        resumed(reader.array(), target, mask=mask, rasterio_env_options={"GDAL_X": 1, "GS_SECRET_ACCESS_KEY": "s"})
     with pytest.raises(ccog.ResumeError, match=r"another one: the metadata differs\."):
         resumed(reader.array(), target, SMALL | {"units": "m"}, mask=mask)
     monkeypatch.setattr(manifest, "version", lambda _: "9.9")

@@ -88,8 +88,8 @@ class _Guard(Callback):  # type: ignore[misc]
         if not errored:
             return
         for key in [key for key in dsk if isinstance(key, tuple) and str(key[0]).startswith(BEGIN)]:
-            store, final, resumption = dsk[key].args
-            if resumption is not None:
+            store, final, *resumption = dsk[key].args
+            if any(resumption):
                 continue
             if key in state.get("cache", ()):
                 remove(store, state["cache"][key])
