@@ -29,8 +29,8 @@ Array = npt.NDArray[Any]
 # rows of blocks a checkpoint has at least, so that what is lost between two of them is a small share of the raster
 _CHECKPOINT_ROWS = 40
 
-# zlib's fastest: pixels of overviews are read once, if at all
-_FAST = 1
+# zlib's fastest that still shrinks constant areas: these pixels are read once, if at all
+_FAST = (1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
 
 # of a record, what is no array
 _ABOUT = "about"
@@ -124,7 +124,8 @@ def dump_pieces(flows: list[Pieces]) -> bytes:
     """The record of what a block hands on, compressed."""
     arrays: dict[str, Array] = {}
     about = [[[_piece_about(piece, arrays) for piece in pieces] for pieces in flow] for flow in flows]
-    return zlib.compress(_dumped(about, arrays), _FAST)
+    compressor = zlib.compressobj(*_FAST)
+    return compressor.compress(_dumped(about, arrays)) + compressor.flush()
 
 
 def parse_pieces(data: bytes) -> list[Pieces]:
