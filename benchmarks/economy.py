@@ -1,7 +1,7 @@
-"""What is done twice when a worker or the client is killed: python benchmarks/economy.py [ROWS=80] [workers|client].
+"""What is done twice when a worker or the client is killed: python benchmarks/economy.py [ROWS=96] [workers|client].
 
 Writes terrain to SeaweedFS from three worker processes, through a proxy that counts the parts the server takes. First
-without a fault, then with a worker killed when 30, 60 and 90 % of the parts are there, then with ``resume=True`` and
+without a fault (and with records, as in the last), then with a worker killed when 30, 60 and 90 % of the parts are there, then with ``resume=True`` and
 the client killed when 60 % of the CPU time is spent that the whole write takes, and the same call again. CPU time is
 that of the tasks as the scheduler counts it, or of the whole of the one process that runs threads.
 """
@@ -76,7 +76,7 @@ class Bench:
 def main() -> None:
     if sys.argv[1:2] == ["client"]:
         return client_process(*json.loads(sys.argv[2]))
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 80
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 96
     logging.disable(logging.WARNING)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -92,7 +92,7 @@ def main() -> None:
 
 def measure(bench: Bench, what: list[str]) -> None:
     before, started = bench.cpu(), time.monotonic()
-    bench.client.compute(bench.write("whole")).result()
+    bench.client.compute(bench.write("whole", resume=True)).result()
     parts, cpu = len(bench.proxy.parts), bench.cpu() - before
     print(f"{bench.shape[0]} x {bench.shape[1]} uint16: {parts} parts, {cpu:.1f} s of CPU, "
           f"{time.monotonic() - started:.1f} s", flush=True)  # fmt: skip
