@@ -1,9 +1,10 @@
 """What is done twice when a worker or the client is killed: python benchmarks/economy.py [ROWS=96] [workers|client].
 
 Writes terrain to SeaweedFS from three worker processes, through a proxy that counts the parts the server takes. First
-without a fault (and with records, as in the last), then with a worker killed when 30, 60 and 90 % of the parts are there, then with ``resume=True`` and
-the client killed when 60 % of the CPU time is spent that the whole write takes, and the same call again. CPU time is
-that of the tasks as the scheduler counts it, or of the whole of the one process that runs threads.
+without a fault (and with records, as in the last), then with a worker killed when 30, 60 and 90 % of the parts are
+there, then with ``resume=True`` and the client killed when 60 % of the CPU time is spent that the whole write takes,
+and the same call again. CPU time is that of the tasks as the scheduler counts it, or of the whole of the one process
+that runs threads.
 """
 
 from __future__ import annotations
