@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import dask.array as da
 import numpy as np
 
 
@@ -18,6 +19,19 @@ def terrain(size: int) -> np.ndarray:
     """Waves with noise, uint16 (size, size): hard to compress, quick to encode, so that overheads show."""
     y, x = np.arange(size)[:, None], np.arange(size)[None, :]
     noise = np.random.default_rng(0).normal(0, 1350, (size, size))
+    return ((np.sin(x / 17) + np.cos(y / 23) + 3) * 9000 + noise).astype("uint16")
+
+
+def lazy_terrain(shape: tuple[int, int], chunk: tuple[int, int]) -> da.Array:
+    """The like of it, made chunk by chunk, with a name in dask that is the same in each process."""
+    chunks = tuple((side,) * (n // side) for n, side in zip(shape, chunk, strict=True))
+    return da.map_blocks(_terrain_block, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"))
+
+
+def _terrain_block(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarray:
+    (top, bottom), (left, right) = block_info[None]["array-location"]
+    y, x = np.arange(top, bottom)[:, None], np.arange(left, right)[None, :]
+    noise = np.random.default_rng([top, left]).normal(0, 1350, (bottom - top, right - left))
     return ((np.sin(x / 17) + np.cos(y / 23) + 3) * 9000 + noise).astype("uint16")
 
 

@@ -60,6 +60,7 @@ class Proxy:
         self.upstream = upstream
         self.calls: Counter[str] = Counter()
         self.part_sizes: list[int] = []
+        self.parts: Counter[tuple[str, str]] = Counter()
         self.hits = 0
         self.fault: Fault | None = None
         self._lock = threading.Lock()
@@ -69,8 +70,15 @@ class Proxy:
         with self._lock:
             self.calls.clear()
             self.part_sizes.clear()
+            self.parts.clear()
             self.hits = 0
             self.fault = fault
+
+    def uploaded(self, path: str) -> None:
+        """Count a part that the server has taken, by upload and number."""
+        query = parse_qs(urlsplit(path).query)
+        with self._lock:
+            self.parts[query["uploadId"][0], query["partNumber"][0]] += 1
 
     def hit(self, call: str, size: int) -> str | None:
         """The kind of fault that this call, with a body of so many bytes, meets."""
@@ -91,11 +99,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        kind = self.proxy.hit(call_of(self.command, self.path), length)
+        call = call_of(self.command, self.path)
+        kind = self.proxy.hit(call, length)
         if kind == "cut":
             self.rfile.read(length // 2)
             return self._hang_up()
         body = self.rfile.read(length)
+        if len(body) < length:
+            return self._hang_up()
         if kind in ("drop", "stall"):
             time.sleep(_STALL_SECONDS if kind == "stall" else 0)
             return self._hang_up()
@@ -103,6 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
             status, code = _ERRORS.get(kind, (200, "InternalError"))
             return self._answer(status, {}, f"<Error><Code>{code}</Code><Message>injected</Message></Error>".encode())
         status, headers, found = self._forward(body)
+        if call == "part" and status == 200:
+            self.proxy.uploaded(self.path)
         return self._hang_up() if kind == "lost" else self._answer(status, headers, found)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815

@@ -36,6 +36,7 @@ def pixels(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarr
 
 
 def source() -> da.Array:
+    """The raster, whose name in dask is the same in each process."""
     chunks = tuple((CHUNK,) * (side // CHUNK) for side in SHAPE)
     return da.map_blocks(pixels, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"))
 

@@ -17,6 +17,7 @@ from ccog.codecs import level_codec
 from ccog.encode import encode_block
 from ccog.errors import ArgumentTypeError, CCOGWarning, EncodeError, OptionError, RasterError
 from ccog.graph import CcogDelayed, build_graph, new_token
+from ccog.manifest import find_kept, manifest_of
 from ccog.metadata import METADATA_OPTIONS
 from ccog.options import CreationOptions
 from ccog.parts import PartPlan, fewest_parts
@@ -43,6 +44,7 @@ def write_ccog(
     COG_creation_options: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     rasterio_env_options: Mapping[str, Any] | None = None,
+    resume: bool = False,
     compute: Literal[False] = False,
 ) -> CcogDelayed: ...
 @overload
@@ -54,6 +56,7 @@ def write_ccog(
     COG_creation_options: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     rasterio_env_options: Mapping[str, Any] | None = None,
+    resume: bool = False,
     compute: bool,
 ) -> Any: ...
 def write_ccog(
@@ -64,6 +67,7 @@ def write_ccog(
     COG_creation_options: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     rasterio_env_options: Mapping[str, Any] | None = None,
+    resume: bool = False,
     compute: bool = False,
 ) -> Any:
     """Write an array as ONE Cloud Optimised GeoTIFF, from all dask workers at once.
@@ -88,6 +92,10 @@ def write_ccog(
         As fsspec takes them for the store's protocol.
     rasterio_env_options
         GDAL configuration options, set wherever GDAL runs while the file is written.
+    resume
+        Continue what an earlier call with the same arguments, this one among them, has left unfinished, and leave
+        what can be continued when this one fails, is interrupted or killed. Off by default: then what is unfinished
+        is removed. See "How uploads begin and end" in the documentation for what it costs.
     compute
         Write now and return what the Delayed computes to; the default is not to.
 
@@ -98,13 +106,16 @@ def write_ccog(
 
     Raises
     ------
+    ccog.ResumeError
+        What is unfinished at the target differs in array, options or version, or the target keeps nothing.
     ccog.CCOGError
-        Anything that can be known to be wrong before a pixel is touched.
+        Anything else that can be known to be wrong before a pixel is touched.
     """
     env = dict(rasterio_env_options or {})
     with rasterio.Env(**env):
         raster, job = _prepare(arr, store, mask, COG_creation_options, storage_options, env)
         job.store.check()
+        job = _resumable(job, arr, mask, raster, env) if resume else job
         delayed = build_graph(job, *_on_grid(raster, job.plan))
     return delayed.compute() if compute else delayed
 
@@ -142,6 +153,14 @@ def plan(
         raster, job = _prepare(arr, store, mask, COG_creation_options, storage_options, env)
         chunks = raster.pixels.chunks
         return preview(job, chunks, mismatch=_mismatch(chunks, _fitting_chunks(chunks, job.plan.level(0).block)))
+
+
+def _resumable(job: WriteJob, arr: Any, mask: Any, raster: Raster, env: dict[str, Any]) -> WriteJob:
+    """The job of a write that can be resumed; refuses where something else is unfinished."""
+    chunks = [found.chunks for found in (raster.pixels, raster.mask) if found is not None]
+    manifest = manifest_of(arr, mask, chunks, job.described, job.template, (job.plan, job.parts), env)
+    find_kept(job.store, manifest)
+    return replace(job, manifest=manifest)
 
 
 def _split_options(given: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any], bool]:

@@ -132,6 +132,12 @@ def source_block(job: BlockJob, pixels: Array, mask: Array | None) -> tuple[Enco
     return (encode_block(pixels, valid, job.codec), found), _hand_over(job, pixels, valid)
 
 
+def reduced_block(job: BlockJob, pixels: Array, mask: Array | None) -> tuple[None, list[Pieces]]:
+    """What a block of full resolution hands on, where its tiles are written already."""
+    valid = np.where(mask, np.uint8(255), np.uint8(0)) if mask is not None and mask.dtype == bool else mask
+    return None, _hand_over(job, pixels, valid)
+
+
 def overview_block(job: BlockJob, flows: list[Brought]) -> tuple[Overview, list[Pieces]]:
     """Put an overview block together from what its flows bring, and reduce it."""
     canvases = [_assemble(job.area, how, _picked(children, n)) for how, children, n in flows]

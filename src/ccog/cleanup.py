@@ -7,6 +7,8 @@ schedulers are served by one rule. What the task begins is kept where the comput
   task of a worker that was killed, run again, gets the same session. When the last task of the write fails or is
   forgotten (a cancelled or dropped future, a client that is gone), the plugin has the session aborted.
 - Schedulers in this process: by a callback of dask's, which is told how each computation ends, whoever started it.
+
+A write that can be resumed is left as it is, whatever ends it; when it begins it may continue what is there.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ from typing import Any
 
 from dask.callbacks import Callback
 
-from ccog.errors import CCOGWarning, StoreError
+from ccog.errors import CCOGWarning, ResumeError, StoreError, StoreNotFoundError
+from ccog.manifest import Resumption
 from ccog.names import task_name
 from ccog.stores import Store
+from ccog.stores.base import MANIFEST
 
 #: Name that keys of tasks which begin a write start with.
 BEGIN = task_name("begin", "")
@@ -32,10 +36,33 @@ BEGIN = task_name("begin", "")
 _WAIT_SECONDS = 60.0
 
 
-def begin_write(store: Store, final: str) -> str:
+def begin_write(store: Store, final: str, resumption: Resumption | None = None) -> str:
     """Start the write whose last task is ``final``, or find that it is started; run as a task."""
     worker = _current_worker()
-    return _begin_here(store, final) if worker is None else _begin_on(worker, store, final)
+    if worker is None:
+        return _begin_here(store, final, resumption)
+    return _begin_on(worker, store, final, resumption)
+
+
+def _started(store: Store, resumption: Resumption | None, unanswered: float = 0.0) -> str:
+    """A new session, or the one to continue."""
+    if resumption is None:
+        return store.begin(unanswered)
+    if resumption.session is None:
+        store.tidy()
+        session = store.begin(unanswered)
+        store.save(session, MANIFEST, resumption.manifest.encode())
+        return session
+    try:
+        store.stored(resumption.session, 1, 1)
+    except StoreNotFoundError as error:
+        raise ResumeError(f"the unfinished write to {store.url} was ended meanwhile; start again ({error})") from error
+    return resumption.session
+
+
+def is_on_cluster() -> bool:
+    """Whether this is a task of a distributed worker, which may run again when a worker dies."""
+    return _current_worker() is not None
 
 
 def remove(store: Store, session: str) -> None:
@@ -62,7 +89,9 @@ class _Guard(Callback):  # type: ignore[misc]
         if not errored:
             return
         for key in [key for key in dsk if isinstance(key, tuple) and str(key[0]).startswith(BEGIN)]:
-            store, final = dsk[key].args
+            store, final, *resumption = dsk[key].args
+            if any(resumption):
+                continue
             if key in state.get("cache", ()):
                 remove(store, state["cache"][key])
             elif key in state.get("running", ()):
@@ -85,8 +114,8 @@ def watch() -> None:
     _GUARD.register()
 
 
-def _begin_here(store: Store, final: str) -> str:
-    session = store.begin()
+def _begin_here(store: Store, final: str, resumption: Resumption | None) -> str:
+    session = _started(store, resumption)
     if _GUARD.is_abandoned(final):
         remove(store, session)
         raise StoreError(f"writing {store.url} was given up while it began")
@@ -103,7 +132,7 @@ def _current_worker() -> Any:
         return None
 
 
-def _begin_on(worker: Any, store: Store, final: str) -> str:
+def _begin_on(worker: Any, store: Store, final: str, resumption: Resumption | None) -> str:
     from ccog.scheduler_plugin import UploadKeeper
 
     plugin = pickle.dumps(UploadKeeper())
@@ -111,9 +140,9 @@ def _begin_on(worker: Any, store: Store, final: str) -> str:
     found, unanswered = _ask(worker, "ccog_announce", final=final)
     if found is not None:
         return str(found)
-    session = store.begin(unanswered)
-    kept = _ask(worker, "ccog_keep", final=final, session=session, store=pickle.dumps(store))
-    if kept != session:
+    session, stays = _started(store, resumption, unanswered), resumption is not None
+    kept = _ask(worker, "ccog_keep", final=final, session=session, store=pickle.dumps(store), stays=stays)
+    if kept != session and (resumption is None or session != resumption.session):
         remove(store, session)
     if kept is None:
         raise StoreError(f"writing {store.url} was given up while it began")

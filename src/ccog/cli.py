@@ -56,6 +56,7 @@ class _Request:
     workers: int | None
     scheduler: str | None
     quiet: bool
+    resume: bool
 
 
 _Command = Callable[..., None]
@@ -85,9 +86,15 @@ _SOURCE_OPTIONS = (
 )
 
 
+_resume_option = click.option(
+    "--resume", is_flag=True, help="Continue what the same command has left, and leave what can be continued."
+)
+
+
 @main.command()
 @_with(_SOURCE_OPTIONS)
 @_with(_WRITE_OPTIONS)
+@_resume_option
 def create(source: str, chunks: int | None, variable: str | None, tags: bool, **given: Any) -> None:
     """Write INPUT, anything rasterio opens or a Zarr or netCDF variable, to OUTPUT, a path or s3:// URL.
 
@@ -126,6 +133,7 @@ def plan_file(source: str, chunks: int | None, variable: str | None, tags: bool,
 @click.option("--s3", "on_s3", is_flag=True, help="Write to an S3 server that is started here, until Ctrl-C.")
 @click.option("--size", type=click.IntRange(1), default=16384, show_default=True, help="Width and height in pixels.")
 @_with(_WRITE_OPTIONS)
+@_resume_option
 def demo(size: int, on_s3: bool, **given: Any) -> None:
     """Make a synthetic terrain block by block and write it to OUTPUT.
 
@@ -196,7 +204,8 @@ def abort_uploads(url: str, storage: tuple[str, ...], older_than: float) -> None
 
 def _print_uploads(found: list[IncompleteUpload]) -> None:
     for upload in found:
-        click.echo(f"{upload.started:%Y-%m-%dT%H:%M:%SZ} {upload.url} {upload.session}")
+        resumable = " resumable" if upload.resumable else ""
+        click.echo(f"{upload.started:%Y-%m-%dT%H:%M:%SZ} {upload.url} {upload.session}{resumable}")
 
 
 _look_options = click.option(
@@ -237,11 +246,12 @@ def _request(
     scheduler: str | None,
     overwrite: bool,
     quiet: bool,
+    resume: bool = False,
 ) -> _Request:
     if workers and scheduler:
         raise click.UsageError("--workers is for this machine, --scheduler for a cluster: give one of them")
     options: dict[str, Any] = {key.upper(): value for key, value in _pairs(creation, "--co").items()}
-    return _Request(output, {**options, "OVERWRITE": overwrite}, _storage(storage), workers, scheduler, quiet)
+    return _Request(output, {**options, "OVERWRITE": overwrite}, _storage(storage), workers, scheduler, quiet, resume)
 
 
 def _storage(given: tuple[str, ...]) -> dict[str, Any]:
@@ -295,7 +305,9 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 def _write(source: Source, request: _Request) -> WriteResult:
     run = _on_threads if request.scheduler is None else _on_cluster
-    return run(lambda: write_ccog(source.array, request.output, **_arguments(source, request)), request)
+    return run(
+        lambda: write_ccog(source.array, request.output, resume=request.resume, **_arguments(source, request)), request
+    )
 
 
 def _planned(source: Source, request: _Request) -> CogPlan:

@@ -45,6 +45,10 @@ class StorePermissionError(StoreError, PermissionError):
     """The store refused access to the target."""
 
 
+class ResumeError(CCOGError, ValueError):
+    """What is unfinished at the target is another write than the one to be resumed, or cannot be resumed there."""
+
+
 class MissingDependencyError(CCOGError, ImportError):
     """An optional package is needed; the message names the pip command."""
 

@@ -15,10 +15,10 @@ def optimize(dsk: HighLevelGraph, is_write: Any) -> HighLevelGraph:
     """Optimise the user's array graph for the chunks we load, then fuse each load into its leaf.
 
     ``is_write`` says of a layer's mapping whether it is ours: such mappings have ``sources``, the names of the
-    layers they load, and ``leaves``, the keys of the tasks that load.
+    layers they load, ``leaves``, the keys of the tasks that load, and ``needed``, the tasks that are to run.
     """
     files = {n: layer.mapping for n, layer in dsk.layers.items() if is_write(getattr(layer, "mapping", None))}
-    written = {name: dict(tasks) for name, tasks in files.items()}
+    written = {name: tasks.needed() for name, tasks in files.items()}
     upstream = _upstream(dsk, [source for tasks in files.values() for source in tasks.sources])
     chunks = _chunks(files, written)
     sub = HighLevelGraph({n: dsk.layers[n] for n in upstream}, {n: set(dsk.dependencies[n]) for n in upstream})
@@ -28,7 +28,7 @@ def optimize(dsk: HighLevelGraph, is_write: Any) -> HighLevelGraph:
     layers: dict[str, Any] = {}
     dependencies: dict[str, set[str]] = {}
     for name, tasks in files.items():
-        for leaf in tasks.leaves:
+        for leaf in filter(written[name].__contains__, tasks.leaves):
             written[name][leaf] = _fuse(written[name][leaf], low, uses)
         layers[name] = MaterializedLayer(written[name], annotations=dsk.layers[name].annotations)
         dependencies[name] = {"ccog-sources"}
@@ -54,7 +54,7 @@ def _chunks(files: dict[str, Any], written: dict[str, dict[Any, GraphNode]]) -> 
     return [
         key
         for name, tasks in files.items()
-        for leaf in tasks.leaves
+        for leaf in filter(written[name].__contains__, tasks.leaves)
         for key in written[name][leaf].dependencies
         if key[0] in tasks.sources
     ]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -24,13 +25,33 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.system import CPU_COUNT
 from dask.task_spec import GraphNode, List, Task, TaskRef
 
-from ccog.blocks import assembly, block_job, encode_overview, encoded_overview_block, overview_block, source_block
+from ccog.blocks import (
+    assembly,
+    block_job,
+    encode_overview,
+    encoded_overview_block,
+    overview_block,
+    reduced_block,
+    source_block,
+)
 from ccog.cleanup import begin_write, wait_for_removal, watch
 from ccog.events import expect
 from ccog.fusion import optimize
+from ccog.manifest import Kept, Resumption, find_kept
 from ccog.names import kind_of, level_of
 from ccog.planning import Flow
 from ccog.pyramid import ceil_div
+from ccog.receipts import (
+    checkpoint_level,
+    keep_pieces,
+    keep_stretch,
+    load_block,
+    load_pieces,
+    load_stretch,
+    merge_name,
+    pieces_name,
+    row_name,
+)
 from ccog.sources import SourceGrid, join_chunks
 from ccog.tasks import WithEnv, WriteJob, finish_write, gate, merge_stretches, upload_row
 
@@ -47,7 +68,8 @@ class CcogTasks(Mapping[Any, GraphNode]):
     """The tasks of one file, made on demand.
 
     Keys are (name, index...), the last one a plain string. ``ahead`` is how many block rows of full resolution may be
-    begun at a time.
+    begun at a time. ``kept`` is what an earlier run has left of a write that can be resumed: rows and pieces of which
+    there are records are loaded, and what only they needed is not computed again.
     """
 
     def __init__(self, job: WriteJob, pixels: SourceGrid, mask: SourceGrid | None, ahead: int) -> None:
@@ -55,6 +77,25 @@ class CcogTasks(Mapping[Any, GraphNode]):
         self.pixels = pixels
         self.mask = mask
         self.ahead = ahead
+        self.kept: Kept | None = None
+
+    def look_for_kept(self) -> None:
+        """Find what can be continued now."""
+        if self.job.manifest is not None:
+            self.kept = find_kept(self.job.store, self.job.manifest)
+
+    def needed(self) -> dict[Any, GraphNode]:
+        """The tasks that the last one needs: all, unless an earlier run is continued."""
+        if self.kept is None:
+            return dict(self)
+        found: dict[Any, GraphNode] = {}
+        wanted: list[Any] = [self.final]
+        while wanted:
+            key = wanted.pop()
+            if key not in found and key in self:
+                found[key] = self[key]
+                wanted.extend(found[key].dependencies)
+        return found
 
     @property
     def final(self) -> str:
@@ -68,7 +109,9 @@ class CcogTasks(Mapping[Any, GraphNode]):
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many tasks there are of each name."""
+        """How many tasks will run of each name."""
+        if self.kept:
+            return Counter(key if isinstance(key, str) else key[0] for key in self.needed())
         return {name: len(indices) for name, indices in self._indices.items()} | {self.final: 1}
 
     @property
@@ -96,7 +139,7 @@ class CcogTasks(Mapping[Any, GraphNode]):
         return 1 + sum(map(len, self._indices.values()))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("job", "pixels", "mask", "ahead")}
+        return {name: getattr(self, name) for name in ("job", "pixels", "mask", "ahead", "kept")}
 
     @cached_property
     def _indices(self) -> dict[str, _Indices]:
@@ -156,16 +199,50 @@ class CcogTasks(Mapping[Any, GraphNode]):
         return Task(key, WithEnv(self.job.env), func, *args) if self.job.env else Task(key, func, *args)
 
     def _begin(self, key: Any) -> Task:
-        return Task(key, begin_write, self.job.store, self.final)
+        manifest, session = self.job.manifest, None if self.kept is None else self.kept.session
+        resumption = None if manifest is None else Resumption(manifest, session)
+        return Task(key, begin_write, self.job.store, self.final, resumption)
 
     def _block(self, key: Any, k: int, i: int, j: int) -> Task:
-        work = block_job(self.job.plan, self.job.codecs[min(k, 1)], k, i, j)
         if k:
-            make = overview_block if self.job.apart else encoded_overview_block
-            return self._with_gdal(key, make, work, List(*(self._flow(f, i, j) for f in self.job.plan.flows_to(k))))
+            return self._overview_block(key, k, i, j)
+        work = block_job(self.job.plan, self.job.codecs[0], 0, i, j)
         mask = None if self.mask is None else _chunks(self.mask, work.area)
         after = self._ref("gate", i) if i >= self.ahead else self._ref("begin")
-        return self._with_gdal(key, _source_block, work, _chunks(self.pixels, work.area), mask, after)
+        make: Callable[..., Any] = reduced_block if self._is_row_kept(0, i) else source_block
+        return self._with_gdal(key, _source_block, make, work, _chunks(self.pixels, work.area), mask, after)
+
+    def _overview_block(self, key: Any, k: int, i: int, j: int) -> Task:
+        name, written = pieces_name(i, j), self._is_row_kept(k, i)
+        if k == self._checkpoint and written and not self.job.apart and self._is_kept(name):
+            return self._load(key, load_block, name)
+        make = overview_block if self.job.apart or written else encoded_overview_block
+        work = block_job(self.job.plan, self.job.codecs[1], k, i, j)
+        args = make, work, List(*(self._flow(f, i, j) for f in self.job.plan.flows_to(k)))
+        if k != self._checkpoint:
+            return self._with_gdal(key, *args)
+        return self._with_gdal(key, keep_pieces, name, self.job.store, self._ref("begin"), *args)
+
+    @cached_property
+    def _checkpoint(self) -> int | None:
+        """The level whose pieces are recorded."""
+        return None if self.job.manifest is None else checkpoint_level(self.job.plan)
+
+    def _is_kept(self, name: str) -> bool:
+        return self.kept is not None and name in self.kept.names
+
+    def _is_row_kept(self, k: int, i: int) -> bool:
+        """Whether nothing of a block row has to be encoded."""
+        return all(self._is_kept(row_name(self._rows[k, plane, i])) for plane in range(self.job.plan.planes(k)))
+
+    def _kept_stretch(self, key: Any, name: str, make: Callable[..., Any], *args: Any) -> Task:
+        """A task that uploads, and keeps what it returns if the write can be resumed."""
+        if self.job.manifest is None:
+            return Task(key, make, *args)
+        return Task(key, keep_stretch, name, self.job.store, self._ref("begin"), make, *args)
+
+    def _load(self, key: Any, load: Callable[..., Any], name: str, *args: Any) -> Task:
+        return Task(key, load, self.job.store, None if self.kept is None else self.kept.session, name, *args)
 
     def _flow(self, flow: Flow, i: int, j: int) -> List:
         children, plan = self.job.plan.children(flow, i, j), self.job.plan
@@ -177,6 +254,8 @@ class CcogTasks(Mapping[Any, GraphNode]):
         return List(assembly(plan, flow, i, j), List(*refs), pick)
 
     def _pieces(self, key: Any, k: int, i: int, j: int, n: int) -> Task:
+        if k == self._checkpoint and self._is_kept(pieces_name(i, j)):
+            return self._load(key, load_pieces, pieces_name(i, j), n)
         return Task(key, _nth_pieces, self._ref(f"block-L{k}", i, j), n)
 
     def _pixels(self, key: Any, k: int, i: int, j: int) -> Task:
@@ -190,22 +269,30 @@ class CcogTasks(Mapping[Any, GraphNode]):
 
     def _upload(self, key: Any, k: int, i: int, plane: int) -> Task:
         n = self._rows[k, plane, i]
+        if self._is_kept(row_name(n)):
+            return self._load(key, load_stretch, row_name(n))
         kind = "bytes" if self.job.apart else "block"
         blocks = List(*(self._ref(f"{kind}-L{k}", i, j) for j in range(self.job.plan.level(k).blocks[1])))
         numbers = self.job.parts.firsts[n], self.job.parts.caps[n], self.job.parts.part_size
-        args = (self.job.store, numbers, k, plane, self._ref("begin"), blocks)
-        return Task(key, upload_row if self.job.apart else _upload_whole, *args)
+        args = (self.job.store, numbers, k, plane, self._ref("begin"), blocks, self.kept is not None)
+        upload = upload_row if self.job.apart else _upload_whole
+        return self._kept_stretch(key, row_name(n), upload, *args)
 
     def _gate(self, key: Any, i: int) -> Task:
-        """Opens when all that the rows before its window feed is written."""
+        """Opens when all that the rows before its window feed is written, in this run or an earlier one."""
         before = [self._ref("gate", i - 1)] if i > self.ahead else []
-        ready = self._rows_by_need.get(i - self.ahead, [])
+        ready = (
+            row for row in self._rows_by_need.get(i - self.ahead, ()) if not self._is_kept(row_name(self._rows[row]))
+        )
         return Task(key, gate, *before, *(self._ref(f"upload-L{k}", r, plane) for k, plane, r in ready))
 
     def _merge(self, key: Any, n: int) -> Task:
         depth = int(kind_of(key[0]).split("-")[1])
+        if self._is_kept(merge_name(depth, n)):
+            return self._load(key, load_stretch, merge_name(depth, n))
         parts = self._stretches(depth, n * _MERGE_ARITY, (n + 1) * _MERGE_ARITY)
-        return Task(key, merge_stretches, self.job.store, self.job.parts.part_size, self._ref("begin"), List(*parts))
+        args = (self.job.store, self.job.parts.part_size, self._ref("begin"), List(*parts), self.kept is not None)
+        return self._kept_stretch(key, merge_name(depth, n), merge_stretches, *args)
 
     def _stretches(self, depth: int, start: int = 0, stop: int | None = None) -> list[TaskRef]:
         """What merges of a depth join, from ``start`` to ``stop``: rows, or the merges before."""
@@ -215,7 +302,7 @@ class CcogTasks(Mapping[Any, GraphNode]):
 
     def _finish(self) -> Task:
         stretches = List(*self._stretches(len(self._merge_counts)))
-        return Task(self.final, finish_write, self.job, self._ref("begin"), stretches)
+        return Task(self.final, finish_write, self.job, self._ref("begin"), stretches, self.kept is not None)
 
 
 class _Indices:
@@ -256,7 +343,10 @@ class CcogDelayed(Delayed):  # type: ignore[misc]
     def __dask_keys__(self) -> Any:
         """The key of the result; whoever asks for it is about to compute."""
         watch()
-        expect(self.key, lambda: self.dask.layers[self.key].mapping.counts)
+        mapping = getattr(self.dask.layers.get(self.key), "mapping", None)
+        if isinstance(mapping, CcogTasks):
+            mapping.look_for_kept()
+            expect(self.key, lambda: mapping.counts)
         return super().__dask_keys__()
 
     @staticmethod
@@ -303,16 +393,16 @@ def _chunks(grid: SourceGrid, area: Any) -> List:
     return List(*(List(*(List(*map(TaskRef, row)) for row in rows)) for rows in nested))
 
 
-def _source_block(work: Any, pixels: Any, mask: Any, after: object) -> Any:
-    """Join the chunks of a block, and encode and reduce it; ``after`` only orders tasks."""
-    return source_block(work, join_chunks(pixels), None if mask is None else join_chunks(mask))
+def _source_block(make: Callable[..., Any], work: Any, pixels: Any, mask: Any, after: object) -> Any:
+    """Join the chunks of a block, and encode and reduce it with ``make``; ``after`` only orders tasks."""
+    return make(work, join_chunks(pixels), None if mask is None else join_chunks(mask))
 
 
 def _upload_whole(
-    store: Any, numbers: tuple[int, int, int], k: int, plane: int, session: str, blocks: list[Any]
+    store: Any, numbers: tuple[int, int, int], k: int, plane: int, session: str, blocks: list[Any], continues: bool
 ) -> Any:
     """Upload a row of blocks that come with what they hand on."""
-    return upload_row(store, numbers, k, plane, session, [found for found, _ in blocks])
+    return upload_row(store, numbers, k, plane, session, [found for found, _ in blocks], continues)
 
 
 def _first(pair: tuple[Any, Any]) -> Any:

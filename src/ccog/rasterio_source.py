@@ -112,7 +112,18 @@ def open_variable(path: str, name: str | None, chunk: int | None = None) -> Sour
     found = _only_variable(dataset, path) if name is None else _named_variable(dataset, path, name)
     others = [dim for dim in found.dims[:-2] if found.sizes[dim] == 1]
     found = found.squeeze(others) if found.ndim > 3 else found
-    return Source(found.chunk(_variable_chunks(found, chunk)), options=_variable_options(found))
+    chunks = _variable_chunks(found, chunk)
+    token = tokenize(os.path.abspath(path), _stamp(path), found.name, found.shape, found.dtype, chunks)
+    return Source(found.chunk(chunks, token=token), options=_variable_options(found))
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    """Size and time of a local file, so that one that has changed has another name in dask."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def chunk_shape(
@@ -145,7 +156,7 @@ def _describe(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source:
         rows, cols = chunk_shape(height, width, dataset.block_shapes[0], pixel_bytes)
     else:
         rows = cols = chunk
-    token = tokenize(path, dataset.shape, dtype, dataset.count, rows, cols)
+    token = tokenize(path, _stamp(path), dataset.shape, dtype, dataset.count, rows, cols)
     array = _lazy(dataset, path, (rows, cols), dtype, token)
     mask = _lazy(dataset, path, (rows, cols), None, token) if _has_mask(dataset) else None
     dropped = 0 if tags else sum(map(len, _user_tags(dataset).values()))

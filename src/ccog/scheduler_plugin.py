@@ -26,10 +26,14 @@ _TRIES = 3
 
 @dataclass(frozen=True)
 class _Write:
-    """A write in progress: its session, and the pickled store, which holds credentials and has no place in logs."""
+    """A write in progress: its session, and the pickled store, which holds credentials and has no place in logs.
+
+    One that ``stays`` can be resumed, and nothing of it is removed.
+    """
 
     session: str
     store: bytes
+    stays: bool
 
 
 class UploadKeeper(SchedulerPlugin):  # type: ignore[misc]
@@ -56,13 +60,13 @@ class UploadKeeper(SchedulerPlugin):  # type: ignore[misc]
         earlier = self._announced.setdefault(final, now)
         return None, now - earlier
 
-    def keep(self, final: str, session: str, store: bytes) -> str | None:
+    def keep(self, final: str, session: str, store: bytes, stays: bool) -> str | None:
         """Keep a session, unless there is one; None where nobody wants the write any more."""
         self._announced.pop(final, None)
         task = self._scheduler.tasks.get(final)
         if task is None or task.state == "erred":
             return None
-        return self._open.setdefault(final, _Write(session, store)).session
+        return self._open.setdefault(final, _Write(session, store, stays)).session
 
     def is_open(self, final: str) -> bool:
         """Whether the write goes on, or is being removed."""
@@ -74,12 +78,12 @@ class UploadKeeper(SchedulerPlugin):  # type: ignore[misc]
             return
         self._announced.pop(key, None)
         write = self._open.pop(key, None)
-        if write is not None and finish != "memory":
+        if write is not None and finish != "memory" and not write.stays:
             self._remove(key, write)
 
     async def before_close(self) -> None:
         """Remove what is unfinished while there are workers to do it."""
-        for final in list(self._open):
+        for final in [final for final, write in self._open.items() if not write.stays]:
             self._remove(final, self._open.pop(final))
         if self._removals:
             await asyncio.wait(self._removals, timeout=_CLOSE_SECONDS)

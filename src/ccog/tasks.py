@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,12 +14,13 @@ import numpy.typing as npt
 import rasterio
 
 from ccog.blocks import Encoded
+from ccog.cleanup import is_on_cluster
 from ccog.encode import Codec, Segment
-from ccog.errors import RasterError, StoreNotFoundError
-from ccog.events import teller
+from ccog.errors import RasterError, StoreNotFoundError, StorePermissionError
+from ccog.events import Tell, teller
 from ccog.header import CLASSIC_LIMIT, LevelCounts, Template, build_header, data_size
 from ccog.names import task_name
-from ccog.parts import Buffer, Part, PartPlan, Run, cut, emit, merge
+from ccog.parts import Buffer, Part, PartPlan, Run, cut, emit, merge, total
 from ccog.planning import CogGeometry
 from ccog.pyramid import Level
 from ccog.statistics import BandStatistics, merged
@@ -40,7 +42,10 @@ Stretch = tuple[Run, tuple[int, int], list[Row]]
 
 @dataclass(frozen=True)
 class WriteJob:
-    """All that tasks need besides pixels; ``apart`` asks for small tasks, which large graphs cannot afford."""
+    """All that tasks need besides pixels; ``apart`` asks for small tasks, which large graphs cannot afford.
+
+    A write with a ``manifest`` keeps records by which it can be resumed.
+    """
 
     plan: CogGeometry
     store: Store | WholeStore
@@ -52,6 +57,7 @@ class WriteJob:
     apart: bool
     token: str
     env: tuple[tuple[str, Any], ...] = field(default=(), repr=False)
+    manifest: str | None = None
 
     def key(self, kind: str, *index: int) -> tuple[str | int, ...]:
         """A task key that groups by kind in the dashboard."""
@@ -75,11 +81,18 @@ def gate(*after: object) -> None:
 
 
 def upload_row(
-    store: Store, numbers: tuple[int, int, int], k: int, plane: int, session: str, blocks: list[Encoded]
+    store: Store,
+    numbers: tuple[int, int, int],
+    k: int,
+    plane: int,
+    session: str,
+    blocks: list[Encoded],
+    continues: bool = False,
 ) -> Stretch:
     """Bring the tile bytes of a plane's block row into file order and upload what can be uploaded.
 
-    ``numbers`` are the row's first part number, how many it owns, and the size of parts.
+    ``numbers`` are the row's first part number, how many it owns, and the size of parts; ``continues`` says that
+    an earlier run may have put them.
     """
     tiles = [found for found, _ in blocks]
     rows = zip(*(segments[plane] for segments, _, _ in tiles), strict=True)
@@ -90,7 +103,8 @@ def upload_row(
     counted = [found for _, found in blocks if found is not None] if plane == 0 else []
     first, cap, part_size = numbers
     with ThreadPoolExecutor(_UPLOADERS) as pool:
-        run = emit(buffers, first, cap, store.limits, part_size, _put(store, session), pool.map)
+        put = _Put.of(store, session, continues)
+        run = emit(buffers, first, cap, store.limits, part_size, put, partial(put.each, pool))
     return run, (first, first), [(k, (image, mask), merged(counted) if counted else None)]
 
 
@@ -106,37 +120,80 @@ def _joined(counts: list[npt.NDArray[np.uint32]]) -> npt.NDArray[np.uint32]:
     return np.concatenate(found, axis=2).reshape(len(found[0]), -1)
 
 
-def merge_stretches(store: Store, part_size: int, session: str, stretches: list[Stretch]) -> Stretch:
+def merge_stretches(
+    store: Store, part_size: int, session: str, stretches: list[Stretch], continues: bool = False
+) -> Stretch:
     """Join neighbouring stretches of the file, uploading where two ends make a part."""
+    put = _Put.of(store, session, continues)
     run, (first, last), counts = stretches[0]
     for other, joins, more in stretches[1:]:
-        run = merge(run, other, *joins, store.limits, part_size, _put(store, session))
+        run = merge(run, other, *joins, store.limits, part_size, put)
         last, counts = joins[1], counts + more
     return run, (first, last), counts
 
 
-def _put(store: Store, session: str) -> Callable[[int, list[Any]], Part]:
-    return _told(teller(session), partial(store.put, session))
+@dataclass(frozen=True)
+class _Put:
+    """Puts parts; where a task may have run before, only those that the store does not hold.
 
+    One call then says what is there of all the parts of a row: tasks run again when a worker dies, and when an
+    earlier run is continued. Elsewhere it would be a call for nothing.
+    """
 
-def _told(tell: Callable[[Part], None], put: Callable[[int, list[Any]], Part]) -> Callable[[int, list[Any]], Part]:
-    """``put``, and tell those who watch of each part."""
+    store: Store
+    session: str
+    continues: bool
+    tell: Tell
 
-    def put_and_tell(number: int, buffers: list[Any]) -> Part:
-        part = put(number, buffers)
-        tell(part)
+    @classmethod
+    def of(cls, store: Store, session: str, continues: bool) -> _Put:
+        """For the current task, which tells those who watch of each part."""
+        return cls(store, session, continues, teller(session))
+
+    def __call__(self, number: int, buffers: list[Any]) -> Part:
+        return self._new(self._stored(number, 1), number, buffers)
+
+    def each(self, pool: ThreadPoolExecutor, put: object, numbers: Iterable[int], bodies: Iterable[Any]) -> list[Part]:
+        """Several at a time; ``put`` is this very one."""
+        numbers = list(numbers)
+        stored = self._stored(numbers[0], len(numbers))
+        return list(pool.map(partial(self._new, stored), numbers, bodies))
+
+    def _stored(self, first: int, count: int) -> dict[int, Part]:
+        if not (self.continues or is_on_cluster()):
+            return {}
+        # who may not ask puts them all
+        with contextlib.suppress(StorePermissionError):
+            return self.store.stored(self.session, first, count)
+        return {}
+
+    def _new(self, stored: dict[int, Part], number: int, buffers: list[Any]) -> Part:
+        part = self._found(stored, number, buffers) or self.store.put(self.session, number, buffers)
+        self.tell(part)
         return part
 
-    return put_and_tell
+    def _found(self, stored: dict[int, Part], number: int, buffers: list[Any]) -> Part | None:
+        found = stored.get(number)
+        # the tag takes time to compute, and needs no look where the size differs
+        if found is not None and found[1] == total(buffers) and found == self.store.part(number, buffers):
+            return found
+        return None
 
 
-def finish_write(job: WriteJob, session: str, stretches: list[Stretch]) -> bytes | WriteResult:
-    """Build the header from all tile sizes, upload what is left, and complete the file."""
-    (head, parts, tail), _, rows = merge_stretches(job.store, job.parts.part_size, session, stretches)
+def finish_write(job: WriteJob, session: str, stretches: list[Stretch], continues: bool = False) -> bytes | WriteResult:
+    """Build the header from all tile sizes, upload what is left, complete the file, and forget how to resume it."""
+    found = _complete(job, session, stretches, continues)
+    if job.manifest is not None:
+        job.store.forget(session)
+    return found
+
+
+def _complete(job: WriteJob, session: str, stretches: list[Stretch], continues: bool) -> bytes | WriteResult:
+    (head, parts, tail), _, rows = merge_stretches(job.store, job.parts.part_size, session, stretches, continues)
     buffers: list[Buffer] = [_header(job, rows), *head]
     if isinstance(job.store, WholeStore):
         return job.store.write(buffers)
-    put = _told(teller(session), partial(_put_last, job.store, session))
+    put = partial(_put_last, job.store, session, teller(session))
     if job.store.limits.equal_parts:
         pieces = cut(buffers, job.parts.part_size)
         with ThreadPoolExecutor(_UPLOADERS) as pool:
@@ -147,12 +204,14 @@ def finish_write(job: WriteJob, session: str, stretches: list[Stretch]) -> bytes
     return job.store.complete(session, parts)
 
 
-def _put_last(store: Store, session: str, number: int, buffers: list[Buffer]) -> Part:
+def _put_last(store: Store, session: str, tell: Tell, number: int, buffers: list[Buffer]) -> Part:
     """Upload what is left; where the worker that had completed the file died, there is nothing to upload to."""
     try:
-        return store.put(session, number, buffers)
+        part = store.put(session, number, buffers)
     except StoreNotFoundError:
         return store.part(number, buffers)
+    tell(part)
+    return part
 
 
 def _header(job: WriteJob, rows: list[Row]) -> bytes:

@@ -15,7 +15,7 @@ from ccog.errors import (
     StorePermissionError,
 )
 from ccog.parts import Buffer, Limits, Part
-from ccog.stores.base import CONTENT_TYPE, IncompleteUpload, WriteResult, size_of, total_size
+from ccog.stores.base import CONTENT_TYPE, IncompleteUpload, KeepsNothing, WriteResult, size_of, total_size
 from ccog.stores.body import Body, base64_text, md5
 from ccog.stores.retry import BRISK, PATIENT, Patience, patiently
 
@@ -24,7 +24,7 @@ _COMMIT_SECONDS = 300
 
 
 @dataclass(frozen=True)
-class AzureStore:
+class AzureStore(KeepsNothing):
     """The blob of ``target`` (a URL); ``options`` are those of adlfs.AzureBlobFileSystem, kept out of the repr.
 
     Blocks that are never committed cannot be deleted; the service drops them after a week, or when the blob is

@@ -27,12 +27,18 @@ class WriteResult:
 class IncompleteUpload:
     """A write that was begun and neither completed nor aborted.
 
-    ``url`` is its target, ``session`` the store's name for it (S3: the upload id), ``started`` when it began.
+    ``url`` is its target, ``session`` the store's name for it (S3: the upload id), ``started`` when it began;
+    ``resumable`` where it was written with ``resume=True``, so that the same call continues it.
     """
 
     url: str
     session: str
     started: datetime
+    resumable: bool = False
+
+
+#: Record by which a session that can be resumed is known, and what it writes.
+MANIFEST = "manifest.json"
 
 
 class Store(Protocol):
@@ -80,6 +86,62 @@ class Store(Protocol):
 
     def incomplete(self) -> list[IncompleteUpload]:
         """Writes of this very target that were begun and are neither complete nor aborted."""
+
+    def stored(self, session: str, first: int, count: int) -> dict[int, Part]:
+        """Parts among ``count`` numbers from ``first`` that are there and whose tag proves what they hold.
+
+        Raises StoreNotFoundError where the session is over.
+        """
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the store keeps records beside the parts, by which another process can continue a session."""
+
+    def save(self, session: str, name: str, data: bytes) -> None:
+        """Keep a record, whole or not at all; one of the same name is replaced."""
+
+    def load(self, session: str, name: str) -> bytes:
+        """A record; StoreNotFoundError where there is none."""
+
+    def saved(self, session: str) -> frozenset[str]:
+        """Names of the records of a session."""
+
+    def forget(self, session: str) -> None:
+        """Remove the records of a session, as ``abort`` does too."""
+
+    def tidy(self) -> None:
+        """Remove the records of sessions of this target that are over."""
+
+
+class KeepsNothing:
+    """Part of stores that cannot say what they hold, nor keep records."""
+
+    def stored(self, session: str, first: int, count: int) -> dict[int, Part]:
+        """No part is known."""
+        return {}
+
+    @property
+    def resumes(self) -> bool:
+        """No."""
+        return False
+
+    def save(self, session: str, name: str, data: bytes) -> None:
+        """Unreachable: who asks ``resumes`` saves nothing here."""
+        raise AssertionError(f"no place for {name}")
+
+    def load(self, session: str, name: str) -> bytes:
+        """Unreachable, as ``save`` is."""
+        raise AssertionError(f"no {name} here")
+
+    def saved(self, session: str) -> frozenset[str]:
+        """Nothing."""
+        return frozenset()
+
+    def forget(self, session: str) -> None:
+        """Nothing to remove."""
+
+    def tidy(self) -> None:
+        """Nothing to remove."""
 
 
 _SESSION = re.compile(r"\.(.+)\.[0-9a-f]{32}\.parts")

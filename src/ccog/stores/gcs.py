@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from ccog.errors import (
 from ccog.parts import Buffer, Limits, Part
 from ccog.stores.base import (
     CONTENT_TYPE,
+    MANIFEST,
     IncompleteUpload,
     WriteResult,
     new_session,
@@ -128,10 +129,41 @@ class GCSStore:
             if target is None or (name and name != target):
                 continue
             url = f"gs://{path.rpartition('/')[0].rpartition('/')[0]}/{target}"
-            known = found.get(session)
-            if known is None or started < known.started:
-                found[session] = IncompleteUpload(url, session, started)
+            known = found.get(session, IncompleteUpload(url, session, started))
+            resumable = known.resumable or path.endswith(f"/{MANIFEST}")
+            found[session] = replace(known, started=min(started, known.started), resumable=resumable)
         return list(found.values())
+
+    def stored(self, session: str, first: int, count: int) -> dict[int, Part]:
+        """None is known: parts are put again."""
+        if not self._try(lambda: self._left(session), "look at"):
+            raise StoreNotFoundError(f"the parts of {self.url} are gone")
+        return {}
+
+    @property
+    def resumes(self) -> bool:
+        """Records are objects beside the parts."""
+        return True
+
+    def save(self, session: str, name: str, data: bytes) -> None:
+        """Upload a record as an object."""
+        self._put(f"{self._folder(session)}/{name}", data, "keep a record of")
+
+    def load(self, session: str, name: str) -> bytes:
+        """The bytes of the object."""
+        filesystem = self._filesystem()
+        path = f"{self._folder(session)}/{name}"
+        return bytes(self._try(lambda: filesystem.cat_file(path), "read a record of"))
+
+    def saved(self, session: str) -> frozenset[str]:
+        """Names of all objects beside the parts, theirs included."""
+        return frozenset(path.rpartition("/")[2] for path in self._try(lambda: self._left(session), "look at"))
+
+    def forget(self, session: str) -> None:
+        """Nothing to remove: records go with the parts."""
+
+    def tidy(self) -> None:
+        """Nothing to remove, as for ``forget``."""
 
     @property
     def _path(self) -> str:

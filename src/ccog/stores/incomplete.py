@@ -49,6 +49,8 @@ def abort_incomplete(
 ) -> list[IncompleteUpload]:
     """Remove what :func:`list_incomplete` lists, and return it.
 
+    The records of resumable writes go with them, and those of such writes of this target that are over.
+
     Parameters
     ----------
     store, storage_options, older_than
@@ -62,4 +64,5 @@ def abort_incomplete(
     found = list_incomplete(store, storage_options, older_than=older_than)
     for upload in found:
         resolve_store(upload.url, storage_options).abort(upload.session)
+    resolve_place(store, storage_options).tidy()
     return found

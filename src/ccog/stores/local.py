@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
 from ccog.parts import Buffer, Limits, Part
-from ccog.stores.base import IncompleteUpload, WriteResult, new_session, size_of, target_of, total_size
+from ccog.stores.base import MANIFEST, IncompleteUpload, WriteResult, new_session, size_of, target_of, total_size
 
 _COPY_UNAVAILABLE = (errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF)
 _CHUNK = 16 << 20
@@ -76,18 +76,7 @@ class LocalStore:
 
     def put(self, session: str, number: int, buffers: list[Buffer]) -> Part:
         """Write a part file under a temporary name, then rename it, so that a part is whole or absent."""
-        target = self._part(session, number)
-        partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
-        try:
-            with partial.open("wb", buffering=0) as file:
-                for buffer in buffers:
-                    _write_all(file.fileno(), buffer)
-            partial.replace(target)
-        except FileNotFoundError as error:
-            raise StoreNotFoundError(f"the parts of {self.path} are gone: {error}") from error
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        self._write(self._part(session, number), buffers)
         return self.part(number, buffers)
 
     def part(self, number: int, buffers: list[Buffer]) -> Part:
@@ -132,8 +121,56 @@ class LocalStore:
             target = target_of(entry.name)
             if target is not None and name in (None, target) and entry.is_dir(follow_symlinks=False):
                 started = datetime.fromtimestamp(entry.stat().st_mtime, UTC)
-                found.append(IncompleteUpload(str(folder / target), entry.name, started))
+                resumable = os.path.exists(os.path.join(entry.path, MANIFEST))
+                found.append(IncompleteUpload(str(folder / target), entry.name, started, resumable))
         return found
+
+    def stored(self, session: str, first: int, count: int) -> dict[int, Part]:
+        """None is known: the length of a file proves nothing."""
+        if not self._directory(session).is_dir():
+            raise StoreNotFoundError(f"the parts of {self.path} are gone")
+        return {}
+
+    @property
+    def resumes(self) -> bool:
+        """Records are files beside the parts."""
+        return True
+
+    def save(self, session: str, name: str, data: bytes) -> None:
+        """Write a file under a temporary name, then rename it."""
+        self._write(self._directory(session) / name, [data])
+
+    def load(self, session: str, name: str) -> bytes:
+        """The bytes of the file."""
+        try:
+            return (self._directory(session) / name).read_bytes()
+        except FileNotFoundError as error:
+            raise StoreNotFoundError(f"a record of the write to {self.path} is gone: {error}") from error
+
+    def saved(self, session: str) -> frozenset[str]:
+        """Names of all files beside the parts, theirs included."""
+        with contextlib.suppress(FileNotFoundError):
+            return frozenset(entry.name for entry in os.scandir(self._directory(session)))
+        return frozenset()
+
+    def forget(self, session: str) -> None:
+        """Nothing to remove: records go with the directory of the parts."""
+
+    def tidy(self) -> None:
+        """Nothing to remove, as for ``forget``."""
+
+    def _write(self, target: Path, buffers: list[Buffer]) -> None:
+        partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
+        try:
+            with partial.open("wb", buffering=0) as file:
+                for buffer in buffers:
+                    _write_all(file.fileno(), buffer)
+            partial.replace(target)
+        except FileNotFoundError as error:
+            raise StoreNotFoundError(f"the parts of {self.path} are gone: {error}") from error
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
     def _join(self, session: str, ordered: list[Part], whole: Path) -> None:
         """Copy the parts into one file, each removed when it is there; joining that was cut short goes on."""

@@ -8,14 +8,16 @@ import re
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
+from urllib.parse import quote, unquote
 
 from ccog.errors import CCOGWarning, StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
 from ccog.parts import MIB, Buffer, Limits, Part
-from ccog.stores.base import CONTENT_TYPE, IncompleteUpload, WriteResult, size_of, total_size
+from ccog.stores.base import CONTENT_TYPE, MANIFEST, IncompleteUpload, WriteResult, size_of, total_size
 from ccog.stores.body import Body, base64_text, crc32, md5
 from ccog.stores.retry import BRISK, PATIENT, Patience, patiently
 from ccog.stores.s3_client import S3Client
@@ -26,6 +28,9 @@ _ABORTS = 5
 
 # servers name the start of an upload to the second
 _SLACK_SECONDS = 2.0
+
+# records that are deleted at a time
+_DELETERS = 8
 
 # for what is only tidied up on the way to another attempt
 _ONCE = Patience(attempts=1)
@@ -139,7 +144,13 @@ class S3Store:
         return WriteResult(self.url, total_size(ordered), str(head["ETag"]))
 
     def abort(self, session: str) -> None:
-        """Abort the multipart upload until the store no longer knows it."""
+        """Abort the multipart upload until the store no longer knows it, and remove its records."""
+        self._abort_upload(session)
+        # who never resumes need not be allowed to list the bucket
+        with contextlib.suppress(StorePermissionError):
+            self.forget(session)
+
+    def _abort_upload(self, session: str) -> None:
         given = {"what": f"abort the upload to {self.url}", "Key": self.key, "UploadId": session}
         with contextlib.suppress(StoreNotFoundError):
             for _ in range(_ABORTS):
@@ -151,7 +162,77 @@ class S3Store:
 
     def incomplete(self) -> list[IncompleteUpload]:
         """Uploads to this key and those that begin with it."""
-        return [upload for upload, _ in self._uploads(PATIENT)]
+        found = [upload for upload, _ in self._uploads(PATIENT)]
+        return [replace(upload, resumable=self._is_resumable(upload)) for upload in found]
+
+    def _is_resumable(self, upload: IncompleteUpload) -> bool:
+        store = replace(self, key=upload.url.split("://", 1)[1].partition("/")[2])
+        with contextlib.suppress(StorePermissionError):
+            return any(store._keys(store._records(upload.session) + MANIFEST))
+        return False
+
+    def stored(self, session: str, first: int, count: int) -> dict[int, Part]:
+        """Parts as the server lists them, with their ETags, which are MD5s where nothing is encrypted by KMS."""
+        given = {"Key": self.key, "UploadId": session, "PartNumberMarker": first - 1, "MaxParts": min(count, 1000)}
+        answer = self._client.call("list_parts", f"look at the parts of {self.url}", **given)
+        found = {}
+        for part in answer.get("Parts") or []:
+            number = int(part["PartNumber"])
+            if number < first + count:
+                found[number] = (number, int(part["Size"]), str(part["ETag"]).strip('"'))
+        return found
+
+    @property
+    def resumes(self) -> bool:
+        """Records are objects below ``<key>.ccog-resume/``; where parts must be equal none is put before the end."""
+        return not self.limits.equal_parts
+
+    def save(self, session: str, name: str, data: bytes) -> None:
+        """Put an object, with a checksum that the server verifies."""
+        key = self._records(session) + name
+        self._client.call("put_object", f"keep a record of {self.url}", Key=key, Body=data, **self._guard([data]))
+
+    def load(self, session: str, name: str) -> bytes:
+        """The bytes of the object."""
+        path = f"{self.bucket}/{self._records(session)}{name}"
+        what = f"read a record of {self.url}"
+        return bytes(self._client.patiently(lambda: self._client.connect().cat_file(path), what))
+
+    def saved(self, session: str) -> frozenset[str]:
+        """Names of the objects."""
+        folder = self._records(session)
+        return frozenset(key.removeprefix(folder) for key in self._keys(folder))
+
+    def forget(self, session: str) -> None:
+        """Delete the objects, one by one: not all servers take lists of them."""
+        with ThreadPoolExecutor(_DELETERS) as pool:
+            list(pool.map(self._delete, self._keys(self._records(session))))
+
+    def tidy(self) -> None:
+        """Delete records whose upload the server no longer knows."""
+        root = self._records("")
+        known = {unquote(key.removeprefix(root).partition("/")[0]) for key in self._keys(root)}
+        if known:
+            for session in known - {upload.session for upload, _ in self._uploads(PATIENT)}:
+                self.forget(session)
+
+    def _records(self, session: str) -> str:
+        """Where the records of a session begin, or of all."""
+        return f"{self.key}.ccog-resume/" + (f"{quote(session, safe='')}/" if session else "")
+
+    def _keys(self, prefix: str) -> Iterator[str]:
+        marker: dict[str, Any] = {}
+        while True:
+            what = f"list the records of {self.url}"
+            found = self._client.call("list_objects_v2", what, Prefix=prefix, **marker)
+            for item in found.get("Contents") or []:
+                yield str(item["Key"])
+            if not found.get("IsTruncated"):
+                return
+            marker = {"ContinuationToken": found["NextContinuationToken"]}
+
+    def _delete(self, key: str) -> None:
+        self._client.call("delete_object", f"remove a record of {self.url}", Key=key)
 
     def _uploads(self, patience: Patience) -> Iterator[tuple[IncompleteUpload, float]]:
         """Uploads to keys that begin with this one, and their age in seconds by the server's clock."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ccog.parts import Buffer, Limits, Part
-from ccog.stores.base import IncompleteUpload, WriteResult
+from ccog.stores.base import IncompleteUpload, KeepsNothing, WriteResult
 
 
 @dataclass(frozen=True)
-class WholeStore:
+class WholeStore(KeepsNothing):
     """Never takes a part: its smallest part is larger than any file."""
 
     @property

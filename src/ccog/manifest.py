@@ -1,0 +1,136 @@
+"""What an unfinished write was writing, so that only the same write continues it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import rasterio
+from dask.base import tokenize
+
+from ccog.errors import ResumeError
+from ccog.header import Template
+from ccog.parts import PartPlan
+from ccog.planning import CogGeometry
+from ccog.stores import IncompleteUpload, Store, WholeStore
+from ccog.stores.base import MANIFEST
+from ccog.template import Described
+from ccog.xarray_input import is_xarray, plain
+
+# of the records and of what they are called
+_FORMAT = 1
+
+# GDAL options that say how to reach data, some of them secrets, and never change a byte of it
+_ACCESS = ("AWS_", "AZURE_", "CPL_", "GDAL_HTTP_", "GOOGLE_", "GS_", "OSS_", "SWIFT_", "VSI")
+
+_ARRAYS = ("array", "mask", "chunks")
+_HINT = (
+    "dask names an array by what makes it: give da.from_array(..., name='...') or functions that dask.base.tokenize "
+    "can name, so that the name is the same at each run"
+)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A session that can be continued, and the names of its records."""
+
+    session: str
+    names: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """A write that can be continued: its manifest, and the session that it continues, if any."""
+
+    manifest: str
+    session: str | None
+
+
+def manifest_of(
+    arr: Any, mask: Any, chunks: Any, described: Described, template: Template, geometry: tuple[CogGeometry, PartPlan],
+    env: dict[str, Any],
+) -> str:  # fmt: skip
+    """Array, options, versions and all else that decides the bytes of the file, as JSON."""
+    found = {
+        "format": _FORMAT,
+        "array": _name(arr),
+        "mask": None if mask is None else _name(mask),
+        "chunks": _digest(chunks),
+        "options": described.options.cog_options(),
+        "environment": {key: str(value) for key, value in env.items() if not key.upper().startswith(_ACCESS)},
+        "metadata": _digest(template),
+        "layout": _digest(geometry),
+        "version of ccog": version("ccog"),
+        "version of GDAL": rasterio.__gdal_version__,
+        "version of rasterio": rasterio.__version__,
+    }
+    return json.dumps(found, sort_keys=True)
+
+
+def _name(arr: Any) -> str:
+    """Dask's name of an array, or of the values of one that is in memory; metadata is looked at elsewhere."""
+    if not is_xarray(arr):
+        return str(tokenize(arr))
+    variables = arr.data_vars.items() if hasattr(arr, "data_vars") else [("", arr)]
+    return str(tokenize(*((str(name), found.dims, plain(found)) for name, found in variables)))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
+
+
+def find_kept(store: Store | WholeStore, manifest: str) -> Kept | None:
+    """The unfinished write of that manifest at the target, or None where nothing was begun.
+
+    Raises
+    ------
+    ResumeError
+        The store keeps nothing, or what is unfinished there is another write.
+    """
+    if not store.resumes:
+        raise ResumeError(
+            f"resume=True is not possible for {store.url}: unfinished writes are kept on local file systems, s3:// "
+            "(without fixed_upload_size) and gs://"
+        )
+    others = []
+    for upload in sorted(store.incomplete(), key=lambda upload: upload.started, reverse=True):
+        if upload.url != store.url or not upload.resumable:
+            continue
+        found = store.load(upload.session, MANIFEST).decode()
+        if found == manifest:
+            return Kept(upload.session, store.saved(upload.session))
+        others.append((upload, found))
+    if others:
+        raise _refusal(*others[0], manifest)
+    return None
+
+
+def _refusal(upload: IncompleteUpload, then: str, now: str) -> ResumeError:
+    differences = _differences(json.loads(then), json.loads(now))
+    hint = f" ({_HINT})" if any(name in _ARRAYS for name in differences) else ""
+    return ResumeError(
+        f"the unfinished write to {upload.url}, begun {upload.started:%Y-%m-%d %H:%M:%SZ}, is another one: "
+        f"{', '.join(differences.values())}{hint}. Give what was given then to continue it, remove it with "
+        f"`ccog uploads abort {upload.url}` (ccog.abort_incomplete), or write from the start with resume=False"
+    )
+
+
+def _differences(then: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
+    """What differs, in words, by its name; the layout follows from the rest and is named only alone."""
+    found = {name: _words(name, then.get(name), now[name]) for name in now if then.get(name) != now[name]}
+    if len(found) > 1:
+        found.pop("layout", None)
+    return found
+
+
+def _words(name: str, then: Any, now: Any) -> str:
+    if isinstance(then, dict) and isinstance(now, dict):
+        keys = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
+        changes = (f"{key} was {then.get(key, 'not given')}, is {now.get(key, 'not given')}" for key in keys)
+        return f"the {name} differ ({', '.join(changes)})"
+    if name.startswith("version"):
+        return f"the {name} was {then}, is {now}"
+    return f"the {name} {'differ' if name == 'chunks' else 'differs'}"
