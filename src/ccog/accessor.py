@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ccog.api import write_ccog
+from ccog.planning import FileLayout
 
 
 class Accessor:
@@ -21,6 +22,7 @@ class Accessor:
         mask: Any = None,
         storage_options: Mapping[str, Any] | None = None,
         rasterio_env_options: Mapping[str, Any] | None = None,
+        layout: FileLayout = "gdal",
         compute: bool = True,
         **options: Any,
     ) -> Any:
@@ -30,7 +32,7 @@ class Accessor:
         ----------
         store
             Local path or URL; None gives the file as bytes.
-        mask, storage_options, rasterio_env_options
+        mask, storage_options, rasterio_env_options, layout
             As :func:`ccog.write_ccog` takes them.
         compute
             Write now, the default; False returns the Delayed.
@@ -49,6 +51,7 @@ class Accessor:
             COG_creation_options=options,
             storage_options=storage_options,
             rasterio_env_options=rasterio_env_options,
+            layout=layout,
             compute=compute,
         )
 

@@ -7,6 +7,7 @@ level, or source strips along seams from which the next level computes what no b
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ccog.encode import Codec, Tiles, encode_block
+from ccog.order import along_curve
 from ccog.planning import CogGeometry, Flow, Gap
 from ccog.pyramid import Interval
 from ccog.resample import Area, Reduction, alpha_weighs, reduce_area
@@ -22,8 +24,8 @@ from ccog.statistics import BandStatistics, block_statistics
 Array = npt.NDArray[Any]
 Piece = tuple[tuple[int, int], tuple[int, int], Array, "Array | None"]
 
-#: Tiles of a block, and of full resolution the statistics of its bands where they are wanted.
-Encoded = tuple[Tiles, "tuple[BandStatistics, ...] | None"]
+#: Tiles of a block, chunk by chunk where they lie so, and of full resolution the statistics of its bands if wanted.
+Encoded = tuple[list[Tiles], "tuple[BandStatistics, ...] | None"]
 
 #: Pixels and mask of an overview block.
 Overview = tuple[Array, "Array | None"]
@@ -57,9 +59,10 @@ class Validity:
 
 @dataclass(frozen=True)
 class BlockJob:
-    """One block of one level: where it lies, how it is compressed and what it hands on."""
+    """One block of one level: where it lies, how its chunks are compressed and what it hands on."""
 
     area: Area
+    chunks: tuple[Area, ...]
     codec: Codec
     handovers: tuple[Handover, ...]
     statistics: Validity | None
@@ -83,7 +86,20 @@ def block_job(plan: CogGeometry, codec: Codec, k: int, i: int, j: int) -> BlockJ
     area = Area(plan.level(k).rows(i), plan.level(k).cols(j))
     validity = Validity(plan.nodata, plan.has_alpha and alpha_weighs(np.dtype(plan.array_type), plan.count))
     wanted = validity if k == 0 and plan.options.statistics == "YES" else None
-    return BlockJob(area, codec, tuple(_handover(plan, flow, area, i, j) for flow in plan.flows_from(k)), wanted)
+    handovers = tuple(_handover(plan, flow, area, i, j) for flow in plan.flows_from(k))
+    return BlockJob(area, tuple(_chunks(plan, k, area)), codec, handovers, wanted)
+
+
+def _chunks(plan: CogGeometry, k: int, area: Area) -> Iterator[Area]:
+    """The chunks of a block in the order of their bytes in the file; all of it where tiles lie row by row."""
+    level = plan.level(k)
+    (high, wide), split = level.chunk, level.split
+    for i, j in along_curve((split, split)).tolist():
+        top, left = area.rows.start + i * high, area.cols.start + j * wide
+        rows = area.rows.intersect(Interval(top, top + high))
+        cols = area.cols.intersect(Interval(left, left + wide))
+        if len(rows) and len(cols):
+            yield Area(rows, cols)
 
 
 def _handover(plan: CogGeometry, flow: Flow, area: Area, i: int, j: int) -> Handover:
@@ -127,7 +143,13 @@ def source_block(job: BlockJob, pixels: Array, mask: Array | None) -> tuple[Enco
     found = None
     if job.statistics is not None:
         found = block_statistics(pixels, valid, job.statistics.nodata, alpha=job.statistics.alpha)
-    return (encode_block(pixels, valid, job.codec), found), _hand_over(job, pixels, valid)
+    return (_encode(job, pixels, valid), found), _hand_over(job, pixels, valid)
+
+
+def _encode(job: BlockJob, pixels: Array, mask: Array | None) -> list[Tiles]:
+    """Tiles of each chunk of a block."""
+    places = [(chunk.rows.slice_of(job.area.rows), chunk.cols.slice_of(job.area.cols)) for chunk in job.chunks]
+    return [encode_block(pixels[(slice(None), *at)], None if mask is None else mask[at], job.codec) for at in places]
 
 
 def overview_block(job: BlockJob, flows: list[Brought]) -> tuple[Overview, list[Pieces]]:
@@ -151,7 +173,7 @@ def _picked(children: list[Any], n: int | None) -> list[Pieces]:
 
 def encode_overview(job: BlockJob, overview: Overview) -> Encoded:
     """Encode an overview block."""
-    return encode_block(*overview, job.codec), None
+    return _encode(job, *overview), None
 
 
 def _assemble(area: Area, how: Assembly, children: list[Pieces]) -> _Canvas:

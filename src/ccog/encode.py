@@ -25,8 +25,9 @@ from ccog.errors import EncodeError
 
 Array = npt.NDArray[Any]
 
-#: Tiles of a block: bytes of each tile row of each plane (a planar file's mask is its last plane, else mask tiles
-#: follow their image tiles), tile byte counts (planes, tile rows, tile columns), and the mask's or None.
+#: Tiles of a block: bytes of each tile row of each plane (the mask of a planar file, or of one that lies chunk by
+#: chunk, is its last plane, else mask tiles follow their image tiles), tile byte counts (planes, tile rows, tile
+#: columns), and the mask's or None.
 Tiles = tuple[list[list[bytes]], npt.NDArray[np.uint32], "npt.NDArray[np.uint32] | None"]
 
 
@@ -35,7 +36,8 @@ class Codec:
     """GTiff creation options for the tiles of a level and of its mask, as (name, value) pairs.
 
     ``dtype`` is rasterio's name of the pixels' type in the file. Bands are compressed apart
-    where ``planar``, and their tiles still lie side by side where ``by_tile``.
+    where ``planar``, and their tiles still lie side by side where ``by_tile``. Of ``layout="chunk"`` (``by_chunk``)
+    tiles have no leaders and trailers, and those of masks lie behind all of the image.
     """
 
     blocksize: int
@@ -47,6 +49,7 @@ class Codec:
     planar: bool
     by_tile: bool = False
     is_mask: bool = False
+    by_chunk: bool = False
 
     @property
     def of_mask(self) -> Codec:
@@ -80,7 +83,8 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Tiles:
     """
     columns = -(-pixels.shape[2] // codec.blocksize)
     planes = codec.planes(len(pixels))
-    segments: list[list[bytes]] = [[] for _ in range(planes + (mask is not None) if codec.by_plane else 1)]
+    mask_plane = mask is not None and (codec.by_plane or codec.by_chunk)
+    segments: list[list[bytes]] = [[] for _ in range((planes if codec.by_plane else 1) + mask_plane)]
     counts, mask_counts = [], []
     for rows in _strips(pixels, codec.blocksize):
         with ExitStack() as files:
@@ -91,9 +95,9 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Tiles:
                 valid = (mask[rows] != 0).view(np.uint8)[np.newaxis]
                 masks = _compress(files, valid, codec.of_mask)
                 mask_counts.append(_counts(masks, columns))
-            together = [[plane] for plane in tiles + masks] if codec.by_plane else [tiles + masks]
-            for plane, interleaved in zip(segments, together, strict=True):
-                plane += _tile_rows(interleaved, columns)
+            images = [[plane] for plane in tiles] if codec.by_plane else [tiles if mask_plane else tiles + masks]
+            for plane, interleaved in zip(segments, [*images, masks] if mask_plane else images, strict=True):
+                plane += _tile_rows(interleaved, columns, framed=not codec.by_chunk)
     return segments, np.concatenate(counts, axis=1), np.concatenate(mask_counts, axis=1) if mask_counts else None
 
 
@@ -101,11 +105,16 @@ def _counts(planes: list[list[memoryview]], columns: int) -> npt.NDArray[np.uint
     return np.array([[len(t) for t in tiles] for tiles in planes], np.uint32).reshape(len(planes), -1, columns)
 
 
-def _tile_rows(interleaved: list[list[memoryview]], columns: int) -> list[bytes]:
+def _tile_rows(interleaved: list[list[memoryview]], columns: int, *, framed: bool) -> list[bytes]:
     """File bytes of each tile row, the tiles of the given lists taken in turn."""
     size = len(interleaved[0])
     return [
-        b"".join(part for n in range(at, at + columns) for tiles in interleaved for part in _framed(tiles[n]))
+        b"".join(
+            part
+            for n in range(at, at + columns)
+            for tiles in interleaved
+            for part in (_framed(tiles[n]) if framed else (tiles[n],))
+        )
         for at in range(0, size, columns)
     ]
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import dask
 import dask.array as da
+import numpy as np
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.system import CPU_COUNT
@@ -27,12 +28,13 @@ from dask.task_spec import GraphNode, List, Task, TaskRef
 from ccog.blocks import assembly, block_job, encode_overview, encoded_overview_block, overview_block, source_block
 from ccog.cleanup import begin_write, wait_for_removal, watch
 from ccog.fusion import optimize
+from ccog.order import morton
 from ccog.planning import Flow
 from ccog.pyramid import ceil_div
 from ccog.sources import SourceGrid, join_chunks
-from ccog.tasks import WithEnv, WriteJob, finish_write, gate, merge_stretches, upload_row
+from ccog.tasks import WithEnv, WriteJob, finish_write, gate, merge_stretches, upload_unit
 
-# rows joined by one merge task
+# units joined by one merge task
 _MERGE_ARITY = 8
 
 
@@ -105,26 +107,26 @@ class CcogTasks(Mapping[Any, GraphNode]):
                 found[f"bytes-L{k}"] = blocks
                 if k:
                     found[f"pixels-L{k}"] = blocks
-            found[f"upload-L{k}"] = _Indices((plan.level(k).blocks[0], plan.planes(k)))
+            found[f"upload-L{k}"] = _Indices((plan.unit_count(k), plan.planes(k)))
         found["gate"] = _Indices((max(0, plan.level(0).blocks[0] - self.ahead),), start=self.ahead)
         found |= {f"merge-{depth}": _Indices((count,)) for depth, count in enumerate(self._merge_counts)}
         return {str(self._key(kind)[0]): indices for kind, indices in found.items()}
 
     @cached_property
-    def _rows(self) -> dict[tuple[int, int, int], int]:
-        return {row: n for n, row in enumerate(self.job.plan.rows_in_file_order())}
+    def _units(self) -> dict[tuple[int, int, int], int]:
+        return {unit: n for n, unit in enumerate(self.job.plan.units_in_file_order())}
 
     @cached_property
     def _rows_by_need(self) -> dict[int, list[tuple[int, int, int]]]:
         """Rows by the last block row of full resolution that they need."""
         found: dict[int, list[tuple[int, int, int]]] = {}
-        for k, plane, i in self._rows:
+        for k, plane, i in self._units:
             found.setdefault(self.job.plan.last_source_row(k, i), []).append((k, plane, i))
         return found
 
     @cached_property
     def _merge_counts(self) -> list[int]:
-        counts, left = [], len(self._rows)
+        counts, left = [], len(self._units)
         while left > _MERGE_ARITY:
             left = ceil_div(left, _MERGE_ARITY)
             counts.append(left)
@@ -181,13 +183,14 @@ class CcogTasks(Mapping[Any, GraphNode]):
         work = block_job(self.job.plan, self.job.codecs[1], k, i, j)
         return self._with_gdal(key, encode_overview, work, self._ref(f"pixels-L{k}", i, j))
 
-    def _upload(self, key: Any, k: int, i: int, plane: int) -> Task:
-        n = self._rows[k, plane, i]
+    def _upload(self, key: Any, k: int, n: int, plane: int) -> Task:
+        place = self._units[k, plane, n]
         kind = "bytes" if self.job.apart else "block"
-        blocks = List(*(self._ref(f"{kind}-L{k}", i, j) for j in range(self.job.plan.level(k).blocks[1])))
-        numbers = self.job.parts.firsts[n], self.job.parts.caps[n], self.job.parts.part_size
-        args = (self.job.store, numbers, k, plane, self._ref("begin"), blocks)
-        return Task(key, upload_row if self.job.apart else _upload_whole, *args)
+        blocks = List(*(self._ref(f"{kind}-L{k}", i, j) for i, j in self.job.plan.unit_blocks(k, n)))
+        numbers = self.job.parts.firsts[place], self.job.parts.caps[place], self.job.parts.part_size
+        where = k, None if self.job.plan.by_chunk else plane
+        args = (self.job.store, numbers, where, self._ref("begin"), blocks)
+        return Task(key, upload_unit if self.job.apart else _upload_whole, *args)
 
     def _gate(self, key: Any, i: int) -> Task:
         """Opens when all that the rows before its window feed is written."""
@@ -201,9 +204,9 @@ class CcogTasks(Mapping[Any, GraphNode]):
         return Task(key, merge_stretches, self.job.store, self.job.parts.part_size, self._ref("begin"), List(*parts))
 
     def _stretches(self, depth: int, start: int = 0, stop: int | None = None) -> list[TaskRef]:
-        """What merges of a depth join, from ``start`` to ``stop``: rows, or the merges before."""
+        """What merges of a depth join, from ``start`` to ``stop``: units, or the merges before."""
         if depth == 0:
-            return [self._ref(f"upload-L{k}", i, plane) for k, plane, i in itertools.islice(self._rows, start, stop)]
+            return [self._ref(f"upload-L{k}", i, plane) for k, plane, i in itertools.islice(self._units, start, stop)]
         return [self._ref(f"merge-{depth - 1}", n) for n in range(self._merge_counts[depth - 1])[start:stop]]
 
     def _finish(self) -> Task:
@@ -263,13 +266,18 @@ def build_graph(job: WriteJob, pixels: da.Array, mask: da.Array | None) -> CcogD
     """
     grids = [SourceGrid(array.name, array.chunks) for array in (pixels, mask) if array is not None]
     tasks = CcogTasks(job, grids[0], None if mask is None else grids[1], rows_ahead(job))
-    layer = MaterializedLayer(tasks, annotations={"priority": _priority})
+    layer = MaterializedLayer(tasks, annotations={"priority": _curve_priority if job.plan.by_chunk else _priority})
     dependencies = [pixels] if mask is None else [pixels, mask]
     return CcogDelayed(tasks.final, HighLevelGraph.from_collections(tasks.final, layer, dependencies=dependencies))
 
 
 def rows_ahead(job: WriteJob) -> int:
-    """Block rows of full resolution that keep all threads busy."""
+    """Block rows of full resolution that may be begun at a time: what keeps all threads busy.
+
+    Chunk by chunk all may: the order of work follows the order of the file.
+    """
+    if job.plan.by_chunk:
+        return job.plan.level(0).blocks[0]
     return 1 + ceil_div(parallelism() + 1, job.plan.level(0).blocks[1])
 
 
@@ -291,6 +299,16 @@ def _priority(key: Any) -> int:
     return level - (key[1] << level)
 
 
+def _curve_priority(key: Any) -> int:
+    """Earlier blocks along the Morton curve first, of these the overviews that consume them, and uploads at once."""
+    kind, *index = key if isinstance(key, tuple) else (key,)
+    if "-L" not in str(kind) or "-upload-" in str(kind):
+        return 1
+    level = int(str(kind).split("-L")[1].split("-")[0])
+    place = int(morton(*np.array(index[:2])[:, np.newaxis])[0])
+    return level - (place << (2 * level))
+
+
 def _chunks(grid: SourceGrid, area: Any) -> List:
     nested = grid.keys(area.rows, area.cols)
     return List(*(List(*(List(*map(TaskRef, row)) for row in rows)) for rows in nested))
@@ -302,10 +320,10 @@ def _source_block(work: Any, pixels: Any, mask: Any, after: object) -> Any:
 
 
 def _upload_whole(
-    store: Any, numbers: tuple[int, int, int], k: int, plane: int, session: str, blocks: list[Any]
+    store: Any, numbers: tuple[int, int, int], where: tuple[int, int | None], session: str, blocks: list[Any]
 ) -> Any:
-    """Upload a row of blocks that come with what they hand on."""
-    return upload_row(store, numbers, k, plane, session, [found for found, _ in blocks])
+    """Upload blocks that come with what they hand on."""
+    return upload_unit(store, numbers, where, session, [found for found, _ in blocks])
 
 
 def _first(pair: tuple[Any, Any]) -> Any:

@@ -5,9 +5,17 @@ from __future__ import annotations
 import bisect
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from ccog.options import CreationOptions
+from ccog.order import along_curve
 from ccog.pyramid import AxisReduction, Interval, Level, Pyramid, Size, ceil_div
+
+#: Order of tiles in a level: row-major as GDAL writes them, or chunk by chunk along the Morton curve.
+FileLayout = Literal["gdal", "chunk"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,8 @@ class CogGeometry:
     ``has_alpha`` says that the last band is the alpha of the others, ``mask_is_alpha`` that
     the mask was such a band. ``method`` is the overview kernel after
     defaults; where ``planar`` (full
-    resolution, overviews) a level holds one band after the other, and then the mask.
+    resolution, overviews) a level holds one band after the other, and then the mask; in ``layout="chunk"`` each
+    chunk does. There ``unit`` blocks of full resolution, and half as many of overviews, are uploaded together.
     """
 
     options: CreationOptions
@@ -108,6 +117,13 @@ class CogGeometry:
     has_alpha: bool = False
     mask_is_alpha: bool = False
     planar: tuple[bool, bool] = (False, False)
+    layout: FileLayout = "gdal"
+    unit: int = 1
+
+    @property
+    def by_chunk(self) -> bool:
+        """Whether the tiles of a chunk lie together."""
+        return self.layout == "chunk"
 
     @property
     def tile_planes(self) -> int:
@@ -201,16 +217,37 @@ class CogGeometry:
 
     def planes(self, k: int) -> int:
         """Separate stretches of the file that level ``k`` consists of."""
-        return self.count + self.has_mask if self.is_planar(k) else 1
+        return self.count + self.has_mask if self.is_planar(k) and not self.by_chunk else 1
 
-    def rows_in_file_order(self) -> list[tuple[int, int, int]]:
-        """(level, plane, block row) in the order of their bytes in the file."""
+    def unit_count(self, k: int) -> int:
+        """Upload units of each plane of level ``k``: its block rows, or runs of blocks along the Morton curve."""
+        rows, cols = self.level(k).blocks
+        return ceil_div(rows * cols, self._run(k)) if self.by_chunk else rows
+
+    def _run(self, k: int) -> int:
+        """Blocks that follow each other along the curve and are uploaded together."""
+        return self.unit if k == 0 else max(1, self.unit // 2)
+
+    def units_in_file_order(self) -> list[tuple[int, int, int]]:
+        """(level, plane, number) of what is uploaded together, in the order of its bytes in the file."""
         return [
-            (level.index, p, i)
+            (level.index, p, n)
             for level in self.pyramid.file_order()
             for p in range(self.planes(level.index))
-            for i in range(level.blocks[0])
+            for n in range(self.unit_count(level.index))
         ]
+
+    def unit_blocks(self, k: int, n: int) -> list[tuple[int, int]]:
+        """Blocks of unit ``n`` of a plane of level ``k``; chunk by chunk this is their order in the file."""
+        if not self.by_chunk:
+            return [(n, j) for j in range(self.level(k).blocks[1])]
+        run = self._run(k)
+        return [(int(i), int(j)) for i, j in self._curves[k][n * run : (n + 1) * run]]
+
+    @cached_property
+    def _curves(self) -> list[npt.NDArray[np.int64]]:
+        """Blocks of each level along the Morton curve."""
+        return [along_curve(level.blocks) for level in self.pyramid.levels]
 
     def last_source_row(self, k: int, i: int) -> int:
         """The last full-resolution block row that block row ``i`` of level ``k`` needs."""
@@ -236,12 +273,20 @@ class CogGeometry:
         """Bytes of one sample."""
         return stored_bytes(self.dtype)
 
-    def row_bytes(self, k: int) -> int:
-        """Uncompressed bytes of one block row of a plane of level ``k``, tile padding and framing included."""
+    def unit_bytes(self, k: int) -> int:
+        """Uncompressed bytes of an upload unit of a plane of level ``k``, tile padding and framing included."""
         level = self.level(k)
-        tile = level.blocksize**2 * (1 if self.is_planar(k) else self.count) * self.itemsize + 8
+        bands = 1 if self.planes(k) > 1 else self.count
+        tile = level.blocksize**2 * bands * self.itemsize + 8
         mask = (level.blocksize**2 // 8 + 8) if self.has_mask else 0
-        return len(level.tile_rows(0)) * level.tiles[1] * (tile + mask)
+        return self._unit_tiles(k) * (tile + mask)
+
+    def _unit_tiles(self, k: int) -> int:
+        level = self.level(k)
+        if not self.by_chunk:
+            return len(level.tile_rows(0)) * level.tiles[1]
+        of_block = [min(b // level.blocksize, t) for b, t in zip(level.block, level.tiles, strict=True)]
+        return min(self._run(k), level.blocks[0] * level.blocks[1]) * of_block[0] * of_block[1]
 
 
 def _contributors(seams: Seams, below: Level, axis: int, want: Interval, reduction: AxisReduction) -> list[int]:
@@ -261,25 +306,42 @@ def stored_bytes(dtype: str) -> int:
 _LEAST_BLOCK, _MOST_BLOCK = 1024, 4096
 _MOST_BLOCK_BYTES = 256 << 20
 
+# uncompressed bytes that are uploaded together where blocks are smaller, and most blocks: few tasks, few part numbers
+_UNIT_BYTES, _UNIT_BLOCKS = 64 << 20, 16
+
 # blocks of full resolution: beyond the first number tasks are larger, beyond the second blocks are of several chunks
 _FEW_BLOCKS, _MANY_BLOCKS = 4_096, 20_000
 
 
 def choose_block(chunks: tuple[tuple[int, ...], ...], blocksize: int, pixel_bytes: int) -> Size:
-    """Work block (height, width) for an array chunked (band, y, x): its own chunks where these are whole tiles.
+    """Work block (height, width) for an array chunked (band, y, x): the chunk of :func:`choose_chunk`.
 
     Of very many chunks several make up a block, 2 x 2, 4 x 4 and so on, as far as memory allows.
     """
+    height, width = choose_chunk(chunks, blocksize, pixel_bytes)
+    shape = sum(chunks[1]), sum(chunks[2])
+    while _blocks(shape, (height, width)) > _MANY_BLOCKS and 4 * height * width * pixel_bytes <= _MOST_BLOCK_BYTES:
+        height, width = 2 * height, 2 * width
+    return height, width
+
+
+def choose_chunk(chunks: tuple[tuple[int, ...], ...], blocksize: int, pixel_bytes: int) -> Size:
+    """Chunk (height, width) of whole tiles for an array chunked (band, y, x): its own where these are whole tiles."""
     height, width = (_block_side(sizes, blocksize) for sizes in chunks[1:])
     while height * width * pixel_bytes > _MOST_BLOCK_BYTES and max(height, width) > blocksize:
         if height >= width:
             height = max(blocksize, height // 2 // blocksize * blocksize)
         else:
             width = max(blocksize, width // 2 // blocksize * blocksize)
-    shape = sum(chunks[1]), sum(chunks[2])
-    while _blocks(shape, (height, width)) > _MANY_BLOCKS and 4 * height * width * pixel_bytes <= _MOST_BLOCK_BYTES:
-        height, width = 2 * height, 2 * width
     return height, width
+
+
+def choose_unit(shape: Size, block: Size, pixel_bytes: int) -> int:
+    """Blocks of full resolution that are uploaded together in ``layout="chunk"``: a power of two."""
+    if not is_small(shape, block):
+        return _UNIT_BLOCKS
+    wanted = min(_UNIT_BLOCKS, _UNIT_BYTES // (block[0] * block[1] * pixel_bytes))
+    return 1 << max(0, wanted.bit_length() - 1)
 
 
 def is_small(shape: Size, block: Size) -> bool:
