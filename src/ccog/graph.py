@@ -46,7 +46,7 @@ def new_token() -> str:
 class CcogTasks(Mapping[Any, GraphNode]):
     """The tasks of one file, made on demand.
 
-    Keys are (``ccog-<kind>-<token>``, index...), the last one a plain string. ``ahead`` is how many block rows of
+    Keys are (``ccog-<kind>-<token>``, index...), the last one a plain string. ``ahead`` is how many units of
     full resolution may be begun at a time.
     """
 
@@ -108,7 +108,8 @@ class CcogTasks(Mapping[Any, GraphNode]):
                 if k:
                     found[f"pixels-L{k}"] = blocks
             found[f"upload-L{k}"] = _Indices((plan.unit_count(k), plan.planes(k)))
-        found["gate"] = _Indices((max(0, plan.level(0).blocks[0] - self.ahead),), start=self.ahead)
+        gates = ceil_div(plan.unit_count(0), plan.gated)
+        found["gate"] = _Indices((max(0, gates - self._first_gate),), start=self._first_gate)
         found |= {f"merge-{depth}": _Indices((count,)) for depth, count in enumerate(self._merge_counts)}
         return {str(self._key(kind)[0]): indices for kind, indices in found.items()}
 
@@ -117,16 +118,27 @@ class CcogTasks(Mapping[Any, GraphNode]):
         return {unit: n for n, unit in enumerate(self.job.plan.units_in_file_order())}
 
     @cached_property
-    def _rows_by_need(self) -> dict[int, list[tuple[int, int, int]]]:
-        """Rows by the last block row of full resolution that they need."""
+    def _stretches_in_file_order(self) -> list[tuple[int, int, int]]:
+        """The units that merges join; others are joined to one of these where they are uploaded."""
+        plan = self.job.plan
+        apart = {k: set(plan.left_apart(plan.unit_count(k))) for k in range(plan.top + 1)}
+        return [unit for unit in self._units if unit[2] in apart[unit[0]]]
+
+    @property
+    def _first_gate(self) -> int:
+        return ceil_div(self.ahead, self.job.plan.gated)
+
+    @cached_property
+    def _units_by_need(self) -> dict[int, list[tuple[int, int, int]]]:
+        """Units by the last one of full resolution that they need."""
         found: dict[int, list[tuple[int, int, int]]] = {}
-        for k, plane, i in self._units:
-            found.setdefault(self.job.plan.last_source_row(k, i), []).append((k, plane, i))
+        for k, plane, n in self._units:
+            found.setdefault(self.job.plan.last_unit(k, n), []).append((k, plane, n))
         return found
 
     @cached_property
     def _merge_counts(self) -> list[int]:
-        counts, left = [], len(self._units)
+        counts, left = [], len(self._stretches_in_file_order)
         while left > _MERGE_ARITY:
             left = ceil_div(left, _MERGE_ARITY)
             counts.append(left)
@@ -159,7 +171,8 @@ class CcogTasks(Mapping[Any, GraphNode]):
             make = overview_block if self.job.apart else encoded_overview_block
             return self._with_gdal(key, make, work, List(*(self._flow(f, i, j) for f in self.job.plan.flows_to(k))))
         mask = None if self.mask is None else _chunks(self.mask, work.area)
-        after = self._ref("gate", i) if i >= self.ahead else self._ref("begin")
+        gate = self.job.plan.unit_of(i, j) // self.job.plan.gated
+        after = self._ref("gate", gate) if gate >= self._first_gate else self._ref("begin")
         return self._with_gdal(key, _source_block, work, _chunks(self.pixels, work.area), mask, after)
 
     def _flow(self, flow: Flow, i: int, j: int) -> List:
@@ -190,13 +203,19 @@ class CcogTasks(Mapping[Any, GraphNode]):
         numbers = self.job.parts.firsts[place], self.job.parts.caps[place], self.job.parts.part_size
         where = k, None if self.job.plan.by_chunk else plane
         args = (self.job.store, numbers, where, self._ref("begin"), blocks)
+        before = [self._ref(f"upload-L{k}", other, plane) for other in self.job.plan.joined_at(n)]
+        if before:
+            return Task(key, _upload_and_join, not self.job.apart, List(*before), *args)
         return Task(key, upload_unit if self.job.apart else _upload_whole, *args)
 
-    def _gate(self, key: Any, i: int) -> Task:
-        """Opens when all that the rows before its window feed is written."""
-        before = [self._ref("gate", i - 1)] if i > self.ahead else []
-        ready = self._rows_by_need.get(i - self.ahead, [])
-        return Task(key, gate, *before, *(self._ref(f"upload-L{k}", r, plane) for k, plane, r in ready))
+    def _gate(self, key: Any, n: int) -> Task:
+        """Opens when all that the units before its window feed is written."""
+        gated, is_first = self.job.plan.gated, n == self._first_gate
+        before = [] if is_first else [self._ref("gate", n - 1)]
+        stop = n * gated - self.ahead + 1
+        needs = range(0 if is_first else stop - gated, stop)
+        ready = [unit for need in needs for unit in self._units_by_need.get(need, [])]
+        return Task(key, gate, *before, *(self._ref(f"upload-L{k}", n, plane) for k, plane, n in ready))
 
     def _merge(self, key: Any, n: int) -> Task:
         depth = int(str(key[0]).split("-")[2])
@@ -206,7 +225,7 @@ class CcogTasks(Mapping[Any, GraphNode]):
     def _stretches(self, depth: int, start: int = 0, stop: int | None = None) -> list[TaskRef]:
         """What merges of a depth join, from ``start`` to ``stop``: units, or the merges before."""
         if depth == 0:
-            return [self._ref(f"upload-L{k}", i, plane) for k, plane, i in itertools.islice(self._units, start, stop)]
+            return [self._ref(f"upload-L{k}", n, plane) for k, plane, n in self._stretches_in_file_order[start:stop]]
         return [self._ref(f"merge-{depth - 1}", n) for n in range(self._merge_counts[depth - 1])[start:stop]]
 
     def _finish(self) -> Task:
@@ -265,20 +284,15 @@ def build_graph(job: WriteJob, pixels: da.Array, mask: da.Array | None) -> CcogD
     ``pixels`` is (band, y, x), ``mask`` (y, x); the plan's work blocks begin where their chunks do.
     """
     grids = [SourceGrid(array.name, array.chunks) for array in (pixels, mask) if array is not None]
-    tasks = CcogTasks(job, grids[0], None if mask is None else grids[1], rows_ahead(job))
+    tasks = CcogTasks(job, grids[0], None if mask is None else grids[1], units_ahead(job))
     layer = MaterializedLayer(tasks, annotations={"priority": _curve_priority if job.plan.by_chunk else _priority})
     dependencies = [pixels] if mask is None else [pixels, mask]
     return CcogDelayed(tasks.final, HighLevelGraph.from_collections(tasks.final, layer, dependencies=dependencies))
 
 
-def rows_ahead(job: WriteJob) -> int:
-    """Block rows of full resolution that may be begun at a time: what keeps all threads busy.
-
-    Chunk by chunk all may: the order of work follows the order of the file.
-    """
-    if job.plan.by_chunk:
-        return job.plan.level(0).blocks[0]
-    return 1 + ceil_div(parallelism() + 1, job.plan.level(0).blocks[1])
+def units_ahead(job: WriteJob) -> int:
+    """Units of full resolution that keep all threads busy."""
+    return 1 + ceil_div(parallelism() + 1, len(job.plan.unit_blocks(0, 0)))
 
 
 def parallelism() -> int:
@@ -324,6 +338,14 @@ def _upload_whole(
 ) -> Any:
     """Upload blocks that come with what they hand on."""
     return upload_unit(store, numbers, where, session, [found for found, _ in blocks])
+
+
+def _upload_and_join(
+    whole: bool, before: list[Any], store: Any, numbers: tuple[int, int, int], where: Any, session: str, blocks: Any
+) -> Any:
+    """Upload blocks, and join them to the stretches of the file before them."""
+    upload = _upload_whole if whole else upload_unit
+    return merge_stretches(store, numbers[2], session, [*before, upload(store, numbers, where, session, blocks)])
 
 
 def _first(pair: tuple[Any, Any]) -> Any:

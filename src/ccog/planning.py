@@ -104,7 +104,7 @@ class CogGeometry:
     the mask was such a band. ``method`` is the overview kernel after
     defaults; where ``planar`` (full
     resolution, overviews) a level holds one band after the other, and then the mask; in ``layout="chunk"`` each
-    chunk does. There ``unit`` blocks of full resolution, and half as many of overviews, are uploaded together.
+    chunk does. There ``unit`` blocks of full resolution, and fewer of overviews, are uploaded together.
     """
 
     options: CreationOptions
@@ -206,10 +206,7 @@ class CogGeometry:
 
     def children(self, flow: Flow, i: int, j: int) -> list[tuple[int, int]]:
         """Source blocks of a flow that block (i, j) of its target is made of, neighbours' strips included."""
-        level, below = self.level(flow.target), self.level(flow.source)
-        rows = _contributors(flow.rows, below, 0, level.rows(i), flow.y)
-        cols = _contributors(flow.cols, below, 1, level.cols(j), flow.x)
-        return [(r, c) for r in rows for c in cols]
+        return [(r, c) for r in self._rows_for(flow, i) for c in self._cols_for(flow, j)]
 
     def is_planar(self, k: int) -> bool:
         """Whether the bands of level ``k`` lie one after the other."""
@@ -226,7 +223,7 @@ class CogGeometry:
 
     def _run(self, k: int) -> int:
         """Blocks that follow each other along the curve and are uploaded together."""
-        return self.unit if k == 0 else max(1, self.unit // 2)
+        return max(1, self.unit >> min(k, 2))
 
     def units_in_file_order(self) -> list[tuple[int, int, int]]:
         """(level, plane, number) of what is uploaded together, in the order of its bytes in the file."""
@@ -249,16 +246,70 @@ class CogGeometry:
         """Blocks of each level along the Morton curve."""
         return [along_curve(level.blocks) for level in self.pyramid.levels]
 
-    def last_source_row(self, k: int, i: int) -> int:
-        """The last full-resolution block row that block row ``i`` of level ``k`` needs."""
-        if k == 0:
-            return i
-        return max(
-            self.last_source_row(
-                flow.source, _contributors(flow.rows, self.level(flow.source), 0, self.level(k).rows(i), flow.y)[-1]
-            )
-            for flow in self.flows_to(k)
-        )
+    def joined_at(self, n: int) -> list[int]:
+        """Units of a level that unit ``n`` is joined to, once it is uploaded, each with what it was joined to before.
+
+        Chunk by chunk they are joined as a binary counter carries, so that few stretches of the file are open at a
+        time: unit 1 to 0, 3 to 2 and 1, 7 to 6, 5 and 3.
+        """
+        carries = (~n & (n + 1)).bit_length() - 1 if self.by_chunk else 0
+        return [n - (1 << carry) for carry in reversed(range(carries))]
+
+    def left_apart(self, count: int) -> list[int]:
+        """Of the first ``count`` units of a plane, those that nothing joins to a later one."""
+        if not self.by_chunk:
+            return list(range(count))
+        found, stop = [], 0
+        for bit in reversed(range(count.bit_length())):
+            if count >> bit & 1:
+                stop += 1 << bit
+                found.append(stop - 1)
+        return found
+
+    def unit_of(self, i: int, j: int) -> int:
+        """The unit of block (i, j) of full resolution."""
+        return int(self._places[i, j]) // self.unit if self.by_chunk else i
+
+    def last_unit(self, k: int, n: int) -> int:
+        """The last unit of full resolution that unit ``n`` of a plane of level ``k`` needs."""
+        rows, cols = self._last_sources[k]
+        return max(self.unit_of(rows[i], cols[j]) for i, j in self.unit_blocks(k, n))
+
+    @property
+    def gated(self) -> int:
+        """Units of full resolution that may begin at the same time."""
+        return _GATED_UNITS if self.by_chunk else 1
+
+    @cached_property
+    def _places(self) -> npt.NDArray[np.int64]:
+        """Where each block of full resolution lies along the Morton curve."""
+        found = np.empty(self.level(0).blocks, np.int64)
+        found[tuple(self._curves[0].T)] = np.arange(found.size)
+        return found
+
+    @cached_property
+    def _last_sources(self) -> list[tuple[list[int], list[int]]]:
+        """Of the block rows and columns of each level, the last ones of full resolution that they need.
+
+        The last of a rectangle of blocks along the Morton curve is the one in its last row and column.
+        """
+        rows, cols = self.level(0).blocks
+        found = [(list(range(rows)), list(range(cols)))]
+        for k in range(1, self.top + 1):
+            level, flows = self.level(k), self.flows_to(k)
+            rows, cols = level.blocks
+            last_rows = [max(found[f.source][0][self._rows_for(f, i)[-1]] for f in flows) for i in range(rows)]
+            last_cols = [max(found[f.source][1][self._cols_for(f, j)[-1]] for f in flows) for j in range(cols)]
+            found.append((last_rows, last_cols))
+        return found
+
+    def _rows_for(self, flow: Flow, i: int) -> list[int]:
+        """Block rows of a flow's source that block row ``i`` of its target is made of."""
+        return _contributors(flow.rows, self.level(flow.source), 0, self.level(flow.target).rows(i), flow.y)
+
+    def _cols_for(self, flow: Flow, j: int) -> list[int]:
+        """Block columns of a flow's source that block column ``j`` of its target is made of."""
+        return _contributors(flow.cols, self.level(flow.source), 1, self.level(flow.target).cols(j), flow.x)
 
     @property
     def array_type(self) -> str:
@@ -308,6 +359,9 @@ _MOST_BLOCK_BYTES = 256 << 20
 
 # uncompressed bytes that are uploaded together where blocks are smaller, and most blocks: few tasks, few part numbers
 _UNIT_BYTES, _UNIT_BLOCKS = 64 << 20, 16
+
+# units of full resolution behind one gate, chunk by chunk
+_GATED_UNITS = 2
 
 # blocks of full resolution: beyond the first number tasks are larger, beyond the second blocks are of several chunks
 _FEW_BLOCKS, _MANY_BLOCKS = 4_096, 20_000

@@ -143,7 +143,9 @@ def _fits(grid: Grid, rule: Rule) -> bool:
 def tile_group(grid: Grid) -> tuple[int, int] | None:
     """(rows, columns) of the groups of tiles, row-major in each, whose order is Morton's; None where there are none."""
     group = _first_group(grid)
-    return group if group is not None and _fits(grid, partial(_grouped, group, morton)) else None
+    if group is None or _fits(grid, morton):
+        return None
+    return group if _fits(grid, partial(_grouped, group, morton)) else None
 
 
 def _first_group(grid: Grid) -> tuple[int, int] | None:

@@ -34,10 +34,9 @@ def advice(job: WriteJob, chunks: tuple[tuple[int, ...], ...], sizes: Sizes, mis
         yield "BIGTIFF=NO cannot hold the expected size, which exceeds 4 GiB; leave BIGTIFF out or set it to YES"
     unit = job.plan.unit_bytes(0) * sizes.ratio
     if unit > _LARGE_UNIT and not isinstance(job.store, WholeStore):
-        yield (
-            f"a {_unit(job.plan)} is about {byte_text(int(unit))}, which one worker gathers to upload it; "
-            + ("use smaller chunks" if job.plan.by_chunk else "use layout='chunk', or chunks with fewer rows")
-        )
+        by_row = "use layout='chunk', or chunks with fewer rows and more columns"
+        remedy = "use smaller chunks" if job.plan.by_chunk else by_row
+        yield f"a {_unit(job.plan)} is about {byte_text(int(unit))}, which one worker gathers to upload it; {remedy}"
     yield from _store_warnings(job, sizes.expected)
 
 
