@@ -292,7 +292,7 @@ def build_graph(job: WriteJob, pixels: da.Array, mask: da.Array | None) -> CcogD
 
 def units_ahead(job: WriteJob) -> int:
     """Units of full resolution that keep all threads busy."""
-    return 1 + ceil_div(parallelism() + 1, len(job.plan.unit_blocks(0, 0)))
+    return 1 + ceil_div(parallelism() + 1, job.plan.unit_length(0))
 
 
 def parallelism() -> int:

@@ -219,11 +219,12 @@ class CogGeometry:
     def unit_count(self, k: int) -> int:
         """Upload units of each plane of level ``k``: its block rows, or runs of blocks along the Morton curve."""
         rows, cols = self.level(k).blocks
-        return ceil_div(rows * cols, self._run(k)) if self.by_chunk else rows
+        return ceil_div(rows * cols, self.unit_length(k))
 
-    def _run(self, k: int) -> int:
-        """Blocks that follow each other along the curve and are uploaded together."""
-        return max(1, self.unit >> min(k, 2))
+    def unit_length(self, k: int) -> int:
+        """Blocks that are uploaded together: those of a row, or some that follow each other along the curve."""
+        rows, cols = self.level(k).blocks
+        return min(rows * cols, max(1, self.unit >> min(k, 2))) if self.by_chunk else cols
 
     def units_in_file_order(self) -> list[tuple[int, int, int]]:
         """(level, plane, number) of what is uploaded together, in the order of its bytes in the file."""
@@ -238,7 +239,7 @@ class CogGeometry:
         """Blocks of unit ``n`` of a plane of level ``k``; chunk by chunk this is their order in the file."""
         if not self.by_chunk:
             return [(n, j) for j in range(self.level(k).blocks[1])]
-        run = self._run(k)
+        run = self.unit_length(k)
         return [(int(i), int(j)) for i, j in self._curves[k][n * run : (n + 1) * run]]
 
     @cached_property
@@ -337,7 +338,7 @@ class CogGeometry:
         if not self.by_chunk:
             return len(level.tile_rows(0)) * level.tiles[1]
         of_block = [min(b // level.blocksize, t) for b, t in zip(level.block, level.tiles, strict=True)]
-        return min(self._run(k), level.blocks[0] * level.blocks[1]) * of_block[0] * of_block[1]
+        return self.unit_length(k) * of_block[0] * of_block[1]
 
 
 def _contributors(seams: Seams, below: Level, axis: int, want: Interval, reduction: AxisReduction) -> list[int]:

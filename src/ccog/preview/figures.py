@@ -109,8 +109,7 @@ def _waiting_by_row(job: WriteJob) -> float:
 
 
 def _waiting_by_chunk(plan: CogGeometry) -> float:
-    units = (min(math.prod(plan.level(k).blocks), len(plan.unit_blocks(k, 0))) for k in range(plan.top + 1))
-    return 1 + sum(units) / 2 / parallelism()
+    return 1 + sum(plan.unit_length(k) for k in range(plan.top + 1)) / 2 / parallelism()
 
 
 def _reads(plan: CogGeometry, window: tuple[int, int]) -> Iterator[PlannedRead]:
