@@ -25,7 +25,7 @@ from rio_cogeo import cog_validate
 
 import ccog
 from cases import MODERN
-from ccog import planning, tiff
+from ccog import graph, planning, tiff
 from ccog.cli import main
 from ccog.graph import CcogTasks
 from ccog.order import along_curve, tile_places
@@ -193,15 +193,17 @@ def geometry(array: da.Array, store: Any = None, **options: Any) -> CogGeometry:
     return tasks_of(ccog.write_ccog(array, store, COG_creation_options=options, layout="chunk")).job.plan
 
 
+@pytest.mark.parametrize("on_cluster", [False, True])
 @pytest.mark.parametrize(("method", "most"), [("average", 1.5), ("cubic", 2.5)])
-def test_tasks_of_a_large_graph(method: str, most: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_of_a_large_graph(method: str, most: float, on_cluster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "_cluster_threads", lambda: 8 * on_cluster)
     array = da.zeros((160 * 1024, 160 * 1024), chunks=1024, dtype="uint8")
     options = {"overview_resampling": method, "bigtiff": "yes"}
     fused = tasks_of(ccog.write_ccog(array, COG_creation_options=options, layout="chunk"))
     assert len(fused) / 160**2 <= most / 2.5
     monkeypatch.setattr(planning, "_MANY_BLOCKS", 1 << 40)
     whole = tasks_of(ccog.write_ccog(array, COG_creation_options=options, layout="chunk"))
-    assert len(whole) / 160**2 <= most
+    assert len(whole) / 160**2 <= most + 0.04 * (not on_cluster)
     assert len(set(whole)) == len(whole)
     assert {d[0] for key in whole for d in whole[key].dependencies if d not in whole} == set(whole.sources)
 

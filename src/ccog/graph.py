@@ -14,6 +14,7 @@ import contextlib
 import itertools
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -34,6 +35,9 @@ from ccog.pyramid import ceil_div
 from ccog.sources import SourceGrid, join_chunks
 from ccog.tasks import WithEnv, WriteJob, finish_write, gate, merge_stretches, upload_unit
 
+# units of full resolution behind one gate on a cluster, chunk by chunk: priorities steer there too, and tasks cost more
+_GATED_UNITS = 2
+
 # units joined by one merge task
 _MERGE_ARITY = 8
 
@@ -43,18 +47,31 @@ def new_token() -> str:
     return uuid.uuid4().hex
 
 
+@dataclass(frozen=True)
+class Window:
+    """How many units of full resolution may be begun at a time, and how many are behind one gate."""
+
+    ahead: int
+    gated: int
+
+    @property
+    def first_gate(self) -> int:
+        """Index of the first gate; what precedes it may begin at once."""
+        return ceil_div(self.ahead, self.gated)
+
+
 class CcogTasks(Mapping[Any, GraphNode]):
     """The tasks of one file, made on demand.
 
-    Keys are (``ccog-<kind>-<token>``, index...), the last one a plain string. ``ahead`` is how many units of
-    full resolution may be begun at a time.
+    Keys are (``ccog-<kind>-<token>``, index...), the last one a plain string. ``window`` says which blocks
+    of full resolution wait for what is written.
     """
 
-    def __init__(self, job: WriteJob, pixels: SourceGrid, mask: SourceGrid | None, ahead: int) -> None:
+    def __init__(self, job: WriteJob, pixels: SourceGrid, mask: SourceGrid | None, window: Window) -> None:
         self.job = job
         self.pixels = pixels
         self.mask = mask
-        self.ahead = ahead
+        self.window = window
 
     @property
     def final(self) -> str:
@@ -91,7 +108,7 @@ class CcogTasks(Mapping[Any, GraphNode]):
         return 1 + sum(map(len, self._indices.values()))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("job", "pixels", "mask", "ahead")}
+        return {name: getattr(self, name) for name in ("job", "pixels", "mask", "window")}
 
     @cached_property
     def _indices(self) -> dict[str, _Indices]:
@@ -108,8 +125,8 @@ class CcogTasks(Mapping[Any, GraphNode]):
                 if k:
                     found[f"pixels-L{k}"] = blocks
             found[f"upload-L{k}"] = _Indices((plan.unit_count(k), plan.planes(k)))
-        gates = ceil_div(plan.unit_count(0), plan.gated)
-        found["gate"] = _Indices((max(0, gates - self._first_gate),), start=self._first_gate)
+        gates, first = ceil_div(plan.unit_count(0), self.window.gated), self.window.first_gate
+        found["gate"] = _Indices((max(0, gates - first),), start=first)
         found |= {f"merge-{depth}": _Indices((count,)) for depth, count in enumerate(self._merge_counts)}
         return {str(self._key(kind)[0]): indices for kind, indices in found.items()}
 
@@ -123,10 +140,6 @@ class CcogTasks(Mapping[Any, GraphNode]):
         plan = self.job.plan
         apart = {k: set(plan.left_apart(plan.unit_count(k))) for k in range(plan.top + 1)}
         return [unit for unit in self._units if unit[2] in apart[unit[0]]]
-
-    @property
-    def _first_gate(self) -> int:
-        return ceil_div(self.ahead, self.job.plan.gated)
 
     @cached_property
     def _units_by_need(self) -> dict[int, list[tuple[int, int, int]]]:
@@ -171,8 +184,8 @@ class CcogTasks(Mapping[Any, GraphNode]):
             make = overview_block if self.job.apart else encoded_overview_block
             return self._with_gdal(key, make, work, List(*(self._flow(f, i, j) for f in self.job.plan.flows_to(k))))
         mask = None if self.mask is None else _chunks(self.mask, work.area)
-        gate = self.job.plan.unit_of(i, j) // self.job.plan.gated
-        after = self._ref("gate", gate) if gate >= self._first_gate else self._ref("begin")
+        number = self.job.plan.unit_of(i, j) // self.window.gated
+        after = self._ref("gate", number) if number >= self.window.first_gate else self._ref("begin")
         return self._with_gdal(key, _source_block, work, _chunks(self.pixels, work.area), mask, after)
 
     def _flow(self, flow: Flow, i: int, j: int) -> List:
@@ -210,9 +223,9 @@ class CcogTasks(Mapping[Any, GraphNode]):
 
     def _gate(self, key: Any, n: int) -> Task:
         """Opens when all that the units before its window feed is written."""
-        gated, is_first = self.job.plan.gated, n == self._first_gate
+        gated, is_first = self.window.gated, n == self.window.first_gate
         before = [] if is_first else [self._ref("gate", n - 1)]
-        stop = n * gated - self.ahead + 1
+        stop = n * gated - self.window.ahead + 1
         needs = range(0 if is_first else stop - gated, stop)
         ready = [unit for need in needs for unit in self._units_by_need.get(need, [])]
         return Task(key, gate, *before, *(self._ref(f"upload-L{k}", n, plane) for k, plane, n in ready))
@@ -284,24 +297,30 @@ def build_graph(job: WriteJob, pixels: da.Array, mask: da.Array | None) -> CcogD
     ``pixels`` is (band, y, x), ``mask`` (y, x); the plan's work blocks begin where their chunks do.
     """
     grids = [SourceGrid(array.name, array.chunks) for array in (pixels, mask) if array is not None]
-    tasks = CcogTasks(job, grids[0], None if mask is None else grids[1], units_ahead(job))
+    tasks = CcogTasks(job, grids[0], None if mask is None else grids[1], work_window(job))
     layer = MaterializedLayer(tasks, annotations={"priority": _curve_priority if job.plan.by_chunk else _priority})
     dependencies = [pixels] if mask is None else [pixels, mask]
     return CcogDelayed(tasks.final, HighLevelGraph.from_collections(tasks.final, layer, dependencies=dependencies))
 
 
-def units_ahead(job: WriteJob) -> int:
+def work_window(job: WriteJob) -> Window:
     """Units of full resolution that keep all threads busy."""
-    return 1 + ceil_div(parallelism() + 1, job.plan.unit_length(0))
+    ahead = 1 + ceil_div(parallelism() + 1, job.plan.unit_length(0))
+    return Window(ahead, _GATED_UNITS if job.plan.by_chunk and _cluster_threads() else 1)
 
 
 def parallelism() -> int:
     """Tasks that may run at once: the current client's threads, else those of the local scheduler."""
+    return _cluster_threads() or int(dask.config.get("num_workers", None) or CPU_COUNT)
+
+
+def _cluster_threads() -> int:
+    """Threads of the current client's cluster; 0 where there is none."""
     with contextlib.suppress(ImportError, ValueError):
         from distributed import get_client
 
         return max(1, sum(int(n) for n in get_client().nthreads().values()))
-    return int(dask.config.get("num_workers", None) or CPU_COUNT)
+    return 0
 
 
 def _priority(key: Any) -> int:

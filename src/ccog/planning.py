@@ -276,11 +276,6 @@ class CogGeometry:
         rows, cols = self._last_sources[k]
         return max(self.unit_of(rows[i], cols[j]) for i, j in self.unit_blocks(k, n))
 
-    @property
-    def gated(self) -> int:
-        """Units of full resolution that may begin at the same time."""
-        return _GATED_UNITS if self.by_chunk else 1
-
     @cached_property
     def _places(self) -> npt.NDArray[np.int64]:
         """Where each block of full resolution lies along the Morton curve."""
@@ -360,9 +355,6 @@ _MOST_BLOCK_BYTES = 256 << 20
 
 # uncompressed bytes that are uploaded together where blocks are smaller, and most blocks: few tasks, few part numbers
 _UNIT_BYTES, _UNIT_BLOCKS = 64 << 20, 16
-
-# units of full resolution behind one gate, chunk by chunk
-_GATED_UNITS = 2
 
 # blocks of full resolution: beyond the first number tasks are larger, beyond the second blocks are of several chunks
 _FEW_BLOCKS, _MANY_BLOCKS = 4_096, 20_000

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ccog import tiff
-from ccog.graph import CcogTasks, parallelism, units_ahead
+from ccog.graph import CcogTasks, parallelism, work_window
 from ccog.header import Template
 from ccog.order import tile_places
 from ccog.planning import CogGeometry
@@ -32,7 +32,7 @@ _ENCODING = 16 * MB
 def preview(job: WriteJob, chunks: tuple[tuple[int, ...], ...], *, mismatch: str | None) -> CogPlan:
     """What a job would make of an array with the given chunks (band, y, x); ``mismatch`` is what is wrong with them."""
     plan, source = job.plan, SourceGrid("", chunks)
-    tasks = len(CcogTasks(job, source, source if plan.has_mask else None, units_ahead(job)))
+    tasks = len(CcogTasks(job, source, source if plan.has_mask else None, work_window(job)))
     sizes = Sizes.of(job)
     levels = tuple(_planned(plan, job.template, k) for k in range(plan.top + 1))
     window = min(plan.level(0).height, chunks[1][0]), min(plan.level(0).width, chunks[2][0])
@@ -104,7 +104,7 @@ def _memory(job: WriteJob, ratio: float) -> int:
 
 def _waiting_by_row(job: WriteJob) -> float:
     rows, cols = job.plan.level(0).blocks
-    threads, most = parallelism(), min(units_ahead(job), rows) * cols
+    threads, most = parallelism(), min(work_window(job).ahead, rows) * cols
     return (min(cols + threads, most) + most) / 2 / threads
 
 
