@@ -103,7 +103,8 @@ def write_ccog(
     layout
         Order of the tiles of a level. ``"gdal"``, the default: row by row, the bytes of GDAL's COG driver.
         ``"chunk"``: the tiles of a chunk of ``arr`` lie together, chunks along the Morton curve, no leaders and
-        trailers; memory does not grow with the width of the raster, and reading a chunk takes one request.
+        trailers; reading a chunk takes one request, and with overviews by average or nearest the tiles that wait to be
+        uploaded hardly grow with the width of the raster.
         ``docs/layouts.md`` says which is for whom.
     compute
         Write now and return what the Delayed computes to; the default is not to.
