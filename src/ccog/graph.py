@@ -3,9 +3,10 @@
 Tasks are made when they are asked for, so that a graph of a million blocks is a plan and two names until it is
 computed. Per block one task encodes and reduces. In small graphs the encoding of overviews is a task apart, and
 cheap tasks split results, since tile bytes go to the file and pixels to the next level at different times; in large
-ones (``WriteJob.apart`` unset) one task per block does all, and only what halos need is split. A row task turns the
-tile bytes of a block row into upload parts; merges join rows; the finish writes the header. Gates steer the order: a
-block row of full resolution starts only when what lies a few rows above is written, which bounds memory to O(width).
+ones (``WriteJob.apart`` unset) one task per block does all, and only what halos need is split. An upload task turns
+the tile bytes of a unit, a block row or with ``layout="chunk"`` a run of blocks, into upload parts; merges join units;
+the finish writes the header. Gates steer the order: a unit of full resolution starts only when what lies a few units
+before it is written, which bounds memory to some units: O(width) where they are rows.
 """
 
 from __future__ import annotations
