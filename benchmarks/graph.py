@@ -1,4 +1,4 @@
-"""What building the graph of a write costs, and its tasks: python benchmarks/graph.py [CHUNKS_A_SIDE=632]."""
+"""What building the graph of a write costs, and its tasks: python benchmarks/graph.py [CHUNKS_A_SIDE=632] [LAYOUT]."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def tasks(delayed: Any) -> int:
 
 def main() -> None:
     side = int(sys.argv[1]) if len(sys.argv) > 1 else 632
+    layout: Any = (sys.argv[2:] or ["gdal"])[0]
     print("| kernel | chunks | build s | build MB | pickled kB | tasks a chunk |\n|---|---|---|---|---|---|")
     for kernel in ("average", "cubic"):
         for many in (planning._MANY_BLOCKS, 1 << 40):
@@ -35,7 +36,8 @@ def main() -> None:
                 array = source(side)
                 tracemalloc.start()
                 started = time.perf_counter()
-                delayed = ccog.write_ccog(array, COG_creation_options={"overview_resampling": kernel, "bigtiff": "yes"})
+                options = {"overview_resampling": kernel, "bigtiff": "yes"}
+                delayed = ccog.write_ccog(array, COG_creation_options=options, layout=layout)
                 seconds, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
                 tracemalloc.stop()
                 layer = delayed.dask.layers[delayed.key]

@@ -38,7 +38,7 @@ def giant(path: Path, side: int) -> int:
     header = build_header(template, tuple(levels), big=True)
     with path.open("wb") as file:
         file.write(header)
-        file.truncate(len(header) + data_size(tuple(levels)))
+        file.truncate(len(header) + data_size(template, tuple(levels)))
     return sum(level.image.size for level in levels)
 
 

@@ -172,6 +172,30 @@ def test_a_failed_write_continues(
     assert_little_again(reader)
 
 
+@pytest.mark.parametrize("few", [4096, 0], ids=["apart", "whole"])
+@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
+@pytest.mark.parametrize("method", ["average", "cubic"])
+def test_chunk_by_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int, masked: bool, method: str) -> None:
+    monkeypatch.setattr(planning, "_FEW_BLOCKS", few)
+    reader, target = Source(tmp_path, count=2), {"store": str(tmp_path / "a.tif")}
+    given: dict[str, Any] = {"layout": "chunk"}
+    if masked:
+        given["mask"] = da.from_array(np.random.default_rng(0).random((ROWS * 128, COLS * 128)) > 0.2, chunks=256)
+    creation = SMALL | {"overview_resampling": method}
+    expected = ccog.write_ccog(reader.array(), COG_creation_options=creation, **given).compute(**THREADS)
+    reader.reads()
+    fail(reader, resumed(reader.array(), target, creation, **given))
+    reader.reads()
+    with pytest.raises(ccog.ResumeError, match="the layout was chunk, is gdal"):
+        resumed(reader.array(), target, creation, **given | {"layout": "gdal"})
+    resumed(reader.array(), target, creation, **given).compute(**THREADS)
+    assert data_of(target) == expected
+    assert not left(target)
+    again = reader.reads()
+    # what is uploaded together is a large share of so small a raster
+    assert len(again) == len(set(again)) < ROWS * COLS
+
+
 def test_each_scheduler(request: pytest.FixtureRequest, target: dict[str, Any], reader: Source) -> None:
     expected = ccog.write_ccog(reader.array(), COG_creation_options=SMALL).compute(**THREADS)
     client = request.getfixturevalue("client")

@@ -14,9 +14,10 @@ SPARSE = Codec(64, "uint8", (("compress", "NONE"),), (), None, sparse=True, plan
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "int64", "float64", "complex64", "complex128"])
 @pytest.mark.parametrize("bands", [1, 3])
-def test_like_gdal(dtype: str, bands: int) -> None:
+@pytest.mark.parametrize("by_chunk", [False, True])
+def test_like_gdal(dtype: str, bands: int, by_chunk: bool) -> None:
     pixels = np.random.default_rng(bands).integers(1, 100, (bands, 128, 320)).astype(dtype)
-    by_gdal = replace(SPARSE, dtype=dtype)
+    by_gdal = replace(SPARSE, dtype=dtype, by_chunk=by_chunk)
     segments, counts, mask = encode_block(pixels, None, replace(by_gdal, sparse=False))
     expected, expected_counts, _ = encode_block(pixels, None, by_gdal)
     assert [bytes(segment) for segment in segments[0]] == [bytes(segment) for segment in expected[0]]

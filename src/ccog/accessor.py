@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ccog.api import plan, write_ccog
+from ccog.planning import FileLayout
 from ccog.preview import CogPlan
 
 
@@ -22,6 +23,7 @@ class Accessor:
         mask: Any = None,
         storage_options: Mapping[str, Any] | None = None,
         rasterio_env_options: Mapping[str, Any] | None = None,
+        layout: FileLayout = "gdal",
         resume: bool = False,
         compute: bool = True,
         **options: Any,
@@ -32,7 +34,7 @@ class Accessor:
         ----------
         store
             Local path or URL; None gives the file as bytes.
-        mask, storage_options, rasterio_env_options, resume
+        mask, storage_options, rasterio_env_options, layout, resume
             As :func:`ccog.write_ccog` takes them.
         compute
             Write now, the default; False returns the Delayed.
@@ -51,6 +53,7 @@ class Accessor:
             COG_creation_options=options,
             storage_options=storage_options,
             rasterio_env_options=rasterio_env_options,
+            layout=layout,
             resume=resume,
             compute=compute,
         )

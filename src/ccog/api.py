@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 import dask.array as da
 import numpy as np
@@ -21,7 +22,15 @@ from ccog.manifest import find_kept, manifest_of
 from ccog.metadata import METADATA_OPTIONS
 from ccog.options import CreationOptions
 from ccog.parts import PartPlan, fewest_parts
-from ccog.planning import CogGeometry, choose_block, is_small, needs_big_tiff
+from ccog.planning import (
+    CogGeometry,
+    FileLayout,
+    choose_block,
+    choose_chunk,
+    choose_unit,
+    is_small,
+    needs_big_tiff,
+)
 from ccog.preview import CogPlan, preview
 from ccog.pyramid import Kernel, Pyramid, level_sizes
 from ccog.raster import Raster, read_raster
@@ -44,6 +53,7 @@ def write_ccog(
     COG_creation_options: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     rasterio_env_options: Mapping[str, Any] | None = None,
+    layout: FileLayout = "gdal",
     resume: bool = False,
     compute: Literal[False] = False,
 ) -> CcogDelayed: ...
@@ -56,6 +66,7 @@ def write_ccog(
     COG_creation_options: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     rasterio_env_options: Mapping[str, Any] | None = None,
+    layout: FileLayout = "gdal",
     resume: bool = False,
     compute: bool,
 ) -> Any: ...
@@ -67,6 +78,7 @@ def write_ccog(
     COG_creation_options: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     rasterio_env_options: Mapping[str, Any] | None = None,
+    layout: FileLayout = "gdal",
     resume: bool = False,
     compute: bool = False,
 ) -> Any:
@@ -92,6 +104,12 @@ def write_ccog(
         As fsspec takes them for the store's protocol.
     rasterio_env_options
         GDAL configuration options, set wherever GDAL runs while the file is written.
+    layout
+        Order of the tiles of a level. ``"gdal"``, the default: row by row, the bytes of GDAL's COG driver.
+        ``"chunk"``: the tiles of a chunk of ``arr`` lie together, chunks along the Morton curve, no leaders and
+        trailers; reading a chunk takes one request, and with overviews by average or nearest the tiles that wait to be
+        uploaded hardly grow with the width of the raster.
+        ``docs/layouts.md`` says which is for whom.
     resume
         Continue what an earlier call with the same arguments, this one among them, has left unfinished, and leave
         what can be continued when this one fails, is interrupted or killed. Off by default: then what is unfinished
@@ -113,7 +131,7 @@ def write_ccog(
     """
     env = dict(rasterio_env_options or {})
     with rasterio.Env(**env):
-        raster, job = _prepare(arr, store, mask, COG_creation_options, storage_options, env)
+        raster, job = _prepare(arr, store, mask, COG_creation_options, storage_options, env, layout)
         job.store.check()
         job = _resumable(job, arr, mask, raster, env) if resume else job
         delayed = build_graph(job, *_on_grid(raster, job.plan))
@@ -128,6 +146,7 @@ def plan(
     COG_creation_options: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     rasterio_env_options: Mapping[str, Any] | None = None,
+    layout: FileLayout = "gdal",
 ) -> CogPlan:
     """Say what :func:`ccog.write_ccog` would write with the same arguments, and what that would cost.
 
@@ -135,7 +154,7 @@ def plan(
 
     Parameters
     ----------
-    arr, store, mask, COG_creation_options, storage_options, rasterio_env_options
+    arr, store, mask, COG_creation_options, storage_options, rasterio_env_options, layout
         As for :func:`ccog.write_ccog`.
 
     Returns
@@ -150,7 +169,7 @@ def plan(
     """
     env = dict(rasterio_env_options or {})
     with rasterio.Env(**env):
-        raster, job = _prepare(arr, store, mask, COG_creation_options, storage_options, env)
+        raster, job = _prepare(arr, store, mask, COG_creation_options, storage_options, env, layout)
         chunks = raster.pixels.chunks
         return preview(job, chunks, mismatch=_mismatch(chunks, _fitting_chunks(chunks, job.plan.level(0).block)))
 
@@ -188,37 +207,41 @@ def _prepare(
     creation_options: Mapping[str, Any] | None,
     storage_options: Mapping[str, Any] | None,
     env: dict[str, Any],
+    layout: FileLayout,
 ) -> tuple[Raster, WriteJob]:
     """All that is known before a pixel is touched and before the store is spoken to."""
-    layout, described, overwrite = _split_options(creation_options)
+    if layout not in get_args(FileLayout):
+        raise OptionError(f"layout={layout!r} is neither 'gdal' nor 'chunk'")
+    creation, described, overwrite = _split_options(creation_options)
     target = resolve_store(store, storage_options, overwrite=overwrite)
-    options = CreationOptions.parse(layout)
+    options = CreationOptions.parse(creation)
     raster = read_raster(arr, mask, described)
     if options.tiling_scheme is not None:
         _check_grid(raster, options.blocksize)
     options.check_dtype(raster.pixels.dtype.name)
     raster = _alpha_as_mask(raster, options)
-    return raster, _job(raster, options, target, env)
+    return raster, _job(raster, options, target, env, layout)
 
 
-def _job(raster: Raster, options: CreationOptions, store: Store | WholeStore, env: dict[str, Any]) -> WriteJob:
-    plan = _plan(raster, options)
-    described = Described(options, raster.metadata, plan.count, plan.dtype, plan.has_mask, overviews=plan.top > 0)
+def _job(
+    raster: Raster, options: CreationOptions, store: Store | WholeStore, env: dict[str, Any], layout: FileLayout
+) -> WriteJob:
+    plan = _plan(raster, options, layout)
+    described = Described(
+        options, raster.metadata, plan.count, plan.dtype, plan.has_mask, overviews=plan.top > 0, by_chunk=plan.by_chunk
+    )
     template = write_template(described)
     plan = replace(plan, planar=template.planar)
     nodata = raster.metadata.nodata
-    full = level_codec(options, template, plan.dtype, nodata, overview=False)
-    overview = level_codec(options, template, plan.dtype, nodata, overview=True)
+    full = level_codec(options, template, plan.dtype, nodata, overview=False, by_chunk=plan.by_chunk)
+    overview = level_codec(options, template, plan.dtype, nodata, overview=True, by_chunk=plan.by_chunk)
     for codec in {full, overview}:
         _try_codec(codec, plan)
+    plan, parts = _part_plan(plan, store, compressed=options.effective_compress != "NONE")
     return WriteJob(
         plan,
         store,
-        _part_plan(
-            [plan.row_bytes(k) for k, _, _ in plan.rows_in_file_order()],
-            store,
-            compressed=options.effective_compress != "NONE",
-        ),
+        parts,
         described,
         template,
         (full, overview),
@@ -243,25 +266,35 @@ def _alpha_as_mask(raster: Raster, options: CreationOptions) -> Raster:
     return Raster(raster.pixels[:-1], raster.pixels[-1], raster.metadata.without_last_band(), mask_is_alpha=True)
 
 
-def _part_plan(row_bytes: list[int], store: Store | WholeStore, *, compressed: bool) -> PartPlan:
-    """Parts that hold the rows whatever they compress to, or, near the store's limit, if they compress well enough."""
-    limits = store.limits
-    parts = PartPlan.build(row_bytes, limits)
-    if parts is None and compressed and (found := PartPlan.build_for_compressed(row_bytes, limits)):
+def _part_plan(plan: CogGeometry, store: Store | WholeStore, *, compressed: bool) -> tuple[CogGeometry, PartPlan]:
+    """The plan, with more blocks uploaded together where the store has few part numbers, and those numbers.
+
+    The parts hold the units whatever they compress to, or, near the store's limit, if they compress well enough.
+    """
+    limits, blocks = store.limits, math.prod(plan.level(0).blocks)
+    while True:
+        sizes = [plan.unit_bytes(k) for k, _, _ in plan.units_in_file_order()]
+        parts = PartPlan.build(sizes, limits)
+        if parts is not None:
+            return plan, parts
+        if not plan.by_chunk or plan.unit >= blocks:
+            break
+        plan = replace(plan, unit=2 * plan.unit)
+    if compressed and (found := PartPlan.build_for_compressed(sizes, limits)):
         parts, percent = found
         warnings.warn(
-            f"{store.url} takes {limits.max_parts} parts of at most {limits.max_part} bytes: each row of blocks must "
-            f"compress to {percent} % of its {max(row_bytes)} bytes, or the write fails when it does not",
+            f"{store.url} takes {limits.max_parts} parts of at most {limits.max_part} bytes: what is uploaded together "
+            f"must compress to {percent} % of its {max(sizes)} bytes, or the write fails when it does not",
             CCOGWarning,
             stacklevel=4,
         )
-    if parts is None:
-        raise RasterError(
-            f"{len(row_bytes)} rows of blocks of up to {max(row_bytes)} bytes need {fewest_parts(row_bytes, limits)} "
-            f"parts, and {store.url} takes {limits.max_parts} of at most {limits.max_part} bytes; "
-            "use chunks with more rows"
-        )
-    return parts
+        return plan, parts
+    remedy = "split the raster into several files" if plan.by_chunk else "use chunks with more rows"
+    raise RasterError(
+        f"{len(sizes)} {'runs' if plan.by_chunk else 'rows'} of blocks of up to {max(sizes)} bytes need "
+        f"{fewest_parts(sizes, limits)} parts, and {store.url} takes {limits.max_parts} of at most "
+        f"{limits.max_part} bytes; {remedy}"
+    )
 
 
 def _try_codec(codec: Any, plan: CogGeometry) -> None:
@@ -273,7 +306,7 @@ def _try_codec(codec: Any, plan: CogGeometry) -> None:
         raise OptionError(str(error)) from error
 
 
-def _plan(raster: Raster, options: CreationOptions) -> CogGeometry:
+def _plan(raster: Raster, options: CreationOptions, layout: FileLayout) -> CogGeometry:
     method = options.overview_resampling or _default_method(raster)
     dtype = raster.pixels.dtype
     has_mask = raster.mask is not None
@@ -282,17 +315,30 @@ def _plan(raster: Raster, options: CreationOptions) -> CogGeometry:
     count = 0 if options.overviews == "NONE" else options.overview_count
     on_scheme = options.tiling_scheme is not None
     sizes = level_sizes(raster.height, raster.width, options.blocksize, count, half_up=on_scheme)
-    block = choose_block(raster.pixels.chunks, options.blocksize, raster.count * dtype.itemsize)
+    by_chunk, pixel_bytes = layout == "chunk", raster.count * dtype.itemsize
+    block = choose_block(raster.pixels.chunks, options.blocksize, pixel_bytes)
+    split = block[0] // choose_chunk(raster.pixels.chunks, options.blocksize, pixel_bytes)[0] if by_chunk else 1
     if dtype.kind == "c" and len(sizes) > 1 and method not in ("nearest", "average", "rms"):
         raise OptionError(f"overview_resampling={method} is not possible for {dtype}; use nearest, average or rms")
     if dtype == np.float16 and len(sizes) > 1 and raster.count > 1:
         raise OptionError("GDAL makes no overviews of several bands of float16; cast to float32, or overviews='none'")
-    pyramid = Pyramid.build(sizes, options.blocksize, block, kernel, low=is_small(sizes[0], block))
+    low = not by_chunk and is_small(sizes[0], block)
+    pyramid = Pyramid.build(sizes, options.blocksize, block, kernel, low=low, split=split)
     if raster.metadata.colormap is not None and method != "nearest":
         raise OptionError(f"overview_resampling={method} is not supported for a colour map; use nearest, the default")
     nodata, has_alpha = raster.metadata.nodata, raster.metadata.has_alpha
     return CogGeometry(
-        options, pyramid, raster.count, raster.stored_type, has_mask, method, nodata, has_alpha, raster.mask_is_alpha
+        options,
+        pyramid,
+        raster.count,
+        raster.stored_type,
+        has_mask,
+        method,
+        nodata,
+        has_alpha,
+        raster.mask_is_alpha,
+        layout=layout,
+        unit=choose_unit(sizes[0], block, pixel_bytes),
     )
 
 

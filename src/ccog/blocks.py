@@ -8,6 +8,7 @@ Its pixels are None where all are zeros, so that next to nothing is held of a sp
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from ccog.blank import is_blank
 from ccog.encode import Codec, Tiles, encode_block
+from ccog.order import along_curve
 from ccog.planning import CogGeometry, Flow, Gap
 from ccog.pyramid import Interval
 from ccog.resample import Area, Reduction, alpha_weighs, reduce_area
@@ -24,8 +26,8 @@ from ccog.statistics import BandStatistics, block_statistics
 Array = npt.NDArray[Any]
 Piece = tuple[tuple[int, int], tuple[int, int], "Array | None", "Array | None"]
 
-#: Tiles of a block, and of full resolution the statistics of its bands where they are wanted.
-Encoded = tuple[Tiles, "tuple[BandStatistics, ...] | None"]
+#: Tiles of a block, chunk by chunk where they lie so, and of full resolution the statistics of its bands if wanted.
+Encoded = tuple[list[Tiles], "tuple[BandStatistics, ...] | None"]
 
 #: Pixels and mask of an overview block.
 Overview = tuple[Array, "Array | None"]
@@ -59,9 +61,10 @@ class Validity:
 
 @dataclass(frozen=True)
 class BlockJob:
-    """One block of one level: where it lies, how it is compressed and what it hands on."""
+    """One block of one level: where it lies, how its chunks are compressed and what it hands on."""
 
     area: Area
+    chunks: tuple[Area, ...]
     codec: Codec
     handovers: tuple[Handover, ...]
     statistics: Validity | None
@@ -85,7 +88,20 @@ def block_job(plan: CogGeometry, codec: Codec, k: int, i: int, j: int) -> BlockJ
     area = Area(plan.level(k).rows(i), plan.level(k).cols(j))
     validity = Validity(plan.nodata, plan.has_alpha and alpha_weighs(np.dtype(plan.array_type), plan.count))
     wanted = validity if k == 0 and plan.options.statistics == "YES" else None
-    return BlockJob(area, codec, tuple(_handover(plan, flow, area, i, j) for flow in plan.flows_from(k)), wanted)
+    handovers = tuple(_handover(plan, flow, area, i, j) for flow in plan.flows_from(k))
+    return BlockJob(area, tuple(_chunks(plan, k, area)), codec, handovers, wanted)
+
+
+def _chunks(plan: CogGeometry, k: int, area: Area) -> Iterator[Area]:
+    """The chunks of a block in the order of their bytes in the file; all of it where tiles lie row by row."""
+    level = plan.level(k)
+    (high, wide), split = level.chunk, level.split
+    for i, j in along_curve((split, split)).tolist():
+        top, left = area.rows.start + i * high, area.cols.start + j * wide
+        rows = area.rows.intersect(Interval(top, top + high))
+        cols = area.cols.intersect(Interval(left, left + wide))
+        if len(rows) and len(cols):
+            yield Area(rows, cols)
 
 
 def _handover(plan: CogGeometry, flow: Flow, area: Area, i: int, j: int) -> Handover:
@@ -129,7 +145,13 @@ def source_block(job: BlockJob, pixels: Array, mask: Array | None) -> tuple[Enco
     found = None
     if job.statistics is not None:
         found = block_statistics(pixels, valid, job.statistics.nodata, alpha=job.statistics.alpha)
-    return (encode_block(pixels, valid, job.codec), found), _hand_over(job, pixels, valid)
+    return (_encode(job, pixels, valid), found), _hand_over(job, pixels, valid)
+
+
+def _encode(job: BlockJob, pixels: Array, mask: Array | None) -> list[Tiles]:
+    """Tiles of each chunk of a block."""
+    places = [(chunk.rows.slice_of(job.area.rows), chunk.cols.slice_of(job.area.cols)) for chunk in job.chunks]
+    return [encode_block(pixels[(slice(None), *at)], None if mask is None else mask[at], job.codec) for at in places]
 
 
 def reduced_block(job: BlockJob, pixels: Array, mask: Array | None) -> tuple[None, list[Pieces]]:
@@ -159,7 +181,7 @@ def _picked(children: list[Any], n: int | None) -> list[Pieces]:
 
 def encode_overview(job: BlockJob, overview: Overview) -> Encoded:
     """Encode an overview block."""
-    return encode_block(*overview, job.codec), None
+    return _encode(job, *overview), None
 
 
 def _assemble(area: Area, how: Assembly, children: list[Pieces]) -> _Canvas:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import click
 import dask
@@ -28,6 +28,7 @@ from ccog.cleanup import wait_for_removal
 from ccog.errors import CCOGError, MissingDependencyError, StoreError, StoreExistsError
 from ccog.inspection import inspect, validate
 from ccog.local_s3 import BUCKET, local_s3
+from ccog.planning import FileLayout
 from ccog.preview import CogPlan
 from ccog.rasterio_source import Source, open_source
 from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
@@ -38,6 +39,13 @@ _CONNECT_SECONDS = 15
 
 _WRITE_OPTIONS = (
     click.option("--co", "creation", multiple=True, metavar="KEY=VALUE", help="Creation option of GDAL's COG driver."),
+    click.option(
+        "--layout",
+        type=click.Choice(get_args(FileLayout)),
+        default="gdal",
+        show_default=True,
+        help="Order of tiles: row by row as GDAL writes them, or chunk by chunk.",
+    ),
     click.option("--workers", type=click.IntRange(1), help="Threads to use. Default: one per core."),
     click.option("--scheduler", metavar="ADDRESS", help="Run on the dask cluster at this address instead."),
     click.option("--storage-option", "storage", multiple=True, metavar="KEY=VALUE", help="Passed to the store."),
@@ -53,6 +61,7 @@ class _Request:
     output: str
     creation: dict[str, Any]
     storage: dict[str, Any]
+    layout: FileLayout
     workers: int | None
     scheduler: str | None
     quiet: bool
@@ -242,6 +251,7 @@ def _request(
     output: str,
     creation: tuple[str, ...],
     storage: tuple[str, ...],
+    layout: FileLayout,
     workers: int | None,
     scheduler: str | None,
     overwrite: bool,
@@ -251,7 +261,8 @@ def _request(
     if workers and scheduler:
         raise click.UsageError("--workers is for this machine, --scheduler for a cluster: give one of them")
     options: dict[str, Any] = {key.upper(): value for key, value in _pairs(creation, "--co").items()}
-    return _Request(output, {**options, "OVERWRITE": overwrite}, _storage(storage), workers, scheduler, quiet, resume)
+    creation_options = {**options, "OVERWRITE": overwrite}
+    return _Request(output, creation_options, _storage(storage), layout, workers, scheduler, quiet, resume)
 
 
 def _storage(given: tuple[str, ...]) -> dict[str, Any]:
@@ -320,7 +331,12 @@ def _planned(source: Source, request: _Request) -> CogPlan:
 def _arguments(source: Source, request: _Request) -> dict[str, Any]:
     """Of write_ccog, besides the array and the store."""
     options = {**{key.upper(): value for key, value in source.options.items()}, **request.creation}
-    return {"mask": source.mask, "COG_creation_options": options, "storage_options": request.storage or None}
+    return {
+        "mask": source.mask,
+        "COG_creation_options": options,
+        "storage_options": request.storage or None,
+        "layout": request.layout,
+    }
 
 
 def _on_threads(build: Callable[[], Delayed], request: _Request) -> WriteResult:

@@ -15,7 +15,13 @@ _JXL_OPTIONS = ("jxl_lossless", "jxl_effort", "jxl_distance", "jxl_alpha_distanc
 
 
 def level_codec(
-    options: CreationOptions, template: Template, dtype: str, nodata: float | int | None, *, overview: bool
+    options: CreationOptions,
+    template: Template,
+    dtype: str,
+    nodata: float | int | None,
+    *,
+    overview: bool,
+    by_chunk: bool = False,
 ) -> Codec:
     """How the tiles of full resolution, or of an overview, are compressed."""
     directory = template.overview if overview else template.image
@@ -32,6 +38,7 @@ def level_codec(
         sparse=options.sparse_ok,
         planar=directory.value(tiff.PLANAR_CONFIG, 1) == tiff.SEPARATE,
         by_tile=options.interleave == "TILE",
+        by_chunk=by_chunk,
     )
 
 

@@ -22,15 +22,16 @@ from rasterio.io import MemoryFile
 from ccog import tiff
 from ccog.blank import is_blank
 from ccog.errors import EncodeError
-from ccog.uncompressed import framed_tiles
+from ccog.uncompressed import plain_tiles
 
 Array = npt.NDArray[Any]
 
 #: Consecutive bytes of the file.
 Segment = bytes | npt.NDArray[np.uint8]
 
-#: Tiles of a block: file bytes of each tile row of each plane (a planar file's mask is its last plane, else mask tiles
-#: follow their image tiles), tile byte counts (planes, tile rows, tile columns), and the mask's or None.
+#: Tiles of a block: file bytes of each tile row of each plane (the mask of a planar file, or of one that lies chunk by
+#: chunk, is its last plane, else mask tiles follow their image tiles), tile byte counts (planes, tile rows, tile
+#: columns), and the mask's or None.
 Tiles = tuple[list[list[Segment]], npt.NDArray[np.uint32], "npt.NDArray[np.uint32] | None"]
 
 
@@ -39,7 +40,8 @@ class Codec:
     """GTiff creation options for the tiles of a level and of its mask, as (name, value) pairs.
 
     ``dtype`` is rasterio's name of the pixels' type in the file. Bands are compressed apart
-    where ``planar``, and their tiles still lie side by side where ``by_tile``.
+    where ``planar``, and their tiles still lie side by side where ``by_tile``. Of ``layout="chunk"`` (``by_chunk``)
+    tiles have no leaders and trailers, and those of masks lie behind all of the image.
     """
 
     blocksize: int
@@ -51,6 +53,7 @@ class Codec:
     planar: bool
     by_tile: bool = False
     is_mask: bool = False
+    by_chunk: bool = False
 
     @property
     def of_mask(self) -> Codec:
@@ -83,10 +86,11 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Tiles:
         GDAL could not compress the block.
     """
     if mask is None and _is_plain(pixels, codec):
-        return _plain_tiles(pixels, codec.blocksize)
+        return _plain_tiles(pixels, codec)
     columns = -(-pixels.shape[2] // codec.blocksize)
     planes = codec.planes(len(pixels))
-    segments: list[list[Segment]] = [[] for _ in range(planes + (mask is not None) if codec.by_plane else 1)]
+    mask_plane = mask is not None and (codec.by_plane or codec.by_chunk)
+    segments: list[list[Segment]] = [[] for _ in range((planes if codec.by_plane else 1) + mask_plane)]
     counts, mask_counts = [], []
     for rows in _strips(pixels, codec.blocksize):
         with ExitStack() as files:
@@ -97,9 +101,9 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Tiles:
                 valid = (mask[rows] != 0).view(np.uint8)[np.newaxis]
                 masks = _compress(files, valid, codec.of_mask)
                 mask_counts.append(_counts(masks, columns))
-            together = [[plane] for plane in tiles + masks] if codec.by_plane else [tiles + masks]
-            for plane, interleaved in zip(segments, together, strict=True):
-                plane += _tile_rows(interleaved, columns)
+            images = [[plane] for plane in tiles] if codec.by_plane else [tiles if mask_plane else tiles + masks]
+            for plane, interleaved in zip(segments, [*images, masks] if mask_plane else images, strict=True):
+                plane += _tile_rows(interleaved, columns, framed=not codec.by_chunk)
     return segments, np.concatenate(counts, axis=1), np.concatenate(mask_counts, axis=1) if mask_counts else None
 
 
@@ -110,21 +114,30 @@ def _is_plain(pixels: Array, codec: Codec) -> bool:
     return whole and plain and not (codec.sparse or codec.planar)
 
 
-def _plain_tiles(pixels: Array, blocksize: int) -> Tiles:
-    rows, columns = (side // blocksize for side in pixels.shape[1:])
-    size = blocksize * blocksize * len(pixels) * pixels.itemsize
-    return [list(framed_tiles(pixels, blocksize))], np.full((1, rows, columns), size, np.uint32), None
+def _plain_tiles(pixels: Array, codec: Codec) -> Tiles:
+    rows, columns = (side // codec.blocksize for side in pixels.shape[1:])
+    size = codec.blocksize**2 * len(pixels) * pixels.itemsize
+    return (
+        [list(plain_tiles(pixels, codec.blocksize, framed=not codec.by_chunk))],
+        np.full((1, rows, columns), size, np.uint32),
+        None,
+    )
 
 
 def _counts(planes: list[list[memoryview]], columns: int) -> npt.NDArray[np.uint32]:
     return np.array([[len(t) for t in tiles] for tiles in planes], np.uint32).reshape(len(planes), -1, columns)
 
 
-def _tile_rows(interleaved: list[list[memoryview]], columns: int) -> list[bytes]:
+def _tile_rows(interleaved: list[list[memoryview]], columns: int, *, framed: bool) -> list[bytes]:
     """File bytes of each tile row, the tiles of the given lists taken in turn."""
     size = len(interleaved[0])
     return [
-        b"".join(part for n in range(at, at + columns) for tiles in interleaved for part in _framed(tiles[n]))
+        b"".join(
+            part
+            for n in range(at, at + columns)
+            for tiles in interleaved
+            for part in (_framed(tiles[n]) if framed else (tiles[n],))
+        )
         for at in range(0, size, columns)
     ]
 

@@ -3,9 +3,10 @@
 Tasks are made when they are asked for, so that a graph of a million blocks is a plan and two names until it is
 computed. Per block one task encodes and reduces. In small graphs the encoding of overviews is a task apart, and
 cheap tasks split results, since tile bytes go to the file and pixels to the next level at different times; in large
-ones (``WriteJob.apart`` unset) one task per block does all, and only what halos need is split. A row task turns the
-tile bytes of a block row into upload parts; merges join rows; the finish writes the header. Gates steer the order: a
-block row of full resolution starts only when what lies a few rows above is written, which bounds memory to O(width).
+ones (``WriteJob.apart`` unset) one task per block does all, and only what halos need is split. An upload task turns
+the tile bytes of a unit, a block row or with ``layout="chunk"`` a run of blocks, into upload parts; merges join units;
+the finish writes the header. Gates steer the order: a unit of full resolution starts only when what lies a few units
+before it is written, which bounds memory to some units: O(width) where they are rows.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import itertools
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import dask
 import dask.array as da
+import numpy as np
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.system import CPU_COUNT
@@ -39,6 +42,7 @@ from ccog.events import expect
 from ccog.fusion import optimize
 from ccog.manifest import Kept, Resumption, find_kept
 from ccog.names import kind_of, level_of
+from ccog.order import morton
 from ccog.planning import Flow
 from ccog.pyramid import ceil_div
 from ccog.receipts import (
@@ -50,12 +54,15 @@ from ccog.receipts import (
     load_stretch,
     merge_name,
     pieces_name,
-    row_name,
+    unit_name,
 )
 from ccog.sources import SourceGrid, join_chunks
-from ccog.tasks import WithEnv, WriteJob, finish_write, gate, merge_stretches, upload_row
+from ccog.tasks import WithEnv, WriteJob, finish_write, gate, merge_stretches, upload_unit
 
-# rows joined by one merge task
+# units of full resolution behind one gate on a cluster, chunk by chunk: priorities steer there too, and tasks cost more
+_GATED_UNITS = 2
+
+# units joined by one merge task
 _MERGE_ARITY = 8
 
 
@@ -64,19 +71,32 @@ def new_token() -> str:
     return uuid.uuid4().hex
 
 
+@dataclass(frozen=True)
+class Window:
+    """How many units of full resolution may be begun at a time, and how many are behind one gate."""
+
+    ahead: int
+    gated: int
+
+    @property
+    def first_gate(self) -> int:
+        """Index of the first gate; what precedes it may begin at once."""
+        return ceil_div(self.ahead, self.gated)
+
+
 class CcogTasks(Mapping[Any, GraphNode]):
     """The tasks of one file, made on demand.
 
-    Keys are (name, index...), the last one a plain string. ``ahead`` is how many block rows of full resolution may be
-    begun at a time. ``kept`` is what an earlier run has left of a write that can be resumed: rows and pieces of which
+    Keys are (name, index...), the last one a plain string. ``window`` says which blocks of full resolution wait for
+    what is written. ``kept`` is what an earlier run has left of a write that can be resumed: units and pieces of which
     there are records are loaded, and what only they needed is not computed again.
     """
 
-    def __init__(self, job: WriteJob, pixels: SourceGrid, mask: SourceGrid | None, ahead: int) -> None:
+    def __init__(self, job: WriteJob, pixels: SourceGrid, mask: SourceGrid | None, window: Window) -> None:
         self.job = job
         self.pixels = pixels
         self.mask = mask
-        self.ahead = ahead
+        self.window = window
         self.kept: Kept | None = None
 
     def look_for_kept(self) -> None:
@@ -139,7 +159,7 @@ class CcogTasks(Mapping[Any, GraphNode]):
         return 1 + sum(map(len, self._indices.values()))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("job", "pixels", "mask", "ahead", "kept")}
+        return {name: getattr(self, name) for name in ("job", "pixels", "mask", "window", "kept")}
 
     @cached_property
     def _indices(self) -> dict[str, _Indices]:
@@ -155,26 +175,34 @@ class CcogTasks(Mapping[Any, GraphNode]):
                 found[f"bytes-L{k}"] = blocks
                 if k:
                     found[f"pixels-L{k}"] = blocks
-            found[f"upload-L{k}"] = _Indices((plan.level(k).blocks[0], plan.planes(k)))
-        found["gate"] = _Indices((max(0, plan.level(0).blocks[0] - self.ahead),), start=self.ahead)
+            found[f"upload-L{k}"] = _Indices((plan.unit_count(k), plan.planes(k)))
+        gates, first = ceil_div(plan.unit_count(0), self.window.gated), self.window.first_gate
+        found["gate"] = _Indices((max(0, gates - first),), start=first)
         found |= {f"merge-{depth}": _Indices((count,)) for depth, count in enumerate(self._merge_counts)}
         return {str(self._key(kind)[0]): indices for kind, indices in found.items()}
 
     @cached_property
-    def _rows(self) -> dict[tuple[int, int, int], int]:
-        return {row: n for n, row in enumerate(self.job.plan.rows_in_file_order())}
+    def _units(self) -> dict[tuple[int, int, int], int]:
+        return {unit: n for n, unit in enumerate(self.job.plan.units_in_file_order())}
 
     @cached_property
-    def _rows_by_need(self) -> dict[int, list[tuple[int, int, int]]]:
-        """Rows by the last block row of full resolution that they need."""
+    def _stretches_in_file_order(self) -> list[tuple[int, int, int]]:
+        """The units that merges join; others are joined to one of these where they are uploaded."""
+        plan = self.job.plan
+        apart = {k: set(plan.left_apart(plan.unit_count(k))) for k in range(plan.top + 1)}
+        return [unit for unit in self._units if unit[2] in apart[unit[0]]]
+
+    @cached_property
+    def _units_by_need(self) -> dict[int, list[tuple[int, int, int]]]:
+        """Units by the last one of full resolution that they need."""
         found: dict[int, list[tuple[int, int, int]]] = {}
-        for k, plane, i in self._rows:
-            found.setdefault(self.job.plan.last_source_row(k, i), []).append((k, plane, i))
+        for k, plane, n in self._units:
+            found.setdefault(self.job.plan.last_unit(k, n), []).append((k, plane, n))
         return found
 
     @cached_property
     def _merge_counts(self) -> list[int]:
-        counts, left = [], len(self._rows)
+        counts, left = [], len(self._stretches_in_file_order)
         while left > _MERGE_ARITY:
             left = ceil_div(left, _MERGE_ARITY)
             counts.append(left)
@@ -208,12 +236,13 @@ class CcogTasks(Mapping[Any, GraphNode]):
             return self._overview_block(key, k, i, j)
         work = block_job(self.job.plan, self.job.codecs[0], 0, i, j)
         mask = None if self.mask is None else _chunks(self.mask, work.area)
-        after = self._ref("gate", i) if i >= self.ahead else self._ref("begin")
-        make: Callable[..., Any] = reduced_block if self._is_row_kept(0, i) else source_block
+        number = self.job.plan.unit_of(0, i, j) // self.window.gated
+        after = self._ref("gate", number) if number >= self.window.first_gate else self._ref("begin")
+        make: Callable[..., Any] = reduced_block if self._is_written(0, i, j) else source_block
         return self._with_gdal(key, _source_block, make, work, _chunks(self.pixels, work.area), mask, after)
 
     def _overview_block(self, key: Any, k: int, i: int, j: int) -> Task:
-        name, written = pieces_name(i, j), self._is_row_kept(k, i)
+        name, written = pieces_name(i, j), self._is_written(k, i, j)
         if k == self._checkpoint and written and not self.job.apart and self._is_kept(name):
             return self._load(key, load_block, name)
         make = overview_block if self.job.apart or written else encoded_overview_block
@@ -231,9 +260,10 @@ class CcogTasks(Mapping[Any, GraphNode]):
     def _is_kept(self, name: str) -> bool:
         return self.kept is not None and name in self.kept.names
 
-    def _is_row_kept(self, k: int, i: int) -> bool:
-        """Whether nothing of a block row has to be encoded."""
-        return all(self._is_kept(row_name(self._rows[k, plane, i])) for plane in range(self.job.plan.planes(k)))
+    def _is_written(self, k: int, i: int, j: int) -> bool:
+        """Whether a block need not be encoded, since an earlier run has uploaded it."""
+        n = self.job.plan.unit_of(k, i, j)
+        return all(self._is_kept(unit_name(self._units[k, p, n])) for p in range(self.job.plan.planes(k)))
 
     def _kept_stretch(self, key: Any, name: str, make: Callable[..., Any], *args: Any) -> Task:
         """A task that uploads, and keeps what it returns if the write can be resumed."""
@@ -267,24 +297,29 @@ class CcogTasks(Mapping[Any, GraphNode]):
         work = block_job(self.job.plan, self.job.codecs[1], k, i, j)
         return self._with_gdal(key, encode_overview, work, self._ref(f"pixels-L{k}", i, j))
 
-    def _upload(self, key: Any, k: int, i: int, plane: int) -> Task:
-        n = self._rows[k, plane, i]
-        if self._is_kept(row_name(n)):
-            return self._load(key, load_stretch, row_name(n))
+    def _upload(self, key: Any, k: int, n: int, plane: int) -> Task:
+        place = self._units[k, plane, n]
+        if self._is_kept(unit_name(place)):
+            return self._load(key, load_stretch, unit_name(place))
         kind = "bytes" if self.job.apart else "block"
-        blocks = List(*(self._ref(f"{kind}-L{k}", i, j) for j in range(self.job.plan.level(k).blocks[1])))
-        numbers = self.job.parts.firsts[n], self.job.parts.caps[n], self.job.parts.part_size
-        args = (self.job.store, numbers, k, plane, self._ref("begin"), blocks, self.kept is not None)
-        upload = upload_row if self.job.apart else _upload_whole
-        return self._kept_stretch(key, row_name(n), upload, *args)
+        blocks = List(*(self._ref(f"{kind}-L{k}", i, j) for i, j in self.job.plan.unit_blocks(k, n)))
+        numbers = self.job.parts.firsts[place], self.job.parts.caps[place], self.job.parts.part_size
+        where = k, None if self.job.plan.by_chunk else plane
+        args = (self.job.store, numbers, where, self._ref("begin"), blocks, self.kept is not None)
+        before = [self._ref(f"upload-L{k}", other, plane) for other in self.job.plan.joined_at(n)]
+        if before:
+            return self._kept_stretch(key, unit_name(place), _upload_and_join, not self.job.apart, List(*before), *args)
+        return self._kept_stretch(key, unit_name(place), upload_unit if self.job.apart else _upload_whole, *args)
 
-    def _gate(self, key: Any, i: int) -> Task:
-        """Opens when all that the rows before its window feed is written, in this run or an earlier one."""
-        before = [self._ref("gate", i - 1)] if i > self.ahead else []
-        ready = (
-            row for row in self._rows_by_need.get(i - self.ahead, ()) if not self._is_kept(row_name(self._rows[row]))
-        )
-        return Task(key, gate, *before, *(self._ref(f"upload-L{k}", r, plane) for k, plane, r in ready))
+    def _gate(self, key: Any, n: int) -> Task:
+        """Opens when all that the units before its window feed is written, in this run or an earlier one."""
+        gated, is_first = self.window.gated, n == self.window.first_gate
+        before = [] if is_first else [self._ref("gate", n - 1)]
+        stop = n * gated - self.window.ahead + 1
+        needs = range(0 if is_first else stop - gated, stop)
+        ready = [unit for need in needs for unit in self._units_by_need.get(need, [])]
+        waits = [unit for unit in ready if not self._is_kept(unit_name(self._units[unit]))]
+        return Task(key, gate, *before, *(self._ref(f"upload-L{k}", n, plane) for k, plane, n in waits))
 
     def _merge(self, key: Any, n: int) -> Task:
         depth = int(kind_of(key[0]).split("-")[1])
@@ -295,9 +330,9 @@ class CcogTasks(Mapping[Any, GraphNode]):
         return self._kept_stretch(key, merge_name(depth, n), merge_stretches, *args)
 
     def _stretches(self, depth: int, start: int = 0, stop: int | None = None) -> list[TaskRef]:
-        """What merges of a depth join, from ``start`` to ``stop``: rows, or the merges before."""
+        """What merges of a depth join, from ``start`` to ``stop``: units, or the merges before."""
         if depth == 0:
-            return [self._ref(f"upload-L{k}", i, plane) for k, plane, i in itertools.islice(self._rows, start, stop)]
+            return [self._ref(f"upload-L{k}", n, plane) for k, plane, n in self._stretches_in_file_order[start:stop]]
         return [self._ref(f"merge-{depth - 1}", n) for n in range(self._merge_counts[depth - 1])[start:stop]]
 
     def _finish(self) -> Task:
@@ -360,24 +395,30 @@ def build_graph(job: WriteJob, pixels: da.Array, mask: da.Array | None) -> CcogD
     ``pixels`` is (band, y, x), ``mask`` (y, x); the plan's work blocks begin where their chunks do.
     """
     grids = [SourceGrid(array.name, array.chunks) for array in (pixels, mask) if array is not None]
-    tasks = CcogTasks(job, grids[0], None if mask is None else grids[1], rows_ahead(job))
-    layer = MaterializedLayer(tasks, annotations={"priority": _priority})
+    tasks = CcogTasks(job, grids[0], None if mask is None else grids[1], work_window(job))
+    layer = MaterializedLayer(tasks, annotations={"priority": _curve_priority if job.plan.by_chunk else _priority})
     dependencies = [pixels] if mask is None else [pixels, mask]
     return CcogDelayed(tasks.final, HighLevelGraph.from_collections(tasks.final, layer, dependencies=dependencies))
 
 
-def rows_ahead(job: WriteJob) -> int:
-    """Block rows of full resolution that keep all threads busy."""
-    return 1 + ceil_div(parallelism() + 1, job.plan.level(0).blocks[1])
+def work_window(job: WriteJob) -> Window:
+    """Units of full resolution that keep all threads busy."""
+    ahead = 1 + ceil_div(parallelism() + 1, job.plan.unit_length(0))
+    return Window(ahead, _GATED_UNITS if job.plan.by_chunk and _cluster_threads() else 1)
 
 
 def parallelism() -> int:
     """Tasks that may run at once: the current client's threads, else those of the local scheduler."""
+    return _cluster_threads() or int(dask.config.get("num_workers", None) or CPU_COUNT)
+
+
+def _cluster_threads() -> int:
+    """Threads of the current client's cluster; 0 where there is none."""
     with contextlib.suppress(ImportError, ValueError):
         from distributed import get_client
 
         return max(1, sum(int(n) for n in get_client().nthreads().values()))
-    return int(dask.config.get("num_workers", None) or CPU_COUNT)
+    return 0
 
 
 def _priority(key: Any) -> int:
@@ -386,6 +427,16 @@ def _priority(key: Any) -> int:
         return 0
     level = level_of(str(key[0]))
     return level - (key[1] << level)
+
+
+def _curve_priority(key: Any) -> int:
+    """Earlier blocks along the Morton curve first, of these the overviews that consume them, and uploads at once."""
+    kind, *index = key if isinstance(key, tuple) else (key,)
+    if "-L" not in str(kind) or "-upload-" in str(kind):
+        return 1
+    level = int(str(kind).split("-L")[1].split("-")[0])
+    place = int(morton(*np.array(index[:2])[:, np.newaxis])[0])
+    return level - (place << (2 * level))
 
 
 def _chunks(grid: SourceGrid, area: Any) -> List:
@@ -399,10 +450,31 @@ def _source_block(make: Callable[..., Any], work: Any, pixels: Any, mask: Any, a
 
 
 def _upload_whole(
-    store: Any, numbers: tuple[int, int, int], k: int, plane: int, session: str, blocks: list[Any], continues: bool
+    store: Any,
+    numbers: tuple[int, int, int],
+    where: tuple[int, int | None],
+    session: str,
+    blocks: list[Any],
+    continues: bool,
 ) -> Any:
-    """Upload a row of blocks that come with what they hand on."""
-    return upload_row(store, numbers, k, plane, session, [found for found, _ in blocks], continues)
+    """Upload blocks that come with what they hand on."""
+    return upload_unit(store, numbers, where, session, [found for found, _ in blocks], continues)
+
+
+def _upload_and_join(
+    whole: bool,
+    before: list[Any],
+    store: Any,
+    numbers: tuple[int, int, int],
+    where: tuple[int, int | None],
+    session: str,
+    blocks: list[Any],
+    continues: bool,
+) -> Any:
+    """Upload blocks, and join them to the stretches of the file before them."""
+    upload = _upload_whole if whole else upload_unit
+    found = upload(store, numbers, where, session, blocks, continues)
+    return merge_stretches(store, numbers[2], session, [*before, found], continues)
 
 
 def _first(pair: tuple[Any, Any]) -> Any:

@@ -8,7 +8,7 @@ out-of-line values, then the tile arrays level by level, and then the pixel data
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,9 @@ _STRILE_TAGS = (tiff.TILE_OFFSETS, tiff.TILE_BYTE_COUNTS)
 #: Bytes before each tile (its size) and after it (its last four bytes again), COG ghost area.
 LEADER, TRAILER = 4, 4
 
+# what the ghost area may say of tiles that do not lie row by row
+_TRUE_OF_CHUNKS = ("LAYOUT", "KNOWN_INCOMPATIBLE_EDITION")
+
 #: Bytes a classic TIFF can address.
 CLASSIC_LIMIT = 1 << 32
 
@@ -33,7 +36,8 @@ class LevelCounts:
     """Size of one level, and the byte counts of its tiles in file order (0 for a sparse tile).
 
     ``image`` and ``mask`` are flat, row-major, band after band where bands are compressed apart: then the
-    file holds them in that order (``planar``), or the ``tile_planes`` tiles of a place side by side.
+    file holds them in that order (``planar``), or the ``tile_planes`` tiles of a place side by side. Where given,
+    ``places`` say instead where each tile lies, image and then mask, counted in tiles from the first of the level.
     """
 
     height: int
@@ -42,6 +46,13 @@ class LevelCounts:
     mask: Counts | None
     planar: bool
     tile_planes: int = 1
+    places: npt.NDArray[np.int64] | None = None
+
+
+def framing(ghost: str) -> tuple[int, int]:
+    """Bytes before and after each tile that a ghost area announces."""
+    leader = LEADER if "BLOCK_LEADER=SIZE_AS_UINT4" in ghost else 0
+    return leader, TRAILER if "BLOCK_TRAILER=LAST_4_BYTES_REPEATED" in ghost else 0
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,19 @@ class Template:
         kinds = {d.value(tiff.NEW_SUBFILE_TYPE): d for d in reversed(parsed.directories)}
         return cls(parsed.ghost, kinds[0], kinds.get(1, kinds[0]), kinds.get(4), kinds.get(5))
 
+    @property
+    def framing(self) -> tuple[int, int]:
+        """Bytes before and after each tile."""
+        return framing(self.ghost.decode("ascii"))
+
+    def by_chunk(self) -> Template:
+        """The same for tiles that lie chunk by chunk, bare: a ghost area that claims nothing else."""
+        lines = [line.strip(" \0") for line in self.ghost.decode("ascii").split("\n")[1:]]
+        # GDAL rewrites NO as YES, which takes the space after the line
+        text = "".join(f"{line}\n" for line in lines if line.partition("=")[0] in _TRUE_OF_CHUNKS) + " "
+        ghost = f"GDAL_STRUCTURAL_METADATA_SIZE={len(text):06d} bytes\n{text}".encode("ascii")
+        return replace(self, ghost=ghost + b"\0" * (len(ghost) % 2))
+
 
 @dataclass(frozen=True)
 class _Placed:
@@ -89,7 +113,7 @@ def build_header(template: Template, levels: tuple[LevelCounts, ...], *, big: bo
     out_of_line = [_metadata_order(entry.directory, layout) for entry in placed]
     starts, position = _place_directories(template, placed, out_of_line, layout)
     arrays, data_start = _place_arrays(placed, len(levels), layout, position)
-    offsets = _tile_offsets(levels, data_start)
+    offsets = _tile_offsets(levels, data_start, template.framing)
     header = bytearray(layout.header(starts[0]) + template.ghost)
     for k, (entry, tags) in enumerate(zip(placed, out_of_line, strict=True)):
         following = starts[k + 1] if k + 1 < len(starts) else 0
@@ -129,14 +153,15 @@ def _even(position: int) -> int:
     return position + (position & 1)
 
 
-def data_size(levels: tuple[LevelCounts, ...]) -> int:
+def data_size(template: Template, levels: tuple[LevelCounts, ...]) -> int:
     """Bytes of pixel data, tile leaders and trailers included."""
-    return sum(int(_framed(c).sum()) for level in levels for c in (level.image, level.mask) if c is not None)
+    frame = sum(template.framing)
+    return sum(int(_framed(c, frame).sum()) for level in levels for c in (level.image, level.mask) if c is not None)
 
 
-def _framed(counts: Counts) -> npt.NDArray[np.int64]:
+def _framed(counts: Counts, frame: int) -> npt.NDArray[np.int64]:
     wide = counts.astype(np.int64)
-    return np.where(wide > 0, wide + LEADER + TRAILER, 0)
+    return np.where(wide > 0, wide + frame, 0) if frame else wide
 
 
 def _directories(template: Template, levels: tuple[LevelCounts, ...], layout: Layout) -> list[_Placed]:
@@ -213,23 +238,38 @@ def _place_arrays(
     return where, position
 
 
-def _tile_offsets(levels: tuple[LevelCounts, ...], start: int) -> list[npt.NDArray[np.int64]]:
+def _tile_offsets(levels: tuple[LevelCounts, ...], start: int, frame: tuple[int, int]) -> list[npt.NDArray[np.int64]]:
     """Offsets of the tiles of each directory, in directory order; 0 for sparse tiles."""
     images: list[npt.NDArray[np.int64]] = []
     masks: list[npt.NDArray[np.int64]] = []
     for level in reversed(levels):
-        sizes = [*_framed(level.image).reshape(level.tile_planes, -1)]
-        sizes += [] if level.mask is None else [_framed(level.mask)]
-        stored = np.concatenate(sizes) if level.planar else np.stack(sizes, axis=1).reshape(-1)
+        sizes = [*_framed(level.image, sum(frame)).reshape(level.tile_planes, -1)]
+        sizes += [] if level.mask is None else [_framed(level.mask, sum(frame))]
+        stored = _in_file_order(level, sizes)
         ends = start + np.cumsum(stored)
-        at = np.where(stored > 0, ends - stored + LEADER, 0)
+        at = np.where(stored > 0, ends - stored + frame[0], 0)
         start = int(ends[-1])
-        in_order = at if level.planar else at.reshape(-1, len(sizes)).T.reshape(-1)
-        image, mask = np.split(in_order, [level.image.size])
+        image, mask = np.split(_in_tile_order(level, at, len(sizes)), [level.image.size])
         images.insert(0, image)
         if level.mask is not None:
             masks.insert(0, mask)
     return [images[0], *masks[:1], *images[1:], *masks[1:]]
+
+
+def _in_file_order(level: LevelCounts, planes: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """What is known of the tiles of each plane, in the order of their bytes."""
+    if level.places is None:
+        return np.concatenate(planes) if level.planar else np.stack(planes, axis=1).reshape(-1)
+    found = np.empty(level.places.size, np.int64)
+    found[level.places.reshape(-1)] = np.concatenate(planes)
+    return found
+
+
+def _in_tile_order(level: LevelCounts, found: npt.NDArray[np.int64], planes: int) -> npt.NDArray[np.int64]:
+    """The inverse of ``_in_file_order``, plane after plane."""
+    if level.places is not None:
+        return found[level.places.reshape(-1)]
+    return found if level.planar else found.reshape(-1, planes).T.reshape(-1)
 
 
 def _directory_bytes(

@@ -62,7 +62,8 @@ def manifest_of(
         "options": described.options.cog_options(),
         "environment": {key: str(value) for key, value in env.items() if not key.upper().startswith(_ACCESS)},
         "metadata": _digest(template),
-        "layout": _digest(geometry),
+        "layout": geometry[0].layout,
+        "geometry": _digest(geometry),
         "version of ccog": version("ccog"),
         "version of GDAL": rasterio.__gdal_version__,
         "version of rasterio": rasterio.__version__,
@@ -119,10 +120,11 @@ def _refusal(upload: IncompleteUpload, then: str, now: str) -> ResumeError:
 
 
 def _differences(then: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
-    """What differs, in words, by its name; the layout follows from the rest and is named only alone."""
+    """What differs, in words, by its name; the geometry follows from the rest, and is named only alone."""
     found = {name: _words(name, then.get(name), now[name]) for name in now if then.get(name) != now[name]}
-    if len(found) > 1:
-        found.pop("layout", None)
+    for follows in ("geometry", *(["metadata"] if "layout" in found else [])):
+        if len(found) > 1:
+            found.pop(follows, None)
     return found
 
 
@@ -131,6 +133,6 @@ def _words(name: str, then: Any, now: Any) -> str:
         keys = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
         changes = (f"{key} was {then.get(key, 'not given')}, is {now.get(key, 'not given')}" for key in keys)
         return f"the {name} differ ({', '.join(changes)})"
-    if name.startswith("version"):
+    if name.startswith("version") or name == "layout":
         return f"the {name} was {then}, is {now}"
     return f"the {name} {'differ' if name == 'chunks' else 'differs'}"

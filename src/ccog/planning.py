@@ -5,9 +5,17 @@ from __future__ import annotations
 import bisect
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from ccog.options import CreationOptions
+from ccog.order import along_curve
 from ccog.pyramid import AxisReduction, Interval, Level, Pyramid, Size, ceil_div
+
+#: Order of tiles in a level: row-major as GDAL writes them, or chunk by chunk along the Morton curve.
+FileLayout = Literal["gdal", "chunk"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,8 @@ class CogGeometry:
     ``has_alpha`` says that the last band is the alpha of the others, ``mask_is_alpha`` that
     the mask was such a band. ``method`` is the overview kernel after
     defaults; where ``planar`` (full
-    resolution, overviews) a level holds one band after the other, and then the mask.
+    resolution, overviews) a level holds one band after the other, and then the mask; in ``layout="chunk"`` each
+    chunk does. There ``unit`` blocks of full resolution, and fewer of overviews, are uploaded together.
     """
 
     options: CreationOptions
@@ -108,6 +117,13 @@ class CogGeometry:
     has_alpha: bool = False
     mask_is_alpha: bool = False
     planar: tuple[bool, bool] = (False, False)
+    layout: FileLayout = "gdal"
+    unit: int = 1
+
+    @property
+    def by_chunk(self) -> bool:
+        """Whether the tiles of a chunk lie together."""
+        return self.layout == "chunk"
 
     @property
     def tile_planes(self) -> int:
@@ -190,10 +206,7 @@ class CogGeometry:
 
     def children(self, flow: Flow, i: int, j: int) -> list[tuple[int, int]]:
         """Source blocks of a flow that block (i, j) of its target is made of, neighbours' strips included."""
-        level, below = self.level(flow.target), self.level(flow.source)
-        rows = _contributors(flow.rows, below, 0, level.rows(i), flow.y)
-        cols = _contributors(flow.cols, below, 1, level.cols(j), flow.x)
-        return [(r, c) for r in rows for c in cols]
+        return [(r, c) for r in self._rows_for(flow, i) for c in self._cols_for(flow, j)]
 
     def is_planar(self, k: int) -> bool:
         """Whether the bands of level ``k`` lie one after the other."""
@@ -201,27 +214,99 @@ class CogGeometry:
 
     def planes(self, k: int) -> int:
         """Separate stretches of the file that level ``k`` consists of."""
-        return self.count + self.has_mask if self.is_planar(k) else 1
+        return self.count + self.has_mask if self.is_planar(k) and not self.by_chunk else 1
 
-    def rows_in_file_order(self) -> list[tuple[int, int, int]]:
-        """(level, plane, block row) in the order of their bytes in the file."""
+    def unit_count(self, k: int) -> int:
+        """Upload units of each plane of level ``k``: its block rows, or runs of blocks along the Morton curve."""
+        rows, cols = self.level(k).blocks
+        return ceil_div(rows * cols, self.unit_length(k))
+
+    def unit_length(self, k: int) -> int:
+        """Blocks that are uploaded together: those of a row, or some that follow each other along the curve."""
+        rows, cols = self.level(k).blocks
+        return min(rows * cols, max(1, self.unit >> min(k, 2))) if self.by_chunk else cols
+
+    def units_in_file_order(self) -> list[tuple[int, int, int]]:
+        """(level, plane, number) of what is uploaded together, in the order of its bytes in the file."""
         return [
-            (level.index, p, i)
+            (level.index, p, n)
             for level in self.pyramid.file_order()
             for p in range(self.planes(level.index))
-            for i in range(level.blocks[0])
+            for n in range(self.unit_count(level.index))
         ]
 
-    def last_source_row(self, k: int, i: int) -> int:
-        """The last full-resolution block row that block row ``i`` of level ``k`` needs."""
-        if k == 0:
-            return i
-        return max(
-            self.last_source_row(
-                flow.source, _contributors(flow.rows, self.level(flow.source), 0, self.level(k).rows(i), flow.y)[-1]
-            )
-            for flow in self.flows_to(k)
-        )
+    def unit_blocks(self, k: int, n: int) -> list[tuple[int, int]]:
+        """Blocks of unit ``n`` of a plane of level ``k``; chunk by chunk this is their order in the file."""
+        if not self.by_chunk:
+            return [(n, j) for j in range(self.level(k).blocks[1])]
+        run = self.unit_length(k)
+        return [(int(i), int(j)) for i, j in self._curves[k][n * run : (n + 1) * run]]
+
+    @cached_property
+    def _curves(self) -> list[npt.NDArray[np.int64]]:
+        """Blocks of each level along the Morton curve."""
+        return [along_curve(level.blocks) for level in self.pyramid.levels]
+
+    def joined_at(self, n: int) -> list[int]:
+        """Units of a level that unit ``n`` is joined to, once it is uploaded, each with what it was joined to before.
+
+        Chunk by chunk they are joined as a binary counter carries, so that few stretches of the file are open at a
+        time: unit 1 to 0, 3 to 2 and 1, 7 to 6, 5 and 3.
+        """
+        carries = (~n & (n + 1)).bit_length() - 1 if self.by_chunk else 0
+        return [n - (1 << carry) for carry in reversed(range(carries))]
+
+    def left_apart(self, count: int) -> list[int]:
+        """Of the first ``count`` units of a plane, those that nothing joins to a later one."""
+        if not self.by_chunk:
+            return list(range(count))
+        found, stop = [], 0
+        for bit in reversed(range(count.bit_length())):
+            if count >> bit & 1:
+                stop += 1 << bit
+                found.append(stop - 1)
+        return found
+
+    def unit_of(self, k: int, i: int, j: int) -> int:
+        """The unit of block (i, j) of level ``k``, in each of its planes."""
+        return int(self._places[k][i, j]) // self.unit_length(k) if self.by_chunk else i
+
+    def last_unit(self, k: int, n: int) -> int:
+        """The last unit of full resolution that unit ``n`` of a plane of level ``k`` needs."""
+        rows, cols = self._last_sources[k]
+        return max(self.unit_of(0, rows[i], cols[j]) for i, j in self.unit_blocks(k, n))
+
+    @cached_property
+    def _places(self) -> list[npt.NDArray[np.int64]]:
+        """Where each block of each level lies along the Morton curve."""
+        found = [np.empty(level.blocks, np.int64) for level in self.pyramid.levels]
+        for places, curve in zip(found, self._curves, strict=True):
+            places[tuple(curve.T)] = np.arange(places.size)
+        return found
+
+    @cached_property
+    def _last_sources(self) -> list[tuple[list[int], list[int]]]:
+        """Of the block rows and columns of each level, the last ones of full resolution that they need.
+
+        The last of a rectangle of blocks along the Morton curve is the one in its last row and column.
+        """
+        rows, cols = self.level(0).blocks
+        found = [(list(range(rows)), list(range(cols)))]
+        for k in range(1, self.top + 1):
+            level, flows = self.level(k), self.flows_to(k)
+            rows, cols = level.blocks
+            last_rows = [max(found[f.source][0][self._rows_for(f, i)[-1]] for f in flows) for i in range(rows)]
+            last_cols = [max(found[f.source][1][self._cols_for(f, j)[-1]] for f in flows) for j in range(cols)]
+            found.append((last_rows, last_cols))
+        return found
+
+    def _rows_for(self, flow: Flow, i: int) -> list[int]:
+        """Block rows of a flow's source that block row ``i`` of its target is made of."""
+        return _contributors(flow.rows, self.level(flow.source), 0, self.level(flow.target).rows(i), flow.y)
+
+    def _cols_for(self, flow: Flow, j: int) -> list[int]:
+        """Block columns of a flow's source that block column ``j`` of its target is made of."""
+        return _contributors(flow.cols, self.level(flow.source), 1, self.level(flow.target).cols(j), flow.x)
 
     @property
     def array_type(self) -> str:
@@ -236,12 +321,20 @@ class CogGeometry:
         """Bytes of one sample."""
         return stored_bytes(self.dtype)
 
-    def row_bytes(self, k: int) -> int:
-        """Uncompressed bytes of one block row of a plane of level ``k``, tile padding and framing included."""
+    def unit_bytes(self, k: int) -> int:
+        """Uncompressed bytes of an upload unit of a plane of level ``k``, tile padding and framing included."""
         level = self.level(k)
-        tile = level.blocksize**2 * (1 if self.is_planar(k) else self.count) * self.itemsize + 8
+        bands = 1 if self.planes(k) > 1 else self.count
+        tile = level.blocksize**2 * bands * self.itemsize + 8
         mask = (level.blocksize**2 // 8 + 8) if self.has_mask else 0
-        return len(level.tile_rows(0)) * level.tiles[1] * (tile + mask)
+        return self._unit_tiles(k) * (tile + mask)
+
+    def _unit_tiles(self, k: int) -> int:
+        level = self.level(k)
+        if not self.by_chunk:
+            return len(level.tile_rows(0)) * level.tiles[1]
+        of_block = [min(b // level.blocksize, t) for b, t in zip(level.block, level.tiles, strict=True)]
+        return self.unit_length(k) * of_block[0] * of_block[1]
 
 
 def _contributors(seams: Seams, below: Level, axis: int, want: Interval, reduction: AxisReduction) -> list[int]:
@@ -261,25 +354,51 @@ def stored_bytes(dtype: str) -> int:
 _LEAST_BLOCK, _MOST_BLOCK = 1024, 4096
 _MOST_BLOCK_BYTES = 256 << 20
 
+# uncompressed bytes that are uploaded together where blocks are smaller, and most blocks: few tasks, few part numbers
+_UNIT_BYTES, _UNIT_BLOCKS = 64 << 20, 16
+
 # blocks of full resolution: beyond the first number tasks are larger, beyond the second blocks are of several chunks
 _FEW_BLOCKS, _MANY_BLOCKS = 4_096, 20_000
 
+# smaller blocks than this are several chunks beyond this number already
+_TINY_BLOCK_BYTES, _MANY_TINY_BLOCKS = 1 << 20, 4_096
+
 
 def choose_block(chunks: tuple[tuple[int, ...], ...], blocksize: int, pixel_bytes: int) -> Size:
-    """Work block (height, width) for an array chunked (band, y, x): its own chunks where these are whole tiles.
+    """Work block (height, width) for an array chunked (band, y, x): the chunk of :func:`choose_chunk`.
 
     Of very many chunks several make up a block, 2 x 2, 4 x 4 and so on, as far as memory allows.
     """
+    height, width = choose_chunk(chunks, blocksize, pixel_bytes)
+    shape = sum(chunks[1]), sum(chunks[2])
+    while _are_too_many(shape, (height, width), pixel_bytes) and 4 * height * width * pixel_bytes <= _MOST_BLOCK_BYTES:
+        height, width = 2 * height, 2 * width
+    return height, width
+
+
+def _are_too_many(shape: Size, block: Size, pixel_bytes: int) -> bool:
+    """Whether tasks would cost a scheduler more than they do, which those of tiny blocks are the first to."""
+    is_tiny = block[0] * block[1] * pixel_bytes < _TINY_BLOCK_BYTES
+    return _blocks(shape, block) > (_MANY_TINY_BLOCKS if is_tiny else _MANY_BLOCKS)
+
+
+def choose_chunk(chunks: tuple[tuple[int, ...], ...], blocksize: int, pixel_bytes: int) -> Size:
+    """Chunk (height, width) of whole tiles for an array chunked (band, y, x): its own where these are whole tiles."""
     height, width = (_block_side(sizes, blocksize) for sizes in chunks[1:])
     while height * width * pixel_bytes > _MOST_BLOCK_BYTES and max(height, width) > blocksize:
         if height >= width:
             height = max(blocksize, height // 2 // blocksize * blocksize)
         else:
             width = max(blocksize, width // 2 // blocksize * blocksize)
-    shape = sum(chunks[1]), sum(chunks[2])
-    while _blocks(shape, (height, width)) > _MANY_BLOCKS and 4 * height * width * pixel_bytes <= _MOST_BLOCK_BYTES:
-        height, width = 2 * height, 2 * width
     return height, width
+
+
+def choose_unit(shape: Size, block: Size, pixel_bytes: int) -> int:
+    """Blocks of full resolution that are uploaded together in ``layout="chunk"``: a power of two."""
+    if not is_small(shape, block):
+        return _UNIT_BLOCKS
+    wanted = min(_UNIT_BLOCKS, _UNIT_BYTES // (block[0] * block[1] * pixel_bytes))
+    return 1 << max(0, wanted.bit_length() - 1)
 
 
 def is_small(shape: Size, block: Size) -> bool:

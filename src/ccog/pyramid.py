@@ -256,13 +256,17 @@ class AxisReduction:
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution of the pyramid: its size, tiling, and division into work blocks (sizes in pixels)."""
+    """One resolution of the pyramid: its size, tiling, and division into work blocks (sizes in pixels).
+
+    A block is ``split`` chunks high and wide, whose tiles lie together in files of ``layout="chunk"``.
+    """
 
     index: int
     height: int
     width: int
     blocksize: int
     block: Size
+    split: int = 1
 
     @property
     def size(self) -> Size:
@@ -273,6 +277,11 @@ class Level:
     def tiles(self) -> Size:
         """Tiles down and across, the partial ones included."""
         return ceil_div(self.height, self.blocksize), ceil_div(self.width, self.blocksize)
+
+    @property
+    def chunk(self) -> Size:
+        """(height, width) of a chunk."""
+        return self.block[0] // self.split, self.block[1] // self.split
 
     @property
     def blocks(self) -> Size:
@@ -307,16 +316,25 @@ class Pyramid:
 
     @classmethod
     def build(
-        cls, sizes: tuple[Size, ...], blocksize: int, block: Size, kernel: Kernel, *, low: bool = False
+        cls,
+        sizes: tuple[Size, ...],
+        blocksize: int,
+        block: Size,
+        kernel: Kernel,
+        *,
+        low: bool = False,
+        split: int = 1,
     ) -> Pyramid:
         """Levels of the given sizes cut into work blocks, full resolution of ``block`` pixels (multiples of the tile).
 
         Those of overviews are half as high where ``low``: each then waits for one row of blocks below it, not for two.
+        All are of ``split`` x ``split`` chunks.
         """
         tile = overview_blocksize(blocksize)
-        height, width = (max(tile, side // tile * tile) for side in (block[0] // 2 if low else block[0], block[1]))
-        overviews = (Level(k, h, w, tile, (height, width)) for k, (h, w) in enumerate(sizes[1:], 1))
-        levels = (Level(0, *sizes[0], blocksize, block), *overviews)
+        sides = (side // split for side in (block[0] // 2 if low else block[0], block[1]))
+        height, width = (max(tile, side // tile * tile) * split for side in sides)
+        overviews = (Level(k, h, w, tile, (height, width), split) for k, (h, w) in enumerate(sizes[1:], 1))
+        levels = (Level(0, *sizes[0], blocksize, block, split), *overviews)
         return cls(levels, kernel)
 
     def reduction(self, source: int, target: int, swath: int = 0) -> tuple[AxisReduction, AxisReduction]:

@@ -37,7 +37,7 @@ _FAST = (1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
 _ABOUT = "about"
 
 
-def row_name(n: int) -> str:
+def unit_name(n: int) -> str:
     """Record of the ``n``-th row of the file."""
     return f"row-{n:07d}"
 

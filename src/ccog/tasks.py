@@ -1,4 +1,4 @@
-"""What tasks run besides blocks: rows of tiles into upload parts, parts into stretches of the file, and the finish."""
+"""What tasks run besides blocks: units of tiles into upload parts, parts into stretches of the file, the finish."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import rasterio
 
 from ccog.blocks import Encoded
 from ccog.cleanup import is_on_cluster
-from ccog.encode import Codec, Segment
+from ccog.encode import Codec, Segment, Tiles
 from ccog.errors import RasterError, StoreNotFoundError, StorePermissionError
 from ccog.events import Tell, teller
 from ccog.header import CLASSIC_LIMIT, LevelCounts, Template, build_header, data_size
 from ccog.names import task_name
+from ccog.order import tile_places
 from ccog.parts import Buffer, Part, PartPlan, Run, cut, emit, merge, total
 from ccog.planning import CogGeometry
 from ccog.pyramid import Level
@@ -32,7 +33,7 @@ _UPLOADERS = 4
 
 Counts = tuple[npt.NDArray[np.uint32], "npt.NDArray[np.uint32] | None"]
 
-#: Level, tile byte counts and statistics of a row of blocks.
+#: Level, tile byte counts and statistics of blocks that were uploaded together.
 Row = tuple[int, Counts, "tuple[BandStatistics, ...] | None"]
 
 #: A stretch of the file: its bytes or parts, numbers of parts that join it to what precedes it and its last row to
@@ -80,32 +81,47 @@ def gate(*after: object) -> None:
     """Orders tasks; carries nothing."""
 
 
-def upload_row(
+def upload_unit(
     store: Store,
     numbers: tuple[int, int, int],
-    k: int,
-    plane: int,
+    where: tuple[int, int | None],
     session: str,
     blocks: list[Encoded],
     continues: bool = False,
 ) -> Stretch:
-    """Bring the tile bytes of a plane's block row into file order and upload what can be uploaded.
+    """Bring the tile bytes of some blocks into file order and upload what can be uploaded.
 
-    ``numbers`` are the row's first part number, how many it owns, and the size of parts; ``continues`` says that
-    an earlier run may have put them.
+    ``numbers`` are the unit's first part number, how many it owns, and the size of parts; ``where`` are the level and
+    the plane of a row of blocks, or None for all planes of blocks that lie chunk by chunk; ``continues`` says that an
+    earlier run may have put them.
     """
-    tiles = [found for found, _ in blocks]
+    k, plane = where
+    tiles = [chunk for found, _ in blocks for chunk in found]
+    buffers, counts = _chunk_by_chunk(tiles) if plane is None else _row_by_row(tiles, plane)
+    counted = [found for _, found in blocks if found is not None] if not plane else []
+    first, cap, part_size = numbers
+    with ThreadPoolExecutor(_UPLOADERS) as pool:
+        put = _Put.of(store, session, continues)
+        run = emit(buffers, first, cap, store.limits, part_size, put, partial(put.each, pool))
+    return run, (first, first), [(k, counts, merged(counted) if counted else None)]
+
+
+def _row_by_row(tiles: list[Tiles], plane: int) -> tuple[list[Buffer], Counts]:
+    """Bytes of a plane of blocks side by side, tile row after tile row, and tile byte counts, row-major."""
     rows = zip(*(segments[plane] for segments, _, _ in tiles), strict=True)
     buffers = [_buffer(segment) for row in rows for segment in row]
     by_plane = len(tiles[0][0]) > 1
     image = _joined([counts[plane : plane + 1] if by_plane else counts for _, counts, _ in tiles])
     mask = _joined([mask for _, _, mask in tiles if mask is not None]) if plane == len(tiles[0][0]) - 1 else None
-    counted = [found for _, found in blocks if found is not None] if plane == 0 else []
-    first, cap, part_size = numbers
-    with ThreadPoolExecutor(_UPLOADERS) as pool:
-        put = _Put.of(store, session, continues)
-        run = emit(buffers, first, cap, store.limits, part_size, put, partial(put.each, pool))
-    return run, (first, first), [(k, (image, mask), merged(counted) if counted else None)]
+    return buffers, (image, mask)
+
+
+def _chunk_by_chunk(tiles: list[Tiles]) -> tuple[list[Buffer], Counts]:
+    """Bytes of chunks, in each plane after plane, and tile byte counts in that order."""
+    buffers = [_buffer(segment) for segments, _, _ in tiles for plane in segments for segment in plane]
+    image = np.concatenate([counts.reshape(len(counts), -1) for _, counts, _ in tiles], axis=1)
+    masks = [mask.reshape(1, -1) for _, _, mask in tiles if mask is not None]
+    return buffers, (image, np.concatenate(masks, axis=1) if masks else None)
 
 
 def _buffer(segment: Segment) -> Buffer:
@@ -224,7 +240,7 @@ def _header(job: WriteJob, rows: list[Row]) -> bytes:
     if job.big:
         return build_header(template, found, big=True)
     classic = build_header(template, found, big=False)
-    size = len(classic) + data_size(found)
+    size = len(classic) + data_size(template, found)
     if size < CLASSIC_LIMIT:
         return classic
     if job.big is None:
@@ -235,4 +251,10 @@ def _header(job: WriteJob, rows: list[Row]) -> bytes:
 def _level_counts(plan: CogGeometry, level: Level, rows: list[Counts]) -> LevelCounts:
     image = np.concatenate([found for found, _ in rows if found.size], axis=1)
     mask = np.concatenate([found[0] for _, found in rows if found is not None]) if plan.has_mask else None
-    return LevelCounts(*level.size, image.reshape(-1), mask, plan.is_planar(level.index), len(image))
+    planar = plan.is_planar(level.index)
+    if not plan.by_chunk:
+        return LevelCounts(*level.size, image.reshape(-1), mask, planar, len(image))
+    (at,), planes = tile_places(level), len(image)
+    image, mask = image[:, at].reshape(-1), None if mask is None else mask[at]
+    places = tile_places(level, planes, mask=plan.has_mask, by_tile=plan.tile_planes > 1)
+    return LevelCounts(*level.size, image, mask, planar, planes, places)

@@ -28,7 +28,10 @@ _SIDE = 16
 
 @dataclass(frozen=True)
 class Described:
-    """What GDAL has to know to write the tags: options, metadata, bands, type, and whether the rest exists."""
+    """What GDAL has to know to write the tags: options, metadata, bands, type, and whether the rest exists.
+
+    ``by_chunk`` says that tiles will lie chunk by chunk, of which GDAL knows nothing.
+    """
 
     options: CreationOptions
     metadata: Metadata
@@ -36,6 +39,7 @@ class Described:
     dtype: str
     has_mask: bool
     overviews: bool
+    by_chunk: bool = False
 
 
 def write_template(described: Described, statistics: tuple[BandStatistics, ...] | None = None) -> Template:
@@ -80,7 +84,8 @@ def write_template(described: Described, statistics: tuple[BandStatistics, ...] 
         raise _refused(creation, count, dtype, error) from error
     if not data:
         raise _refused(creation, count, dtype, None)
-    return Template.parse(data)
+    template = Template.parse(data)
+    return template.by_chunk() if described.by_chunk else template
 
 
 def _written(memory: MemoryFile, profile: dict[str, Any], metadata: Metadata, has_mask: bool) -> None:

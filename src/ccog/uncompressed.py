@@ -13,19 +13,21 @@ Array = npt.NDArray[Any]
 _FRAME = 4
 
 
-def framed_tiles(pixels: Array, blocksize: int) -> Array:
+def plain_tiles(pixels: Array, blocksize: int, *, framed: bool) -> Array:
     """File bytes of the tile rows of a block of whole tiles, pixel-interleaved: (tile row, byte) uint8.
 
-    ``pixels`` is (band, y, x); all bytes are in one piece of memory, which large pages make cheap.
+    ``pixels`` is (band, y, x); tiles are between leaders and trailers where ``framed``. All bytes are in one piece of
+    memory, which large pages make cheap.
     """
     count, height, width = pixels.shape
     rows, columns = height // blocksize, width // blocksize
-    size = blocksize * blocksize * count * pixels.itemsize
-    out = np.empty((rows, columns, size + 2 * _FRAME), np.uint8)
-    out[..., :_FRAME] = np.frombuffer(size.to_bytes(_FRAME, "little"), np.uint8)
-    tiles = out[..., _FRAME:-_FRAME].view(pixels.dtype).reshape(rows, columns, blocksize, blocksize, count)
+    size, frame = blocksize * blocksize * count * pixels.itemsize, _FRAME if framed else 0
+    out = np.empty((rows, columns, size + 2 * frame), np.uint8)
+    body = out[..., frame : frame + size]
+    tiles = body.view(pixels.dtype).reshape(rows, columns, blocksize, blocksize, count)
     for at in range(rows):
         strip = pixels[:, at * blocksize : (at + 1) * blocksize].reshape(count, blocksize, columns, blocksize)
         tiles[at] = strip.transpose(2, 1, 3, 0)
-    out[..., -_FRAME:] = out[..., -2 * _FRAME : -_FRAME]
+    out[..., :frame] = np.frombuffer(size.to_bytes(_FRAME, "little"), np.uint8)[:frame]
+    out[..., frame + size :] = body[..., size - frame :]
     return out.reshape(rows, -1)

@@ -11,11 +11,15 @@ import numpy.typing as npt
 
 from ccog import tiff
 from ccog.errors import RasterError
-from ccog.header import LEADER, TRAILER
+from ccog.header import framing
 from ccog.inspection.directories import Counts, Header, ImageDirectory
 from ccog.inspection.source import Range
+from ccog.order import morton
 
 Array = npt.NDArray[np.int64]
+
+#: First bytes, ascending, and the bytes after the last ones.
+Extents = tuple[Array, Array]
 
 #: From rows and columns of tiles to keys that ascend in the order of the file.
 Rule = Callable[[Array, Array], Array]
@@ -108,12 +112,6 @@ class Spans:
         return tuple((int(self.starts[k + 1]), int(min(reach[k], self.stops[k + 1]))) for k in at)
 
 
-def framing(ghost: str) -> tuple[int, int]:
-    """Bytes before and after each tile that the ghost area announces."""
-    leader = LEADER if "BLOCK_LEADER=SIZE_AS_UINT4" in ghost else 0
-    return leader, TRAILER if "BLOCK_TRAILER=LAST_4_BYTES_REPEATED" in ghost else 0
-
-
 def header_pieces(header: Header) -> list[Range]:
     """All stretches that are no tiles: file header, ghost area, directories, values, tile arrays."""
     pieces = [(0, 16 if header.big else 8), header.ghost_extent]
@@ -128,19 +126,49 @@ def tile_order(grid: Grid) -> str:
     planes, rows, cols = grid.offsets.shape
     if bool(np.all(offsets[1:] > offsets[:-1])):
         return "row-major" if planes == 1 else "row-major, plane by plane"
+    for name, rule in _rules(rows, cols):
+        if _fits(grid, rule):
+            return name
+    group = tile_group(grid)
+    return "none found" if group is None else f"groups of {group[1]} x {group[0]} tiles, Morton"
+
+
+def _fits(grid: Grid, rule: Rule) -> bool:
+    """Whether all tiles obey a rule; most fail in a corner already, which spares sorting millions of tiles."""
     here = np.s_[:1, :_CORNER, :_CORNER]
     corner = Grid(grid.directory, grid.offsets[here], grid.counts[here])
-    for name, rule in _rules(rows, cols):
-        # most rules fail in a corner already, which spares sorting millions of tiles
-        if all(_obeys(part, rule) for part in (corner, grid)):
-            return name
-    return "none found"
+    return all(_obeys(part, rule) for part in (corner, grid))
+
+
+def tile_group(grid: Grid) -> tuple[int, int] | None:
+    """(rows, columns) of the groups of tiles, row-major in each, whose order is Morton's; None where there are none."""
+    group = _first_group(grid)
+    if group is None or _fits(grid, morton):
+        return None
+    return group if _fits(grid, partial(_grouped, group, morton)) else None
+
+
+def _first_group(grid: Grid) -> tuple[int, int] | None:
+    """Shape of the group in the corner, from the tiles at its edges that lie one behind the other.
+
+    The first row of a group ends where the next tile lies further away than the one below, and the group where the
+    next row does not follow its last tile. All of it must be stored.
+    """
+    offsets, stored = grid.offsets[0], grid.stored[0]
+    rows, cols = offsets.shape
+    if rows < 2 or cols < 2 or not stored[:2, 0].all():
+        return None
+    across = int(np.count_nonzero(np.logical_and.accumulate(stored[0] & (offsets[0] < offsets[1, 0]))))
+    inside = np.logical_and.accumulate(stored[:, 0] & (offsets[:, 0] < offsets[0, across])) if across < cols else None
+    down = rows if inside is None else int(np.count_nonzero(inside))
+    return (down, across) if (down, across) != (rows, cols) else None
 
 
 def _obeys(grid: Grid, rule: Rule) -> bool:
     plane, y, x = np.nonzero(grid.stored)
     order = np.lexsort((rule(y, x), plane))
-    return bool(np.all(np.diff(grid.offsets[grid.stored][order]) > 0))
+    ascends = np.diff(grid.offsets[grid.stored][order]) > 0
+    return bool(np.all(ascends | (np.diff(plane[order]) > 0)))
 
 
 def _rules(rows: int, cols: int) -> Iterator[tuple[str, Rule]]:
@@ -148,31 +176,19 @@ def _rules(rows: int, cols: int) -> Iterator[tuple[str, Rule]]:
     yield "column-major", lambda y, x: x * rows + y
     yield "row-major, backwards", lambda y, x: -(y * cols + x)
     for side in (n for n in _GROUPS if n < 2 * max(rows, cols)):
-        yield f"groups of {side} x {side} tiles, Morton", partial(_grouped, side, morton)
-        across = -(-cols // side)
-        yield f"groups of {side} x {side} tiles, row-major", partial(_grouped, side, partial(_row_major, across))
+        yield f"groups of {side} x {side} tiles, Morton", partial(_grouped, (side, side), morton)
+        across, group = -(-cols // side), (side, side)
+        yield f"groups of {side} x {side} tiles, row-major", partial(_grouped, group, partial(_row_major, across))
 
 
 def _row_major(cols: int, y: Array, x: Array) -> Array:
     return y * cols + x
 
 
-def _grouped(side: int, outer: Rule, y: Array, x: Array) -> Array:
-    """Row-major inside square groups, the groups by another rule."""
-    return outer(y // side, x // side) * side * side + (y % side) * side + x % side
-
-
-def morton(y: Array, x: Array) -> Array:
-    """Interleaved bits of row and column, the column's lowest first (Z-order)."""
-    return _spread(y) << 1 | _spread(x)
-
-
-def _spread(values: Array) -> Array:
-    out = values.astype(np.int64)
-    for shift, mask in ((16, 0x0000FFFF0000FFFF), (8, 0x00FF00FF00FF00FF), (4, 0x0F0F0F0F0F0F0F0F),
-                        (2, 0x3333333333333333), (1, 0x5555555555555555)):  # fmt: skip
-        out = (out | out << shift) & mask
-    return out
+def _grouped(group: tuple[int, int], outer: Rule, y: Array, x: Array) -> Array:
+    """Row-major inside groups, the groups by another rule."""
+    down, across = group
+    return outer(y // down, x // across) * down * across + (y % down) * across + x % across
 
 
 @dataclass(frozen=True)
@@ -188,8 +204,8 @@ class ReadCost:
     size
         Bytes it needs.
     gdal
-        Range requests of GDAL, which joins ranges that touch, and knows of leaders and trailers only where the
-        ghost area says ``BLOCK_ORDER=ROW_MAJOR`` (GTiffRasterBand::CacheMultiRange).
+        Range requests of GDAL, which joins ranges that touch, and knows of leaders and trailers, and of masks beside
+        the image, only where the ghost area says ``BLOCK_ORDER=ROW_MAJOR`` (GTiffRasterBand::CacheMultiRange).
     coalescing
         Range requests of readers that join ranges up to 1 MiB apart.
     """
@@ -202,20 +218,32 @@ class ReadCost:
 
 
 def read_costs(header: Header, grids: list[Grid]) -> tuple[ReadCost, ...]:
-    """Costs of a thumbnail, of one tile, and of an aligned window of 8 x 8 tiles in the middle of the image."""
+    """Costs of a thumbnail, of one tile, and of an aligned window of 8 x 8 tiles in the middle of the image.
+
+    Where tiles lie in groups, also of one of these, as files of ``layout="chunk"`` have them.
+    """
     if not grids:
         return ()
     full = grids[0]
     thumbnail = _thumbnail(grids)
     _, rows, cols = full.offsets.shape
-    tall, wide = min(rows, _WINDOW_TILES), min(cols, _WINDOW_TILES)
-    y, x = rows // 2 // _WINDOW_TILES * _WINDOW_TILES, cols // 2 // _WINDOW_TILES * _WINDOW_TILES
-    size = thumbnail.directory
+    size, group = thumbnail.directory, tile_group(full)
+    windows = [("window", (min(rows, _WINDOW_TILES), min(cols, _WINDOW_TILES)))]
+    windows += [] if group is None else [("chunk", group)]
     return (
         _cost(header, grids, thumbnail, f"thumbnail ({size.width} x {size.height})", slice(None), slice(None)),
         _cost(header, grids, full, "one tile", slice(rows // 2, rows // 2 + 1), slice(cols // 2, cols // 2 + 1)),
-        _cost(header, grids, full, f"window of {wide} x {tall} tiles", slice(y, y + tall), slice(x, x + wide)),
+        *(
+            _cost(header, grids, full, f"{name} of {wide} x {tall} tiles", _middle(rows, tall), _middle(cols, wide))
+            for name, (tall, wide) in windows
+        ),
     )
+
+
+def _middle(count: int, size: int) -> slice:
+    """The group of ``size`` tiles in the middle of an axis."""
+    start = count // 2 // size * size
+    return slice(start, start + size)
 
 
 def _thumbnail(grids: list[Grid]) -> Grid:
@@ -227,24 +255,40 @@ def _thumbnail(grids: list[Grid]) -> Grid:
 
 def _cost(header: Header, grids: list[Grid], grid: Grid, what: str, rows: slice, cols: slice) -> ReadCost:
     size = (grid.directory.height, grid.directory.width)
-    same = [g for g in grids if g is grid or (g.directory.is_mask and (g.directory.height, g.directory.width) == size)]
-    chosen = [(g.offsets[:, rows, cols], g.counts[:, rows, cols]) for g in same]
-    offsets, counts = (np.concatenate([pair[k].reshape(-1) for pair in chosen]) for k in (0, 1))
-    offsets, counts = offsets[counts > 0], counts[counts > 0]
-    order = np.argsort(offsets, kind="stable")
-    starts, stops = offsets[order], (offsets + counts)[order]
-    leader, trailer = framing(header.ghost) if "BLOCK_ORDER=ROW_MAJOR" in header.ghost else (0, 0)
+    masks = [g for g in grids if g.directory.is_mask and (g.directory.height, g.directory.width) == size]
+    image, mask = _extents([grid], rows, cols), _extents([g for g in masks if g is not grid], rows, cols)
+    both = _joined(image, mask)
+    row_major = "BLOCK_ORDER=ROW_MAJOR" in header.ghost
+    frame = sum(framing(header.ghost)) if row_major else 0
+    together = [both] if row_major else [image, mask]
     return ReadCost(
         what,
-        int(offsets.size),
-        int(counts.sum()),
-        _requests(starts, stops, leader + trailer),
-        _requests(starts, stops, COALESCE),
+        int(both[0].size),
+        int((both[1] - both[0]).sum()),
+        sum(_requests(extents, frame) for extents in together),
+        _requests(both, COALESCE),
     )
 
 
-def _requests(starts: Array, stops: Array, join: int) -> int:
+def _extents(grids: list[Grid], rows: slice, cols: slice) -> Extents:
+    """First bytes of the stored tiles of a window, ascending, and the bytes after their last."""
+    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    for grid in grids:
+        offsets, counts = grid.offsets[:, rows, cols].reshape(-1), grid.counts[:, rows, cols].reshape(-1)
+        starts = offsets[counts > 0]
+        found.append((starts, starts + counts[counts > 0]))
+    return _joined(*found)
+
+
+def _joined(*extents: Extents) -> Extents:
+    starts, stops = (np.concatenate([pair[k] for pair in extents]) for k in (0, 1))
+    order = np.argsort(starts, kind="stable")
+    return starts[order], stops[order]
+
+
+def _requests(extents: Extents, join: int) -> int:
     """Ranges that are left when those at most ``join`` bytes apart are read together."""
+    starts, stops = extents
     return 0 if not starts.size else 1 + int(np.count_nonzero(starts[1:] - np.maximum.accumulate(stops)[:-1] > join))
 
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ccog.errors import MissingDependencyError
-from ccog.header import LEADER, TRAILER
+from ccog.header import LEADER, TRAILER, framing
 from ccog.inspection.directories import GDAL_METADATA, Header, read_header
-from ccog.inspection.layout import COMPRESSIONS, Grid, Spans, framing, header_pieces, tile_order
+from ccog.inspection.layout import COMPRESSIONS, Grid, Spans, header_pieces, tile_order
 from ccog.inspection.overviews import EXACT, OverviewArea, compare_overviews
 from ccog.inspection.report import level_names
 from ccog.inspection.source import Range, RangeReader, open_ranges

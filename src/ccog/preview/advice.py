@@ -20,7 +20,7 @@ _SMALL_CHUNK, _MANY_CHUNKS, _LARGE_CHUNK = 4 * MB, 256, 512 * MB
 _IDEAL_SIDES = (512, 1024, 2048, 4096)
 _LARGE_HEADER, _LARGEST_TILE_SIDE = 32 * MB, 4096
 _NEAR_LIMIT = 0.5
-_LARGE_PART, _LARGE_WHOLE, _LARGE_ROW = 256 * MB, 2000 * MB, 4000 * MB
+_LARGE_PART, _LARGE_WHOLE, _LARGE_UNIT = 256 * MB, 2000 * MB, 4000 * MB
 
 
 def advice(job: WriteJob, chunks: tuple[tuple[int, ...], ...], sizes: Sizes, mismatch: str | None) -> Iterator[str]:
@@ -32,12 +32,11 @@ def advice(job: WriteJob, chunks: tuple[tuple[int, ...], ...], sizes: Sizes, mis
         yield _header_warning(job.plan, sizes.header)
     if sizes.big is False and sizes.expected >= CLASSIC_LIMIT:
         yield "BIGTIFF=NO cannot hold the expected size, which exceeds 4 GiB; leave BIGTIFF out or set it to YES"
-    row = job.plan.row_bytes(0) * sizes.ratio
-    if row > _LARGE_ROW and not isinstance(job.store, WholeStore):
-        yield (
-            f"a row of work blocks is about {byte_text(int(row))}, which one worker gathers to upload it; "
-            "use chunks with fewer rows and more columns"
-        )
+    unit = job.plan.unit_bytes(0) * sizes.ratio
+    if unit > _LARGE_UNIT and not isinstance(job.store, WholeStore):
+        by_row = "use layout='chunk', or chunks with fewer rows and more columns"
+        remedy = "use smaller chunks" if job.plan.by_chunk else by_row
+        yield f"a {_unit(job.plan)} is about {byte_text(int(unit))}, which one worker gathers to upload it; {remedy}"
     yield from _store_warnings(job, sizes.expected)
 
 
@@ -77,8 +76,8 @@ def _store_warnings(job: WriteJob, expected: int) -> Iterator[str]:
         return
     if isinstance(job.store, WholeStore) or limits.equal_parts:
         return
-    fewest = fewest_parts([plan.row_bytes(k) for k, _, _ in plan.rows_in_file_order()], limits)
-    if fewest > _NEAR_LIMIT * limits.max_parts:
+    fewest = fewest_parts([plan.unit_bytes(k) for k, _, _ in plan.units_in_file_order()], limits)
+    if fewest > _NEAR_LIMIT * limits.max_parts and not plan.by_chunk:
         yield (
             f"rows of blocks may need {fewest:,} of the {limits.max_parts:,} parts of the store; "
             "use chunks with more rows"
@@ -88,6 +87,10 @@ def _store_warnings(job: WriteJob, expected: int) -> Iterator[str]:
             f"parts of {byte_text(job.parts.part_size)} are planned to stay within the {limits.max_parts:,} parts of "
             "the store, and one that fails is sent again as a whole; split the raster into several files"
         )
+
+
+def _unit(plan: CogGeometry) -> str:
+    return "run of work blocks" if plan.by_chunk else "row of work blocks"
 
 
 def _is_strained(part_size: int, limits: Limits) -> bool:

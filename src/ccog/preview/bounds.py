@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ccog import tiff
-from ccog.header import LEADER, TRAILER, uncompressed_tile
+from ccog.header import uncompressed_tile
 from ccog.tiff import Directory
 
 _PACKBITS = 32773
@@ -54,14 +54,14 @@ _PREDICTED, _MASK = 0.8, 0.1
 
 
 def largest_tile(directory: Directory) -> int:
-    """Most bytes that a tile can take in the file, its leader and trailer included."""
+    """Most bytes that a tile can take in the file, its leader and trailer aside."""
     raw, code = uncompressed_tile(directory), directory.value(tiff.COMPRESSION, 1)
     if code == _PACKBITS:
-        return raw + raw // 128 + directory.value(tiff.TILE_LENGTH) + LEADER + TRAILER
+        return raw + raw // 128 + directory.value(tiff.TILE_LENGTH)
     factor, more = GROWTH[code]
     if code == _LERC:
         more += _LERC_BAND * directory.value(tiff.SAMPLES_PER_PIXEL, 1)
-    return math.ceil(raw * factor) + more + LEADER + TRAILER
+    return math.ceil(raw * factor) + more
 
 
 def usual_ratio(compress: str, directory: Directory) -> float:

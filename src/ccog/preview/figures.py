@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from ccog import tiff
-from ccog.graph import CcogTasks, parallelism, rows_ahead
+from ccog.graph import CcogTasks, parallelism, work_window
 from ccog.header import Template
+from ccog.order import tile_places
 from ccog.planning import CogGeometry
 from ccog.preview.advice import advice
 from ccog.preview.drawing import draw
@@ -29,7 +32,7 @@ _ENCODING = 16 * MB
 def preview(job: WriteJob, chunks: tuple[tuple[int, ...], ...], *, mismatch: str | None) -> CogPlan:
     """What a job would make of an array with the given chunks (band, y, x); ``mismatch`` is what is wrong with them."""
     plan, source = job.plan, SourceGrid("", chunks)
-    tasks = len(CcogTasks(job, source, source if plan.has_mask else None, rows_ahead(job)))
+    tasks = len(CcogTasks(job, source, source if plan.has_mask else None, work_window(job)))
     sizes = Sizes.of(job)
     levels = tuple(_planned(plan, job.template, k) for k in range(plan.top + 1))
     window = min(plan.level(0).height, chunks[1][0]), min(plan.level(0).width, chunks[2][0])
@@ -39,6 +42,7 @@ def preview(job: WriteJob, chunks: tuple[tuple[int, ...], ...], *, mismatch: str
         (plan.count, *plan.level(0).size),
         plan.dtype,
         plan.has_mask,
+        plan.layout,
         _compression(job),
         levels,
         sizes.header,
@@ -53,7 +57,7 @@ def preview(job: WriteJob, chunks: tuple[tuple[int, ...], ...], *, mismatch: str
         None if whole else job.parts.last,
         None if whole else _expected_parts(job, sizes.expected),
         _memory(job, sizes.ratio),
-        int(plan.row_bytes(0) * sizes.ratio),
+        int(plan.unit_bytes(0) * sizes.ratio),
         tuple(_reads(plan, window)),
         tuple(advice(job, chunks, sizes, mismatch)),
         draw(plan.pyramid.levels, chunks[1:]),
@@ -73,11 +77,11 @@ def _planned(plan: CogGeometry, template: Template, k: int) -> PlannedLevel:
 
 
 def _expected_parts(job: WriteJob, expected: int) -> int:
-    """A guess at the parts: the header's, those of large rows, joins between these, and what small rows add up to."""
+    """A guess at the parts: the header's, those of large units, joins between these, and what small ones add up to."""
     parts, limits, plan = job.parts, job.store.limits, job.plan
-    rows = [plan.row_bytes(k) for k, _, _ in plan.rows_in_file_order()]
-    share = expected / max(1, sum(rows))
-    large = [n * share for n in rows if n * share >= 2 * limits.min_part]
+    units = [plan.unit_bytes(k) for k, _, _ in plan.units_in_file_order()]
+    share = expected / max(1, sum(units))
+    large = [n * share for n in units if n * share >= 2 * limits.min_part]
     own = sum(max(1, math.ceil((n - limits.min_part) / parts.part_size)) for n in large)
     joins = max(0, len(large) - 1) if limits.min_part else 0
     small = int((expected - sum(large)) // (limits.min_part + parts.part_size))
@@ -89,14 +93,23 @@ def _memory(job: WriteJob, ratio: float) -> int:
 
     Of these the compressed tiles are held, and the reduced pixels: a quarter, a third with all levels. There are more
     than one row of such blocks and less than the rows that may be begun: the mean of both fits what was measured.
+    Chunk by chunk, units of each level are half full on average, besides a block for each thread.
     """
     plan = job.plan
     height, width = map(min, plan.level(0).block, plan.level(0).size)
     block = height * width * (plan.count * plan.itemsize + plan.has_mask)
-    rows, cols = plan.level(0).blocks
-    threads, most = parallelism(), min(rows_ahead(job), rows) * cols
-    waiting = (min(cols + threads, most) + most) / 2 / threads
+    waiting = _waiting_by_chunk(plan) if plan.by_chunk else _waiting_by_row(job)
     return int(block * (1 + waiting * (ratio + 1 / 3))) + _ENCODING
+
+
+def _waiting_by_row(job: WriteJob) -> float:
+    rows, cols = job.plan.level(0).blocks
+    threads, most = parallelism(), min(work_window(job).ahead, rows) * cols
+    return (min(cols + threads, most) + most) / 2 / threads
+
+
+def _waiting_by_chunk(plan: CogGeometry) -> float:
+    return 1 + sum(plan.unit_length(k) for k in range(plan.top + 1)) / 2 / parallelism()
 
 
 def _reads(plan: CogGeometry, window: tuple[int, int]) -> Iterator[PlannedRead]:
@@ -110,10 +123,23 @@ def _reads(plan: CogGeometry, window: tuple[int, int]) -> Iterator[PlannedRead]:
 
 
 def _read(plan: CogGeometry, k: int, what: str, tiles: tuple[int, int]) -> PlannedRead:
+    """What the upper left tiles of a level cost."""
+    requests = _requests_by_chunk(plan, k, tiles) if plan.by_chunk else _requests_by_row(plan, k, tiles)
+    return PlannedRead(what, tiles[0] * tiles[1] * (band_planes(plan, k) + plan.has_mask), requests)
+
+
+def _requests_by_row(plan: CogGeometry, k: int, tiles: tuple[int, int]) -> int:
     """Tiles of a row touch, so do rows that span the image, and bands where all is read."""
     level = plan.level(k)
-    stretches = plan.planes(k)
-    requests = stretches * (1 if tiles[1] == level.tiles[1] else tiles[0])
     if tiles == level.tiles:
-        requests = 1
-    return PlannedRead(what, tiles[0] * tiles[1] * (band_planes(plan, k) + plan.has_mask), requests)
+        return 1
+    return plan.planes(k) * (1 if tiles[1] == level.tiles[1] else tiles[0])
+
+
+def _requests_by_chunk(plan: CogGeometry, k: int, tiles: tuple[int, int]) -> int:
+    """GDAL reads the tiles of all bands together, and then those of the mask; of each those that touch are one."""
+    planes = band_planes(plan, k)
+    places = tile_places(plan.level(k), planes, mask=plan.has_mask, by_tile=plan.tile_planes > 1)
+    chosen = places.reshape(-1, *plan.level(k).tiles)[:, : tiles[0], : tiles[1]]
+    apart = [part for part in (chosen[:planes], chosen[planes:]) if part.size]
+    return sum(1 + int(np.count_nonzero(np.diff(np.sort(part, axis=None)) > 1)) for part in apart)

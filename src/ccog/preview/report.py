@@ -74,6 +74,8 @@ class CogPlan:
         (bands, rows, columns) of the raster, and the type of its pixels in the file.
     has_mask
         Whether there is an internal mask.
+    layout
+        Order of tiles: "gdal" or "chunk".
     compression
         Of the full resolution.
     levels
@@ -98,8 +100,9 @@ class CogPlan:
     memory
         A guess at the memory each of a worker's threads needs, the imports of the process and what computes the
         chunks aside: see ``docs/guides/planning.md``.
-    row_memory
-        A guess at the compressed bytes of a row of work blocks, which meet on the worker that uploads them.
+    unit_memory
+        A guess at the compressed bytes of a row of work blocks, or with ``layout="chunk"`` of some that follow each
+        other, which meet on the worker that uploads them.
     reads
         What typical reads of the file cost.
     warnings
@@ -110,6 +113,7 @@ class CogPlan:
     shape: tuple[int, int, int]
     dtype: str
     has_mask: bool
+    layout: str
     compression: str
     levels: tuple[PlannedLevel, ...]
     header_size: int
@@ -124,7 +128,7 @@ class CogPlan:
     most_parts: int | None
     expected_parts: int | None
     memory: int
-    row_memory: int
+    unit_memory: int
     reads: tuple[PlannedRead, ...]
     warnings: tuple[str, ...]
     drawing: Drawing = field(repr=False, compare=False)
@@ -160,8 +164,8 @@ class CogPlan:
             f"Graph: {plural(self.tasks, 'task')} for {plural(self.chunks, 'chunk')}, "
             f"{self.tasks_per_chunk:.2f} a chunk",
             f"Upload: {self._upload()}",
-            f"Memory: about {byte_text(self.memory)} for each thread of a worker; one gathers rows of tiles of "
-            f"about {byte_text(self.row_memory)}",
+            f"Memory: about {byte_text(self.memory)} for each thread of a worker; one gathers "
+            f"{'chunks' if self.layout == 'chunk' else 'rows of tiles'} of about {byte_text(self.unit_memory)}",
         ]
 
     def _header(self) -> str:

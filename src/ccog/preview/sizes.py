@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ccog import tiff
-from ccog.header import CLASSIC_LIMIT, LEADER, TRAILER, LevelCounts, header_size
+from ccog.header import CLASSIC_LIMIT, LevelCounts, header_size
 from ccog.planning import CogGeometry
 from ccog.preview.bounds import largest_tile, usual_mask_ratio, usual_ratio
 from ccog.statistics import BandStatistics
@@ -72,7 +72,12 @@ def _largest_level(job: WriteJob, k: int) -> int:
     image, mask = (job.template.overview, job.template.overview_mask) if k else (job.template.image, job.template.mask)
     rows, cols = job.plan.level(k).tiles
     each = largest_tile(image) * band_planes(job.plan, k) + (largest_tile(mask) if mask is not None else 0)
-    return rows * cols * each
+    return rows * cols * (each + _frames(job, k))
+
+
+def _frames(job: WriteJob, k: int) -> int:
+    """Bytes around the tiles of a place."""
+    return (band_planes(job.plan, k) + job.plan.has_mask) * sum(job.template.framing)
 
 
 def _expected_level(job: WriteJob, k: int) -> float:
@@ -85,4 +90,4 @@ def _expected_level(job: WriteJob, k: int) -> float:
     pixels = tiles * level.blocksize**2 if compress == "NONE" else level.height * level.width
     bits = plan.count * image.value(tiff.BITS_PER_SAMPLE, 1) * usual_ratio(compress, image)
     bits += 0 if mask is None else usual_mask_ratio(mask)
-    return pixels * bits / 8 + tiles * (band_planes(plan, k) + plan.has_mask) * (LEADER + TRAILER)
+    return pixels * bits / 8 + tiles * _frames(job, k)
