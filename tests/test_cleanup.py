@@ -156,6 +156,28 @@ def test_killed_workers(s3_options: dict[str, Any]) -> None:
             settle(client, 3)
 
 
+@pytest.mark.parametrize("how_many", [1, 2])
+def test_workers_killed_when_all_is_written(how_many: int, s3_options: dict[str, Any]) -> None:
+    from distributed import Client, LocalCluster
+
+    expected = ccog.write_ccog(source(), COG_creation_options=CREATION).compute(scheduler="threads")
+    url = "s3://test/killed/late.tif"
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        delayed = ccog.write_ccog(source(), url, COG_creation_options=CREATION, storage_options=s3_options)
+        future = client.compute(delayed)
+        assert until(future.done)
+        (holder,) = client.who_has(future)[future.key]
+        victims = sorted(cluster.workers.values(), key=lambda worker: worker.worker_address != holder)[:how_many]
+        for worker in victims:
+            os.kill(worker.pid, signal.SIGKILL)
+        assert future.result(timeout=120).size == len(expected)
+    assert s3fs.S3FileSystem(**s3_options, skip_instance_cache=True).cat(url) == expected
+    assert not ccog.list_incomplete(url, s3_options)
+
+
 def test_a_killed_client_on_a_cluster(client: Any, tmp_path: Path) -> None:
     script = f"""
         import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})

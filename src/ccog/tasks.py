@@ -179,14 +179,26 @@ class _Put:
         if not (self.continues or is_on_cluster()):
             return {}
         # who may not ask puts them all
-        with contextlib.suppress(StorePermissionError):
+        with contextlib.suppress(StoreNotFoundError, StorePermissionError):
             return self.store.stored(self.session, first, count)
         return {}
 
     def _new(self, stored: dict[int, Part], number: int, buffers: list[Any]) -> Part:
-        part = self._found(stored, number, buffers) or self.store.put(self.session, number, buffers)
+        part = self._found(stored, number, buffers) or self._put(number, buffers)
         self.tell(part)
         return part
+
+    def _put(self, number: int, buffers: list[Any]) -> Part:
+        """Put a part; where the worker that had completed the file died, there is nothing to put it to.
+
+        Completing again then compares the file with these parts, and fails where the upload was aborted instead.
+        """
+        try:
+            return self.store.put(self.session, number, buffers)
+        except StoreNotFoundError:
+            if not is_on_cluster():
+                raise
+            return self.store.part(number, buffers)
 
     def _found(self, stored: dict[int, Part], number: int, buffers: list[Any]) -> Part | None:
         found = stored.get(number)
@@ -209,7 +221,7 @@ def _complete(job: WriteJob, session: str, stretches: list[Stretch], continues: 
     buffers: list[Buffer] = [_header(job, rows), *head]
     if isinstance(job.store, WholeStore):
         return job.store.write(buffers)
-    put = partial(_put_last, job.store, session, teller(session))
+    put = _Put.of(job.store, session, continues)
     if job.store.limits.equal_parts:
         pieces = cut(buffers, job.parts.part_size)
         with ThreadPoolExecutor(_UPLOADERS) as pool:
@@ -218,16 +230,6 @@ def _complete(job: WriteJob, session: str, stretches: list[Stretch], continues: 
     if tail:
         parts.append(put(job.parts.last, [*tail]))
     return job.store.complete(session, parts)
-
-
-def _put_last(store: Store, session: str, tell: Tell, number: int, buffers: list[Buffer]) -> Part:
-    """Upload what is left; where the worker that had completed the file died, there is nothing to upload to."""
-    try:
-        part = store.put(session, number, buffers)
-    except StoreNotFoundError:
-        return store.part(number, buffers)
-    tell(part)
-    return part
 
 
 def _header(job: WriteJob, rows: list[Row]) -> bytes:
