@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -156,24 +157,36 @@ def test_killed_workers(s3_options: dict[str, Any]) -> None:
             settle(client, 3)
 
 
-@pytest.mark.parametrize("how_many", [1, 2])
-def test_workers_killed_when_all_is_written(how_many: int, s3_options: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class DiesWhenComplete(S3Store):
+    """Its first worker to complete a file dies before anybody hears of it."""
+
+    flag: str = ""
+
+    def complete(self, session: str, parts: list[Any]) -> ccog.WriteResult:
+        found = super().complete(session, parts)
+        if not Path(self.flag).exists():
+            Path(self.flag).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+
+def test_a_worker_dies_when_all_is_written(
+    tmp_path: Path, s3_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from distributed import Client, LocalCluster
 
+    flag, url = tmp_path / "flag", "s3://test/killed/late.tif"
     expected = ccog.write_ccog(source(), COG_creation_options=CREATION).compute(scheduler="threads")
-    url = "s3://test/killed/late.tif"
+    dying = DiesWhenComplete("test", "killed/late.tif", s3_options, flag=str(flag))
+    monkeypatch.setattr(ccog.api, "resolve_store", lambda *_, **__: dying)
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         delayed = ccog.write_ccog(source(), url, COG_creation_options=CREATION, storage_options=s3_options)
-        future = client.compute(delayed)
-        assert until(future.done)
-        (holder,) = client.who_has(future)[future.key]
-        victims = sorted(cluster.workers.values(), key=lambda worker: worker.worker_address != holder)[:how_many]
-        for worker in victims:
-            os.kill(worker.pid, signal.SIGKILL)
-        assert future.result(timeout=120).size == len(expected)
+        assert client.compute(delayed).result(timeout=120).size == len(expected)
+    assert flag.exists()
     assert s3fs.S3FileSystem(**s3_options, skip_instance_cache=True).cat(url) == expected
     assert not ccog.list_incomplete(url, s3_options)
 
