@@ -246,7 +246,7 @@ def _job(
         template,
         (full, overview),
         needs_big_tiff(plan),
-        is_small(plan.level(0).size, plan.level(0).block),
+        is_small(plan.level(0).size, plan.level(0).block, plan.count * plan.itemsize),
         new_token(),
         tuple(sorted(env.items())),
     )
@@ -322,7 +322,7 @@ def _plan(raster: Raster, options: CreationOptions, layout: FileLayout) -> CogGe
         raise OptionError(f"overview_resampling={method} is not possible for {dtype}; use nearest, average or rms")
     if dtype == np.float16 and len(sizes) > 1 and raster.count > 1:
         raise OptionError("GDAL makes no overviews of several bands of float16; cast to float32, or overviews='none'")
-    low = not by_chunk and is_small(sizes[0], block)
+    low = not by_chunk and is_small(sizes[0], block, pixel_bytes)
     pyramid = Pyramid.build(sizes, options.blocksize, block, kernel, low=low, split=split)
     if raster.metadata.colormap is not None and method != "nearest":
         raise OptionError(f"overview_resampling={method} is not supported for a colour map; use nearest, the default")

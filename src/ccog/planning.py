@@ -360,8 +360,9 @@ _UNIT_BYTES, _UNIT_BLOCKS = 64 << 20, 16
 # blocks of full resolution: beyond the first number tasks are larger, beyond the second blocks are of several chunks
 _FEW_BLOCKS, _MANY_BLOCKS = 4_096, 20_000
 
-# smaller blocks than this are several chunks beyond this number already
-_TINY_BLOCK_BYTES, _MANY_TINY_BLOCKS = 1 << 20, 4_096
+# the same for blocks of fewer bytes than this, next to which tasks cost more
+_TINY_BLOCK_BYTES = 1 << 20
+_FEW_TINY_BLOCKS, _MANY_TINY_BLOCKS = 1_024, 4_096
 
 
 def choose_block(chunks: tuple[tuple[int, ...], ...], blocksize: int, pixel_bytes: int) -> Size:
@@ -378,8 +379,11 @@ def choose_block(chunks: tuple[tuple[int, ...], ...], blocksize: int, pixel_byte
 
 def _are_too_many(shape: Size, block: Size, pixel_bytes: int) -> bool:
     """Whether tasks would cost a scheduler more than they do, which those of tiny blocks are the first to."""
-    is_tiny = block[0] * block[1] * pixel_bytes < _TINY_BLOCK_BYTES
-    return _blocks(shape, block) > (_MANY_TINY_BLOCKS if is_tiny else _MANY_BLOCKS)
+    return _blocks(shape, block) > _least(_MANY_BLOCKS, _MANY_TINY_BLOCKS, block, pixel_bytes)
+
+
+def _least(usual: int, tiny: int, block: Size, pixel_bytes: int) -> int:
+    return min(usual, tiny) if block[0] * block[1] * pixel_bytes < _TINY_BLOCK_BYTES else usual
 
 
 def choose_chunk(chunks: tuple[tuple[int, ...], ...], blocksize: int, pixel_bytes: int) -> Size:
@@ -395,15 +399,15 @@ def choose_chunk(chunks: tuple[tuple[int, ...], ...], blocksize: int, pixel_byte
 
 def choose_unit(shape: Size, block: Size, pixel_bytes: int) -> int:
     """Blocks of full resolution that are uploaded together in ``layout="chunk"``: a power of two."""
-    if not is_small(shape, block):
+    if not is_small(shape, block, pixel_bytes):
         return _UNIT_BLOCKS
     wanted = min(_UNIT_BLOCKS, _UNIT_BYTES // (block[0] * block[1] * pixel_bytes))
     return 1 << max(0, wanted.bit_length() - 1)
 
 
-def is_small(shape: Size, block: Size) -> bool:
+def is_small(shape: Size, block: Size, pixel_bytes: int) -> bool:
     """Whether a raster has so few blocks that each may be several tasks."""
-    return _blocks(shape, block) <= _FEW_BLOCKS
+    return _blocks(shape, block) <= _least(_FEW_BLOCKS, _FEW_TINY_BLOCKS, block, pixel_bytes)
 
 
 def _blocks(shape: Size, block: Size) -> int:
