@@ -1,6 +1,6 @@
 """A generated raster to S3 on this machine by one and by two workers: python benchmarks/scaling.py [SIDE=65536].
 
-Each run has a process of its own; workers have one thread and 1.5 GB. Moved are the bytes that workers fetched from
+Each run has a process of its own; workers have one thread, two have 1.5 GB each and one has 3 GB. Moved are the bytes that workers fetched from
 each other; a worker that was restarted or has spilled is an error.
 """
 
@@ -50,7 +50,9 @@ def on_cluster(side: int, workers: int, options: dict[str, Any], **how: Any) -> 
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit="1.5GB", dashboard_address=":0") as cluster,
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, memory_limit=f"{3 / workers}GB", dashboard_address=":0"
+        ) as cluster,
         Client(cluster) as client,
     ):
         write(2 * CHUNK, options, **how)
