@@ -43,7 +43,8 @@ def source(side: int) -> da.Array:
 def traffic(dask_worker: Any) -> tuple[int, int]:
     """Bytes that a worker fetched from others, and bytes it spilled."""
     spilled = getattr(dask_worker.data, "cumulative_metrics", {})
-    return dask_worker.state.transfer_incoming_bytes_total, int(sum(v for k, v in spilled.items() if k[0] == "disk-write"))
+    moved = sum(entry["total"] for entry in dask_worker.transfer_incoming_log)
+    return moved, int(sum(v for k, v in spilled.items() if k[0] == "disk-write"))
 
 
 def on_cluster(side: int, workers: int, options: dict[str, Any], **how: Any) -> dict[str, float]:

@@ -29,7 +29,7 @@ from ccog.stores import Store, WholeStore, WriteResult
 from ccog.template import Described, write_template
 
 # parts that a task uploads at a time
-_UPLOADERS = 2
+_UPLOADERS = 4
 
 Counts = tuple[npt.NDArray[np.uint32], "npt.NDArray[np.uint32] | None"]
 
