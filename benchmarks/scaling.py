@@ -1,7 +1,7 @@
 """A generated raster to S3 on this machine by one and by two workers: python benchmarks/scaling.py [SIDE=65536].
 
-Each run has a process of its own; workers have one thread, two have 1.5 GB each and one has 3 GB. Moved are the bytes that workers fetched from
-each other; a worker that was restarted or has spilled is an error.
+Each run has a process of its own; workers have one thread, two have 1.5 GB each and one has 3 GB. Moved are the bytes
+that workers fetched from each other; a worker that was restarted or has spilled is an error.
 """
 
 from __future__ import annotations

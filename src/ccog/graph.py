@@ -28,6 +28,7 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.system import CPU_COUNT
 from dask.task_spec import GraphNode, List, Task, TaskRef
 
+from ccog.annotations import with_ours
 from ccog.blocks import (
     assembly,
     block_job,
@@ -396,7 +397,8 @@ def build_graph(job: WriteJob, pixels: da.Array, mask: da.Array | None) -> CcogD
     """
     grids = [SourceGrid(array.name, array.chunks) for array in (pixels, mask) if array is not None]
     tasks = CcogTasks(job, grids[0], None if mask is None else grids[1], work_window(job))
-    layer = MaterializedLayer(tasks, annotations={"priority": _curve_priority if job.plan.by_chunk else _priority})
+    priority = _curve_priority if job.plan.by_chunk else _priority
+    layer = MaterializedLayer(tasks, annotations=with_ours(dask.get_annotations(), priority))
     dependencies = [pixels] if mask is None else [pixels, mask]
     return CcogDelayed(tasks.final, HighLevelGraph.from_collections(tasks.final, layer, dependencies=dependencies))
 
