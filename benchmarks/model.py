@@ -23,10 +23,10 @@ class Constants:
     encode_cpu: float = 15.8
     #: CPU seconds to upload a GB, with checksums (upload.py: 0.55 s for 0.52 GB)
     upload_cpu: float = 1.06
-    #: bytes of the scheduler and client for a task (cluster.py)
-    task_bytes: float = 3700.0
-    #: seconds of the scheduler for a task (cluster.py)
-    task_seconds: float = 0.001
+    #: bytes of the scheduler and client for a task, the graph of the source included (cluster.py: 82 MB, 3,613 tasks)
+    task_bytes: float = 22_700.0
+    #: seconds of the scheduler for a task (cluster.py: 9.7 s beyond the tasks' own, 3,613 tasks)
+    task_seconds: float = 0.0027
     #: bytes moved between workers for a byte written, on many workers (scaling.py)
     moved: float = 1.0
     #: file bytes for a byte of pixels, overviews included, as in scaling.py

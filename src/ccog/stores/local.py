@@ -120,9 +120,11 @@ class LocalStore:
         for entry in os.scandir(folder):
             target = target_of(entry.name)
             if target is not None and name in (None, target) and entry.is_dir(follow_symlinks=False):
-                started = datetime.fromtimestamp(entry.stat().st_mtime, UTC)
-                resumable = os.path.exists(os.path.join(entry.path, MANIFEST))
-                found.append(IncompleteUpload(str(folder / target), entry.name, started, resumable))
+                # one that ends just now is not incomplete
+                with contextlib.suppress(FileNotFoundError):
+                    started = datetime.fromtimestamp(entry.stat().st_mtime, UTC)
+                    resumable = os.path.exists(os.path.join(entry.path, MANIFEST))
+                    found.append(IncompleteUpload(str(folder / target), entry.name, started, resumable))
         return found
 
     def stored(self, session: str, first: int, count: int) -> dict[int, Part]:
