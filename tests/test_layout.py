@@ -28,6 +28,7 @@ from cases import MODERN
 from ccog import graph, planning, tiff
 from ccog.cli import main
 from ccog.graph import CcogTasks
+from ccog.names import kind_of
 from ccog.order import along_curve, tile_places
 from ccog.planning import CogGeometry
 from ccog.pyramid import Level
@@ -315,3 +316,17 @@ def test_from_the_shell_and_from_xarray(tmp_path: Path) -> None:
 def test_an_unknown_layout_is_refused() -> None:
     with pytest.raises(ccog.OptionError, match="layout='morton' is neither 'gdal' nor 'chunk'"):
         ccog.write_ccog(np.ones((9, 9), "uint8"), layout="morton")
+
+
+def test_tasks_follow_the_curve() -> None:
+    array = da.zeros((1024, 1024), chunks=128, dtype="uint8")
+    delayed = ccog.write_ccog(array, COG_creation_options={"blocksize": 128}, layout="chunk")
+    layer = delayed.dask.layers[delayed.key]
+    priority = layer.annotations["priority"]
+    first = [key for key in layer.mapping if isinstance(key, tuple) and kind_of(key[0]) == "block-L0"]
+    ordered = sorted(first, key=priority, reverse=True)
+    assert [key[1:] for key in ordered[:5]] == [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2)]
+    overview = next(key for key in layer.mapping if isinstance(key, tuple) and kind_of(key[0]) == "block-L1")
+    assert priority(overview) > priority(ordered[0])
+    upload = next(key for key in layer.mapping if isinstance(key, tuple) and kind_of(key[0]).startswith("upload"))
+    assert priority(upload) == priority(layer.mapping.final) == 1

@@ -11,21 +11,17 @@ before it is written, which bounds memory to some units: O(width) where they are
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import dask
 import dask.array as da
-import numpy as np
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
-from dask.system import CPU_COUNT
 from dask.task_spec import GraphNode, List, Task, TaskRef
 
 from ccog.annotations import with_ours
@@ -42,8 +38,7 @@ from ccog.cleanup import begin_write, wait_for_removal, watch
 from ccog.events import expect
 from ccog.fusion import optimize
 from ccog.manifest import Kept, Resumption, find_kept
-from ccog.names import kind_of, level_of
-from ccog.order import morton
+from ccog.names import kind_of
 from ccog.planning import Flow
 from ccog.pyramid import ceil_div
 from ccog.receipts import (
@@ -58,10 +53,8 @@ from ccog.receipts import (
     unit_name,
 )
 from ccog.sources import SourceGrid, join_chunks
+from ccog.steering import Window, curve_priority, row_priority, work_window
 from ccog.tasks import WithEnv, WriteJob, finish_write, gate, merge_stretches, upload_unit
-
-# units of full resolution behind one gate on a cluster, chunk by chunk: priorities steer there too, and tasks cost more
-_GATED_UNITS = 2
 
 # units joined by one merge task
 _MERGE_ARITY = 8
@@ -70,19 +63,6 @@ _MERGE_ARITY = 8
 def new_token() -> str:
     """A write is never pure: each graph gets keys of its own."""
     return uuid.uuid4().hex
-
-
-@dataclass(frozen=True)
-class Window:
-    """How many units of full resolution may be begun at a time, and how many are behind one gate."""
-
-    ahead: int
-    gated: int
-
-    @property
-    def first_gate(self) -> int:
-        """Index of the first gate; what precedes it may begin at once."""
-        return ceil_div(self.ahead, self.gated)
 
 
 class CcogTasks(Mapping[Any, GraphNode]):
@@ -397,48 +377,10 @@ def build_graph(job: WriteJob, pixels: da.Array, mask: da.Array | None) -> CcogD
     """
     grids = [SourceGrid(array.name, array.chunks) for array in (pixels, mask) if array is not None]
     tasks = CcogTasks(job, grids[0], None if mask is None else grids[1], work_window(job))
-    priority = _curve_priority if job.plan.by_chunk else _priority
+    priority = curve_priority if job.plan.by_chunk else row_priority
     layer = MaterializedLayer(tasks, annotations=with_ours(dask.get_annotations(), priority))
     dependencies = [pixels] if mask is None else [pixels, mask]
     return CcogDelayed(tasks.final, HighLevelGraph.from_collections(tasks.final, layer, dependencies=dependencies))
-
-
-def work_window(job: WriteJob) -> Window:
-    """Units of full resolution that keep all threads busy."""
-    ahead = 1 + ceil_div(parallelism() + 1, job.plan.unit_length(0))
-    return Window(ahead, _GATED_UNITS if job.plan.by_chunk and _cluster_threads() else 1)
-
-
-def parallelism() -> int:
-    """Tasks that may run at once: the current client's threads, else those of the local scheduler."""
-    return _cluster_threads() or int(dask.config.get("num_workers", None) or CPU_COUNT)
-
-
-def _cluster_threads() -> int:
-    """Threads of the current client's cluster; 0 where there is none."""
-    with contextlib.suppress(ImportError, ValueError):
-        from distributed import get_client
-
-        return max(1, sum(int(n) for n in get_client().nthreads().values()))
-    return 0
-
-
-def _priority(key: Any) -> int:
-    """Earlier rows first, and of these the overviews that consume them."""
-    if not isinstance(key, tuple) or len(key) < 2 or not isinstance(key[1], int):
-        return 0
-    level = level_of(str(key[0]))
-    return level - (key[1] << level)
-
-
-def _curve_priority(key: Any) -> int:
-    """Earlier blocks along the Morton curve first, of these the overviews that consume them, and uploads at once."""
-    kind, *index = key if isinstance(key, tuple) else (key,)
-    if "-L" not in str(kind) or "-upload-" in str(kind):
-        return 1
-    level = int(str(kind).split("-L")[1].split("-")[0])
-    place = int(morton(*np.array(index[:2])[:, np.newaxis])[0])
-    return level - (place << (2 * level))
 
 
 def _chunks(grid: SourceGrid, area: Any) -> List:

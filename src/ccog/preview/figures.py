@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ccog import tiff
-from ccog.graph import CcogTasks, parallelism, work_window
+from ccog.graph import CcogTasks
 from ccog.header import Template
 from ccog.order import tile_places
 from ccog.planning import CogGeometry
@@ -18,6 +18,7 @@ from ccog.preview.report import CogPlan, PlannedLevel, PlannedRead
 from ccog.preview.sizes import Sizes, band_planes
 from ccog.pyramid import ceil_div
 from ccog.sources import SourceGrid
+from ccog.steering import parallelism, work_window
 from ccog.stores import WholeStore
 from ccog.tasks import WriteJob
 
