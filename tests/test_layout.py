@@ -25,7 +25,7 @@ from rio_cogeo import cog_validate
 
 import ccog
 from cases import MODERN
-from ccog import graph, planning, tiff
+from ccog import planning, steering, tiff
 from ccog.cli import main
 from ccog.graph import CcogTasks
 from ccog.names import kind_of
@@ -197,7 +197,7 @@ def geometry(array: da.Array, store: Any = None, **options: Any) -> CogGeometry:
 @pytest.mark.parametrize("on_cluster", [False, True])
 @pytest.mark.parametrize(("method", "most"), [("average", 1.5), ("cubic", 2.5)])
 def test_tasks_of_a_large_graph(method: str, most: float, on_cluster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "_cluster_threads", lambda: 8 * on_cluster)
+    monkeypatch.setattr(steering, "_cluster_threads", lambda: 8 * on_cluster)
     array = da.zeros((160 * 1024, 160 * 1024), chunks=1024, dtype="uint8")
     options = {"overview_resampling": method, "bigtiff": "yes"}
     fused = tasks_of(ccog.write_ccog(array, COG_creation_options=options, layout="chunk"))

@@ -272,7 +272,7 @@ def test_errors_are_those_of_writing() -> None:
         ((60000, 60000), 4096, None, {"blocksize": 16}, "BLOCKSIZE="),
         ((60000, 60000), 4096, None, {}, "one worker gathers the whole file"),
         ((3_000_000, 4000), (4096, 4000), "s3://b/a.tif", {}, ""),
-        ((4_500_000, 4000), (4096, 4000), "s3://b/a.tif", {}, "10,000 parts of the store"),
+        ((6_500_000, 4000), (4096, 4000), "s3://b/a.tif", {}, "10,000 parts of the store"),
         ((2_000_000, 2_000_000), 4096, "s3://b/a.tif", {}, "fewer rows and more columns"),
         ((2_000_000, 2_000_000), 4096, "s3://b/a.tif", {}, "one that fails is sent again"),
     ],
