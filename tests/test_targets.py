@@ -250,6 +250,6 @@ def test_refused_urls(url: str, says: str) -> None:
 
 
 def test_a_raster_that_cannot_fit_is_refused_with_numbers() -> None:
-    source = da.zeros((8_000_000, 64), chunks=(512, 64), dtype="uint8")
+    source = da.zeros((8_000_000, 2048), chunks=(512, 2048), dtype="uint8")
     with pytest.raises(errors.RasterError, match=r"rows of blocks of up to \d+ bytes need \d+ parts.* takes 10000 of"):
         ccog.write_ccog(source, "s3://bucket/a.tif", COG_creation_options={"overviews": "none"})

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import dask
+from dask._task_spec import convert_legacy_graph  # dask.task_spec, the public module, has no such function
 from dask.array.optimization import optimize as optimize_array
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.task_spec import Alias, GraphNode, Task
@@ -50,7 +51,7 @@ def _optimized(sub: HighLevelGraph, chunks: list[Any]) -> tuple[dict[Any, GraphN
     # dask's last step joins tasks whatever their annotations
     with dask.config.set({"optimization.fuse.active": False}):
         found = optimize_array(sub, chunks)
-    return dict(found), by_key(found.layers.values())
+    return convert_legacy_graph(dict(found)), by_key(found.layers.values())
 
 
 def _upstream(dsk: HighLevelGraph, names: list[str]) -> set[str]:
