@@ -48,7 +48,8 @@ def measure(work: Callable[[], Any], runs: int) -> tuple[float, float]:
     return statistics.median(walls), statistics.median(cpus)
 
 
-def in_fresh_process(script: str, *args: str, limit: float | None = None) -> Any:
+def in_fresh_process(script: str, *args: str, limit: float | None = None, env: dict[str, str] | None = None) -> Any:
     """Run a benchmark script by itself, at most ``limit`` seconds, and read the JSON it prints last."""
-    done = subprocess.run([sys.executable, script, *args], check=True, capture_output=True, text=True, timeout=limit)
+    done = subprocess.run([sys.executable, script, *args], check=True, capture_output=True, text=True, timeout=limit,
+                          env={**os.environ, **(env or {})})  # fmt: skip
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,15 +1,27 @@
 """A generated raster to S3 on this machine by one and by two workers: python benchmarks/scaling.py [SIDE=65536].
 
 Each run has a process of its own; workers have one thread, two have 1.5 GB each and one has 3 GB. Moved are the bytes
-that workers fetched from each other; a worker that was restarted or has spilled is an error.
+that workers fetched from each other; a worker that was restarted or has spilled is an error. The S3 server and dask's
+scheduler take CPU of the same machine, so what the work itself costs is counted too: the CPU seconds of the workers, or
+of the process whose threads write.
+
+Workers that dask's nanny starts give memory back to the system at once (MALLOC_TRIM_THRESHOLD_), which costs page
+faults, so one run of threads has the same setting, and one run of workers a better one. Last, one and two workers of
+half the speed, which leaves a core to server and scheduler: each is let run half of the time, in turns.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import resource
+import signal
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +35,12 @@ import ccog
 from servers import seaweedfs
 
 CHUNK = 2048
+# seconds that a worker of half the speed runs, and then does not
+TURN = 0.05
+# the allocator's settings: as dask's nanny starts workers, and such that memory is kept for the next task
+AS_WORKERS = {"MALLOC_TRIM_THRESHOLD_": "65536"}
+KEEPING = {"DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON":
+           "{'MALLOC_TRIM_THRESHOLD_': 67108864, 'MALLOC_MMAP_THRESHOLD_': 33554432}"}  # fmt: skip
 OPTIONS = {"compress": "zstd", "level": 1, "predictor": "yes", "overview_resampling": "average", "bigtiff": "yes"}
 
 
@@ -47,7 +65,36 @@ def traffic(dask_worker: Any) -> tuple[int, int]:
     return moved, int(sum(v for k, v in spilled.items() if k[0] == "disk-write"))
 
 
-def on_cluster(side: int, workers: int, options: dict[str, Any], **how: Any) -> dict[str, float]:
+def cpu_seconds() -> float:
+    """CPU that this process has used."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+@contextlib.contextmanager
+def half_speed(pids: list[int]) -> Iterator[None]:
+    """Let one or two processes run half of the time each, in turns."""
+    done = threading.Event()
+
+    def take_turns() -> None:
+        turn = 0
+        while not done.wait(TURN):
+            turn = 1 - turn
+            for n, pid in enumerate(pids):
+                os.kill(pid, signal.SIGCONT if n == turn else signal.SIGSTOP)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+    thread = threading.Thread(target=take_turns)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def on_cluster(side: int, workers: int, options: dict[str, Any], slow: bool, **how: Any) -> dict[str, float]:
     from distributed import Client, LocalCluster
 
     with (
@@ -58,11 +105,14 @@ def on_cluster(side: int, workers: int, options: dict[str, Any], **how: Any) -> 
     ):
         write(2 * CHUNK, options, **how)
         pids = {worker.pid for worker in cluster.workers.values()}
-        seconds, size = write(side, options, **how)
+        before = sum(client.run(cpu_seconds).values())
+        with half_speed(sorted(pids)) if slow else contextlib.nullcontext():
+            seconds, size = write(side, options, **how)
+        cpu = sum(client.run(cpu_seconds).values()) - before
         moved, spilled = (sum(found) for found in zip(*client.run(traffic).values(), strict=True))
         assert pids == {worker.pid for worker in cluster.workers.values()}, "a worker was restarted"
         assert not spilled, f"{spilled} bytes were spilled"
-    return {"seconds": seconds, "size": size, "moved": moved / size}
+    return {"seconds": seconds, "cpu": cpu, "size": size, "moved": moved / size}
 
 
 def write(side: int, options: dict[str, Any], **how: Any) -> tuple[float, int]:
@@ -80,33 +130,49 @@ def on_threads(side: int, options: dict[str, Any]) -> dict[str, float]:
 
     with dask.config.set(scheduler="threads", num_workers=2):
         write(2 * CHUNK, options)
+        before = cpu_seconds()
         seconds, size = write(side, options)
-    return {"seconds": seconds, "size": size, "moved": 0.0}
+        cpu = cpu_seconds() - before
+    return {"seconds": seconds, "cpu": cpu, "size": size, "moved": 0.0}
 
 
-def one(side: int, workers: int, layout: str) -> dict[str, float]:
+def one(side: int, workers: int, layout: str, slow: bool) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder, seaweedfs(Path(folder)) as options:
-        return on_cluster(side, workers, options, layout=layout) if workers else on_threads(side, options)
+        return on_cluster(side, workers, options, slow, layout=layout) if workers else on_threads(side, options)
 
 
 def main() -> None:
     side = int(sys.argv[1]) if len(sys.argv) > 1 else 65536
     if len(sys.argv) > 2:
-        print(json.dumps(one(side, int(sys.argv[2]), sys.argv[3])))
+        print(json.dumps(one(side, int(sys.argv[2]), sys.argv[3], sys.argv[4] == "slow")))
         return
-    print(f"{side} x {side} uint16, {2 * side**2 / 1e9:.1f} GB\n")
-    print("| run | s | MB/s of pixels | MB written | bytes moved per byte written |\n|---|---|---|---|---|")
-    runs = {"1 process, 2 threads": (0, "gdal"), "1 worker": (1, "gdal"), "2 workers": (2, "gdal"),
-            "2 workers, layout=chunk": (2, "chunk")}  # fmt: skip
-    seconds = {}
-    for name, (workers, layout) in runs.items():
-        found = in_fresh_process(__file__, str(side), str(workers), layout)
-        seconds[name] = found["seconds"]
-        print(f"| {name} | {found['seconds']:.1f} | {2 * side**2 / 1e6 / found['seconds']:.0f} | "
-              f"{found['size'] / 1e6:.0f} | {found['moved']:.2f} |", flush=True)  # fmt: skip
-    threads, single, *double = seconds.values()
-    print(f"\n2 workers do {single / double[0]:.2f} times what 1 does; of the throughput of 2 threads, 2 workers have "
-          f"{threads / double[0]:.2f}, and {threads / double[1]:.2f} with layout=chunk")  # fmt: skip
+    print(f"{side} x {side} uint16, {2 * side**2 / 1e9:.1f} GB; at half speed {side // 2} x {side // 2}\n")
+    print("| run | s | MB/s of pixels | CPU s | MB/s of pixels for each CPU | bytes moved per byte written |")
+    print("|---|---|---|---|---|---|")
+    found: dict[str, dict[str, float]] = {}
+    for name, workers, layout, env in (
+        ("2 threads", 0, "gdal", {}),
+        ("2 threads, allocator as workers have it", 0, "gdal", AS_WORKERS),
+        ("1 worker", 1, "gdal", {}),
+        ("2 workers", 2, "gdal", {}),
+        ("2 workers, layout=chunk", 2, "chunk", {}),
+        ("2 workers, allocator that keeps memory", 2, "gdal", KEEPING),
+        ("1 worker at half speed", 1, "gdal", {}),
+        ("2 workers at half speed", 2, "gdal", {}),
+        ("2 workers at half speed, layout=chunk", 2, "chunk", {}),
+    ):
+        slow = "half" in name
+        pixels = 2 * (side // (1 + slow)) ** 2 / 1e6
+        args = (str(side // (1 + slow)), str(workers), layout, "slow" if slow else "full")
+        found[name] = run = in_fresh_process(__file__, *args, env=env)
+        print(f"| {name} | {run['seconds']:.1f} | {pixels / run['seconds']:.0f} | {run['cpu']:.1f} | "
+              f"{pixels / run['cpu']:.0f} | {run['moved']:.2f} |", flush=True)  # fmt: skip
+    print()
+    for one_name, two in (("1 worker", "2 workers"), ("1 worker at half speed", "2 workers at half speed")):
+        print(f"{two} do {found[one_name]['seconds'] / found[two]['seconds']:.2f} times what {one_name} does")
+    for other in ("2 threads", "2 threads, allocator as workers have it"):
+        for two in ("2 workers", "2 workers, layout=chunk", "2 workers, allocator that keeps memory"):
+            print(f"{two}: {found[other]['cpu'] / found[two]['cpu']:.2f} of the throughput for each CPU of {other}")
 
 
 if __name__ == "__main__":

@@ -188,7 +188,7 @@ def _assemble(area: Area, how: Assembly, children: list[Pieces]) -> _Canvas:
     strips = [piece for _, strips in children for piece in strips]
     done = [piece for done, _ in children for piece in done]
     if not how.mask and all(pixels is None for _, _, pixels, _ in done + strips):
-        return _Canvas(area, np.zeros((how.count, *area.shape), how.dtype), None)
+        return _Canvas(area, np.broadcast_to(np.zeros((), how.dtype), (how.count, *area.shape)), None)
     canvas = _Canvas.empty(area, how)
     canvas.paste(done)
     for gap in how.row_gaps:

@@ -157,8 +157,10 @@ class CcogTasks(Mapping[Any, GraphNode]):
                 if k:
                     found[f"pixels-L{k}"] = blocks
             found[f"upload-L{k}"] = _Indices((plan.unit_count(k), plan.planes(k)))
-        gates, first = ceil_div(plan.unit_count(0), self.window.gated), self.window.first_gate
-        found["gate"] = _Indices((max(0, gates - first),), start=first)
+        units, ahead = plan.unit_count(0), self.window.ahead
+        found["gate"] = _Indices((max(0, units - ahead),), start=ahead)
+        if self.window.placed:
+            found["place"] = _Indices((ceil_div(units, self.window.placed),))
         found |= {f"merge-{depth}": _Indices((count,)) for depth, count in enumerate(self._merge_counts)}
         return {str(self._key(kind)[0]): indices for kind, indices in found.items()}
 
@@ -217,10 +219,18 @@ class CcogTasks(Mapping[Any, GraphNode]):
             return self._overview_block(key, k, i, j)
         work = block_job(self.job.plan, self.job.codecs[0], 0, i, j)
         mask = None if self.mask is None else _chunks(self.mask, work.area)
-        number = self.job.plan.unit_of(0, i, j) // self.window.gated
-        after = self._ref("gate", number) if number >= self.window.first_gate else self._ref("begin")
+        after = self._before(self.job.plan.unit_of(0, i, j))
         make: Callable[..., Any] = reduced_block if self._is_written(0, i, j) else source_block
         return self._with_gdal(key, _source_block, make, work, _chunks(self.pixels, work.area), mask, after)
+
+    def _before(self, n: int) -> TaskRef:
+        """What the blocks of unit ``n`` of full resolution wait for."""
+        if self.window.placed:
+            return self._ref("place", n // self.window.placed)
+        return self._ref("gate", n) if n >= self.window.ahead else self._ref("begin")
+
+    def _place(self, key: Any, n: int) -> Task:
+        return Task(key, gate, self._ref("begin"))
 
     def _overview_block(self, key: Any, k: int, i: int, j: int) -> Task:
         name, written = pieces_name(i, j), self._is_written(k, i, j)
@@ -294,11 +304,8 @@ class CcogTasks(Mapping[Any, GraphNode]):
 
     def _gate(self, key: Any, n: int) -> Task:
         """Opens when all that the units before its window feed is written, in this run or an earlier one."""
-        gated, is_first = self.window.gated, n == self.window.first_gate
-        before = [] if is_first else [self._ref("gate", n - 1)]
-        stop = n * gated - self.window.ahead + 1
-        needs = range(0 if is_first else stop - gated, stop)
-        ready = [unit for need in needs for unit in self._units_by_need.get(need, [])]
+        before = [self._ref("gate", n - 1)] if n > self.window.ahead else []
+        ready = self._units_by_need.get(n - self.window.ahead, [])
         waits = [unit for unit in ready if not self._is_kept(unit_name(self._units[unit]))]
         return Task(key, gate, *before, *(self._ref(f"upload-L{k}", n, plane) for k, plane, n in waits))
 

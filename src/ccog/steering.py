@@ -15,27 +15,32 @@ from ccog.order import morton
 from ccog.pyramid import ceil_div
 from ccog.tasks import WriteJob
 
-# units of full resolution behind one gate on a cluster, chunk by chunk: priorities steer there too, and tasks cost more
-_GATED_UNITS = 2
+# blocks of full resolution that a cluster is to keep on one worker, and for how many of them each thread has work
+_PLACED_BLOCKS = 64
+_PLACES_A_THREAD = 4
 
 
 @dataclass(frozen=True)
 class Window:
-    """How many units of full resolution may be begun at a time, and how many are behind one gate."""
+    """How many units of full resolution may be begun at a time.
+
+    On a cluster that writes chunk by chunk, units wait for no other but begin at ``placed`` at a time: a worker that
+    is idle is given the task of a place, and then the blocks, since they need what that task returned. So neighbours
+    come together with their overviews, though no task is bound to a worker, and only what is begun is in memory.
+    """
 
     ahead: int
-    gated: int
-
-    @property
-    def first_gate(self) -> int:
-        """Index of the first gate; what precedes it may begin at once."""
-        return ceil_div(self.ahead, self.gated)
+    placed: int = 0
 
 
 def work_window(job: WriteJob) -> Window:
     """Units of full resolution that keep all threads busy."""
-    ahead = 1 + ceil_div(parallelism() + 1, job.plan.unit_length(0))
-    return Window(ahead, _GATED_UNITS if job.plan.by_chunk and _cluster_threads() else 1)
+    length, threads = job.plan.unit_length(0), _cluster_threads()
+    if job.plan.by_chunk and threads:
+        units = job.plan.unit_count(0)
+        few = max(1, units // (_PLACES_A_THREAD * threads))
+        return Window(units, max(1, min(_PLACED_BLOCKS // length, 1 << (few.bit_length() - 1))))
+    return Window(1 + ceil_div(parallelism() + 1, length))
 
 
 def parallelism() -> int:
@@ -61,8 +66,10 @@ def row_priority(key: Any) -> int:
 
 
 def curve_priority(key: Any) -> int:
-    """Earlier blocks along the Morton curve first, of these the overviews that consume them, and uploads at once."""
+    """Earlier places and blocks along the Morton curve first, of these the overviews, and uploads at once."""
     name, *index = key if isinstance(key, tuple) else (key,)
+    if index and kind_of(str(name)) == "place":
+        return -int(index[0])
     if len(index) < 2 or kind_of(str(name)).startswith("upload"):
         return 1
     level = level_of(str(name))

@@ -29,17 +29,18 @@ class Body:
     def __len__(self) -> int:
         return self._starts[-1]
 
-    def read(self, size: int = -1) -> bytes:
-        """At most ``size`` bytes from the position, all that is left by default; empty at the end."""
-        stop = len(self) if size is None or size < 0 else min(len(self), self._at + size)
-        pieces = []
-        while self._at < stop:
-            n = bisect_right(self._starts, self._at) - 1
-            start = self._starts[n]
-            piece = self._views[n][self._at - start : stop - start]
-            pieces.append(piece)
-            self._at += len(piece)
-        return b"".join(pieces)
+    def read(self, size: int = -1) -> bytes | memoryview:
+        """All that is left, or a view of at most ``size`` bytes, which ends where a buffer does; empty at the end."""
+        at = self._at
+        if size is None or size < 0:
+            self._at = len(self)
+            return b"".join(self._views)[at:]
+        if at >= len(self):
+            return b""
+        n = bisect_right(self._starts, at) - 1
+        view = self._views[n][at - self._starts[n] :][:size]
+        self._at += len(view)
+        return view
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move the position, as files do."""
