@@ -1,5 +1,6 @@
-"""A raster of many small chunks on a local cluster, really encoded: python benchmarks/cluster.py [CHUNKS_A_SIDE=200].
+"""A raster of many small chunks on a local cluster, really encoded: python benchmarks/cluster.py [SIDE=200] [WORKERS].
 
+SIDE is in chunks. There is one worker for each core but one, which the scheduler needs: chunks this small keep it busy.
 The growth of the scheduler's memory is that of this process, which also holds the client and the graph. A task's own
 time is what the worker measured while it ran.
 """
@@ -15,12 +16,12 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import psutil
+from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
 import ccog
 
 CHUNK = 128
-WORKERS = 2
 OPTIONS = {"blocksize": 128, "compress": "deflate", "overview_resampling": "average", "bigtiff": "yes"}
 
 
@@ -41,9 +42,10 @@ def durations(dask_scheduler: Any) -> tuple[int, float]:
 
 def main() -> None:
     side = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    workers = int(sys.argv[2]) if len(sys.argv) > 2 else max(1, CPU_COUNT - 1)
     with (
         tempfile.TemporaryDirectory() as folder,
-        LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0") as cluster,
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         client.compute(ccog.write_ccog(source(4), Path(folder) / "warm.tif", COG_creation_options=OPTIONS)).result()
@@ -57,9 +59,9 @@ def main() -> None:
         seconds = time.perf_counter() - started
         size = future.result().size
         tasks, computed = client.run_on_scheduler(durations)
-    ideal = (computed - warm) / WORKERS
+    ideal = (computed - warm) / workers
     print(f"{side**2} chunks, {size / 1e6:.0f} MB: {seconds:.1f} s; tasks computed for {computed - warm:.1f} s, "
-          f"which is {ideal:.1f} s on each of {WORKERS} workers: {seconds / ideal:.2f} times that")  # fmt: skip
+          f"which is {ideal:.1f} s on each of {workers} workers: {seconds / ideal:.2f} times that")  # fmt: skip
     print(f"memory of scheduler and client grew by {(peak - before) / 1e6:.0f} MB; about {tasks} tasks")
 
 

@@ -2,12 +2,15 @@
 
 Each case runs in a fresh process on two threads; the second is twice as high, the third has the default kernel.
 With "s3" as MODE the first case goes to a local file and to an S3 server on this machine; with "plan" each case is
-set beside the figure of ``ccog.plan``, which is for each of the two threads.
+set beside the figures of ``ccog.plan`` with and without a sample, which are for each of the two threads, for pixels
+with more and less noise (NOISE in the environment: 1 for none, 65536 for nothing else).
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import resource
 import sys
 import tempfile
@@ -24,6 +27,7 @@ import ccog
 from servers import KEY, SECRET, seaweedfs
 
 CHUNK = 4096
+NOISES = {"flat": 1, "usual": 6, "noise": 65536}
 
 
 def block(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarray:
@@ -31,7 +35,9 @@ def block(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarra
     (top, bottom), (left, right) = block_info[None]["array-location"]
     y, x = np.arange(top, bottom)[:, None], np.arange(left, right)[None, :]
     out = (2000 + 900 * np.sin(x / 700)).astype("uint16") + (900 + 900 * np.cos(y / 500)).astype("uint16")
-    out += np.random.default_rng(top * 100_003 + left).integers(0, 6, out.shape, dtype="uint8")
+    noise = int(os.environ.get("NOISE", NOISES["usual"]))
+    kind = "uint8" if noise <= 256 else "uint16"
+    out += np.random.default_rng(top * 100_003 + left).integers(0, noise, out.shape, dtype=kind)
     return out
 
 
@@ -51,18 +57,21 @@ def peak(height: int, width: int, method: str, endpoint: str = "") -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
-def planned(height: int, width: int, method: str) -> float:
+def planned(side: int, method: str, sample: int) -> float:
     """What ``ccog.plan`` says the two threads need, in MB."""
     options = {"compress": "deflate", "predictor": "yes", "overview_resampling": method, "bigtiff": "yes"}
-    return 2 * ccog.plan(source(height, width), COG_creation_options=options).memory / 1e6
+    return 2 * ccog.plan(source(side, side), COG_creation_options=options, sample=sample).memory / 1e6
 
 
 def beside_the_plan(size: int) -> None:
-    print("| size | resampling | planned MB | peak MB above imports | planned / peak |\n|---|---|---|---|---|")
-    for side in (size // 2, size):
-        for method in ("average", "cubic", "nearest"):
-            plan, found = planned(side, side, method), in_fresh_process(__file__, str(side), str(side), method)
-            print(f"| {side} | {method} | {plan:.0f} | {found:.0f} | {plan / found:.2f} |", flush=True)
+    print("| pixels | resampling | measured MB | planned MB | planned / measured | with a sample MB | / measured |")
+    print("|---|---|---|---|---|---|---|")
+    for (name, noise), method in itertools.product(NOISES.items(), ("average", "cubic", "nearest")):
+        os.environ["NOISE"] = str(noise)
+        found = in_fresh_process(__file__, str(size), str(size), method)
+        guess, sampled = (planned(size, method, sample) for sample in (0, 2))
+        print(f"| {name} | {method} | {found:.0f} | {guess:.0f} | {guess / found:.2f} | {sampled:.0f} | "
+              f"{sampled / found:.2f} |", flush=True)  # fmt: skip
 
 
 def file_and_s3(size: int) -> None:

@@ -66,6 +66,8 @@ def test_the_accessor_plans_what_it_would_write(tmp_path: Path) -> None:
     assert plan.has_mask
     assert not list(tmp_path.iterdir())
     assert xr.Dataset({"red": arr, "nir": arr}).ccog.plan().shape == (2, 300, 400)
+    found = arr.ccog.plan(layout="chunk", sample=2, **SMALL)
+    assert (found.layout, found.sample) == ("chunk", 2)
 
 
 @pytest.mark.parametrize("imports", ["import ccog, xarray", "import xarray, ccog"])

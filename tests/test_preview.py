@@ -194,6 +194,59 @@ def test_parts_of_a_real_upload(s3_options: dict[str, Any]) -> None:
     assert result.size == plan.largest_size
 
 
+def noise(most: int, *, overviews: str = "auto") -> tuple[da.Array, dict[str, Any]]:
+    """Noise of values below ``most``, which no predictor helps with, and how to write it."""
+    pixels = np.random.default_rng(0).integers(0, most, (1, 1024, 1536), "uint16")
+    return da.from_array(pixels, chunks=(1, 512, 512)), {
+        **GEO,
+        "compress": "deflate",
+        "blocksize": 256,
+        "overviews": overviews,
+    }
+
+
+@pytest.mark.parametrize("most", [2, 1 << 16])
+def test_a_sample_says_how_pixels_compress(most: int) -> None:
+    array, options = noise(most)
+    guess, size = (
+        ccog.plan(array, COG_creation_options=options),
+        len(ccog.write_ccog(array, COG_creation_options=options).compute()),
+    )
+    sampled = ccog.plan(array, COG_creation_options=options, sample=2)
+    assert sampled.expected_size == pytest.approx(size, rel=0.05)
+    assert abs(guess.expected_size - size) > 0.3 * size
+    assert (sampled.memory > guess.memory) == (most > 2)
+    assert (sampled.unit_memory > guess.unit_memory) == (most > 2)
+    assert "(from 2 blocks)" in repr(sampled)
+    assert "(a guess)" in repr(guess)
+
+
+@pytest.mark.parametrize("sample", [6, 100])
+def test_a_sample_of_all_blocks_tells_the_size_to_the_byte(sample: int) -> None:
+    array, options = noise(50, overviews="none")
+    size = len(ccog.write_ccog(array, COG_creation_options=options).compute())
+    found = ccog.plan(array, COG_creation_options=options, sample=sample).expected_size
+    assert found == pytest.approx(size, abs=1)
+
+
+def test_only_the_blocks_of_a_sample_are_computed() -> None:
+    computed = []
+
+    def block(block_info: Any = None) -> np.ndarray:
+        computed.append(block_info[None]["chunk-location"])
+        return np.zeros((128, 128), "uint8")
+
+    array = da.map_blocks(block, chunks=((128,) * 9, (128,) * 9), dtype="uint8", meta=np.empty((0, 0), "uint8"))
+    ccog.plan(array, COG_creation_options={"blocksize": 128}, sample=3)
+    assert len({row for row, _ in computed}) == len({col for _, col in computed}) == len(computed) == 3
+
+
+@pytest.mark.parametrize("sample", [-1, True, 1.5, "3"])
+def test_what_is_no_size_of_a_sample(sample: Any) -> None:
+    with pytest.raises(ccog.OptionError, match=f"sample={sample!r} .* 0"):
+        ccog.plan(np.zeros((64, 64), "uint8"), sample=sample)
+
+
 MEMORY = """
 import re, sys, dask, dask.array as da, numpy as np, ccog
 def peak():
@@ -315,6 +368,8 @@ def test_command(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "400 x 300, 1 band of uint8" in done.output
     assert [path.name for path in tmp_path.iterdir()] == ["in.tif"]
+    sampled = CliRunner().invoke(main, ["plan", *given, "--sample", "1"])
+    assert "(from 1 block)" in sampled.output
     quiet = CliRunner().invoke(main, ["plan", *given, "--quiet"])
     assert (quiet.exit_code, quiet.output) == (0, "")
     wrong = CliRunner().invoke(main, ["plan", *given, "--co", "COMPRESS=ZIP"])

@@ -65,21 +65,25 @@ class Accessor:
         mask: Any = None,
         storage_options: Mapping[str, Any] | None = None,
         rasterio_env_options: Mapping[str, Any] | None = None,
+        layout: FileLayout = "gdal",
+        sample: int = 0,
         **options: Any,
     ) -> CogPlan:
         """Say what :meth:`write` would write with the same arguments, and what that would cost.
 
         Parameters
         ----------
-        store, mask, storage_options, rasterio_env_options
+        store, mask, storage_options, rasterio_env_options, layout
             As for :meth:`write`.
+        sample
+            How many work blocks to compute and compress, for a better guess at sizes and memory.
         **options
             Creation options and metadata, in any case.
 
         Returns
         -------
         ccog.CogPlan
-            See :func:`ccog.plan`; no pixel is computed and the store is not spoken to.
+            See :func:`ccog.plan`; no pixel is computed, but for a sample, and the store is not spoken to.
         """
         return plan(
             self._arr,
@@ -88,6 +92,8 @@ class Accessor:
             COG_creation_options=options,
             storage_options=storage_options,
             rasterio_env_options=rasterio_env_options,
+            layout=layout,
+            sample=sample,
         )
 
 

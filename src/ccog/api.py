@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from numbers import Integral
 from typing import Any, Literal, get_args, overload
 
 import dask.array as da
@@ -147,15 +148,20 @@ def plan(
     storage_options: Mapping[str, Any] | None = None,
     rasterio_env_options: Mapping[str, Any] | None = None,
     layout: FileLayout = "gdal",
+    sample: int = 0,
 ) -> CogPlan:
     """Say what :func:`ccog.write_ccog` would write with the same arguments, and what that would cost.
 
-    No pixel is computed, and the store is not spoken to. The time it takes does not depend on the number of pixels.
+    No pixel is computed, but for a sample, and the store is not spoken to. The time it takes does not depend on the
+    number of pixels.
 
     Parameters
     ----------
     arr, store, mask, COG_creation_options, storage_options, rasterio_env_options, layout
         As for :func:`ccog.write_ccog`.
+    sample
+        How many work blocks, which mostly are chunks, to compute and compress, so that the expected size, the number
+        of parts and the memory follow from these pixels; 0, the default, for usual ratios.
 
     Returns
     -------
@@ -167,11 +173,19 @@ def plan(
     ccog.CCOGError
         What ``write_ccog`` would raise for these arguments without asking the store.
     """
+    blocks = _blocks_to_sample(sample)
     env = dict(rasterio_env_options or {})
     with rasterio.Env(**env):
         raster, job = _prepare(arr, store, mask, COG_creation_options, storage_options, env, layout)
         chunks = raster.pixels.chunks
-        return preview(job, chunks, mismatch=_mismatch(chunks, _fitting_chunks(chunks, job.plan.level(0).block)))
+        mismatch = _mismatch(chunks, _fitting_chunks(chunks, job.plan.level(0).block))
+        return preview(job, raster.pixels, mismatch=mismatch, sample=blocks)
+
+
+def _blocks_to_sample(sample: Any) -> int:
+    if isinstance(sample, bool) or not isinstance(sample, Integral) or sample < 0:
+        raise OptionError(f"sample={sample!r} is no number of blocks to compress: 0, for none, or more")
+    return int(sample)
 
 
 def _resumable(job: WriteJob, arr: Any, mask: Any, raster: Raster, env: dict[str, Any]) -> WriteJob:

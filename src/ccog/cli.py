@@ -123,15 +123,23 @@ def create(source: str, chunks: int | None, variable: str | None, tags: bool, **
 @main.command("plan")
 @_with(_SOURCE_OPTIONS)
 @_with(_WRITE_OPTIONS)
-def plan_file(source: str, chunks: int | None, variable: str | None, tags: bool, **given: Any) -> None:
+@click.option(
+    "--sample",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Compress N blocks for a better guess at sizes and memory. Default: 0.",
+)
+def plan_file(source: str, chunks: int | None, variable: str | None, tags: bool, sample: int, **given: Any) -> None:
     """Print what `create` with the same options would write, and what that would cost, without doing it.
 
-    Nothing of INPUT but its header is read, and OUTPUT is not touched. With --quiet only warnings are printed.
+    Nothing of INPUT but its header and the blocks of a sample is read, and OUTPUT is not touched. With --quiet only
+    warnings are printed.
     """
     request = _request(**given)
     with _reported():
         opened = open_source(source, chunks, variable=variable, tags=tags)
-        found = _planned(opened, request)
+        found = _planned(opened, request, sample)
         _say(request, repr(found))
         for text in found.warnings if request.quiet else ():
             click.echo(f"Warning: {text}", err=True)
@@ -321,11 +329,11 @@ def _write(source: Source, request: _Request) -> WriteResult:
     )
 
 
-def _planned(source: Source, request: _Request) -> CogPlan:
+def _planned(source: Source, request: _Request, sample: int) -> CogPlan:
     """The plan for the threads that would write."""
     threads = dask.config.set(num_workers=request.workers or CPU_COUNT)
     with threads if request.scheduler is None else _connect(request.scheduler):
-        return plan(source.array, request.output, **_arguments(source, request))
+        return plan(source.array, request.output, sample=sample, **_arguments(source, request))
 
 
 def _arguments(source: Source, request: _Request) -> dict[str, Any]:

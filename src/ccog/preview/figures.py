@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import dask.array as da
 import numpy as np
 
 from ccog import tiff
@@ -15,6 +16,7 @@ from ccog.planning import CogGeometry
 from ccog.preview.advice import advice
 from ccog.preview.drawing import draw
 from ccog.preview.report import CogPlan, PlannedLevel, PlannedRead
+from ccog.preview.sampling import sampled_ratio
 from ccog.preview.sizes import Sizes, band_planes
 from ccog.pyramid import ceil_div
 from ccog.sources import SourceGrid
@@ -30,11 +32,12 @@ _THUMBNAIL = 256
 _ENCODING = 16 * MB
 
 
-def preview(job: WriteJob, chunks: tuple[tuple[int, ...], ...], *, mismatch: str | None) -> CogPlan:
-    """What a job would make of an array with the given chunks (band, y, x); ``mismatch`` is what is wrong with them."""
-    plan, source = job.plan, SourceGrid("", chunks)
+def preview(job: WriteJob, pixels: da.Array, *, mismatch: str | None, sample: int) -> CogPlan:
+    """What a job would make of ``pixels`` (band, y, x); ``mismatch`` is what is wrong with their chunks."""
+    plan, chunks = job.plan, pixels.chunks
+    source = SourceGrid("", chunks)
     tasks = len(CcogTasks(job, source, source if plan.has_mask else None, work_window(job)))
-    sizes = Sizes.of(job)
+    sizes = Sizes.of(job, sampled_ratio(job, pixels, sample) if sample else None)
     levels = tuple(_planned(plan, job.template, k) for k in range(plan.top + 1))
     window = min(plan.level(0).height, chunks[1][0]), min(plan.level(0).width, chunks[2][0])
     whole = isinstance(job.store, WholeStore)
@@ -59,6 +62,7 @@ def preview(job: WriteJob, chunks: tuple[tuple[int, ...], ...], *, mismatch: str
         None if whole else _expected_parts(job, sizes.expected),
         _memory(job, sizes.ratio),
         int(plan.unit_bytes(0) * sizes.ratio),
+        sample,
         tuple(_reads(plan, window)),
         tuple(advice(job, chunks, sizes, mismatch)),
         draw(plan.pyramid.levels, chunks[1:]),

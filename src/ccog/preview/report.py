@@ -90,7 +90,7 @@ class CogPlan:
     largest_size
         What the file cannot exceed, whatever the pixels.
     expected_size
-        A guess: bytes of the pixels times a ratio that is usual for the compression.
+        A guess: bytes of the pixels times a ratio that is usual for the compression, or that of the sample.
     tasks
         Tasks of the graph, besides those that load and rechunk the array.
     chunks
@@ -103,6 +103,8 @@ class CogPlan:
     unit_memory
         A guess at the compressed bytes of a row of work blocks, or with ``layout="chunk"`` of some that follow each
         other, which meet on the worker that uploads them.
+    sample
+        How many work blocks were compressed for these guesses; 0 where a usual ratio stands for them.
     reads
         What typical reads of the file cost.
     warnings
@@ -129,6 +131,7 @@ class CogPlan:
     expected_parts: int | None
     memory: int
     unit_memory: int
+    sample: int
     reads: tuple[PlannedRead, ...]
     warnings: tuple[str, ...]
     drawing: Drawing = field(repr=False, compare=False)
@@ -159,7 +162,7 @@ class CogPlan:
         mask = ", a mask" if self.has_mask else ""
         return [
             f"{self.url}: {width} x {height}, {plural(bands, 'band')} of {self.dtype}{mask}, {self.compression}",
-            f"File: about {byte_text(self.expected_size)} (a guess), at most {byte_text(self.largest_size)}",
+            f"File: about {byte_text(self.expected_size)} ({self._origin()}), at most {byte_text(self.largest_size)}",
             f"Header: {self._header()}",
             f"Graph: {plural(self.tasks, 'task')} for {plural(self.chunks, 'chunk')}, "
             f"{self.tasks_per_chunk:.2f} a chunk",
@@ -167,6 +170,9 @@ class CogPlan:
             f"Memory: about {byte_text(self.memory)} for each thread of a worker; one gathers "
             f"{'chunks' if self.layout == 'chunk' else 'rows of tiles'} of about {byte_text(self.unit_memory)}",
         ]
+
+    def _origin(self) -> str:
+        return f"from {plural(self.sample, 'block')}" if self.sample else "a guess"
 
     def _header(self) -> str:
         if self.big_tiff is None:

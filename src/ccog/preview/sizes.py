@@ -26,7 +26,7 @@ def band_planes(plan: CogGeometry, k: int) -> int:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of the file in bytes; ``ratio`` is the guess at how pixels of the full resolution compress."""
+    """Sizes of the file in bytes; ``ratio`` says how pixels of the full resolution compress: a guess, or a sample."""
 
     header: int
     classic_header: int | None
@@ -37,8 +37,8 @@ class Sizes:
     ratio: float
 
     @classmethod
-    def of(cls, job: WriteJob) -> Sizes:
-        """Sizes of the file that a job writes."""
+    def of(cls, job: WriteJob, sampled: float | None) -> Sizes:
+        """Sizes of the file that a job writes, whose pixels compress to ``sampled`` times their size, if known."""
         wants_statistics = job.plan.options.statistics == "YES"
         template = write_template(job.described, (_LONGEST,) * job.plan.count) if wants_statistics else job.template
         counts = tuple(_counts(job.plan, k) for k in range(job.plan.top + 1))
@@ -46,7 +46,7 @@ class Sizes:
         pixels = sum(_largest_level(job, k) for k in range(job.plan.top + 1))
         decided = False if job.big is None and classic + pixels < CLASSIC_LIMIT else job.big
         header = classic if decided is False else big
-        expected = sum(_expected_level(job, k) for k in range(job.plan.top + 1))
+        expected = sum(_expected_level(job, k, sampled) for k in range(job.plan.top + 1))
         return cls(
             header,
             classic if decided is None else None,
@@ -54,7 +54,7 @@ class Sizes:
             decided,
             header + pixels,
             min(header + int(expected), header + pixels),
-            usual_ratio(job.plan.options.effective_compress, job.template.image),
+            usual_ratio(job.plan.options.effective_compress, job.template.image) if sampled is None else sampled,
         )
 
 
@@ -80,7 +80,7 @@ def _frames(job: WriteJob, k: int) -> int:
     return (band_planes(job.plan, k) + job.plan.has_mask) * sum(job.template.framing)
 
 
-def _expected_level(job: WriteJob, k: int) -> float:
+def _expected_level(job: WriteJob, k: int, sampled: float | None) -> float:
     plan, level = job.plan, job.plan.level(k)
     image, mask = (job.template.overview, job.template.overview_mask) if k else (job.template.image, job.template.mask)
     options = plan.options
@@ -88,6 +88,8 @@ def _expected_level(job: WriteJob, k: int) -> float:
     tiles = level.tiles[0] * level.tiles[1]
     # uncompressed tiles are stored with their padding, which otherwise compresses to next to nothing
     pixels = tiles * level.blocksize**2 if compress == "NONE" else level.height * level.width
-    bits = plan.count * image.value(tiff.BITS_PER_SAMPLE, 1) * usual_ratio(compress, image)
+    is_known = sampled is not None and job.codecs[min(k, 1)].image == job.codecs[0].image
+    ratio = sampled if sampled is not None and is_known else usual_ratio(compress, image)
+    bits = plan.count * image.value(tiff.BITS_PER_SAMPLE, 1) * ratio
     bits += 0 if mask is None else usual_mask_ratio(mask)
     return pixels * bits / 8 + tiles * _frames(job, k)
