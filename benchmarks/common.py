@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -46,6 +48,11 @@ def measure(work: Callable[[], Any], runs: int) -> tuple[float, float]:
         walls.append(time.perf_counter() - wall)
         cpus.append(sum(after[:4]) - sum(before[:4]))
     return statistics.median(walls), statistics.median(cpus)
+
+
+def peak_memory() -> float:
+    """Peak RSS of this process in MB; what ``resource`` says is never less than the parent had when it was started."""
+    return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1]) * 1024 / 1e6
 
 
 def in_fresh_process(script: str, *args: str, limit: float | None = None, env: dict[str, str] | None = None) -> Any:

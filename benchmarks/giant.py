@@ -5,7 +5,6 @@ One chunk in 199 has pixels; the rest is sparse. The file is then read back at i
 
 from __future__ import annotations
 
-import resource
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ import dask
 import dask.array as da
 import numpy as np
 import rasterio
+from common import peak_memory
 from rasterio.session import AWSSession
 from rasterio.windows import Window
 
@@ -78,7 +78,7 @@ def check_corners(side: int, options: dict[str, Any]) -> int:
 
 def main() -> None:
     side = int(sys.argv[1]) if len(sys.argv) > 1 else 1_600_000
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     with tempfile.TemporaryDirectory() as folder, seaweedfs(Path(folder)) as options:
         started = time.perf_counter()
         delayed = ccog.write_ccog(
@@ -87,7 +87,7 @@ def main() -> None:
         with dask.config.set(scheduler="threads"):
             result = delayed.compute()
         seconds = time.perf_counter() - started
-        peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        peak = peak_memory() - before
         levels = check_corners(side, options)
         valid, _, _ = cog_verdict(options)
     print(f"{side} x {side} uint8, {side**2 / 1e12:.2f} TB, {(side // CHUNK + 1) ** 2} chunks: "

@@ -1,100 +1,131 @@
 """Peak memory above the imports, for a generated raster: python benchmarks/memory.py [SIZE=24576] [MODE].
 
 Each case runs in a fresh process on two threads; the second is twice as high, the third has the default kernel.
-With "s3" as MODE the first case goes to a local file and to an S3 server on this machine; with "plan" each case is
-set beside the figures of ``ccog.plan`` with and without a sample, which are for each of the two threads, for pixels
-with more and less noise (NOISE in the environment: 1 for none, 65536 for nothing else).
+With "s3" as MODE the first case goes to a local file and to an S3 server on this machine; with "plan" rasters of
+several shapes, chunks, kinds of pixels, compressions and kernels are set beside what ``ccog.plan`` says of them with
+and without a sample, which is for each of the two threads.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
-import os
-import resource
 import sys
 import tempfile
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import dask
 import dask.array as da
 import numpy as np
-from common import in_fresh_process
+from common import in_fresh_process, peak_memory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import ccog
 from servers import KEY, SECRET, seaweedfs
 
-CHUNK = 4096
+# amplitude of what is added to waves; the last leaves nothing of them
 NOISES = {"flat": 1, "usual": 6, "noise": 65536}
+CASES = (
+    *((24576, 24576, 4096, "deflate", method, noise)
+      for noise, method in itertools.product(NOISES, ("average", "cubic", "nearest"))),
+    (12288, 12288, 4096, "deflate", "average", "usual"),
+    (16384, 24576, 4096, "deflate", "average", "usual"),
+    (12288, 12288, 2048, "deflate", "cubic", "usual"),
+    (12288, 24576, 2048, "none", "average", "usual"),
+    (12288, 24576, 2048, "lzw", "average", "usual"),
+    (8192, 24576, 1024, "zstd", "average", "usual"),
+)  # fmt: skip
 
 
-def block(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarray:
+def block(noise: int, block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarray:
     """Elevation of one chunk, made without large temporaries."""
     (top, bottom), (left, right) = block_info[None]["array-location"]
     y, x = np.arange(top, bottom)[:, None], np.arange(left, right)[None, :]
     out = (2000 + 900 * np.sin(x / 700)).astype("uint16") + (900 + 900 * np.cos(y / 500)).astype("uint16")
-    noise = int(os.environ.get("NOISE", NOISES["usual"]))
     kind = "uint8" if noise <= 256 else "uint16"
     out += np.random.default_rng(top * 100_003 + left).integers(0, noise, out.shape, dtype=kind)
     return out
 
 
-def source(height: int, width: int) -> da.Array:
-    chunks = tuple((CHUNK,) * (n // CHUNK) for n in (height, width))
-    return da.map_blocks(block, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"))
+@dataclass(frozen=True)
+class Case:
+    """A raster, and how it is written; sides are whole chunks."""
+
+    height: int
+    width: int
+    chunk: int
+    compress: str
+    method: str
+    noise: str
+
+    def source(self) -> da.Array:
+        chunks = tuple((self.chunk,) * (n // self.chunk) for n in (self.height, self.width))
+        make = functools.partial(block, NOISES[self.noise])
+        return da.map_blocks(make, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"))
+
+    @property
+    def options(self) -> dict[str, str]:
+        predictor = {} if self.compress == "none" else {"predictor": "yes"}
+        return {"compress": self.compress, "overview_resampling": self.method, "bigtiff": "yes", **predictor}
+
+    def peak(self, endpoint: str = "") -> float:
+        """Peak RSS above the imports in MB, to a file or to the S3 server at ``endpoint``."""
+        before = peak_memory()
+        with tempfile.TemporaryDirectory() as folder:
+            target = "s3://test/a.tif" if endpoint else str(Path(folder) / "a.tif")
+            storage = {"key": KEY, "secret": SECRET, "endpoint_url": endpoint} if endpoint else None
+            ccog.write_ccog(
+                self.source(), target, COG_creation_options=self.options, storage_options=storage, compute=True
+            )
+        return peak_memory() - before
+
+    def planned(self, sample: int) -> float:
+        """What ``ccog.plan`` says the two threads need, in MB."""
+        return 2 * ccog.plan(self.source(), COG_creation_options=self.options, sample=sample).memory / 1e6
 
 
-def peak(height: int, width: int, method: str, endpoint: str = "") -> float:
-    """Peak RSS above the imports in MB, to a file or to the S3 server at ``endpoint``."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    options = {"compress": "deflate", "predictor": "yes", "overview_resampling": method, "bigtiff": "yes"}
-    with tempfile.TemporaryDirectory() as folder, dask.config.set(scheduler="threads", num_workers=2):
-        target = "s3://test/a.tif" if endpoint else str(Path(folder) / "a.tif")
-        storage = {"key": KEY, "secret": SECRET, "endpoint_url": endpoint} if endpoint else None
-        ccog.write_ccog(source(height, width), target, COG_creation_options=options, storage_options=storage).compute()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+def measured(case: Case, endpoint: str = "") -> dict[str, float]:
+    return in_fresh_process(__file__, "case", json.dumps(astuple(case)), endpoint)
 
 
-def planned(side: int, method: str, sample: int) -> float:
-    """What ``ccog.plan`` says the two threads need, in MB."""
-    options = {"compress": "deflate", "predictor": "yes", "overview_resampling": method, "bigtiff": "yes"}
-    return 2 * ccog.plan(source(side, side), COG_creation_options=options, sample=sample).memory / 1e6
-
-
-def beside_the_plan(size: int) -> None:
-    print("| pixels | resampling | measured MB | planned MB | planned / measured | with a sample MB | / measured |")
-    print("|---|---|---|---|---|---|---|")
-    for (name, noise), method in itertools.product(NOISES.items(), ("average", "cubic", "nearest")):
-        os.environ["NOISE"] = str(noise)
-        found = in_fresh_process(__file__, str(size), str(size), method)
-        guess, sampled = (planned(size, method, sample) for sample in (0, 2))
-        print(f"| {name} | {method} | {found:.0f} | {guess:.0f} | {guess / found:.2f} | {sampled:.0f} | "
-              f"{sampled / found:.2f} |", flush=True)  # fmt: skip
+def beside_the_plan() -> None:
+    print("| pixels | chunks | data | compression | kernel | measured MB | planned | with a sample of 4 |")
+    print("|---|---|---|---|---|---|---|---|")
+    for case in itertools.starmap(Case, CASES):
+        found = measured(case)
+        peak, guess, sampled = (found[name] for name in ("peak", "guess", "sampled"))
+        print(f"| {case.height} x {case.width} | {case.chunk} x {case.chunk} | {case.noise} | {case.compress} | "
+              f"{case.method} | {peak:.0f} | {guess:.0f} ({guess / peak:.2f}) | {sampled:.0f} ({sampled / peak:.2f}) |",
+              flush=True)  # fmt: skip
 
 
 def file_and_s3(size: int) -> None:
     print("| target | peak MB above imports |\n|---|---|")
     with tempfile.TemporaryDirectory() as folder, seaweedfs(Path(folder)) as options:
         for name, endpoint in (("file", ""), ("S3", options["endpoint_url"])):
-            found = in_fresh_process(__file__, str(size), str(size), "average", endpoint)
-            print(f"| {name} | {found:.0f} |", flush=True)
+            found = measured(Case(size, size, 4096, "deflate", "average", "usual"), endpoint)
+            print(f"| {name} | {found['peak']:.0f} |", flush=True)
 
 
 def main() -> None:
-    if len(sys.argv) >= 4:
-        print(json.dumps(peak(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])))
+    dask.config.set(scheduler="threads", num_workers=2)
+    if sys.argv[1:2] == ["case"]:
+        case = Case(*json.loads(sys.argv[2]))
+        found = {"peak": case.peak(sys.argv[3]), "guess": case.planned(0), "sampled": case.planned(4)}
+        print(json.dumps(found))
         return
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 24576
     if "s3" in sys.argv[2:]:
         return file_and_s3(size)
     if "plan" in sys.argv[2:]:
-        return beside_the_plan(size)
+        return beside_the_plan()
     print("| height | width | resampling | peak MB above imports |\n|---|---|---|---|")
     for height, method in ((size, "average"), (2 * size, "average"), (size, "cubic"), (2 * size, "cubic")):
-        found = in_fresh_process(__file__, str(height), str(size), method)
-        print(f"| {height} | {size} | {method} | {found:.0f} |", flush=True)
+        found = measured(Case(height, size, 4096, "deflate", method, "usual"))
+        print(f"| {height} | {size} | {method} | {found['peak']:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

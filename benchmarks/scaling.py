@@ -1,9 +1,9 @@
-"""A generated raster to S3 on this machine by one and by two workers: python benchmarks/scaling.py [SIDE=65536].
+"""A generated raster, written on this machine by one and by two workers: python benchmarks/scaling.py [SIDE=65536].
 
 Each run has a process of its own; workers have one thread, two have 1.5 GB each and one has 3 GB. Moved are the bytes
 that workers fetched from each other; a worker that was restarted or has spilled is an error. The S3 server and dask's
 scheduler take CPU of the same machine, so what the work itself costs is counted too: the CPU seconds of the workers, or
-of the process whose threads write.
+of the process whose threads write. Some runs write to a local file, which needs no server.
 
 Workers that dask's nanny starts give memory back to the system at once (MALLOC_TRIM_THRESHOLD_), which costs page
 faults, so one run of threads has the same setting, and one run of workers a better one. Last, one and two workers of
@@ -36,11 +36,12 @@ from servers import seaweedfs
 
 CHUNK = 2048
 # seconds that a worker of half the speed runs, and then does not
-TURN = 0.05
+TURN = 0.01
 # the allocator's settings: as dask's nanny starts workers, and such that memory is kept for the next task
 AS_WORKERS = {"MALLOC_TRIM_THRESHOLD_": "65536"}
 KEEPING = {"DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON":
            "{'MALLOC_TRIM_THRESHOLD_': 67108864, 'MALLOC_MMAP_THRESHOLD_': 33554432}"}  # fmt: skip
+Store = tuple[str, dict[str, Any]]
 OPTIONS = {"compress": "zstd", "level": 1, "predictor": "yes", "overview_resampling": "average", "bigtiff": "yes"}
 
 
@@ -94,7 +95,7 @@ def half_speed(pids: list[int]) -> Iterator[None]:
         thread.join()
 
 
-def on_cluster(side: int, workers: int, options: dict[str, Any], slow: bool, **how: Any) -> dict[str, float]:
+def on_cluster(side: int, workers: int, store: Store, slow: bool, layout: str) -> dict[str, float]:
     from distributed import Client, LocalCluster
 
     with (
@@ -103,11 +104,11 @@ def on_cluster(side: int, workers: int, options: dict[str, Any], slow: bool, **h
         ) as cluster,
         Client(cluster) as client,
     ):
-        write(2 * CHUNK, options, **how)
+        write(2 * CHUNK, store, layout)
         pids = {worker.pid for worker in cluster.workers.values()}
         before = sum(client.run(cpu_seconds).values())
         with half_speed(sorted(pids)) if slow else contextlib.nullcontext():
-            seconds, size = write(side, options, **how)
+            seconds, size = write(side, store, layout)
         cpu = sum(client.run(cpu_seconds).values()) - before
         moved, spilled = (sum(found) for found in zip(*client.run(traffic).values(), strict=True))
         assert pids == {worker.pid for worker in cluster.workers.values()}, "a worker was restarted"
@@ -115,36 +116,47 @@ def on_cluster(side: int, workers: int, options: dict[str, Any], slow: bool, **h
     return {"seconds": seconds, "cpu": cpu, "size": size, "moved": moved / size}
 
 
-def write(side: int, options: dict[str, Any], **how: Any) -> tuple[float, int]:
+def write(side: int, store: Store, layout: str) -> tuple[float, int]:
     """Seconds, and bytes of the file."""
     started = time.perf_counter()
-    url = "s3://test/scaling.tif"
+    url, options = store
     result = ccog.write_ccog(
-        source(side), url, COG_creation_options=OPTIONS, storage_options=options, **how, compute=True
+        source(side), url, COG_creation_options=OPTIONS, storage_options=options, layout=layout, compute=True
     )
     return time.perf_counter() - started, result.size
 
 
-def on_threads(side: int, options: dict[str, Any]) -> dict[str, float]:
+def on_threads(side: int, store: Store, layout: str) -> dict[str, float]:
     import dask
 
     with dask.config.set(scheduler="threads", num_workers=2):
-        write(2 * CHUNK, options)
+        write(2 * CHUNK, store, layout)
         before = cpu_seconds()
-        seconds, size = write(side, options)
+        seconds, size = write(side, store, layout)
         cpu = cpu_seconds() - before
     return {"seconds": seconds, "cpu": cpu, "size": size, "moved": 0.0}
 
 
-def one(side: int, workers: int, layout: str, slow: bool) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as folder, seaweedfs(Path(folder)) as options:
-        return on_cluster(side, workers, options, slow, layout=layout) if workers else on_threads(side, options)
+@contextlib.contextmanager
+def store_at(kind: str) -> Iterator[Store]:
+    """A URL of the kind ``s3`` or ``file``, with its storage options."""
+    with tempfile.TemporaryDirectory() as folder:
+        if kind == "file":
+            yield str(Path(folder, "scaling.tif")), {}
+            return
+        with seaweedfs(Path(folder)) as options:
+            yield "s3://test/scaling.tif", options
+
+
+def one(side: int, workers: int, layout: str, slow: bool, kind: str) -> dict[str, float]:
+    with store_at(kind) as store:
+        return on_cluster(side, workers, store, slow, layout) if workers else on_threads(side, store, layout)
 
 
 def main() -> None:
     side = int(sys.argv[1]) if len(sys.argv) > 1 else 65536
     if len(sys.argv) > 2:
-        print(json.dumps(one(side, int(sys.argv[2]), sys.argv[3], sys.argv[4] == "slow")))
+        print(json.dumps(one(side, int(sys.argv[2]), sys.argv[3], sys.argv[4] == "slow", sys.argv[5])))
         return
     print(f"{side} x {side} uint16, {2 * side**2 / 1e9:.1f} GB; at half speed {side // 2} x {side // 2}\n")
     print("| run | s | MB/s of pixels | CPU s | MB/s of pixels for each CPU | bytes moved per byte written |")
@@ -157,18 +169,28 @@ def main() -> None:
         ("2 workers", 2, "gdal", {}),
         ("2 workers, layout=chunk", 2, "chunk", {}),
         ("2 workers, allocator that keeps memory", 2, "gdal", KEEPING),
+        ("2 threads, local file", 0, "gdal", {}),
+        ("1 worker, local file", 1, "gdal", {}),
+        ("2 workers, local file", 2, "gdal", {}),
         ("1 worker at half speed", 1, "gdal", {}),
         ("2 workers at half speed", 2, "gdal", {}),
         ("2 workers at half speed, layout=chunk", 2, "chunk", {}),
     ):
         slow = "half" in name
         pixels = 2 * (side // (1 + slow)) ** 2 / 1e6
-        args = (str(side // (1 + slow)), str(workers), layout, "slow" if slow else "full")
+        args = (
+            str(side // (1 + slow)),
+            str(workers),
+            layout,
+            "slow" if slow else "full",
+            "file" if "file" in name else "s3",
+        )
         found[name] = run = in_fresh_process(__file__, *args, env=env)
         print(f"| {name} | {run['seconds']:.1f} | {pixels / run['seconds']:.0f} | {run['cpu']:.1f} | "
               f"{pixels / run['cpu']:.0f} | {run['moved']:.2f} |", flush=True)  # fmt: skip
     print()
-    for one_name, two in (("1 worker", "2 workers"), ("1 worker at half speed", "2 workers at half speed")):
+    for kind in ("", ", local file", " at half speed"):
+        one_name, two = f"1 worker{kind}", f"2 workers{kind}"
         print(f"{two} do {found[one_name]['seconds'] / found[two]['seconds']:.2f} times what {one_name} does")
     for other in ("2 threads", "2 threads, allocator as workers have it"):
         for two in ("2 workers", "2 workers, layout=chunk", "2 workers, allocator that keeps memory"):

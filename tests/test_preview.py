@@ -225,8 +225,9 @@ def test_a_sample_says_how_pixels_compress(most: int) -> None:
 def test_a_sample_of_all_blocks_tells_the_size_to_the_byte(sample: int) -> None:
     array, options = noise(50, overviews="none")
     size = len(ccog.write_ccog(array, COG_creation_options=options).compute())
-    found = ccog.plan(array, COG_creation_options=options, sample=sample).expected_size
-    assert found == pytest.approx(size, abs=1)
+    found = ccog.plan(array, COG_creation_options=options, sample=sample)
+    assert found.expected_size == pytest.approx(size, abs=1)
+    assert "(from 6 blocks)" in repr(found)
 
 
 def test_only_the_blocks_of_a_sample_are_computed() -> None:

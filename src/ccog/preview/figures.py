@@ -37,7 +37,8 @@ def preview(job: WriteJob, pixels: da.Array, *, mismatch: str | None, sample: in
     plan, chunks = job.plan, pixels.chunks
     source = SourceGrid("", chunks)
     tasks = len(CcogTasks(job, source, source if plan.has_mask else None, work_window(job)))
-    sizes = Sizes.of(job, sampled_ratio(job, pixels, sample) if sample else None)
+    sampled = min(sample, math.prod(plan.level(0).blocks))
+    sizes = Sizes.of(job, sampled_ratio(job, pixels, sampled) if sampled else None)
     levels = tuple(_planned(plan, job.template, k) for k in range(plan.top + 1))
     window = min(plan.level(0).height, chunks[1][0]), min(plan.level(0).width, chunks[2][0])
     whole = isinstance(job.store, WholeStore)
@@ -62,7 +63,7 @@ def preview(job: WriteJob, pixels: da.Array, *, mismatch: str | None, sample: in
         None if whole else _expected_parts(job, sizes.expected),
         _memory(job, sizes.ratio),
         int(plan.unit_bytes(0) * sizes.ratio),
-        sample,
+        sampled,
         tuple(_reads(plan, window)),
         tuple(advice(job, chunks, sizes, mismatch)),
         draw(plan.pyramid.levels, chunks[1:]),
@@ -98,13 +99,24 @@ def _memory(job: WriteJob, ratio: float) -> int:
 
     Of these the compressed tiles are held, and the reduced pixels: a quarter, a third with all levels. There are more
     than one row of such blocks and less than the rows that may be begun: the mean of both fits what was measured.
-    Chunk by chunk, units of each level are half full on average, besides a block for each thread.
+    Chunk by chunk, units of each level are half full on average, besides a block for each thread. With halos, reduced
+    pixels of the rows before and after wait too: three quarters of a row of blocks, and a quarter at further levels.
     """
     plan = job.plan
     height, width = map(min, plan.level(0).block, plan.level(0).size)
     block = height * width * (plan.count * plan.itemsize + plan.has_mask)
     waiting = _waiting_by_chunk(plan) if plan.by_chunk else _waiting_by_row(job)
-    return int(block * (1 + waiting * (ratio + 1 / 3))) + _ENCODING
+    halos = plan.level(0).blocks[1] / parallelism() if _has_halos(plan) else 0.0
+    return int(block * (1 + waiting * (ratio + 1 / 3) + halos)) + _ENCODING
+
+
+def _has_halos(plan: CogGeometry) -> bool:
+    """Whether rows of the first overview share rows of blocks that they are made of."""
+    for flow in plan.flows_from(0):
+        if plan.level(flow.target).blocks[0] > 1:
+            upper, lower = ({row for row, _ in plan.children(flow, i, 0)} for i in (0, 1))
+            return not upper.isdisjoint(lower)
+    return False
 
 
 def _waiting_by_row(job: WriteJob) -> float:

@@ -29,9 +29,9 @@ def sampled_ratio(job: WriteJob, pixels: da.Array, sample: int) -> float:
 
 
 def _spread(plan: CogGeometry, sample: int) -> Iterator[tuple[int, int]]:
-    """Blocks in different rows and columns, all where there are no more."""
+    """Blocks in different rows and columns; all where ``sample`` is their number."""
     rows, cols = plan.level(0).blocks
-    if sample >= rows * cols:
+    if sample == rows * cols:
         yield from ((i, j) for i in range(rows) for j in range(cols))
         return
     for n in range(sample):
