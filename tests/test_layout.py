@@ -206,7 +206,9 @@ def test_tasks_of_a_large_graph(method: str, most: float, on_cluster: bool, monk
     whole = tasks_of(ccog.write_ccog(array, COG_creation_options=options, layout="chunk"))
     assert len(whole) / 160**2 <= most + 0.04 * (not on_cluster)
     assert len(set(whole)) == len(whole)
-    assert {d[0] for key in whole for d in whole[key].dependencies if d not in whole} == set(whole.sources)
+    corner = array[: 40 * 1024, : 40 * 1024]
+    tasks = tasks_of(ccog.write_ccog(corner, COG_creation_options=options, layout="chunk"))
+    assert {d[0] for key in tasks for d in tasks[key].dependencies if d not in tasks} == set(tasks.sources)
 
 
 def test_more_is_uploaded_together_where_a_store_has_few_part_numbers(tmp_path: Path) -> None:
