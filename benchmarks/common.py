@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -35,6 +36,23 @@ def _terrain_block(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> 
     y, x = np.arange(top, bottom)[:, None], np.arange(left, right)[None, :]
     noise = np.random.default_rng([top, left]).normal(0, 1350, (bottom - top, right - left))
     return ((np.sin(x / 17) + np.cos(y / 23) + 3) * 9000 + noise).astype("uint16")
+
+
+def waves(noise: int, block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarray:
+    """One chunk of smooth uint16 elevation with noise below ``noise``, made without large temporaries."""
+    (top, bottom), (left, right) = block_info[None]["array-location"]
+    y, x = np.arange(top, bottom)[:, None], np.arange(left, right)[None, :]
+    out = (2000 + 900 * np.sin(x / 700)).astype("uint16") + (900 + 900 * np.cos(y / 500)).astype("uint16")
+    kind = "uint8" if noise <= 256 else "uint16"
+    out += np.random.default_rng(top * 100_003 + left).integers(0, noise, out.shape, dtype=kind)
+    return out
+
+
+def lazy_waves(shape: tuple[int, int], chunk: int, noise: int) -> da.Array:
+    """Such a raster, whose sides are whole chunks."""
+    chunks = tuple((chunk,) * (n // chunk) for n in shape)
+    make = functools.partial(waves, noise)
+    return da.map_blocks(make, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"))
 
 
 def measure(work: Callable[[], Any], runs: int) -> tuple[float, float]:

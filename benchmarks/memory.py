@@ -8,7 +8,6 @@ and without a sample, which is for each of the two threads.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import sys
@@ -18,8 +17,7 @@ from pathlib import Path
 
 import dask
 import dask.array as da
-import numpy as np
-from common import in_fresh_process, peak_memory
+from common import in_fresh_process, lazy_waves, peak_memory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -40,16 +38,6 @@ CASES = (
 )  # fmt: skip
 
 
-def block(noise: int, block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarray:
-    """Elevation of one chunk, made without large temporaries."""
-    (top, bottom), (left, right) = block_info[None]["array-location"]
-    y, x = np.arange(top, bottom)[:, None], np.arange(left, right)[None, :]
-    out = (2000 + 900 * np.sin(x / 700)).astype("uint16") + (900 + 900 * np.cos(y / 500)).astype("uint16")
-    kind = "uint8" if noise <= 256 else "uint16"
-    out += np.random.default_rng(top * 100_003 + left).integers(0, noise, out.shape, dtype=kind)
-    return out
-
-
 @dataclass(frozen=True)
 class Case:
     """A raster, and how it is written; sides are whole chunks."""
@@ -62,9 +50,7 @@ class Case:
     noise: str
 
     def source(self) -> da.Array:
-        chunks = tuple((self.chunk,) * (n // self.chunk) for n in (self.height, self.width))
-        make = functools.partial(block, NOISES[self.noise])
-        return da.map_blocks(make, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"))
+        return lazy_waves((self.height, self.width), self.chunk, NOISES[self.noise])
 
     @property
     def options(self) -> dict[str, str]:
@@ -87,7 +73,8 @@ class Case:
         return 2 * ccog.plan(self.source(), COG_creation_options=self.options, sample=sample).memory / 1e6
 
 
-def measured(case: Case, endpoint: str = "") -> dict[str, float]:
+def measured(case: Case, endpoint: str = "") -> float:
+    """Peak in a process of its own, in MB."""
     return in_fresh_process(__file__, "case", json.dumps(astuple(case)), endpoint)
 
 
@@ -95,8 +82,7 @@ def beside_the_plan() -> None:
     print("| pixels | chunks | data | compression | kernel | measured MB | planned | with a sample of 4 |")
     print("|---|---|---|---|---|---|---|---|")
     for case in itertools.starmap(Case, CASES):
-        found = measured(case)
-        peak, guess, sampled = (found[name] for name in ("peak", "guess", "sampled"))
+        peak, guess, sampled = measured(case), case.planned(0), case.planned(4)
         print(f"| {case.height} x {case.width} | {case.chunk} x {case.chunk} | {case.noise} | {case.compress} | "
               f"{case.method} | {peak:.0f} | {guess:.0f} ({guess / peak:.2f}) | {sampled:.0f} ({sampled / peak:.2f}) |",
               flush=True)  # fmt: skip
@@ -107,15 +93,13 @@ def file_and_s3(size: int) -> None:
     with tempfile.TemporaryDirectory() as folder, seaweedfs(Path(folder)) as options:
         for name, endpoint in (("file", ""), ("S3", options["endpoint_url"])):
             found = measured(Case(size, size, 4096, "deflate", "average", "usual"), endpoint)
-            print(f"| {name} | {found['peak']:.0f} |", flush=True)
+            print(f"| {name} | {found:.0f} |", flush=True)
 
 
 def main() -> None:
     dask.config.set(scheduler="threads", num_workers=2)
     if sys.argv[1:2] == ["case"]:
-        case = Case(*json.loads(sys.argv[2]))
-        found = {"peak": case.peak(sys.argv[3]), "guess": case.planned(0), "sampled": case.planned(4)}
-        print(json.dumps(found))
+        print(json.dumps(Case(*json.loads(sys.argv[2])).peak(sys.argv[3])))
         return
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 24576
     if "s3" in sys.argv[2:]:
@@ -125,7 +109,7 @@ def main() -> None:
     print("| height | width | resampling | peak MB above imports |\n|---|---|---|---|")
     for height, method in ((size, "average"), (2 * size, "average"), (size, "cubic"), (2 * size, "cubic")):
         found = measured(Case(height, size, 4096, "deflate", method, "usual"))
-        print(f"| {height} | {size} | {method} | {found['peak']:.0f} |", flush=True)
+        print(f"| {height} | {size} | {method} | {found:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

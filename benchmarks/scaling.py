@@ -15,21 +15,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import signal
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-import dask.array as da
-import numpy as np
-from common import in_fresh_process
+from common import in_fresh_process, lazy_waves
 
 import ccog
 from servers import seaweedfs
@@ -45,20 +43,6 @@ Store = tuple[str, dict[str, Any]]
 OPTIONS = {"compress": "zstd", "level": 1, "predictor": "yes", "overview_resampling": "average", "bigtiff": "yes"}
 
 
-def block(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarray:
-    """Waves with noise, uint16, made without large temporaries."""
-    (top, bottom), (left, right) = block_info[None]["array-location"]
-    y, x = np.arange(top, bottom)[:, None], np.arange(left, right)[None, :]
-    out = (2000 + 900 * np.sin(x / 700)).astype("uint16") + (900 + 900 * np.cos(y / 500)).astype("uint16")
-    out += np.random.default_rng(top * 100_003 + left).integers(0, 60, out.shape, dtype="uint8")
-    return out
-
-
-def source(side: int) -> da.Array:
-    chunks = da.core.normalize_chunks(CHUNK, (side, side))
-    return da.map_blocks(block, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"))
-
-
 def traffic(dask_worker: Any) -> tuple[int, int]:
     """Bytes that a worker fetched from others, and bytes it spilled."""
     spilled = getattr(dask_worker.data, "cumulative_metrics", {})
@@ -68,8 +52,7 @@ def traffic(dask_worker: Any) -> tuple[int, int]:
 
 def cpu_seconds() -> float:
     """CPU that this process has used."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    return sum(os.times()[:2])
 
 
 @contextlib.contextmanager
@@ -121,7 +104,12 @@ def write(side: int, store: Store, layout: str) -> tuple[float, int]:
     started = time.perf_counter()
     url, options = store
     result = ccog.write_ccog(
-        source(side), url, COG_creation_options=OPTIONS, storage_options=options, layout=layout, compute=True
+        lazy_waves((side, side), CHUNK, 60),
+        url,
+        COG_creation_options=OPTIONS,
+        storage_options=options,
+        layout=layout,
+        compute=True,
     )
     return time.perf_counter() - started, result.size
 
@@ -148,46 +136,55 @@ def store_at(kind: str) -> Iterator[Store]:
             yield "s3://test/scaling.tif", options
 
 
-def one(side: int, workers: int, layout: str, slow: bool, kind: str) -> dict[str, float]:
-    with store_at(kind) as store:
-        return on_cluster(side, workers, store, slow, layout) if workers else on_threads(side, store, layout)
+@dataclass(frozen=True)
+class Run:
+    """One row of the table; no workers are two threads of one process."""
+
+    name: str
+    workers: int
+    layout: str = "gdal"
+    kind: str = "s3"
+    slow: bool = False
+    env: dict[str, str] = field(default_factory=dict)
+
+    def measure(self, side: int) -> dict[str, float]:
+        with store_at(self.kind) as store:
+            if self.workers:
+                return on_cluster(side, self.workers, store, self.slow, self.layout)
+            return on_threads(side, store, self.layout)
+
+
+RUNS = (
+    Run("2 threads", 0),
+    Run("2 threads, allocator as workers have it", 0, env=AS_WORKERS),
+    Run("1 worker", 1),
+    Run("2 workers", 2),
+    Run("2 workers, layout=chunk", 2, "chunk"),
+    Run("2 workers, allocator that keeps memory", 2, env=KEEPING),
+    Run("2 threads, local file", 0, kind="file"),
+    Run("1 worker, local file", 1, kind="file"),
+    Run("2 workers, local file", 2, kind="file"),
+    Run("1 worker at half speed", 1, slow=True),
+    Run("2 workers at half speed", 2, slow=True),
+    Run("2 workers at half speed, layout=chunk", 2, "chunk", slow=True),
+)
 
 
 def main() -> None:
     side = int(sys.argv[1]) if len(sys.argv) > 1 else 65536
     if len(sys.argv) > 2:
-        print(json.dumps(one(side, int(sys.argv[2]), sys.argv[3], sys.argv[4] == "slow", sys.argv[5])))
+        print(json.dumps(RUNS[int(sys.argv[2])].measure(side)))
         return
     print(f"{side} x {side} uint16, {2 * side**2 / 1e9:.1f} GB; at half speed {side // 2} x {side // 2}\n")
     print("| run | s | MB/s of pixels | CPU s | MB/s of pixels for each CPU | bytes moved per byte written |")
     print("|---|---|---|---|---|---|")
     found: dict[str, dict[str, float]] = {}
-    for name, workers, layout, env in (
-        ("2 threads", 0, "gdal", {}),
-        ("2 threads, allocator as workers have it", 0, "gdal", AS_WORKERS),
-        ("1 worker", 1, "gdal", {}),
-        ("2 workers", 2, "gdal", {}),
-        ("2 workers, layout=chunk", 2, "chunk", {}),
-        ("2 workers, allocator that keeps memory", 2, "gdal", KEEPING),
-        ("2 threads, local file", 0, "gdal", {}),
-        ("1 worker, local file", 1, "gdal", {}),
-        ("2 workers, local file", 2, "gdal", {}),
-        ("1 worker at half speed", 1, "gdal", {}),
-        ("2 workers at half speed", 2, "gdal", {}),
-        ("2 workers at half speed, layout=chunk", 2, "chunk", {}),
-    ):
-        slow = "half" in name
-        pixels = 2 * (side // (1 + slow)) ** 2 / 1e6
-        args = (
-            str(side // (1 + slow)),
-            str(workers),
-            layout,
-            "slow" if slow else "full",
-            "file" if "file" in name else "s3",
-        )
-        found[name] = run = in_fresh_process(__file__, *args, env=env)
-        print(f"| {name} | {run['seconds']:.1f} | {pixels / run['seconds']:.0f} | {run['cpu']:.1f} | "
-              f"{pixels / run['cpu']:.0f} | {run['moved']:.2f} |", flush=True)  # fmt: skip
+    for n, run in enumerate(RUNS):
+        length = side // 2 if run.slow else side
+        pixels = 2 * length**2 / 1e6
+        found[run.name] = cost = in_fresh_process(__file__, str(length), str(n), env=run.env)
+        print(f"| {run.name} | {cost['seconds']:.1f} | {pixels / cost['seconds']:.0f} | {cost['cpu']:.1f} | "
+              f"{pixels / cost['cpu']:.0f} | {cost['moved']:.2f} |", flush=True)  # fmt: skip
     print()
     for kind in ("", ", local file", " at half speed"):
         one_name, two = f"1 worker{kind}", f"2 workers{kind}"

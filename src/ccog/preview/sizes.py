@@ -54,7 +54,7 @@ class Sizes:
             decided,
             header + pixels,
             min(header + int(expected), header + pixels),
-            usual_ratio(job.plan.options.effective_compress, job.template.image) if sampled is None else sampled,
+            _ratio(job, 0, sampled),
         )
 
 
@@ -80,16 +80,24 @@ def _frames(job: WriteJob, k: int) -> int:
     return (band_planes(job.plan, k) + job.plan.has_mask) * sum(job.template.framing)
 
 
+def _compression(job: WriteJob, k: int) -> str:
+    options = job.plan.options
+    return options.effective_overview_compress if k else options.effective_compress
+
+
+def _ratio(job: WriteJob, k: int, sampled: float | None) -> float:
+    """How pixels of level ``k`` compress: as the sample of full resolution where they are compressed alike."""
+    if sampled is not None and job.codecs[min(k, 1)].image == job.codecs[0].image:
+        return sampled
+    return usual_ratio(_compression(job, k), job.template.overview if k else job.template.image)
+
+
 def _expected_level(job: WriteJob, k: int, sampled: float | None) -> float:
     plan, level = job.plan, job.plan.level(k)
     image, mask = (job.template.overview, job.template.overview_mask) if k else (job.template.image, job.template.mask)
-    options = plan.options
-    compress = options.effective_overview_compress if k else options.effective_compress
     tiles = level.tiles[0] * level.tiles[1]
     # uncompressed tiles are stored with their padding, which otherwise compresses to next to nothing
-    pixels = tiles * level.blocksize**2 if compress == "NONE" else level.height * level.width
-    is_known = sampled is not None and job.codecs[min(k, 1)].image == job.codecs[0].image
-    ratio = sampled if sampled is not None and is_known else usual_ratio(compress, image)
-    bits = plan.count * image.value(tiff.BITS_PER_SAMPLE, 1) * ratio
+    pixels = tiles * level.blocksize**2 if _compression(job, k) == "NONE" else level.height * level.width
+    bits = plan.count * image.value(tiff.BITS_PER_SAMPLE, 1) * _ratio(job, k, sampled)
     bits += 0 if mask is None else usual_mask_ratio(mask)
     return pixels * bits / 8 + tiles * _frames(job, k)
