@@ -150,7 +150,7 @@ def test_killed_workers(s3_options: dict[str, Any]) -> None:
         LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        for n in range(3):
+        for n in range(5):
             write_and_kill(cluster, client, f"s3://test/killed/{n}.tif", s3_options, longest=3)
             assert bytes(filesystem.cat(f"test/killed/{n}.tif")) == expected
             assert not ccog.list_incomplete("s3://test/killed", s3_options)

@@ -147,7 +147,8 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(("few", "masked"), [(4096, True), (0, False)], ids=["apart-masked", "whole-plain"])
+@pytest.mark.parametrize("few", [4096, 0], ids=["apart", "whole"])
+@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 @pytest.mark.parametrize("case", CASES)
 def test_a_failed_write_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int, masked: bool, case: str
@@ -171,7 +172,8 @@ def test_a_failed_write_continues(
     assert_little_again(reader)
 
 
-@pytest.mark.parametrize(("few", "masked"), [(4096, True), (0, False)], ids=["apart-masked", "whole-plain"])
+@pytest.mark.parametrize("few", [4096, 0], ids=["apart", "whole"])
+@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 @pytest.mark.parametrize("method", ["average", "cubic"])
 def test_chunk_by_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int, masked: bool, method: str) -> None:
     monkeypatch.setattr(planning, "_FEW_BLOCKS", few)
