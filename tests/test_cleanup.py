@@ -25,6 +25,7 @@ import ccog
 from ccog import errors
 from ccog.cleanup import begin_write
 from ccog.cli import main
+from ccog.graph import new_token
 from ccog.stores.local import LocalStore
 from ccog.stores.s3 import S3Store
 from conftest import terrain
@@ -206,7 +207,7 @@ def test_a_killed_client_on_a_cluster(client: Any, tmp_path: Path) -> None:
 
 def test_what_a_killed_process_left_is_listed_and_removed(target: Any) -> None:
     store = ccog.stores.resolve_store(*target)
-    session = store.begin()
+    session = store.begin(new_token())
     store.put(session, 1, [b"x"])
     (found,) = left(target)
     assert (found.url, found.session) == (str(target[0]), session)
@@ -225,8 +226,8 @@ def test_what_a_killed_process_left_is_listed_and_removed(target: Any) -> None:
 
 def test_a_begin_that_nobody_heard_of(target: Any) -> None:
     store = ccog.stores.resolve_store(*target)
-    lost = store.begin()
-    session = store.begin(unanswered=1.0)
+    lost = store.begin(new_token())
+    session = store.begin(new_token(), unanswered=1.0)
     assert [upload.session for upload in left(target)] == [session] != [lost]
     store.abort(session)
     store.abort(session)

@@ -12,6 +12,7 @@ import s3fs
 
 import ccog
 from ccog import errors
+from ccog.graph import new_token
 from ccog.stores import s3_client
 from ccog.stores.retry import Patience
 from ccog.stores.s3 import S3Store
@@ -111,10 +112,10 @@ def test_an_upload_begun_unheard_is_not_that_of_another_writer(
 ) -> None:
     proxy, options = through
     others = S3Store("test", "faults/shared.tif", s3_options)
-    theirs = [others.begin(), others.begin()]
+    theirs = [others.begin(new_token()), others.begin(new_token())]
     proxy.arm(placed("lost", "create", PARTS))
     with pytest.warns(ccog.CCOGWarning, match="remain"):
-        ours = S3Store("test", "faults/shared.tif", options).begin()
+        ours = S3Store("test", "faults/shared.tif", options).begin(new_token())
     left = {upload.session for upload in others.incomplete()}
     assert left >= {*theirs, ours}
     for session in left:

@@ -24,7 +24,7 @@ from click.testing import CliRunner
 import ccog
 from ccog import manifest, planning
 from ccog.cli import main
-from ccog.graph import CcogTasks
+from ccog.graph import CcogTasks, new_token
 from ccog.receipts import dump_pieces, dump_stretch, parse_pieces, parse_stretch
 from ccog.statistics import BandStatistics
 from conftest import terrain
@@ -394,7 +394,7 @@ def test_arrays_in_memory_are_known_by_their_values(tmp_path: Path) -> None:
     for wrap in (np.copy, lambda a: xr.DataArray(a.copy(), dims=("band", "y", "x"))):
         store = str(tmp_path / "a.tif")
         job = mapping_of(resumed(wrap(pixels), {"store": store})).job
-        job.store.save(job.store.begin(), "manifest.json", job.manifest.encode())
+        job.store.save(job.store.begin(new_token()), "manifest.json", job.manifest.encode())
         assert mapping_of(resumed(wrap(pixels), {"store": store})).job.manifest == job.manifest
         pixels[0, 350, 250] += 1
         with pytest.raises(ccog.ResumeError, match="the array differs"):

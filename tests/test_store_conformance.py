@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ccog import errors
+from ccog.graph import new_token
 from ccog.parts import MIB, Part
 from ccog.stores import Store, resolve_store
 
@@ -60,7 +61,7 @@ class StoreTests:
         return part, body
 
     def test_parts_in_any_order(self, store: Store, url: str, options: dict[str, Any] | None) -> None:
-        session = store.begin()
+        session = store.begin(new_token())
         found = dict(self.put(pickle.loads(pickle.dumps(store)), session, n, 9 if n == 9 else PART) for n in (7, 9, 2))
         result = store.complete(session, list(found))
         assert self.read(url, options) == b"".join(found[part] for part in sorted(found))
@@ -70,7 +71,7 @@ class StoreTests:
         assert store.complete(session, list(found)).size == result.size, "a completion can be repeated"
 
     def test_a_part_put_again(self, store: Store, url: str, options: dict[str, Any] | None) -> None:
-        session = store.begin()
+        session = store.begin(new_token())
         parts = [self.put(store, session, number) for number in (2, 3)]
         again = self.put(store, session, 2)
         assert again == parts[0]
@@ -78,25 +79,25 @@ class StoreTests:
         assert self.read(url, options) == parts[0][1] + parts[1][1]
 
     def test_one_small_part(self, store: Store, url: str, options: dict[str, Any] | None) -> None:
-        session = store.begin()
+        session = store.begin(new_token())
         part, body = self.put(store, session, 1, 20)
         store.complete(session, [part])
         assert self.read(url, options) == body
 
     def test_nothing_shows_before_the_end(self, store: Store, url: str, options: dict[str, Any] | None) -> None:
-        session = store.begin()
+        session = store.begin(new_token())
         with pytest.raises(FileNotFoundError):
             self.read(url, options)
         part, old = self.put(store, session, 1)
         store.complete(session, [part])
-        session = store.begin()
+        session = store.begin(new_token())
         self.put(store, session, 2)
         assert self.read(url, options) == old
         store.abort(session)
         assert self.read(url, options) == old
 
     def test_abort(self, store: Store, url: str, options: dict[str, Any] | None) -> None:
-        session = store.begin()
+        session = store.begin(new_token())
         part, _ = self.put(store, session, 3)
         if self.lists:
             assert [(upload.url, upload.session) for upload in store.incomplete()] == [(store.url, session)]
@@ -110,7 +111,7 @@ class StoreTests:
         assert not store.incomplete()
 
     def test_what_is_stored(self, store: Store) -> None:
-        session = store.begin()
+        session = store.begin(new_token())
         parts = {number: self.put(store, session, number)[0] for number in (2, 3, 7)}
         for first, count in ((1, 1), (1, 2), (2, 3), (3, 1000), (8, 5)):
             found = store.stored(session, first, count)
@@ -123,9 +124,9 @@ class StoreTests:
 
     def test_records(self, store: Store, url: str, options: dict[str, Any] | None) -> None:
         if not store.resumes:
-            assert not store.saved(store.begin())
+            assert not store.saved(store.begin(new_token()))
             return
-        sessions = [store.begin(), store.begin()]
+        sessions = [store.begin(new_token()), store.begin(new_token())]
         for n, session in enumerate(sessions):
             store.save(session, "manifest.json", b"old")
             store.save(session, "manifest.json", b"%d" % n)
@@ -148,7 +149,7 @@ class StoreTests:
     def test_an_existing_file_is_kept(self, store: Store, url: str, options: dict[str, Any] | None) -> None:
         keeping = resolve_store(url, options, overwrite=False)
         keeping.check()
-        sessions = [store.begin(), keeping.begin()]
+        sessions = [store.begin(new_token()), keeping.begin(new_token())]
         parts = [
             self.put(s, session, 1 + n) for n, (s, session) in enumerate(zip((store, keeping), sessions, strict=True))
         ]

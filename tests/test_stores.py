@@ -15,6 +15,7 @@ import s3fs
 import ccog
 from ccog import errors
 from ccog.encode import Codec, encode_block
+from ccog.graph import new_token
 from ccog.stores import Store, resolve_store
 from ccog.stores.local import LocalStore
 from conftest import GEO, gdal_cog, terrain
@@ -94,7 +95,7 @@ def test_a_failing_encoder_is_an_error() -> None:
 
 def test_parts_may_come_in_any_order_and_twice(tmp_path: Path) -> None:
     store: Store = pickle.loads(pickle.dumps(LocalStore(str(tmp_path / "a"))))
-    session = store.begin()
+    session = store.begin(new_token())
     parts = [store.put(session, number, [bytes([number]), b"x"]) for number in (7, 2, 9)]
     parts[0] = store.put(session, 7, [b"new"])
     assert store.complete(session, parts).size == 7
@@ -104,7 +105,7 @@ def test_parts_may_come_in_any_order_and_twice(tmp_path: Path) -> None:
 
 def test_a_late_part_of_an_aborted_write_is_an_error(tmp_path: Path) -> None:
     store = LocalStore(str(tmp_path / "a"))
-    session = store.begin()
+    session = store.begin(new_token())
     store.put(session, 1, [b"x"])
     store.abort(session)
     with pytest.raises(OSError, match="are gone"):

@@ -25,7 +25,7 @@ from dask.callbacks import Callback
 
 from ccog.errors import CCOGWarning, ResumeError, StoreError, StoreNotFoundError
 from ccog.manifest import Resumption
-from ccog.names import task_name
+from ccog.names import task_name, token_of
 from ccog.stores import Store
 from ccog.stores.base import MANIFEST
 
@@ -44,13 +44,13 @@ def begin_write(store: Store, final: str, resumption: Resumption | None = None) 
     return _begin_on(worker, store, final, resumption)
 
 
-def _started(store: Store, resumption: Resumption | None, unanswered: float = 0.0) -> str:
+def _started(store: Store, final: str, resumption: Resumption | None, unanswered: float = 0.0) -> str:
     """A new session, or the one to continue."""
     if resumption is None:
-        return store.begin(unanswered)
+        return store.begin(token_of(final), unanswered)
     if resumption.session is None:
         store.tidy()
-        session = store.begin(unanswered)
+        session = store.begin(token_of(final), unanswered)
         store.save(session, MANIFEST, resumption.manifest.encode())
         return session
     try:
@@ -115,7 +115,7 @@ def watch() -> None:
 
 
 def _begin_here(store: Store, final: str, resumption: Resumption | None) -> str:
-    session = _started(store, resumption)
+    session = _started(store, final, resumption)
     if _GUARD.is_abandoned(final):
         remove(store, session)
         raise StoreError(f"writing {store.url} was given up while it began")
@@ -140,7 +140,7 @@ def _begin_on(worker: Any, store: Store, final: str, resumption: Resumption | No
     found, unanswered = _ask(worker, "ccog_announce", final=final)
     if found is not None:
         return str(found)
-    session, stays = _started(store, resumption, unanswered), resumption is not None
+    session, stays = _started(store, final, resumption, unanswered), resumption is not None
     kept = _ask(worker, "ccog_keep", final=final, session=session, store=pickle.dumps(store), stays=stays)
     if kept != session and (resumption is None or session != resumption.session):
         remove(store, session)

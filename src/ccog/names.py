@@ -38,6 +38,11 @@ def task_name(kind: str, token: str) -> str:
     return f"{PREFIX}{shown}{separator if by_level else ''}{level}-{token}"
 
 
+def token_of(name: str) -> str:
+    """The token of the write that tasks of that name belong to."""
+    return name.rsplit("-", 1)[-1]
+
+
 def kind_of(name: str) -> str:
     """The kind of task of that name."""
     shown, level, rest = _parts(name)

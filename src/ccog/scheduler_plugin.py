@@ -13,6 +13,8 @@ from typing import Any
 
 from distributed import SchedulerPlugin
 
+from ccog.names import token_of
+
 _LOGGER = logging.getLogger("ccog")
 
 # seconds that tasks of a failed write may run on before the second clean-up
@@ -97,7 +99,7 @@ class UploadKeeper(SchedulerPlugin):  # type: ignore[misc]
         """Abort, wait for the tasks that still run, and abort what they may have put meanwhile."""
         await self._abort(write)
         deadline = time.monotonic() + _DRAIN_SECONDS
-        token = final.rsplit("-", 1)[-1]
+        token = token_of(final)
         if not self._runs(token):
             return
         while self._runs(token) and time.monotonic() < deadline:

@@ -51,7 +51,7 @@ class AzureStore(KeepsNothing):
         if not self.overwrite and self._size() is not None:
             raise StoreExistsError(f"{self.target} exists; remove it, or allow overwriting")
 
-    def begin(self, unanswered: float = 0.0) -> str:
+    def begin(self, write: str, unanswered: float = 0.0) -> str:
         """Name the write, and stage one byte, so that missing containers and permissions show now."""
         session = uuid.uuid4().hex
         self._stage(session, 0, [b"\0"], f"start an upload to {self.target}", BRISK)

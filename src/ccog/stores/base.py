@@ -59,9 +59,10 @@ class Store(Protocol):
     def check(self) -> None:
         """Refuse, before any work, a target that cannot be written."""
 
-    def begin(self, unanswered: float = 0.0) -> str:
+    def begin(self, write: str, unanswered: float = 0.0) -> str:
         """Start writing; nothing is visible at the target until ``complete``.
 
+        ``write``: the random name of this write (32 hex digits), the same where its first task runs again.
         ``unanswered``: seconds since an earlier call that may have succeeded without anybody hearing of it;
         what it left is removed.
         """

@@ -61,7 +61,7 @@ class GCSStore:
         if not self.overwrite:
             self._refuse_existing()
 
-    def begin(self, unanswered: float = 0.0) -> str:
+    def begin(self, write: str, unanswered: float = 0.0) -> str:
         """Name the write and put an empty object, so that missing buckets and permissions show now."""
         session = new_session(self.key.rpartition("/")[2])
         self._put(self._part(session, 0), b"", "start an upload to")

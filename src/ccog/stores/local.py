@@ -62,7 +62,7 @@ class LocalStore:
         if target.exists() and not self.overwrite:
             raise self._exists()
 
-    def begin(self, unanswered: float = 0.0) -> str:
+    def begin(self, write: str, unanswered: float = 0.0) -> str:
         """Create the hidden directory beside the target that holds the parts; its name is the session."""
         if unanswered:
             self._drop_unanswered(unanswered)

@@ -76,7 +76,7 @@ class S3Store:
         if not self.overwrite and self._head() is not None:
             raise StoreExistsError(f"{self.url} exists; remove it, or allow overwriting")
 
-    def begin(self, unanswered: float = 0.0) -> str:
+    def begin(self, write: str, unanswered: float = 0.0) -> str:
         """Create the multipart upload; this is where missing buckets and permissions show."""
         started = time.monotonic() - unanswered
         if unanswered:

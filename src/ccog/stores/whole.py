@@ -29,7 +29,7 @@ class WholeStore(KeepsNothing):
     def check(self) -> None:
         """Nothing can be wrong."""
 
-    def begin(self, unanswered: float = 0.0) -> str:
+    def begin(self, write: str, unanswered: float = 0.0) -> str:
         """No session is needed."""
         return ""
 
