@@ -51,6 +51,16 @@ retried at all.
 
 """
 
+REST = """
+## A worker is killed
+
+--8<-- "tables/kills.md"
+
+## What else was tried
+
+--8<-- "tables/tried.md"
+"""
+
 
 def write(options: dict[str, Any]) -> float:
     started = time.perf_counter()
@@ -112,7 +122,7 @@ def main() -> None:
         write(options)
         text = HEAD.format(size=len(expected) / 1e6, parts=PARTS, seconds=write(options))
         text += "\n".join(passing(proxy, options, server, expected)) + "\n"
-        text += LASTING + "\n".join(lasting(proxy, options, server, expected)) + "\n"
+        text += LASTING + "\n".join(lasting(proxy, options, server, expected)) + "\n" + REST
     (ROOT / "docs" / "reliability.md").write_text(text)
 
 
