@@ -277,6 +277,11 @@ def _alpha_as_mask(raster: Raster, options: CreationOptions) -> Raster:
     jpeg = options.effective_compress == "JPEG" and options.interleave in (None, "PIXEL")
     if not (jpeg and raster.metadata.has_alpha and raster.count in (2, 4)):
         return raster
+    if raster.is_masked:
+        raise RasterError(
+            "the masked array has an alpha band, and JPEG keeps one mask: give nodata=, or fill the array "
+            "(dask.array.ma.filled) and say in its alpha band what is transparent"
+        )
     return Raster(raster.pixels[:-1], raster.pixels[-1], raster.metadata.without_last_band(), mask_is_alpha=True)
 
 
@@ -323,7 +328,7 @@ def _try_codec(codec: Any, plan: CogGeometry) -> None:
 def _plan(raster: Raster, options: CreationOptions, layout: FileLayout) -> CogGeometry:
     method = options.overview_resampling or _default_method(raster)
     dtype = raster.pixels.dtype
-    has_mask = raster.mask is not None
+    has_mask = raster.has_mask
     masked = has_mask or raster.metadata.nodata is not None or raster.metadata.has_alpha
     kernel = Kernel.of(method, dtype.name, masked=masked)
     count = 0 if options.overviews == "NONE" else options.overview_count
