@@ -271,3 +271,12 @@ def test_other_masked_pixels_are_another_write(tmp_path: Path) -> None:
         ccog.write_ccog(other, target, mask=found, **given)
     ccog.write_ccog(arr.copy(), target, mask=found, **given).compute(scheduler="sync")
     assert target.read_bytes() == oracle(arr, SMALL)
+
+
+@pytest.mark.skipif(not rasterio.dtypes.check_dtype("float16"), reason="rasterio has no such type before GDAL 3.11")
+def test_half_floats_need_a_nodata_value_that_is_one() -> None:
+    arr = masked("float16", (1, 300, 400))
+    with pytest.raises(ccog.OptionError, match=r"nodata=-9999 is not a float16, so masked pixels would be -10000.0"):
+        written(arr, nodata=-9999)
+    assert written(arr, nodata=-10000) == oracle(arr, SMALL, -10000)
+    assert written(arr) == oracle(arr, SMALL)

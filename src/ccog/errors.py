@@ -22,7 +22,7 @@ class DtypeError(CCOGError, TypeError):
 
 
 class ChunkError(CCOGError, ValueError):
-    """A chunk of the array or mask is not of the type, shape or dtype that the array declares; nothing is written."""
+    """A chunk is not of the type, shape or dtype that its array declares; nothing is written."""
 
 
 class ArgumentTypeError(CCOGError, TypeError):

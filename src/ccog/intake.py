@@ -1,7 +1,8 @@
-"""What each chunk of the user's arrays goes through first: compared with what its array declares, and made plain.
+"""What each chunk of the user's arrays goes through first: it is checked, and made plain.
 
-Dask trusts a function to return what ``dtype=``, ``chunks=`` and ``meta=`` say, and so would every step after it:
-larger chunks would be cropped, and other types read as what they are not. No step of ours comes before this one.
+Dask trusts a function to return what ``dtype=``, ``chunks=`` and ``meta=`` say, and so would every
+step after it: larger chunks would be cropped, and other types read as what they are not. No step of
+ours comes before this one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Array = npt.NDArray[Any]
 
 
 class Place(NamedTuple):
-    """Where a chunk lies, axis by axis: its number, its first pixel, and the one behind its last."""
+    """Where a chunk lies, axis by axis: its number, its first pixel, the one behind its last."""
 
     number: tuple[int, ...]
     start: tuple[int, ...]
@@ -29,7 +30,8 @@ class Place(NamedTuple):
 class Declared:
     """What an array says of its chunks besides their shapes.
 
-    ``what`` names the array in messages, ``axes`` are numbers of those of bands (if any), rows and columns.
+    ``what`` names the array in messages; ``axes`` are the numbers of its axes of bands (if any), rows
+    and columns.
     """
 
     what: str
@@ -62,7 +64,8 @@ class Declared:
             return self.error(place, declared, came, remedy)
         # arr.astype(...) alone would do nothing: dask takes the chunks to be of that type
         cast = f"arr.map_blocks(lambda chunk: chunk.astype('{self.dtype}'), dtype='{self.dtype}')"
-        remedy = f"declare what comes with dtype='{chunk.dtype}' in map_blocks, or cast every chunk: {cast}"
+        declare = f"declare what comes with dtype='{chunk.dtype}' in map_blocks"
+        remedy = f"{declare}, or cast every chunk: {cast}"
         return self.error(place, declared, came, remedy)
 
     def error(self, place: Place, declared: str, came: str, remedy: str) -> ChunkError:
@@ -71,8 +74,8 @@ class Declared:
         order = ", ".join(name for _, name in sorted(zip(self.axes, names, strict=True)))
         pixels = ", ".join(f"{a}:{b}" for a, b in zip(place.start, place.stop, strict=True))
         return ChunkError(
-            f"chunk {place.number} of {self.what}, pixels [{pixels}] ({order}), is not what {self.what} "
-            f"declares: {declared} was declared, {came} came; {remedy}"
+            f"chunk {place.number} of {self.what}, pixels [{pixels}] ({order}), is not what "
+            f"{self.what} declares: {declared} was declared, {came} came; {remedy}"
         )
 
 
@@ -80,8 +83,8 @@ class Declared:
 class PixelIntake:
     """Chunks of pixels as (band, y, x), in native byte order, booleans as ``dtype`` uint8.
 
-    Masked pixels become ``nodata``. Without one, chunks of an array ``with_masks`` are masked arrays, and others that
-    come masked are refused: a mask that nobody expects would be lost.
+    Masked pixels become ``nodata``. Without one, chunks of an array ``with_masks`` are masked arrays,
+    and others that come masked are refused: a mask that nobody expects would be lost.
     """
 
     declared: Declared
@@ -110,8 +113,8 @@ class PixelIntake:
                 place,
                 "an array without masked pixels",
                 "a numpy.ma.MaskedArray",
-                "give nodata=, say that chunks are masked with arr.map_blocks(numpy.ma.asarray), or fill them with "
-                "dask.array.ma.filled(arr, value)",
+                "give nodata=, say that chunks are masked with arr.map_blocks(numpy.ma.asarray), or "
+                "fill them with dask.array.ma.filled(arr, value)",
             )
         return pixels
 

@@ -1,7 +1,7 @@
 """NumPy, dask or xarray input, normalised: band-first dask pixels, mask and georeferencing.
 
-Masked pixels (numpy.ma, and dask arrays of it, which their ``_meta`` tells) become nodata. Where there is no nodata
-value the pixels stay masked arrays, up to the tasks that write them as the internal mask.
+Masked pixels (numpy.ma, and dask arrays of it, which their ``_meta`` tells) become nodata. Where there
+is no nodata value the pixels stay masked arrays, up to the tasks that write the internal mask.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int
 class Raster:
     """(band, y, x) pixels, (y, x) mask (True valid) or None, and metadata.
 
-    An alpha band may be the mask (``mask_is_alpha``). Pixels may be masked arrays (``is_masked``): then what these
-    mask belongs to the mask too.
+    An alpha band may be the mask (``mask_is_alpha``). Pixels may be masked arrays (``is_masked``): then
+    they bring a mask of their own, and valid is what both call valid.
     """
 
     pixels: da.Array
@@ -76,7 +76,8 @@ def read_raster(arr: Any, mask: Any, options: Mapping[str, Any]) -> Raster:
     """
     sources, metadata = [Source(arr, (0, 1, 2)[: getattr(arr, "ndim", 0)], "the array")], Metadata()
     if is_xarray(arr):
-        sources, metadata = sources_and_metadata(arr, nodata_given=options.get("NODATA") is not None)
+        nodata_given = options.get("NODATA") is not None
+        sources, metadata = sources_and_metadata(arr, nodata_given=nodata_given)
     sources = [source._replace(array=_as_dask(source.array, source.what)) for source in sources]
     first = sources[0].array
     shape = _shape(sources)
@@ -86,7 +87,10 @@ def read_raster(arr: Any, mask: Any, options: Mapping[str, Any]) -> Raster:
     if metadata.stored_type is not None and dtype != np.complex64:
         raise DtypeError(f"dtype={metadata.stored_type} is stored from complex64, not {dtype}; cast the array")
     _check_nodata(metadata.nodata, dtype)
-    with_masks = metadata.nodata is None and any(_is_masked(source.array) for source in sources)
+    is_masked = any(_is_masked(source.array) for source in sources)
+    if is_masked:
+        _check_fill(metadata.nodata, dtype)
+    with_masks = is_masked and metadata.nodata is None
     bands = [_pixels(source, dtype, metadata.nodata, with_masks=with_masks) for source in sources]
     pixels = bands[0] if len(bands) == 1 else da.concatenate(bands)
     return Raster(pixels, _read_mask(mask, shape[1:]), metadata, is_masked=with_masks)
@@ -131,18 +135,18 @@ def _pixels(source: Source, dtype: np.dtype[Any], nodata: Any, *, with_masks: bo
     """The (band, y, x) pixels of a user's array, every chunk checked."""
     declared = Declared(source.what, source.axes, source.array.dtype)
     fill = None if nodata is None else np.array(nodata).astype(dtype)[()]
+    take = PixelIntake(declared, dtype, fill, with_masks)
+    letters = sorted(zip(source.axes, "bij"[-len(source.axes) :], strict=True))
     meta = np.empty((0, 0, 0), dtype)
-    return _taken(
-        PixelIntake(declared, dtype, fill, with_masks),
-        source.array,
-        tuple("bij"[-len(source.axes) :][source.axes.index(axis)] for axis in range(len(source.axes))),
-        "bij",
-        np.ma.asarray(meta) if with_masks else meta,
-    )
+    meta = np.ma.asarray(meta) if with_masks else meta
+    return _taken(take, source.array, "".join(letter for _, letter in letters), "bij", meta)
 
 
-def _taken(take: Callable[..., Any], array: da.Array, axes: tuple[str, ...], out: str, meta: Any) -> da.Array:
-    """What ``take`` makes of each chunk and its place; one step, which dask fuses with the array's last ones."""
+def _taken(take: Callable[..., Any], array: da.Array, axes: str, out: str, meta: Any) -> da.Array:
+    """What ``take`` makes of each chunk and its place; dask fuses it with the array's last steps.
+
+    ``axes`` and ``out`` have a letter for each axis, as ``dask.array.blockwise`` takes them.
+    """
     new = {"b": 1} if len(axes) < len(out) else {}
     places = _Places(array.chunks)
     arguments = (array, axes, places, axes)
@@ -151,7 +155,7 @@ def _taken(take: Callable[..., Any], array: da.Array, axes: tuple[str, ...], out
 
 
 def _shape(sources: list[Source]) -> tuple[int, int, int]:
-    """(band, y, x) of the arrays whose bands lie one after the other, if there can be such a file."""
+    """(band, y, x) of the arrays whose bands follow each other, if there can be such a file."""
     array, axes = sources[0].array, sources[0].axes
     if array.ndim not in (2, 3):
         raise RasterError(
@@ -159,7 +163,8 @@ def _shape(sources: list[Source]) -> tuple[int, int, int]:
             "write (y, x) or (band, y, x), one raster at a time"
         )
     sides = tuple(array.shape[axis] for axis in axes)
-    shape = (*(sides[:-2] or (1,)), *sides[-2:]) if len(sources) == 1 else (len(sources), *sides[-2:])
+    count = sides[0] if len(sides) == 3 and len(sources) == 1 else len(sources)
+    shape = (count, *sides[-2:])
     _check_shape(shape)
     return shape
 
@@ -195,6 +200,19 @@ def _check_nodata(nodata: float | int | None, dtype: np.dtype[Any]) -> None:
         raise OptionError(f"nodata={nodata} is out of the range of {dtype}")
 
 
+def _check_fill(nodata: float | int | None, dtype: np.dtype[Any]) -> None:
+    """GDAL takes nodata for float32 to be rounded to its type, and that for half floats not."""
+    if nodata is None or dtype != np.float16:
+        return
+    with np.errstate(over="ignore"):
+        nearest = float(np.float16(nodata))
+    if math.isfinite(nodata) and nearest != nodata:
+        raise OptionError(
+            f"nodata={nodata} is not a {dtype}, so masked pixels would be {nearest} and valid; "
+            "give a number that is, or nan"
+        )
+
+
 def _read_mask(mask: Any, shape: tuple[int, int]) -> da.Array | None:
     if mask is None:
         return None
@@ -206,7 +224,7 @@ def _read_mask(mask: Any, shape: tuple[int, int]) -> da.Array | None:
         raise RasterError(f"the mask has shape {found.shape}, the raster {shape} (y, x); they must be equal")
     if found.dtype.kind not in "biuf":
         raise DtypeError(f"the mask has dtype {found.dtype}; pass booleans or integers, non-zero meaning valid")
-    axes = tuple("bij"[-found.ndim :])
+    axes = "bij"[-found.ndim :]
     take = MaskIntake(Declared("the mask", tuple(range(found.ndim)), found.dtype))
-    valid = _taken(take, found, axes, "".join(axes), np.empty((0,) * found.ndim, bool))
+    valid = _taken(take, found, axes, axes, np.empty((0,) * found.ndim, bool))
     return valid[0] if valid.ndim == 3 else valid

@@ -47,7 +47,7 @@ class SourceGrid:
 
 
 def join_chunks(nested: Nested) -> Array:
-    """The chunks of a block as one array, masked where they are; the very chunk where there is one."""
+    """The chunks of a block as one array, masked where they are; of one chunk the chunk itself."""
     bands = [_joined([_joined(row, -1) for row in rows], -2) for rows in nested]
     return _joined(bands, 0)
 
@@ -62,7 +62,7 @@ def _joined(arrays: list[Array], axis: int) -> Array:
 
 
 def split_mask(pixels: Array, mask: Array | None, rows: Interval, cols: Interval) -> tuple[Array, Array | None]:
-    """The (band, y, x) pixels of an area as they lie below their masks, and what is valid by these and by ``mask``.
+    """The (band, y, x) pixels of an area below their masks, and what these and ``mask`` call valid.
 
     Raises
     ------
@@ -74,8 +74,9 @@ def split_mask(pixels: Array, mask: Array | None, rows: Interval, cols: Interval
     masked = np.ma.getmaskarray(pixels)
     if (masked != masked[0]).any():
         raise RasterError(
-            f"the bands are masked differently in rows {rows.start}:{rows.stop}, columns {cols.start}:{cols.stop}: the "
-            "internal mask is one for all bands; give nodata= to mark the masked pixels of each band"
+            f"the bands are masked differently in rows {rows.start}:{rows.stop}, columns "
+            f"{cols.start}:{cols.stop}: the internal mask is one for all bands; give nodata= to "
+            "mark the masked pixels of each band"
         )
     valid = ~masked[0]
     return np.ma.getdata(pixels), valid if mask is None else valid & mask

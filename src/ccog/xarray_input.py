@@ -42,7 +42,7 @@ def is_xarray(arr: Any) -> bool:
 
 
 class Source(NamedTuple):
-    """An array as the user has it: the numbers of its axes of bands (if any), rows and columns, and its name."""
+    """An array as the user has it: the numbers of its axes of bands (if any), rows and columns; its name."""
 
     array: Any
     axes: tuple[int, ...]
