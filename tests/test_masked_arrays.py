@@ -280,3 +280,12 @@ def test_half_floats_need_a_nodata_value_that_is_one() -> None:
         written(arr, nodata=-9999)
     assert written(arr, nodata=-10000) == oracle(arr, SMALL, -10000)
     assert written(arr) == oracle(arr, SMALL)
+
+
+@pytest.mark.tried("a DataArray as mask=, with the dimensions (x, y)", "right: it is turned as its names say")
+def test_a_mask_of_named_dimensions_is_turned_to_rows_and_columns() -> None:
+    pixels = terrain((1, 128, 128))
+    valid = np.tri(128, dtype=bool)
+    turned = xr.DataArray(valid.T, dims=("x", "y"))
+    file = ccog.write_ccog(pixels, mask=turned, COG_creation_options=GEO).compute()
+    assert file == gdal_cog(pixels, mask=valid)

@@ -20,7 +20,7 @@ from rasterio.dtypes import check_dtype
 from ccog.errors import ArgumentTypeError, DtypeError, OptionError, RasterError
 from ccog.intake import Declared, MaskIntake, PixelIntake, Place, type_name
 from ccog.metadata import Metadata, with_options
-from ccog.xarray_input import Source, is_xarray, plain, sources_and_metadata
+from ccog.xarray_input import Source, is_xarray, mask_of, sources_and_metadata
 
 _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
            "float16", "float32", "float64", "complex64", "complex128")  # fmt: skip
@@ -217,7 +217,7 @@ def _read_mask(mask: Any, shape: tuple[int, int]) -> da.Array | None:
     if mask is None:
         return None
     if is_xarray(mask):
-        mask = plain(mask)
+        mask = mask_of(mask)
     found = _as_dask(mask, "the mask")
     sides = found.shape[1:] if found.ndim == 3 and found.shape[0] == 1 else found.shape
     if sides != shape:

@@ -86,6 +86,14 @@ def _from_array(arr: Any, what: str) -> tuple[Source, Metadata]:
     return source, _described(_georeferencing(arr, y, x), arr.attrs, count, names)
 
 
+def mask_of(arr: Any) -> Any:
+    """The array inside a mask, its axes in the order (y, x) where it names both."""
+    known = [any(d in names for d in arr.dims) for names in (_Y_NAMES, _X_NAMES)]
+    if not all(known):
+        return plain(arr)
+    return plain(arr.transpose(..., _dimension(arr, _Y_NAMES, "y"), _dimension(arr, _X_NAMES, "x")))
+
+
 def _from_dataset(dataset: Any, *, nodata_given: bool) -> tuple[list[Source], Metadata]:
     variables = {str(name): found for name, found in dataset.data_vars.items() if found.ndim >= 2}
     if not variables:
