@@ -284,7 +284,8 @@ def _middle(count: int, size: int) -> slice:
 
 def _thumbnail(grids: list[Grid]) -> Grid:
     """The smallest image with at least 256 pixels on its longer side, else the largest of the smaller."""
-    images = sorted((g for g in grids if not g.directory.is_mask), key=lambda g: g.directory.width * g.directory.height)
+    images = [grid for grid in grids if not grid.directory.is_mask] or grids
+    images = sorted(images, key=lambda grid: grid.directory.width * grid.directory.height)
     enough = [g for g in images if max(g.directory.width, g.directory.height) >= _THUMBNAIL]
     return enough[0] if enough else images[-1]
 
@@ -309,7 +310,7 @@ def _cost(header: Header, grids: list[Grid], grid: Grid, what: str, rows: slice,
 def _extents(grids: list[Grid], rows: slice, cols: slice) -> Extents:
     """First bytes of the stored tiles of a window, ascending, and the bytes after their last."""
     found = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
-    for grid in grids:
+    for grid in (one for one in grids if not one.is_empty):
         offsets, counts = grid.offsets[:, rows, cols].reshape(-1), grid.counts[:, rows, cols].reshape(-1)
         starts = offsets[counts > 0]
         found.append((starts, starts + counts[counts > 0]))
