@@ -186,7 +186,7 @@ def _longest_stretch(job: WriteJob, units: list[Unit]) -> int:
     limits, plan = job.store.limits, job.plan
     raw = 2 * sum(plan.unit_bytes(k) for k, _, _ in units)
     loose = min(raw, _LOOSE_ENDS * (2 * limits.min_part + job.parts.part_size)) if limits.min_part else 0
-    rows = [_row(plan, unit) for unit in units]
+    rows = [_row(job, unit) for unit in units]
     counts = sum(4 * (row.planes * row.tiles + (row.mask or 0)) for row in rows)
     text = _TEXT + len(units) * (2 * _ARRAY_TEXT + plan.count * _BAND_TEXT)
     places = {unit: n for n, unit in enumerate(plan.units_in_file_order())}
@@ -202,12 +202,12 @@ class _RowShape(NamedTuple):
     counted: bool
 
 
-def _row(plan: CogGeometry, unit: Unit) -> _RowShape:
-    k, plane, n = unit
+def _row(job: WriteJob, unit: Unit) -> _RowShape:
+    plan, (k, plane, n) = job.plan, unit
     level = plan.level(k)
     tiles = sum(_tiles(level.rows(i), level.cols(j), level.blocksize) for i, j in plan.unit_blocks(k, n))
     counted = k == 0 and plane == 0 and plan.options.statistics == "YES"
-    apart = plan.count if plan.is_planar(k) else plan.tile_planes
+    apart = job.codecs[min(k, 1)].planes(plan.count)
     if plan.by_chunk:
         return _RowShape(apart, tiles, tiles if plan.has_mask else None, counted)
     planes = plan.planes(k)
@@ -226,7 +226,7 @@ def _check_stretch(stretch: Stretch, job: WriteJob, units: list[Unit]) -> None:
     (head, parts, tail), joins, rows = stretch
     _require(len(rows) == len(units))
     for unit, row in zip(units, rows, strict=True):
-        _check_row(job.plan, unit, row)
+        _check_row(job, unit, row)
     places = {unit: n for n, unit in enumerate(job.plan.units_in_file_order())}
     _require(joins == (job.parts.firsts[places[units[0]]], job.parts.firsts[places[units[-1]]]))
     numbers = [number for number, _, _ in parts]
@@ -238,13 +238,13 @@ def _check_stretch(stretch: Stretch, job: WriteJob, units: list[Unit]) -> None:
     _require(held == sum(int(c.sum(dtype=np.int64)) + frame * int(np.count_nonzero(c)) for c in counts))
 
 
-def _check_row(plan: CogGeometry, unit: Unit, row: Row) -> None:
+def _check_row(job: WriteJob, unit: Unit, row: Row) -> None:
     k, (image, mask), bands = row
-    shape = _row(plan, unit)
+    shape = _row(job, unit)
     _require(k == unit[0], image.dtype == np.uint32, image.shape == (shape.planes, shape.tiles))
     _require((mask is None) == (shape.mask is None), (bands is not None) == shape.counted)
     _require(mask is None or (mask.dtype == np.uint32 and mask.shape == (1, shape.mask)))
-    _require(bands is None or len(bands) == plan.count)
+    _require(bands is None or len(bands) == job.plan.count)
 
 
 def _longest_pieces(plan: CogGeometry, handovers: tuple[Handover, ...]) -> int:
