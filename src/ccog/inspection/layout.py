@@ -39,7 +39,10 @@ _MOST_LISTED = 1000
 
 @dataclass(frozen=True)
 class Grid:
-    """The tiles of one directory as arrays of shape (plane, row, column); 0 bytes where sparse."""
+    """The tiles of one directory as arrays of shape (plane, row, column); 0 bytes where sparse.
+
+    Where the file has no tile yet, one zero stands for all of them: a file of 174 bytes can have billions.
+    """
 
     directory: ImageDirectory
     offsets: Array
@@ -48,8 +51,7 @@ class Grid:
     @classmethod
     def of(cls, directory: ImageDirectory) -> Grid:
         """The tiles of a directory; without tile arrays all are sparse."""
-        height, width = directory.tile
-        shape = (directory.planes, -(-directory.height // height), -(-directory.width // width))
+        shape = directory.grid
         expected = shape[0] * shape[1] * shape[2]
         if directory.offsets.size not in (0, expected):
             raise RasterError(
@@ -57,16 +59,46 @@ class Grid:
                 f"not {expected}"
             )
         if not directory.offsets.size:
-            return cls(directory, np.zeros(shape, np.int64), np.zeros(shape, np.int64))
+            nothing = np.broadcast_to(np.int64(0), shape)
+            return cls(directory, nothing, nothing)
         offsets, counts = directory.offsets.reshape(shape), directory.counts.reshape(shape)
         if np.array_equal(offsets > 0, counts > 0):
             return cls(directory, offsets, counts)
         return cls(directory, np.where(counts > 0, offsets, 0), np.where(offsets > 0, counts, 0))
 
     @property
+    def is_empty(self) -> bool:
+        """Whether the file has no tile of it, so that its arrays are of one zero, and not to be gone through."""
+        return not self.directory.offsets.size
+
+    @property
     def stored(self) -> npt.NDArray[np.bool_]:
         """Which tiles have bytes."""
-        return self.counts > 0
+        return np.broadcast_to(np.False_, self.counts.shape) if self.is_empty else self.counts > 0
+
+    @property
+    def places(self) -> tuple[Array, Counts]:
+        """Offsets and byte counts of the tiles that have bytes, row by row."""
+        if self.is_empty:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        stored = self.stored
+        return self.offsets[stored], self.counts[stored]
+
+    @property
+    def stored_count(self) -> int:
+        """How many tiles have bytes."""
+        return 0 if self.is_empty else int(np.count_nonzero(self.counts > 0))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tiles."""
+        return 0 if self.is_empty else _sum(self.counts)
+
+    @property
+    def extent(self) -> Range | None:
+        """First byte of its tiles and the one after their last; None where all are sparse."""
+        offsets, counts = self.places
+        return (int(offsets.min()), int((offsets + counts).max())) if offsets.size else None
 
 
 @dataclass(frozen=True)
@@ -84,8 +116,7 @@ class Spans:
         pieces = np.array(sorted(set(header_pieces(header))), np.int64)
         runs = [cls(pieces[:, 0], pieces[:, 1], np.full(len(pieces), -1, np.int32))]
         for k, grid in enumerate(grids):
-            stored = grid.stored
-            begin, count = (grid.offsets[stored], grid.counts[stored])
+            begin, count = grid.places
             runs.append(cls(begin - leader, begin + count + trailer, np.full(begin.size, k, np.int32)))
         runs = sorted((run for run in runs if run.starts.size), key=lambda run: int(run.starts[0]))
         joined = (np.concatenate([getattr(run, name) for run in runs]) for name in ("starts", "stops", "owner"))
@@ -112,15 +143,20 @@ class Spans:
         return tuple((int(self.starts[k + 1]), int(min(reach[k], self.stops[k + 1]))) for k in at)
 
 
+def _sum(counts: Counts) -> int:
+    """The sum of byte counts: exact to 9 PB, and those of a damaged file do not overflow."""
+    return int(counts.sum(dtype=float))
+
+
 def header_pieces(header: Header) -> list[Range]:
-    """All stretches that are no tiles: file header, ghost area, directories, values, tile arrays."""
+    """All stretches that are not tiles: file header, ghost area, directories, values, tile arrays."""
     pieces = [(0, 16 if header.big else 8), header.ghost_extent]
     return pieces + [piece for directory in header.directories for piece in directory.pieces()]
 
 
 def tile_order(grid: Grid) -> str:
     """How the tiles follow each other in the file: the first rule that all of them obey."""
-    offsets = grid.offsets[grid.stored]
+    offsets, _ = grid.places
     if offsets.size < 2:
         return "-"
     planes, rows, cols = grid.offsets.shape
@@ -161,7 +197,7 @@ def _first_group(grid: Grid) -> tuple[int, int] | None:
     across = int(np.count_nonzero(np.logical_and.accumulate(stored[0] & (offsets[0] < offsets[1, 0]))))
     inside = np.logical_and.accumulate(stored[:, 0] & (offsets[:, 0] < offsets[0, across])) if across < cols else None
     down = rows if inside is None else int(np.count_nonzero(inside))
-    return (down, across) if (down, across) != (rows, cols) else None
+    return (down, across) if down and across and (down, across) != (rows, cols) else None
 
 
 def _obeys(grid: Grid, rule: Rule) -> bool:
@@ -248,7 +284,8 @@ def _middle(count: int, size: int) -> slice:
 
 def _thumbnail(grids: list[Grid]) -> Grid:
     """The smallest image with at least 256 pixels on its longer side, else the largest of the smaller."""
-    images = sorted((g for g in grids if not g.directory.is_mask), key=lambda g: g.directory.width * g.directory.height)
+    images = [grid for grid in grids if not grid.directory.is_mask] or grids
+    images = sorted(images, key=lambda grid: grid.directory.width * grid.directory.height)
     enough = [g for g in images if max(g.directory.width, g.directory.height) >= _THUMBNAIL]
     return enough[0] if enough else images[-1]
 
@@ -264,7 +301,7 @@ def _cost(header: Header, grids: list[Grid], grid: Grid, what: str, rows: slice,
     return ReadCost(
         what,
         int(both[0].size),
-        int((both[1] - both[0]).sum()),
+        _sum(both[1] - both[0]),
         sum(_requests(extents, frame) for extents in together),
         _requests(both, COALESCE),
     )
@@ -273,7 +310,7 @@ def _cost(header: Header, grids: list[Grid], grid: Grid, what: str, rows: slice,
 def _extents(grids: list[Grid], rows: slice, cols: slice) -> Extents:
     """First bytes of the stored tiles of a window, ascending, and the bytes after their last."""
     found = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
-    for grid in grids:
+    for grid in (one for one in grids if not one.is_empty):
         offsets, counts = grid.offsets[:, rows, cols].reshape(-1), grid.counts[:, rows, cols].reshape(-1)
         starts = offsets[counts > 0]
         found.append((starts, starts + counts[counts > 0]))

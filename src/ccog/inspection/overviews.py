@@ -21,6 +21,8 @@ Array = npt.NDArray[Any]
 #: Share of the pixels that must be equal for overviews to count as exact; GDAL rounds some last bits by chance.
 EXACT = 0.999
 
+# bytes of a tile, and of the pixels that one area comes from: beyond that no pixels are compared
+_MOST_BYTES = 1 << 29
 # sides of the areas that are compared, in overview pixels
 _SAMPLE, _BLOCK = 128, 512
 # relative difference that counts as equal for floats: last bits differ between processors
@@ -69,6 +71,7 @@ class _Levels:
 
     reader: RangeReader
     sizes: tuple[tuple[int, int], ...]
+    count: int
     dtype: str
     nodata: float | int | None
     has_mask: bool
@@ -91,6 +94,16 @@ class _Levels:
         (height, width), (h, w) = self.sizes[self.source(k)], self.sizes[k]
         y, x = AxisReduction(height, h, kernel), AxisReduction(width, w, kernel, SIMD_GROUP)
         return Reduction(method, self.nodata, y, x, self.source(k))
+
+    def needed(self, k: int, area: Area, methods: Iterable[str]) -> Area:
+        """The source pixels from which any of the methods makes an area of overview ``k``."""
+        reductions = [self.reduction(k, method) for method in methods]
+        needs = [(how.y.source_of(area.rows), how.x.source_of(area.cols)) for how in reductions]
+        return Area(*(Interval(min(n[i].start for n in needs), max(n[i].stop for n in needs)) for i in (0, 1)))
+
+    def bytes_of(self, shape: tuple[int, int]) -> int:
+        """Bytes of so many rows and columns of all bands."""
+        return shape[0] * shape[1] * self.count * np.dtype(self.dtype).itemsize
 
     def read(self, k: int, area: Area) -> _Pixels:
         window = Window(area.cols.start, area.rows.start, len(area.cols), len(area.rows))
@@ -117,6 +130,9 @@ def compare_overviews(reader: RangeReader, method: str | None, *, thorough: bool
     methods: Sequence[str] = levels.methods
     found: list[dict[str, OverviewArea]] = []
     for k, area in areas:
+        size = levels.bytes_of(levels.needed(k, area, methods).shape)
+        if size > _MOST_BYTES:
+            return f"an area of overview {k} comes from {size} bytes, more than {_MOST_BYTES}"
         found.append(_compare(levels, k, area, methods))
         methods = _still_possible(found[-1])
     best = min(methods, key=lambda method: sum(1 - one[method].equal + one[method].difference for one in found))
@@ -133,13 +149,15 @@ def _levels(reader: RangeReader, method: str | None) -> _Levels | str:
         count = len(dataset.overviews(1))
         palette = ColorInterp.palette in dataset.colorinterp
         has_mask = MaskFlags.per_dataset in dataset.mask_flag_enums[0]
-        nodata, full = dataset.nodata, dataset.shape
+        nodata, full, bands, tile = dataset.nodata, dataset.shape, dataset.count, dataset.block_shapes[0]
     sizes = [full]
     for k in range(1, count + 1):
         with reader.for_gdal() as target, rasterio.open(target, **_level_option(k)) as dataset:
             sizes.append(dataset.shape)
     methods = (method,) if method in KERNEL_RADIUS else ("nearest",) if palette else tuple(KERNEL_RADIUS)
-    return _Levels(reader, tuple(sizes), dtype, nodata, has_mask, methods)
+    levels = _Levels(reader, tuple(sizes), bands, dtype, nodata, has_mask, methods)
+    size = levels.bytes_of(tile)
+    return levels if size <= _MOST_BYTES else f"a tile has {size} bytes, more than {_MOST_BYTES}"
 
 
 def _areas(size: tuple[int, int], thorough: bool) -> Iterator[Area]:
@@ -160,12 +178,11 @@ def _areas(size: tuple[int, int], thorough: bool) -> Iterator[Area]:
 def _compare(levels: _Levels, k: int, area: Area, methods: Sequence[str]) -> dict[str, OverviewArea]:
     """The area of overview ``k`` beside what each method gives."""
     stored = levels.read(k, area)
-    reductions = {method: levels.reduction(k, method) for method in methods}
-    needs = [(how.y.source_of(area.rows), how.x.source_of(area.cols)) for how in reductions.values()]
-    source = Area(*(Interval(min(n[i].start for n in needs), max(n[i].stop for n in needs)) for i in (0, 1)))
+    source = levels.needed(k, area, methods)
     above = levels.read(levels.source(k), source)
     found = {}
-    for method, how in reductions.items():
+    for method in methods:
+        how = levels.reduction(k, method)
         pixels, mask = reduce_area(above.pixels, above.mask, source, area, how)
         equal, difference = _likeness(stored, pixels, mask, levels.nodata)
         rows, cols = (area.rows.start, area.rows.stop), (area.cols.start, area.cols.stop)

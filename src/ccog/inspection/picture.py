@@ -18,6 +18,8 @@ _WIDTH, _MARGIN = 960, 20
 _BAR, _BAR_HEIGHT = _WIDTH - 2 * _MARGIN, 34
 _MAP = 230
 _LEAST_MAP = 24
+# images that are drawn and named: more than a pyramid has
+_MOST_IMAGES = 32
 # cells of a map along its longer side; larger grids are sampled
 _MOST_CELLS = 48
 _MOST_PATH = 24
@@ -101,7 +103,7 @@ def _zoom(y: float, share: float) -> list[Shape]:
 
 def _entries(names: Sequence[str], colours: Sequence[str]) -> list[tuple[str, str]]:
     """Names and colours of the legend: masks share one."""
-    images = [(name, colour) for name, colour in zip(names, colours, strict=True) if colour != _MASKS]
+    images = [(name, colour) for name, colour in zip(names, colours, strict=True) if colour != _MASKS][:_MOST_IMAGES]
     masks = [("masks", _MASKS)] if _MASKS in colours else []
     return [("header", _HEADER), *images, *masks, ("gap", _GAP)]
 
@@ -118,7 +120,7 @@ def _maps(top: float, names: Sequence[str], grids: Sequence[Grid]) -> tuple[list
     shapes: list[Shape] = []
     x, y, line = float(_MARGIN), top, 0.0
     images = [(name, grid) for name, grid in zip(names, grids, strict=True) if not grid.directory.is_mask]
-    for k, (name, grid) in enumerate(images):
+    for k, (name, grid) in enumerate(images[:_MOST_IMAGES]):
         _, rows, cols = grid.offsets.shape
         side = max(_LEAST_MAP, _MAP * 0.66**k)
         width, height = (side * n / max(rows, cols) for n in (cols, rows))

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ccog.errors import RasterError
 from ccog.inspection.directories import SAMPLE_FORMAT, Header, ImageDirectory, read_header
 from ccog.inspection.drawing import Drawing, to_png, to_svg
 from ccog.inspection.layout import Grid, ReadCost, Spans, compression, header_pieces, read_costs, tile_order
@@ -129,7 +128,7 @@ class Inspection:
 
     def _facts(self) -> list[str]:
         kind = "BigTIFF" if self.big_tiff else "classic TIFF"
-        ghost = ", ".join(line.strip() for line in self.ghost_area.splitlines()) or "none"
+        ghost = ", ".join(_printable(line.strip()) for line in self.ghost_area.splitlines()) or "none"
         return [
             f"{self.url}: {byte_text(self.size)}, {kind}, {self.bands} {'bands' if self.bands > 1 else 'band'} "
             f"of {self.dtype}",
@@ -183,9 +182,9 @@ def inspect(url: Any, storage_options: Mapping[str, Any] | None = None) -> Inspe
     Raises
     ------
     ccog.RasterError
-        The file is no TIFF, or is damaged.
+        The file is not a TIFF, is damaged, or has more directories or tiles than any real file.
     ccog.StoreError
-        It does not exist or cannot be read.
+        It does not exist, cannot be read, or is not a regular file (a pipe, a device, a directory).
     ccog.MissingDependencyError
         The package for the protocol is not installed.
     """
@@ -195,8 +194,6 @@ def inspect(url: Any, storage_options: Mapping[str, Any] | None = None) -> Inspe
 
 def report(header: Header) -> Inspection:
     """What a header says, worked out."""
-    if not header.directories:
-        raise RasterError(f"{header.url} holds no image")
     grids = [Grid.of(directory) for directory in header.directories]
     spans = Spans.of(header, grids)
     names = level_names(header.directories)
@@ -244,8 +241,7 @@ def level_names(directories: Sequence[ImageDirectory]) -> list[str]:
 
 def _level(name: str, grid: Grid) -> LevelReport:
     directory = grid.directory
-    stored = int(np.count_nonzero(grid.stored))
-    size = int(grid.counts.sum())
+    stored, size = grid.stored_count, grid.size
     raw = directory.width * directory.height * directory.samples * directory.bits / 8
     return LevelReport(
         name,
@@ -259,20 +255,18 @@ def _level(name: str, grid: Grid) -> LevelReport:
         size,
         raw / size if size else float("inf"),
         tile_order(grid) if directory.is_tiled else f"strips, {tile_order(grid)}",
-        _extent(grid),
+        grid.extent,
         compression(directory),
     )
 
 
-def _extent(grid: Grid) -> Range | None:
-    offsets = grid.offsets[grid.stored]
-    if not offsets.size:
-        return None
-    return int(offsets.min()), int((offsets + grid.counts[grid.stored]).max())
-
-
 def _dtype(directory: ImageDirectory) -> str:
     return f"{_FORMATS.get(directory.value(SAMPLE_FORMAT, 1), 'uint')}{directory.bits}"
+
+
+def _printable(text: str) -> str:
+    """Without what a terminal would take for a command."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _ranges(ranges: tuple[Range, ...]) -> str:

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ccog.errors import ArgumentTypeError, MissingDependencyError, StoreError, StoreNotFoundError, StorePermissionError
+from ccog.errors import (
+    ArgumentTypeError,
+    MissingDependencyError,
+    RasterError,
+    StoreError,
+    StoreNotFoundError,
+    StorePermissionError,
+)
 
 #: First and one past the last byte.
 Range = tuple[int, int]
 
 # one range request asks for at most this much, so that large headers travel side by side
 _LARGEST_REQUEST = 16 << 20
+# Linux reads at most 2 GiB in one call
+_LARGEST_READ = 1 << 30
+_KINDS: dict[str, Callable[[int], bool]] = {
+    "a directory": stat.S_ISDIR,
+    "a pipe": stat.S_ISFIFO,
+    "a socket": stat.S_ISSOCK,
+    "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+}
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "http": "aiohttp", "https": "aiohttp", "gs": "gcsfs", "az": "adlfs"}
 
 
@@ -60,8 +76,12 @@ class _LocalReader(RangeReader):
     path: str
     descriptor: int
 
+    def _pieces(self, start: int, stop: int) -> Iterator[Range]:
+        return _cut(start, stop, _LARGEST_READ)
+
     def _fetch(self, ranges: list[Range]) -> list[bytes]:
-        return [os.pread(self.descriptor, stop - start, start) for start, stop in ranges]
+        with _translated(self.path):
+            return [os.pread(self.descriptor, stop - start, start) for start, stop in ranges]
 
     @contextmanager
     def for_gdal(self) -> Iterator[Any]:
@@ -89,8 +109,7 @@ class _RemoteReader(RangeReader):
     path: str
 
     def _pieces(self, start: int, stop: int) -> Iterator[Range]:
-        for at in range(start, stop, _LARGEST_REQUEST):
-            yield at, min(stop, at + _LARGEST_REQUEST)
+        return _cut(start, stop, _LARGEST_REQUEST)
 
     def _fetch(self, ranges: list[Range]) -> list[bytes]:
         starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
@@ -105,6 +124,10 @@ class _RemoteReader(RangeReader):
             yield file
 
 
+def _cut(start: int, stop: int, size: int) -> Iterator[Range]:
+    return ((at, min(stop, at + size)) for at in range(start, stop, size))
+
+
 @contextmanager
 def open_ranges(url: Any, storage_options: Mapping[str, Any] | None = None) -> Iterator[RangeReader]:
     """A reader for a path, a URL of any protocol fsspec knows, or the bytes of a file.
@@ -116,18 +139,28 @@ def open_ranges(url: Any, storage_options: Mapping[str, Any] | None = None) -> I
     MissingDependencyError
         The package for this protocol is not installed.
     StoreError
-        The file does not exist or cannot be read.
+        The file does not exist, cannot be read, or is not a regular file.
     """
     options = dict(storage_options or {})
-    with ExitStack() as stack:
+    with ExitStack() as stack, _in_memory(url):
         if isinstance(url, bytes | bytearray | memoryview):
-            yield _MemoryReader("bytes in memory", len(url), bytes(url))
+            data = bytes(url)
+            yield _MemoryReader("bytes in memory", len(data), data)
         elif not isinstance(url, str | os.PathLike):
-            raise ArgumentTypeError(f"{type(url).__name__} is no path, URL or bytes of a file")
+            raise ArgumentTypeError(f"{type(url).__name__} is not a path, URL or bytes of a file")
         elif _is_local(text := os.fspath(url)):
             yield stack.enter_context(_open_local(_local_path(text)))
         else:
             yield _open_remote(text, options)
+
+
+@contextmanager
+def _in_memory(url: Any) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        what = url if isinstance(url, str | os.PathLike) else "the file"
+        raise RasterError(f"there is not enough memory to look at {what}") from error
 
 
 def _is_local(text: str) -> bool:
@@ -140,9 +173,21 @@ def _local_path(text: str) -> str:
 
 @contextmanager
 def _open_local(path: str) -> Iterator[RangeReader]:
-    with _translated(path), Path(path).open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        yield _LocalReader(path, size, path, file.fileno())
+    with _translated(path, (OSError, ValueError)):
+        # before opening: that would wait for a pipe's other end, and wake up a device
+        _check_regular(path, os.stat(path))
+        file = Path(path).open("rb")  # noqa: SIM115  # what is done with it raises errors of its own
+    with file:
+        with _translated(path):
+            found = os.fstat(file.fileno())
+            _check_regular(path, found)
+        yield _LocalReader(path, found.st_size, path, file.fileno())
+
+
+def _check_regular(path: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = next((name for name, of_kind in _KINDS.items() if of_kind(found.st_mode)), "something else")
+        raise StoreError(f"{path} is {kind}, not a regular file; give the path of a GeoTIFF")
 
 
 def _open_remote(url: str, options: dict[str, Any]) -> RangeReader:
@@ -164,7 +209,7 @@ def _open_remote(url: str, options: dict[str, Any]) -> RangeReader:
 
 
 @contextmanager
-def _translated(url: str, kind: type[Exception] = OSError) -> Iterator[None]:
+def _translated(url: str, kind: type[Exception] | tuple[type[Exception], ...] = OSError) -> Iterator[None]:
     """Errors as ccog's; those of remote stores' libraries have no common base."""
     try:
         yield

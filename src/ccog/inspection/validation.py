@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import struct
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning
 
-from ccog.errors import MissingDependencyError
+from ccog.errors import MissingDependencyError, StoreError
 from ccog.header import LEADER, TRAILER, framing
-from ccog.inspection.directories import GDAL_METADATA, Header, read_header
+from ccog.inspection.directories import Header, read_header
 from ccog.inspection.layout import COMPRESSIONS, Grid, Spans, header_pieces, tile_order
 from ccog.inspection.overviews import EXACT, OverviewArea, compare_overviews
 from ccog.inspection.report import level_names
@@ -30,6 +29,9 @@ SAMPLED_TILES = 64
 
 #: Mean difference, in standard deviations, beyond which an overview does not show its level.
 FAR = 0.25
+
+# errors that say nothing of the file
+_PASSES_ON = (StoreError, MissingDependencyError, MemoryError)
 
 _PIXELS = "overview pixels"
 _RESAMPLING = re.compile(rb'<Item name="OVERVIEW_RESAMPLING" domain="IMAGE_STRUCTURE">(\w+)</Item>')
@@ -121,9 +123,9 @@ def validate(url: Any, storage_options: Mapping[str, Any] | None = None, *, thor
     ccog.MissingDependencyError
         rio-cogeo, or the package for the protocol, is not installed (``pip install 'ccog[validate]'``).
     ccog.RasterError
-        The file is no TIFF, or is damaged.
+        The file is not a TIFF, is damaged, or has more directories or tiles than any real file.
     ccog.StoreError
-        It does not exist or cannot be read.
+        It does not exist, cannot be read, or is not a regular file (a pipe, a device, a directory).
     """
     with open_ranges(url, storage_options) as reader, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # no reason not to be a valid COG
@@ -148,8 +150,13 @@ def _rio_cogeo(reader: RangeReader) -> Check:
         import rio_cogeo
     except ImportError as error:
         raise MissingDependencyError("validating needs rio-cogeo: pip install 'ccog[validate]'") from error
-    with reader.for_gdal() as target:
-        _, errors, remarks = rio_cogeo.cog_validate(target, quiet=True)
+    try:
+        with reader.for_gdal() as target:
+            _, errors, remarks = rio_cogeo.cog_validate(target, quiet=True)
+    except _PASSES_ON:
+        raise
+    except Exception as error:  # of a damaged file it, rasterio and NumPy raise whatever comes
+        return Check("rio-cogeo", "error", f"cannot look at it: {_cause(error)}")
     return _judged("rio-cogeo", errors, remarks, f"a valid COG, says version {rio_cogeo.__version__}")
 
 
@@ -178,7 +185,7 @@ def _directories(header: Header) -> Check:
 
 def _levels(grids: Sequence[Grid], names: Sequence[str]) -> Check:
     """Data of smaller levels lies before that of larger ones, and levels do not mix."""
-    found = [(_extent(grid), name) for grid, name in zip(grids, names, strict=True) if not grid.directory.is_mask]
+    found = [(grid.extent, name) for grid, name in zip(grids, names, strict=True) if not grid.directory.is_mask]
     extents = [(extent, name) for extent, name in found if extent is not None]
     errors, remarks = [], []
     for (large, larger), (small, smaller) in itertools.pairwise(extents):
@@ -187,13 +194,6 @@ def _levels(grids: Sequence[Grid], names: Sequence[str]) -> Check:
         elif small[1] > large[0]:
             remarks.append(f"data of {smaller} and {larger} are mixed")
     return _judged("order of levels", errors, remarks, "smallest overview first, each level in one piece")
-
-
-def _extent(grid: Grid) -> Range | None:
-    stored = grid.stored
-    if not stored.any():
-        return None
-    return int(grid.offsets[stored].min()), int((grid.offsets[stored] + grid.counts[stored]).max())
 
 
 def _tiles(header: Header, grids: Sequence[Grid], names: Sequence[str]) -> Check:
@@ -227,6 +227,8 @@ def _frames(reader: RangeReader, header: Header, grids: Sequence[Grid], thorough
     if framing(header.ghost) != (LEADER, TRAILER):
         return Check(name, "skipped", "the ghost area announces none")
     tiles = np.concatenate([_stored(grid) for grid in grids])
+    if not len(tiles):
+        return Check(name, "skipped", "no tile has bytes")
     chosen = tiles if thorough else tiles[np.unique(np.linspace(0, len(tiles) - 1, SAMPLED_TILES).astype(int))]
     wrong = [offset for at in range(0, len(chosen), _BATCH) for offset in _wrong(reader, chosen[at : at + _BATCH])]
     errors = [f"{len(wrong)} of {len(chosen)} tiles, the first at byte {wrong[0]}, have a wrong one"] if wrong else []
@@ -235,8 +237,8 @@ def _frames(reader: RangeReader, header: Header, grids: Sequence[Grid], thorough
 
 def _stored(grid: Grid) -> npt.NDArray[np.int64]:
     """(offset, byte count) of the tiles that have bytes."""
-    stored = grid.stored
-    return np.stack([grid.offsets[stored], grid.counts[stored].astype(np.int64)], axis=1)
+    offsets, counts = grid.places
+    return np.stack([offsets, counts.astype(np.int64)], axis=1)
 
 
 def _wrong(reader: RangeReader, tiles: npt.NDArray[np.int64]) -> Iterator[int]:
@@ -244,7 +246,7 @@ def _wrong(reader: RangeReader, tiles: npt.NDArray[np.int64]) -> Iterator[int]:
     ranges = [r for offset, count in tiles.tolist() for r in _frame(offset, count)]
     found = reader.read_many(ranges)
     for (offset, count), before, after in zip(tiles.tolist(), found[::2], found[1::2], strict=True):
-        if before != struct.pack("<I", count) or after[:-TRAILER] != after[TRAILER:]:
+        if len(before) < LEADER or int.from_bytes(before, "little") != count or after[:-TRAILER] != after[TRAILER:]:
             yield offset
 
 
@@ -254,12 +256,20 @@ def _frame(offset: int, count: int) -> tuple[Range, Range]:
 
 
 def _compared(reader: RangeReader, header: Header, thorough: bool) -> tuple[OverviewArea, ...] | Check:
-    said = _RESAMPLING.search(header.directories[0].values.get(GDAL_METADATA, b""))
+    said = _RESAMPLING.search(header.directories[0].text)
     try:
         found = compare_overviews(reader, said[1].decode().lower() if said else None, thorough=thorough)
-    except RasterioError as error:
-        return Check(_PIXELS, "error", f"GDAL cannot read them: {error.__cause__ or error}")
+    except _PASSES_ON:
+        raise
+    except Exception as error:  # as above
+        return Check(_PIXELS, "error", f"cannot be read: {_cause(error)}")
     return Check(_PIXELS, "skipped", found) if isinstance(found, str) else found
+
+
+def _cause(error: BaseException) -> str:
+    """What went wrong, in one line; rasterio says it in the cause of its error."""
+    cause = error.__cause__ or error
+    return " ".join(f"{type(cause).__name__}: {cause}".split())
 
 
 def _overviews(header: Header, areas: tuple[OverviewArea, ...]) -> Check:

@@ -146,10 +146,10 @@ class LocalStore:
         with self._folder(session, "keep a record of") as folder:
             local_folder.write_file(folder, name, [data])
 
-    def load(self, session: str, name: str) -> bytes:
-        """The bytes of the file."""
+    def load(self, session: str, name: str, limit: int | None = None) -> bytes:
+        """The bytes of the file, or the first of them."""
         with self._folder(session, f"read the record {name} of") as folder:
-            return local_folder.read_file(folder, name)
+            return local_folder.read_file(folder, name, limit)
 
     def saved(self, session: str) -> frozenset[str]:
         """Names of all files beside the parts, theirs included."""

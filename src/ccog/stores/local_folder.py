@@ -153,10 +153,10 @@ def write_file(folder: int, name: str, buffers: list[Buffer]) -> None:
         raise
 
 
-def read_file(folder: int, name: str) -> bytes:
-    """The bytes of a file."""
+def read_file(folder: int, name: str, limit: int | None = None) -> bytes:
+    """The bytes of a file, or the first of them."""
     with open(_open_part(folder, name), "rb") as file:
-        return file.read()
+        return file.read(-1 if limit is None else limit)
 
 
 def can_link(folder: int) -> bool:
