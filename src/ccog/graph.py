@@ -35,6 +35,7 @@ from ccog.blocks import (
     source_block,
 )
 from ccog.cleanup import begin_write, wait_for_removal, watch
+from ccog.environment import WithEnv
 from ccog.events import expect
 from ccog.fusion import optimize
 from ccog.manifest import Kept, Resumption, find_kept
@@ -54,7 +55,7 @@ from ccog.receipts import (
 )
 from ccog.sources import SourceGrid, join_chunks
 from ccog.steering import Window, curve_priority, row_priority, work_window
-from ccog.tasks import WithEnv, WriteJob, finish_write, gate, merge_stretches, upload_unit
+from ccog.tasks import WriteJob, finish_write, gate, merge_stretches, upload_unit
 
 # units joined by one merge task
 _MERGE_ARITY = 8
