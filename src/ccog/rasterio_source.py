@@ -22,6 +22,7 @@ from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from ccog.errors import MissingDependencyError, RasterError, StoreError
+from ccog.redaction import Address, harmless, redacted
 
 #: Side, in pixels, that chunks have at most unless asked otherwise.
 DEFAULT_CHUNK = 4096
@@ -72,7 +73,9 @@ def open_source(text: str, chunk: int | None = None, *, variable: str | None = N
     if match:
         return open_variable(match["path"], variable or match["variable"], chunk)
     if variable:
-        raise RasterError(f"{text} is no Zarr or netCDF file (.zarr, .nc, .nc4, .h5), so it has no variable {variable}")
+        raise RasterError(
+            f"{redacted(text)} is no Zarr or netCDF file (.zarr, .nc, .nc4, .h5), so it has no variable {variable}"
+        )
     return open_raster(text, chunk, tags=tags)
 
 
@@ -89,7 +92,7 @@ def open_raster(path: str, chunk: int | None = None, *, tags: bool = False) -> S
         with rasterio.open(path) as dataset:
             return _describe(dataset, path, chunk, tags)
     except RasterioError as error:
-        raise StoreError(f"cannot open {path}: {error}") from error
+        raise _unreadable(path, error) from harmless(error)
 
 
 def open_variable(path: str, name: str | None, chunk: int | None = None) -> Source:
@@ -106,9 +109,9 @@ def open_variable(path: str, name: str | None, chunk: int | None = None) -> Sour
             decode_coords="all",
         )
     except ImportError as error:
-        raise MissingDependencyError(f"cannot open {path}: {error}; pip install 'ccog[xarray]'") from error
+        raise MissingDependencyError(f"cannot open {redacted(path)}: {error}; pip install 'ccog[xarray]'") from error
     except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"cannot open {path}: {error}") from error
+        raise _unreadable(path, error) from harmless(error)
     found = _only_variable(dataset, path) if name is None else _named_variable(dataset, path, name)
     others = [dim for dim in found.dims[:-2] if found.sizes[dim] == 1]
     found = found.squeeze(others) if found.ndim > 3 else found
@@ -142,10 +145,17 @@ def chunk_shape(
 
 def read_window(path: str, bands: tuple[int, ...], window: Window, dtype: str, *, mask: bool = False) -> Any:
     """Pixels (band, y, x), or the mask (y, x), of one window."""
-    with rasterio.open(path) as dataset:
-        if mask:
-            return dataset.read_masks(1, window=window)
-        return dataset.read(list(bands), window=window).astype(dtype, copy=False)
+    try:
+        with rasterio.open(path) as dataset:
+            if mask:
+                return dataset.read_masks(1, window=window)
+            return dataset.read(list(bands), window=window).astype(dtype, copy=False)
+    except RasterioError as error:
+        raise _unreadable(path, error) from harmless(error)
+
+
+def _unreadable(path: str, error: Exception) -> StoreError:
+    return StoreError(f"cannot open {redacted(path)}: {redacted(error)}")
 
 
 def _describe(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source:
@@ -172,7 +182,7 @@ def _lazy(dataset: Any, path: str, chunk: tuple[int, int], dtype: np.dtype[Any] 
     kind = np.dtype("uint8") if dtype is None else dtype
     return da.map_blocks(
         _read_block,
-        path=path,
+        path=Address(path),
         shape=(height, width),
         chunk=chunk,
         bands=tuple(dataset.indexes),
@@ -214,14 +224,14 @@ def _only_variable(dataset: Any, path: str) -> Any:
     if len(names) != 1:
         listed = ", ".join(map(str, names)) or "none"
         raise RasterError(
-            f"{path} has {len(names)} variables of two or more dimensions ({listed}); name one: --variable NAME"
+            f"{redacted(path)} has {len(names)} variables of two or more dimensions ({listed}); name one: --variable NAME"
         )
     return dataset[names[0]]
 
 
 def _named_variable(dataset: Any, path: str, name: str) -> Any:
     if name not in dataset.variables:
-        raise RasterError(f"{path} has no variable {name}; it has {', '.join(map(str, dataset.data_vars))}")
+        raise RasterError(f"{redacted(path)} has no variable {name}; it has {', '.join(map(str, dataset.data_vars))}")
     return dataset[name]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ccog.errors import ArgumentTypeError, MissingDependencyError, StoreError, StoreNotFoundError, StorePermissionError
+from ccog.redaction import harmless, redacted
 
 #: First and one past the last byte.
 Range = tuple[int, int]
@@ -148,19 +149,19 @@ def _open_local(path: str) -> Iterator[RangeReader]:
 def _open_remote(url: str, options: dict[str, Any]) -> RangeReader:
     import fsspec
 
-    protocol = urlsplit(url).scheme
+    protocol, shown = urlsplit(url).scheme, redacted(url)
     try:
         filesystem, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         package = _PACKAGES.get(protocol, "the fsspec package for it")
         raise MissingDependencyError(f"reading {protocol}:// needs {package}: pip install {package}") from error
     except ValueError as error:
-        raise StoreError(f"cannot read {url}: {error}") from error
-    with _translated(url, Exception):
+        raise StoreError(f"cannot read {shown}: {redacted(error, options)}") from harmless(error, options)
+    with _translated(shown, Exception):
         size = filesystem.info(path).get("size")
     if size is None:
-        raise StoreError(f"cannot read {url}: the server does not tell its size, so it serves no byte ranges")
-    return _RemoteReader(url, int(size), filesystem, path)
+        raise StoreError(f"cannot read {shown}: the server does not tell its size, so it serves no byte ranges")
+    return _RemoteReader(shown, int(size), filesystem, path)
 
 
 @contextmanager
@@ -171,8 +172,8 @@ def _translated(url: str, kind: type[Exception] = OSError) -> Iterator[None]:
     except StoreError:
         raise
     except FileNotFoundError as error:
-        raise StoreNotFoundError(f"{url} does not exist") from error
+        raise StoreNotFoundError(f"{url} does not exist") from harmless(error)
     except PermissionError as error:
-        raise StorePermissionError(f"{url} may not be read: {error}") from error
+        raise StorePermissionError(f"{url} may not be read: {redacted(error)}") from harmless(error)
     except kind as error:
-        raise StoreError(f"cannot read {url}: {error}") from error
+        raise StoreError(f"cannot read {url}: {redacted(error)}") from harmless(error)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ccog.errors import MissingDependencyError
+from ccog.redaction import harmless
 from ccog.stores.retry import PATIENT, Patience, patiently
 from ccog.stores.s3_errors import explained, is_expired, is_passing
 
@@ -76,7 +77,7 @@ class S3Client:
         try:
             return patiently(attempt, is_passing, patience, renewed)
         except Exception as error:
-            raise explained(error, what, self.who) from error
+            raise explained(error, what, self.who) from harmless(error, self.options)
 
     def call(self, method: str, what: str, **kwargs: Any) -> Any:
         """An S3 call with patience."""
