@@ -92,7 +92,7 @@ def open_raster(path: str, chunk: int | None = None, *, tags: bool = False) -> S
         with rasterio.open(path) as dataset:
             return _describe(dataset, path, chunk, tags)
     except RasterioError as error:
-        raise _unreadable(path, error) from harmless(error)
+        raise StoreError(f"cannot open {redacted(path)}: {redacted(error)}") from harmless(error)
 
 
 def open_variable(path: str, name: str | None, chunk: int | None = None) -> Source:
@@ -111,7 +111,7 @@ def open_variable(path: str, name: str | None, chunk: int | None = None) -> Sour
     except ImportError as error:
         raise MissingDependencyError(f"cannot open {redacted(path)}: {error}; pip install 'ccog[xarray]'") from error
     except (OSError, ValueError, KeyError) as error:
-        raise _unreadable(path, error) from harmless(error)
+        raise StoreError(f"cannot open {redacted(path)}: {redacted(error)}") from harmless(error)
     found = _only_variable(dataset, path) if name is None else _named_variable(dataset, path, name)
     others = [dim for dim in found.dims[:-2] if found.sizes[dim] == 1]
     found = found.squeeze(others) if found.ndim > 3 else found
@@ -151,11 +151,7 @@ def read_window(path: str, bands: tuple[int, ...], window: Window, dtype: str, *
                 return dataset.read_masks(1, window=window)
             return dataset.read(list(bands), window=window).astype(dtype, copy=False)
     except RasterioError as error:
-        raise _unreadable(path, error) from harmless(error)
-
-
-def _unreadable(path: str, error: Exception) -> StoreError:
-    return StoreError(f"cannot open {redacted(path)}: {redacted(error)}")
+        raise StoreError(f"cannot read {redacted(path)}: {redacted(error)}") from harmless(error)
 
 
 def _describe(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source:
@@ -224,7 +220,8 @@ def _only_variable(dataset: Any, path: str) -> Any:
     if len(names) != 1:
         listed = ", ".join(map(str, names)) or "none"
         raise RasterError(
-            f"{redacted(path)} has {len(names)} variables of two or more dimensions ({listed}); name one: --variable NAME"
+            f"{redacted(path)} has {len(names)} variables of two or more dimensions ({listed}); "
+            "name one: --variable NAME"
         )
     return dataset[names[0]]
 
