@@ -7,6 +7,9 @@ import contextlib
 import logging
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import time
 import traceback
 import urllib.request
@@ -21,13 +24,15 @@ import numpy as np
 import pytest
 
 import ccog
+from ccog.rasterio_source import open_source
+from conftest import gdal_cog, terrain
 from faults import Fault, proxied
 from kills import CHUNK, CREATION, pixels
-from servers import KEY, SECRET
+from servers import AZURE_KEY, KEY, SECRET
 from test_cleanup import failing, until
 
 TOKEN, ENV_SECRET = "verysecrettoken/123+4", "envuser:envsecret"
-SECRETS = (SECRET, TOKEN, ENV_SECRET, "envsecret")
+SECRETS = (KEY, SECRET, TOKEN, ENV_SECRET, "envsecret")
 
 # botocore logs what it sends, the session token among it, at DEBUG: a wire log that a user asks for by name
 WIRE_LOGS = ("botocore", "aiobotocore")
@@ -192,3 +197,136 @@ def slow() -> da.Array:
 
 def _removals(dask_scheduler: Any) -> int:
     return len(dask_scheduler.plugins["ccog-uploads"]._removals)
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The URL of a web server of the folder, in a process of its own: rasterio keeps this one waiting."""
+    script = f"""
+        import sys, threading, pathlib; sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from range_server import range_server
+        with range_server(pathlib.Path({str(folder)!r})) as server:
+            print(server.url, flush=True)
+            threading.Event().wait()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=-3, text=True) as server:
+        assert server.stdout is not None
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.kill()
+
+
+@pytest.mark.tried(
+    "A source behind a presigned URL, read by a cluster until the URL fails; logs, pages and errors searched",
+    "right: the signature is nowhere",
+)
+def test_a_presigned_source_is_read_without_showing_its_signature(seen: Seen, tmp_path: Path) -> None:
+    signature = "5ignature0f4presignedUrl"
+    for name in ("good", "gone"):
+        pixels = gdal_cog(terrain((1, 1500, 1500)), {"compress": "deflate"})
+        (tmp_path / f"{name}.tif").write_bytes(pixels)
+    with serving(tmp_path) as server:
+        query = f"X-Amz-Credential=x&X-Amz-Signature={signature}"
+        futures = []
+        for name in ("good", "gone"):
+            opened = open_source(f"{server}/{name}.tif?{query}", 512)
+            delayed = ccog.write_ccog(opened.array, str(tmp_path / f"out-{name}.tif"))
+            seen.keep(opened, opened.array, delayed, delayed.dask, *delayed.dask.to_dict().items())
+            if name == "gone":
+                (tmp_path / "gone.tif").unlink()
+            futures.append(seen.client.compute(delayed))
+        seen.keep(futures[0].result(timeout=60))
+        missing = f"{server}/missing.tif?{query}"
+        for fail in (
+            lambda: futures[1].result(timeout=60),
+            lambda: open_source(missing),
+            lambda: ccog.inspect(missing),
+        ):
+            with pytest.raises(ccog.errors.StoreError, match=r"\.tif\?\*\*\*") as raised:
+                fail()
+            seen.keep(raised.value)
+        text = seen.all()
+    assert "gone.tif?***" in text, "the logs hold what they are searched for"
+    assert not shown(text, (signature,))
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "secret"),
+    [
+        ("ftp://user:ftpsecret@127.0.0.1:1/a.tif", {}, "ftpsecret"),
+        ("ftp://user:ftp@other@127.0.0.1:1/a.tif", {}, "other"),
+        ("https://test/a.tif?X-Amz-Signature=abcdefgh", {}, "abcdefgh"),
+        ("s3://key:s3secret@test/a.tif", {}, "s3secret"),
+        ("az://test/a.tif?sv=1&sig=sassecret", {}, "sassecret"),
+        ("az://test/a.tif", {"connection_string": "AccountName=a;AccountKey=notbase64"}, "notbase64"),
+        ("gs://test/a.tif", {"token": "ya29.gcssecret"}, "gcssecret"),
+        ("s3://test/a.tif", {"key": "s3key", "secret": "s3secret", "token": "s3token",
+                             "endpoint_url": "http://user:s3secret@127.0.0.1:1"}, "s3secret"),
+    ],
+)  # fmt: skip
+@pytest.mark.tried(
+    "Targets that refuse or do not answer, with a password or signature in the URL or in storage_options",
+    "refused: the message holds neither",
+)
+def test_a_refused_target_is_named_without_its_credentials(
+    url: str, options: dict[str, Any], secret: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    texts: list[str] = []
+
+    def write() -> None:
+        delayed = ccog.write_ccog(np.ones((300, 300), "uint8"), url, storage_options=options)
+        texts.extend((repr(delayed), repr(delayed.dask.to_dict())))
+        delayed.compute(scheduler="sync")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ccog.stores.retry.time, "sleep", lambda _: None)
+        with pytest.raises(ccog.errors.CCOGError) as raised:
+            write()
+    texts += [*traceback.format_exception(raised.value), repr(raised.value)]
+    records = [record for record in caplog.records if not record.name.startswith(WIRE_LOGS)]
+    texts += [record.getMessage() for record in records]
+    assert "a.tif" in str(raised.value)
+    assert not shown("\n".join(texts), (secret,))
+
+
+def test_azure_refuses_without_showing_the_key(azure_options: dict[str, Any]) -> None:
+    key = base64.b64encode(b"a key that is not right").decode()
+    wrong = azure_options["connection_string"].replace(AZURE_KEY, key)
+    delayed = ccog.write_ccog(
+        np.ones((300, 300), "uint8"),
+        "az://test/a.tif",
+        storage_options=azure_options | {"connection_string": wrong},
+    )
+    with pytest.raises(ccog.errors.StorePermissionError) as raised:
+        delayed.compute(scheduler="sync")
+    texts = [*traceback.format_exception(raised.value), repr(delayed.dask.to_dict())]
+    assert not shown("\n".join(texts), (key,))
+
+
+def test_a_result_names_its_url_without_the_password() -> None:
+    store = ccog.stores.resolve_store("ftp://user:ftpsecret@host/a.tif", {"timeout": 1})
+    assert repr(store) == "FsspecStore('ftp://user:***@host/a.tif')"
+    assert store.url == "ftp://user:***@host/a.tif"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("s3://bucket/key.tif", "s3://bucket/key.tif"),
+        ("ftp://u:p@h/x.tif: refused", "ftp://u:***@h/x.tif: refused"),
+        ("ftp://u:p:q@r@h:21/x", "ftp://u:***@h:21/x"),
+        ("ftp://u@h/x", "ftp://u@h/x"),
+        ("simplecache::sftp://u:p@h/x", "simplecache::sftp://u:***@h/x"),
+        ("'/vsicurl/https://h/a.tif?X-Amz-Signature=1&b=2' failed", "'/vsicurl/https://h/a.tif?***' failed"),
+        ("/vsicurl?url=https%3A%2F%2Fh%3Fsig%3D1", "/vsicurl?***"),
+        ("is a.tif there? yes", "is a.tif there? yes"),
+        ("abfs://container@account.dfs.core.windows.net/a.tif", "abfs://container@account.dfs.core.windows.net/a.tif"),
+    ],
+)
+def test_what_is_shown_of_a_url(text: str, expected: str) -> None:
+    from ccog.redaction import redacted
+
+    assert redacted(text) == expected

@@ -151,7 +151,9 @@ def read_window(path: str, bands: tuple[int, ...], window: Window, dtype: str, *
                 return dataset.read_masks(1, window=window)
             return dataset.read(list(bands), window=window).astype(dtype, copy=False)
     except RasterioError as error:
-        raise StoreError(f"cannot read {redacted(path)}: {redacted(error)}") from harmless(error)
+        # GDAL's own error says more, but cannot be pickled on its way from a worker
+        said = redacted(f"{error} ({error.__cause__})" if error.__cause__ else error)
+    raise StoreError(f"cannot read {redacted(path)}: {said}")
 
 
 def _describe(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source:
