@@ -42,6 +42,7 @@ _PRELOAD = """
 import logging, os
 
 handler = logging.FileHandler({folder!r} + f"/worker-{{os.getpid()}}.log")
+handler.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
 handler.addFilter(lambda record: not record.name.startswith({wire!r}))
 logging.captureWarnings(True)
 logging.getLogger().setLevel(logging.DEBUG)
@@ -108,6 +109,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
 @contextlib.contextmanager
 def _logging_everything(path: Path) -> Iterator[None]:
     handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
     handler.addFilter(lambda record: not record.name.startswith(WIRE_LOGS))
     root = logging.getLogger()
     names = ["distributed", *(n for n in root.manager.loggerDict if n.startswith("distributed."))]

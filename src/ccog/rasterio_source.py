@@ -22,7 +22,7 @@ from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from ccog.errors import MissingDependencyError, RasterError, StoreError
-from ccog.redaction import Address, harmless, redacted
+from ccog.redaction import Address, harmless, redact_logs, redacted
 
 #: Side, in pixels, that chunks have at most unless asked otherwise.
 DEFAULT_CHUNK = 4096
@@ -47,6 +47,10 @@ _DERIVED_DOMAINS = frozenset(
 
 # attributes that say how a variable is stored; they are carried as nodata, scales and offsets
 _NODATA_ATTRS = ("_FillValue", "missing_value")
+
+
+# rasterio logs the names of files at DEBUG, and what GDAL says of them
+redact_logs("rasterio", "rasterio._base", "rasterio._env", "rasterio._err", "rasterio._io", "rasterio.env")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -45,6 +46,24 @@ def harmless(error: BaseException, options: Mapping[str, Any] | None = None) -> 
             return None
         link = link.__cause__ or link.__context__
     return error
+
+
+class _Redacting(logging.Filter):
+    """Takes credentials in URLs out of what is logged."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redacted(record.getMessage()), ()
+        return True
+
+
+_REDACTING = _Redacting()
+
+
+def redact_logs(*names: str) -> None:
+    """Keep credentials in URLs out of what other libraries log under these names; once is enough."""
+    for name in names:
+        # which does nothing where the filter is there already
+        logging.getLogger(name).addFilter(_REDACTING)
 
 
 class Address(str):
