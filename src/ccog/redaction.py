@@ -15,6 +15,10 @@ _PASSWORD = re.compile(r"(?P<kept>[a-z][\w+.-]*://[^\s/:@'\"]*):[^\s/'\"]*@", re
 
 # the query of a URL, which presigned URLs are signed in, and of GDAL's /vsicurl?...
 _QUERY = re.compile(r"(?P<kept>(?:://|/vsi)[^\s?'\"<>]*)\?[^\s'\"<>]+")
+# headers of requests, as botocore and s3fs log them
+_HEADER = re.compile(
+    r"(?P<kept>(?:x-amz-security-token|authorization|[\w-]*customer-?key)'?: ?(?:b?['\"])?)[^\n'\"]+", re.IGNORECASE
+)
 _SIGNATURE = re.compile(r"[?&](x-amz-signature|x-goog-signature|signature|sig)=", re.IGNORECASE)
 
 # storage options whose values are secrets, by what their names contain
@@ -25,12 +29,16 @@ _SHORTEST = 6
 
 
 def redacted(text: object, options: Mapping[str, Any] | None = None) -> str:
-    """The text without passwords and query strings of URLs in it, nor secrets among the storage options."""
+    """The text without passwords and query strings of URLs in it, headers that hold credentials, and option values.
+
+    ``options``: storage options; those whose names say that they are secrets are taken out.
+    """
     shown = str(text)
     for value in _secrets(options or {}):
         shown = shown.replace(value, HIDDEN)
     shown = _PASSWORD.sub(rf"\g<kept>:{HIDDEN}@", shown)
-    return _QUERY.sub(rf"\g<kept>?{HIDDEN}", shown)
+    shown = _QUERY.sub(rf"\g<kept>?{HIDDEN}", shown)
+    return _HEADER.sub(rf"\g<kept>{HIDDEN}", shown)
 
 
 def holds_credentials(url: str) -> bool:
@@ -49,18 +57,21 @@ def harmless(error: BaseException, options: Mapping[str, Any] | None = None) -> 
 
 
 class _Redacting(logging.Filter):
-    """Takes credentials in URLs out of what is logged."""
+    """Takes credentials out of what is logged."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = redacted(record.getMessage()), ()
+        if record.exc_info:
+            # formatters take the text where there is one
+            record.exc_text = redacted(_TRACEBACKS.formatException(record.exc_info))
         return True
 
 
-_REDACTING = _Redacting()
+_REDACTING, _TRACEBACKS = _Redacting(), logging.Formatter()
 
 
 def redact_logs(*names: str) -> None:
-    """Keep credentials in URLs out of what other libraries log under these names; once is enough."""
+    """Keep credentials out of what other libraries log under these names; once is enough."""
     for name in names:
         # which does nothing where the filter is there already
         logging.getLogger(name).addFilter(_REDACTING)

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ccog.errors import ArgumentTypeError, MissingDependencyError, StoreError, StoreNotFoundError, StorePermissionError
-from ccog.redaction import harmless, redacted
+from ccog.redaction import harmless, redact_logs, redacted
 
 #: First and one past the last byte.
 Range = tuple[int, int]
@@ -19,6 +19,10 @@ Range = tuple[int, int]
 # one range request asks for at most this much, so that large headers travel side by side
 _LARGEST_REQUEST = 16 << 20
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "http": "aiohttp", "https": "aiohttp", "gs": "gcsfs", "az": "adlfs"}
+
+
+# fsspec logs URLs, and errors that quote them, at DEBUG
+redact_logs("fsspec", "fsspec.http")
 
 
 @dataclass

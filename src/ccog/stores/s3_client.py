@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ccog.errors import MissingDependencyError
-from ccog.redaction import harmless
+from ccog.redaction import harmless, redact_logs
 from ccog.stores.retry import PATIENT, Patience, patiently
 from ccog.stores.s3_errors import explained, is_expired, is_passing
 
 T = TypeVar("T")
+
+# these log requests with their headers at DEBUG
+redact_logs("botocore.auth", "botocore.endpoint", "s3fs")
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
