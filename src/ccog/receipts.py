@@ -8,6 +8,7 @@ to run code here.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ccog.blocks import Piece, Pieces
+from ccog.errors import StoreNotFoundError
 from ccog.planning import CogGeometry
 from ccog.statistics import BandStatistics
 from ccog.stores import Store
@@ -64,7 +66,7 @@ def checkpoint_level(plan: CogGeometry) -> int:
 def keep_stretch(name: str, store: Store, session: str, make: Callable[..., Stretch], *args: Any) -> Stretch:
     """Upload a stretch of the file with ``make(*args)`` and keep what it returns."""
     found = make(*args)
-    store.save(session, name, dump_stretch(found))
+    _keep(store, session, name, dump_stretch(found))
     return found
 
 
@@ -76,8 +78,18 @@ def load_stretch(store: Store, session: str, name: str) -> Stretch:
 def keep_pieces(name: str, store: Store, session: str, make: Callable[..., Any], *args: Any) -> Any:
     """Make an overview block with ``make(*args)`` and keep what it hands on."""
     found = make(*args)
-    store.save(session, name, dump_pieces(found[1]))
+    _keep(store, session, name, dump_pieces(found[1]))
     return found
+
+
+def _keep(store: Store, session: str, name: str, data: bytes) -> None:
+    """Save a record; where the write is over there is no place for it, and no need.
+
+    So it is where a worker died after completing the file, and its tasks run again. In a write that was aborted,
+    completing fails.
+    """
+    with contextlib.suppress(StoreNotFoundError):
+        store.save(session, name, data)
 
 
 def load_pieces(store: Store, session: str, name: str, n: int) -> Pieces:

@@ -14,8 +14,10 @@ from ccog.stores.s3_errors import explained, is_expired, is_passing
 
 T = TypeVar("T")
 
-# these log requests with their headers at DEBUG
-redact_logs("botocore.auth", "botocore.endpoint", "s3fs")
+# these log requests with their headers, and the endpoint, at DEBUG
+for _package in ("botocore", "aiobotocore"):
+    redact_logs(*(f"{_package}.{name}" for name in ("auth", "endpoint", "hooks", "regions")))
+redact_logs("s3fs")
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
