@@ -24,7 +24,7 @@ from kills import CREATION
 from test_cleanup import failing, until
 
 # rows of two blocks with 12 MiB of noise: two parts of S3, put by threads of a pool
-SHAPE, CHUNKS = (3072, 6144), (1024, 3072)
+SHAPE, CHUNKS = (2048, 6144), (1024, 3072)
 
 
 def noise() -> da.Array:
