@@ -29,7 +29,8 @@ KINDS = {
 #: Calls that faults hit: a position among the parts, or the only call of its kind.
 PLACES = ("create", "first part", "middle part", "last part", "complete")
 
-_ERRORS = {"503": (503, "SlowDown"), "500": (500, "InternalError"), "400": (400, "RequestTimeout")}
+_ERRORS = {"503": (503, "SlowDown"), "500": (500, "InternalError"), "400": (400, "RequestTimeout"),
+           "403": (403, "AccessDenied")}  # fmt: skip
 _STALL_SECONDS = 3.0
 
 

@@ -180,3 +180,19 @@ def test_good_input_touches_no_pixel_either() -> None:
     assert ccog.write_ccog(lazy()).key
     with pytest.raises(AssertionError, match="touched"):
         ccog.write_ccog(lazy()).compute(scheduler="synchronous")
+
+
+@pytest.mark.tried("Credentials of AWS in rasterio_env_options", "refused: the message says where they belong")
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+@pytest.mark.parametrize("call", [ccog.write_ccog, ccog.plan])
+def test_credentials_are_refused_among_options_of_gdal(name: str, call: Any) -> None:
+    message = rf"holds {name}, which rasterio does not take .*storage_options=dict.*AWSSession"
+    with pytest.raises(errors.OptionError, match=message) as raised:
+        call(np.ones((300, 300), "uint8"), rasterio_env_options={name: "hiddenvalue"})
+    assert "hiddenvalue" not in str(raised.value)
+
+
+@pytest.mark.parametrize("given", ["GDAL_CACHEMAX=1", {1: 2}])
+def test_options_of_gdal_are_a_mapping_by_name(given: Any) -> None:
+    with pytest.raises(errors.ArgumentTypeError, match="rasterio_env_options"):
+        ccog.write_ccog(np.ones((300, 300), "uint8"), rasterio_env_options=given)

@@ -373,7 +373,7 @@ def test_another_write_is_refused(tmp_path: Path, reader: Source, monkeypatch: p
         resumed(reader.array(), target)
     with pytest.raises(ccog.ResumeError, match="the array differs, the chunks differ"):
         resumed(reader.array().rechunk((1, 256, 256)), target, mask=mask)
-    with pytest.raises(ccog.ResumeError, match=r"the environment differ .*GDAL_X was not given, is 1"):
+    with pytest.raises(ccog.ResumeError, match=r"the environment differs \(GDAL_X was not given, is given\)"):
         resumed(reader.array(), target, mask=mask, rasterio_env_options={"GDAL_X": 1, "GS_SECRET_ACCESS_KEY": "s"})
     with pytest.raises(ccog.ResumeError, match=r"another one: the metadata differs\."):
         resumed(reader.array(), target, SMALL | {"units": "m"}, mask=mask)
@@ -381,6 +381,26 @@ def test_another_write_is_refused(tmp_path: Path, reader: Source, monkeypatch: p
     with pytest.raises(ccog.ResumeError, match=rf"version of ccog was {ccog_version()}, is 9\.9\."):
         resumed(reader.array(), target, mask=mask)
     ccog.write_ccog(reader.array("other"), **target, COG_creation_options=SMALL).compute(**THREADS)
+
+
+@pytest.mark.tried(
+    "A resumable write with a secret among GDAL's options, and its continuation with another value",
+    "refused: the record and the message name the option, and hold no value",
+)
+def test_values_of_the_environment_are_neither_kept_nor_shown(tmp_path: Path, reader: Source) -> None:
+    target = {"store": str(tmp_path / "a.tif")}
+    then = {"SOME_PASSWORD": "earliersecret", "GDAL_HTTP_USERPWD": "user:accesssecret"}
+    fail(reader, resumed(reader.array(), target, rasterio_env_options=then))
+    kept = [path.read_bytes() for path in tmp_path.glob(".*.parts/*")]
+    assert any(b"SOME_PASSWORD" in data for data in kept)
+    assert not any(secret in data for data in kept for secret in (b"earliersecret", b"accesssecret"))
+    now = then | {"SOME_PASSWORD": "latersecret"}
+    with pytest.raises(ccog.ResumeError, match=r"the environment differs \(SOME_PASSWORD had") as raised:
+        resumed(reader.array(), target, rasterio_env_options=now)
+    assert "secret" not in str(raised.value)
+    # a secret that says how to reach data may be another one each time
+    renewed = then | {"GDAL_HTTP_USERPWD": "user:renewed"}
+    resumed(reader.array(), target, rasterio_env_options=renewed).compute(**THREADS)
 
 
 def ccog_version() -> str:

@@ -17,6 +17,7 @@ from dask.array.core import normalize_chunks
 
 from ccog.codecs import level_codec
 from ccog.encode import encode_block
+from ccog.environment import environment_options
 from ccog.errors import ArgumentTypeError, CCOGWarning, EncodeError, OptionError, RasterError
 from ccog.graph import CcogDelayed, build_graph, new_token
 from ccog.manifest import find_kept, manifest_of
@@ -137,7 +138,7 @@ def write_ccog(
     ccog.CCOGError
         Anything else that can be known to be wrong before a pixel is touched.
     """
-    env = dict(rasterio_env_options or {})
+    env = environment_options(rasterio_env_options)
     with rasterio.Env(**env):
         raster, job = _prepare(arr, store, mask, COG_creation_options, storage_options, env, layout)
         job.store.check()
@@ -181,7 +182,7 @@ def plan(
         What ``write_ccog`` would raise for these arguments without asking the store.
     """
     blocks = _blocks_to_sample(sample)
-    env = dict(rasterio_env_options or {})
+    env = environment_options(rasterio_env_options)
     with rasterio.Env(**env):
         raster, job = _prepare(arr, store, mask, COG_creation_options, storage_options, env, layout)
         chunks = raster.pixels.chunks

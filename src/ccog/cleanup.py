@@ -28,6 +28,7 @@ from ccog.manifest import Resumption
 from ccog.names import task_name, token_of
 from ccog.stores import Store
 from ccog.stores.base import MANIFEST
+from ccog.whereabouts import current_client, current_task, is_own_loop
 
 #: Name that keys of tasks which begin a write start with.
 BEGIN = task_name("begin", "")
@@ -38,10 +39,10 @@ _WAIT_SECONDS = 60.0
 
 def begin_write(store: Store, final: str, resumption: Resumption | None = None) -> str:
     """Start the write whose last task is ``final``, or find that it is started; run as a task."""
-    worker = _current_worker()
-    if worker is None:
+    task = current_task()
+    if task is None:
         return _begin_here(store, final, resumption)
-    return _begin_on(worker, store, final, resumption)
+    return _begin_on(task.worker, store, final, resumption)
 
 
 def _started(store: Store, final: str, resumption: Resumption | None, unanswered: float = 0.0) -> str:
@@ -58,11 +59,6 @@ def _started(store: Store, final: str, resumption: Resumption | None, unanswered
     except StoreNotFoundError as error:
         raise ResumeError(f"the unfinished write to {store.url} was ended meanwhile; start again ({error})") from error
     return resumption.session
-
-
-def is_on_cluster() -> bool:
-    """Whether this is a task of a distributed worker, which may run again when a worker dies."""
-    return _current_worker() is not None
 
 
 def remove(store: Store, session: str) -> None:
@@ -122,18 +118,10 @@ def _begin_here(store: Store, final: str, resumption: Resumption | None) -> str:
     return session
 
 
-def _current_worker() -> Any:
-    """The distributed worker this task runs on, or None."""
-    try:
-        from distributed import get_worker
-
-        return get_worker()
-    except (ImportError, ValueError):
-        return None
-
-
 def _begin_on(worker: Any, store: Store, final: str, resumption: Resumption | None) -> str:
-    from ccog.scheduler_plugin import UploadKeeper
+    from distributed.protocol.serialize import ToPickle
+
+    from ccog.scheduler_plugin import Sealed, UploadKeeper
 
     plugin = pickle.dumps(UploadKeeper())
     _ask(worker, "register_scheduler_plugin", plugin=plugin, name=UploadKeeper.name, idempotent=True)
@@ -141,7 +129,8 @@ def _begin_on(worker: Any, store: Store, final: str, resumption: Resumption | No
     if found is not None:
         return str(found)
     session, stays = _started(store, final, resumption, unanswered), resumption is not None
-    kept = _ask(worker, "ccog_keep", final=final, session=session, store=pickle.dumps(store), stays=stays)
+    sealed = ToPickle(Sealed.of(store))
+    kept = _ask(worker, "ccog_keep", final=final, session=session, store=sealed, stays=stays)
     if kept != session and (resumption is None or session != resumption.session):
         remove(store, session)
     if kept is None:
@@ -150,27 +139,22 @@ def _begin_on(worker: Any, store: Store, final: str, resumption: Resumption | No
 
 
 def _ask(worker: Any, operation: str, **message: Any) -> Any:
+    """A call to the scheduler; dask logs the message at DEBUG, so that credentials in it must be sealed."""
     from distributed.utils import sync
 
     return sync(worker.loop, getattr(worker.scheduler, operation), **message)
 
 
 def wait_for_removal(final: str, client: Any = None) -> None:
-    """Wait until the scheduler of a distributed client has cleaned up a write that failed."""
-    client = _current_client() if client is None else client
-    if client is None:
+    """Wait until the scheduler of a distributed client has cleaned up a write that failed.
+
+    On the event loop of an asynchronous client nobody can wait: the scheduler cleans up meanwhile.
+    """
+    client = current_client() if client is None else client
+    if client is None or is_own_loop(client):
         return
     deadline = time.monotonic() + _WAIT_SECONDS
     # a scheduler that never heard of the write, or is gone, has nothing to wait for
     with contextlib.suppress(Exception):
         while client.sync(client.scheduler.ccog_is_open, final=final) and time.monotonic() < deadline:
             time.sleep(0.05)
-
-
-def _current_client() -> Any:
-    try:
-        from distributed import get_client
-
-        return get_client()
-    except (ImportError, ValueError):
-        return None

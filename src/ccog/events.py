@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from ccog.parts import Part
+from ccog.whereabouts import current_task
 
 #: Topic of the messages that workers send.
 TOPIC = "ccog-parts"
@@ -47,25 +48,13 @@ def expect(final: str, counts: Callable[[], Mapping[str, int]]) -> None:
 
 
 def teller(session: str) -> Tell:
-    """What the current task calls, from any thread, with each part that is stored."""
-    worker, key = _current_task()
-    if worker is None:
+    """What the current task calls, from any thread, with each part that is stored; ask in the task's own thread."""
+    task = current_task()
+    if task is None:
         return lambda part: _tell_here(session, part)
-    token = str(key[0] if isinstance(key, tuple) else key).rsplit("-", 1)[-1]
-    return lambda part: worker.log_event(TOPIC, {"token": token, "number": part[0], "size": part[1]})
+    return lambda part: task.worker.log_event(TOPIC, {"token": task.token, "number": part[0], "size": part[1]})
 
 
 def _tell_here(session: str, part: Part) -> None:
     for listener in list(_LISTENERS):
         listener.stored(session, part[0], part[1])
-
-
-def _current_task() -> tuple[Any, Any]:
-    """The distributed worker that runs this thread's task, and the task's key; None twice elsewhere."""
-    try:
-        from distributed import get_worker
-
-        worker = get_worker()
-        return worker, worker.get_current_task()
-    except (ImportError, ValueError, AttributeError):
-        return None, None

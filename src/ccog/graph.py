@@ -38,6 +38,7 @@ from ccog.blocks import (
     source_block,
 )
 from ccog.cleanup import begin_write, wait_for_removal, watch
+from ccog.environment import WithEnv
 from ccog.errors import CCOGWarning
 from ccog.events import expect
 from ccog.fusion import optimize
@@ -64,7 +65,7 @@ from ccog.receipts import (
 )
 from ccog.sources import SourceGrid, join_chunks, split_mask
 from ccog.steering import Window, curve_priority, row_priority, work_window
-from ccog.tasks import WithEnv, WriteJob, finish_write, gate, merge_stretches, upload_unit
+from ccog.tasks import WriteJob, finish_write, gate, merge_stretches, upload_unit
 
 # records that are looked at at a time, and those of which a warning gives names
 _LOOKERS = 8

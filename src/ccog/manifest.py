@@ -27,10 +27,15 @@ _FORMAT = 2
 # of a manifest, which holds names and options
 _MOST_BYTES = 16 << 20
 
-# GDAL options that say how to reach data, some of them secrets, and never change a byte of it
-_ACCESS = ("AWS_", "AZURE_", "CPL_", "GDAL_HTTP_", "GOOGLE_", "GS_", "OSS_", "SWIFT_", "VSI")
+# options of GDAL and of rasterio.Env that say how to reach data, and never change a byte of it
+_ACCESS = ("AWS_", "AZURE_", "CPL_", "GDAL_HTTP_", "GOOGLE_", "GS_", "OSS_", "PROFILE_NAME", "REGION_NAME", "SESSION",
+           "SWIFT_", "VSI")  # fmt: skip
+
+# any other option may be a secret too: guessing one from its digest is to take long
+_ROUNDS = 100_000
 
 _ARRAYS = ("array", "mask", "chunks")
+_NOT_GIVEN = "not given"
 _HINT = (
     "dask names an array by what makes it: give da.from_array(..., name='...') or functions that dask.base.tokenize "
     "can name, so that the name is the same at each run"
@@ -64,7 +69,7 @@ def manifest_of(
         "mask": None if mask is None else _name(mask),
         "chunks": _digest(chunks),
         "options": described.options.cog_options(),
-        "environment": {key: str(value) for key, value in env.items() if not key.upper().startswith(_ACCESS)},
+        "environment": {key: _sealed(key, value) for key, value in env.items() if not key.upper().startswith(_ACCESS)},
         "metadata": _digest(template),
         "layout": geometry[0].layout,
         "geometry": _digest(geometry),
@@ -85,6 +90,11 @@ def _name(arr: Any) -> str:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
+
+
+def _sealed(key: str, value: Any) -> str:
+    """A digest by which the value of an option is compared, and not known; other options have other salts."""
+    return hashlib.pbkdf2_hmac("sha256", str(value).encode(), f"ccog {key}".encode(), _ROUNDS).hex()[:32]
 
 
 def find_kept(store: Store | WholeStore, manifest: str) -> Kept | None:
@@ -155,8 +165,21 @@ def _differences(then: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
 def _words(name: str, then: Any, now: Any) -> str:
     if isinstance(then, dict) and isinstance(now, dict):
         keys = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
-        changes = (f"{key} was {then.get(key, 'not given')}, is {now.get(key, 'not given')}" for key in keys)
-        return f"the {name} differ ({', '.join(changes)})"
+        change = _change_of_value if name == "environment" else _change
+        changes = (change(key, then.get(key, _NOT_GIVEN), now.get(key, _NOT_GIVEN)) for key in keys)
+        return f"the {name} differ{'s' if name == 'environment' else ''} ({', '.join(changes)})"
     if name.startswith("version") or name == "layout":
         return f"the {name} was {then}, is {now}"
     return f"the {name} {'differ' if name == 'chunks' else 'differs'}"
+
+
+def _change(key: str, then: Any, now: Any) -> str:
+    return f"{key} was {then}, is {now}"
+
+
+def _change_of_value(key: str, then: str, now: str) -> str:
+    """The same where values are digests."""
+    if _NOT_GIVEN in (then, now):
+        was, is_ = ("not given" if value == _NOT_GIVEN else "given" for value in (then, now))
+        return f"{key} was {was}, is {is_}"
+    return f"{key} had another value"

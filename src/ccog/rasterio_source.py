@@ -22,6 +22,7 @@ from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from ccog.errors import MissingDependencyError, RasterError, StoreError
+from ccog.redaction import Address, harmless, redact_logs, redacted
 
 #: Side, in pixels, that chunks have at most unless asked otherwise.
 DEFAULT_CHUNK = 4096
@@ -48,6 +49,10 @@ _DERIVED_DOMAINS = frozenset(
 _NODATA_ATTRS = ("_FillValue", "missing_value")
 
 
+# rasterio logs the names of files at DEBUG, and what GDAL says of them
+redact_logs("rasterio", "rasterio._base", "rasterio._env", "rasterio._err", "rasterio._io", "rasterio.env")
+
+
 @dataclass(frozen=True)
 class Source:
     """A raster to write: pixels, mask and what the file says about them, as ``write_ccog`` takes it."""
@@ -72,7 +77,9 @@ def open_source(text: str, chunk: int | None = None, *, variable: str | None = N
     if match:
         return open_variable(match["path"], variable or match["variable"], chunk)
     if variable:
-        raise RasterError(f"{text} is no Zarr or netCDF file (.zarr, .nc, .nc4, .h5), so it has no variable {variable}")
+        raise RasterError(
+            f"{redacted(text)} is no Zarr or netCDF file (.zarr, .nc, .nc4, .h5), so it has no variable {variable}"
+        )
     return open_raster(text, chunk, tags=tags)
 
 
@@ -89,7 +96,7 @@ def open_raster(path: str, chunk: int | None = None, *, tags: bool = False) -> S
         with rasterio.open(path) as dataset:
             return _describe(dataset, path, chunk, tags)
     except RasterioError as error:
-        raise StoreError(f"cannot open {path}: {error}") from error
+        raise StoreError(f"cannot open {redacted(path)}: {redacted(error)}") from harmless(error)
 
 
 def open_variable(path: str, name: str | None, chunk: int | None = None) -> Source:
@@ -106,9 +113,9 @@ def open_variable(path: str, name: str | None, chunk: int | None = None) -> Sour
             decode_coords="all",
         )
     except ImportError as error:
-        raise MissingDependencyError(f"cannot open {path}: {error}; pip install 'ccog[xarray]'") from error
+        raise MissingDependencyError(f"cannot open {redacted(path)}: {error}; pip install 'ccog[xarray]'") from error
     except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"cannot open {path}: {error}") from error
+        raise StoreError(f"cannot open {redacted(path)}: {redacted(error)}") from harmless(error)
     found = _only_variable(dataset, path) if name is None else _named_variable(dataset, path, name)
     others = [dim for dim in found.dims[:-2] if found.sizes[dim] == 1]
     found = found.squeeze(others) if found.ndim > 3 else found
@@ -142,10 +149,15 @@ def chunk_shape(
 
 def read_window(path: str, bands: tuple[int, ...], window: Window, dtype: str, *, mask: bool = False) -> Any:
     """Pixels (band, y, x), or the mask (y, x), of one window."""
-    with rasterio.open(path) as dataset:
-        if mask:
-            return dataset.read_masks(1, window=window)
-        return dataset.read(list(bands), window=window).astype(dtype, copy=False)
+    try:
+        with rasterio.open(path) as dataset:
+            if mask:
+                return dataset.read_masks(1, window=window)
+            return dataset.read(list(bands), window=window).astype(dtype, copy=False)
+    except RasterioError as error:
+        # GDAL's own error says more, but cannot be pickled on its way from a worker
+        said = redacted(f"{error} ({error.__cause__})" if error.__cause__ else error)
+    raise StoreError(f"cannot read {redacted(path)}: {said}")
 
 
 def _describe(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source:
@@ -172,7 +184,7 @@ def _lazy(dataset: Any, path: str, chunk: tuple[int, int], dtype: np.dtype[Any] 
     kind = np.dtype("uint8") if dtype is None else dtype
     return da.map_blocks(
         _read_block,
-        path=path,
+        path=Address(path),
         shape=(height, width),
         chunk=chunk,
         bands=tuple(dataset.indexes),
@@ -214,14 +226,15 @@ def _only_variable(dataset: Any, path: str) -> Any:
     if len(names) != 1:
         listed = ", ".join(map(str, names)) or "none"
         raise RasterError(
-            f"{path} has {len(names)} variables of two or more dimensions ({listed}); name one: --variable NAME"
+            f"{redacted(path)} has {len(names)} variables of two or more dimensions ({listed}); "
+            "name one: --variable NAME"
         )
     return dataset[names[0]]
 
 
 def _named_variable(dataset: Any, path: str, name: str) -> Any:
     if name not in dataset.variables:
-        raise RasterError(f"{path} has no variable {name}; it has {', '.join(map(str, dataset.data_vars))}")
+        raise RasterError(f"{redacted(path)} has no variable {name}; it has {', '.join(map(str, dataset.data_vars))}")
     return dataset[name]
 
 

@@ -11,6 +11,7 @@ limit, and compared with what the geometry says of it. Tasks load exactly what w
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -92,7 +93,7 @@ def checkpoint_level(plan: CogGeometry) -> int:
 def keep_stretch(name: str, store: Store, session: str, make: Callable[..., Stretch], *args: Any) -> Stretch:
     """Upload a stretch of the file with ``make(*args)`` and keep what it returns."""
     found = make(*args)
-    store.save(session, name, dump_stretch(found))
+    _keep(store, session, name, dump_stretch(found))
     return found
 
 
@@ -104,8 +105,18 @@ def load_stretch(store: Store, session: str, name: str, seal: Seal) -> Stretch:
 def keep_pieces(name: str, store: Store, session: str, make: Callable[..., Any], *args: Any) -> Any:
     """Make an overview block with ``make(*args)`` and keep what it hands on."""
     found = make(*args)
-    store.save(session, name, dump_pieces(found[1]))
+    _keep(store, session, name, dump_pieces(found[1]))
     return found
+
+
+def _keep(store: Store, session: str, name: str, data: bytes) -> None:
+    """Save a record; where the write is over there is no place for it, and no need.
+
+    So it is where a worker died after completing the file, and its tasks run again. In a write that was aborted,
+    completing fails.
+    """
+    with contextlib.suppress(StoreNotFoundError):
+        store.save(session, name, data)
 
 
 def load_pieces(store: Store, session: str, name: str, seal: Seal, n: int) -> Pieces:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from ccog.names import kind_of, level_of
 from ccog.order import morton
 from ccog.pyramid import ceil_div
 from ccog.tasks import WriteJob
+from ccog.whereabouts import current_client, thread_count
 
 # blocks of full resolution that a cluster is to keep on one worker, and for how many of them each thread has work
 _PLACED_BLOCKS = 64
@@ -50,11 +50,8 @@ def parallelism() -> int:
 
 def _cluster_threads() -> int:
     """Threads of the current client's cluster; 0 where there is none."""
-    with contextlib.suppress(ImportError, ValueError):
-        from distributed import get_client
-
-        return max(1, sum(int(n) for n in get_client().nthreads().values()))
-    return 0
+    client = current_client()
+    return 0 if client is None else max(1, thread_count(client))
 
 
 def row_priority(key: Any) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
 
 from ccog.blocks import Encoded
-from ccog.cleanup import is_on_cluster
 from ccog.encode import Codec, Segment, Tiles
+from ccog.environment import WithEnv
 from ccog.errors import RasterError, StoreNotFoundError, StorePermissionError
 from ccog.events import Tell, teller
 from ccog.header import CLASSIC_LIMIT, LevelCounts, Template, build_header, data_size
@@ -27,6 +26,7 @@ from ccog.pyramid import Level
 from ccog.statistics import BandStatistics, merged
 from ccog.stores import Store, WholeStore, WriteResult
 from ccog.template import Described, write_template
+from ccog.whereabouts import current_task
 
 # parts that a task uploads at a time
 _UPLOADERS = 4
@@ -63,18 +63,6 @@ class WriteJob:
     def key(self, kind: str, *index: int) -> tuple[str | int, ...]:
         """A task key that groups by kind in the dashboard."""
         return (task_name(kind, self.token), *index)
-
-
-@dataclass(frozen=True)
-class WithEnv:
-    """Runs a function with GDAL configuration options, which may be secrets and stay out of the repr."""
-
-    options: tuple[tuple[str, Any], ...] = field(repr=False)
-
-    def __call__(self, func: Callable[..., Any], *args: Any) -> Any:
-        """``func(*args)`` under the options."""
-        with rasterio.Env(**dict(self.options)):
-            return func(*args)
 
 
 def gate(*after: object) -> None:
@@ -159,12 +147,16 @@ class _Put:
     store: Store
     session: str
     continues: bool
+    reruns: bool
     tell: Tell
 
     @classmethod
     def of(cls, store: Store, session: str, continues: bool) -> _Put:
-        """For the current task, which tells those who watch of each part."""
-        return cls(store, session, continues, teller(session))
+        """For the current task, which tells those who watch of each part; called in the thread that runs it.
+
+        ``reruns``: the task may run again when a worker dies. Threads of a pool are not told what they work for.
+        """
+        return cls(store, session, continues, current_task() is not None, teller(session))
 
     def __call__(self, number: int, buffers: list[Any]) -> Part:
         return self._new(self._stored(number, 1), number, buffers)
@@ -176,7 +168,7 @@ class _Put:
         return list(pool.map(partial(self._new, stored), numbers, bodies))
 
     def _stored(self, first: int, count: int) -> dict[int, Part]:
-        if not (self.continues or is_on_cluster()):
+        if not (self.continues or self.reruns):
             return {}
         # who may not ask puts them all
         with contextlib.suppress(StoreNotFoundError, StorePermissionError):
@@ -196,7 +188,7 @@ class _Put:
         try:
             return self.store.put(self.session, number, buffers)
         except StoreNotFoundError:
-            if not is_on_cluster():
+            if not self.reruns:
                 raise
             return self.store.part(number, buffers)
 

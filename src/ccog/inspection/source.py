@@ -19,6 +19,7 @@ from ccog.errors import (
     StoreNotFoundError,
     StorePermissionError,
 )
+from ccog.redaction import harmless, redact_logs, redacted
 
 #: First and one past the last byte.
 Range = tuple[int, int]
@@ -34,6 +35,10 @@ _KINDS: dict[str, Callable[[int], bool]] = {
     "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
 }
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "http": "aiohttp", "https": "aiohttp", "gs": "gcsfs", "az": "adlfs"}
+
+
+# fsspec logs URLs, and errors that quote them, at DEBUG
+redact_logs("fsspec", "fsspec.http")
 
 
 @dataclass
@@ -193,19 +198,19 @@ def _check_regular(path: str, found: os.stat_result) -> None:
 def _open_remote(url: str, options: dict[str, Any]) -> RangeReader:
     import fsspec
 
-    protocol = urlsplit(url).scheme
+    protocol, shown = urlsplit(url).scheme, redacted(url)
     try:
         filesystem, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         package = _PACKAGES.get(protocol, "the fsspec package for it")
         raise MissingDependencyError(f"reading {protocol}:// needs {package}: pip install {package}") from error
     except ValueError as error:
-        raise StoreError(f"cannot read {url}: {error}") from error
-    with _translated(url, Exception):
+        raise StoreError(f"cannot read {shown}: {redacted(error, options)}") from harmless(error, options)
+    with _translated(shown, Exception):
         size = filesystem.info(path).get("size")
     if size is None:
-        raise StoreError(f"cannot read {url}: the server does not tell its size, so it serves no byte ranges")
-    return _RemoteReader(url, int(size), filesystem, path)
+        raise StoreError(f"cannot read {shown}: the server does not tell its size, so it serves no byte ranges")
+    return _RemoteReader(shown, int(size), filesystem, path)
 
 
 @contextmanager
@@ -216,8 +221,8 @@ def _translated(url: str, kind: type[Exception] | tuple[type[Exception], ...] = 
     except StoreError:
         raise
     except FileNotFoundError as error:
-        raise StoreNotFoundError(f"{url} does not exist") from error
+        raise StoreNotFoundError(f"{url} does not exist") from harmless(error)
     except PermissionError as error:
-        raise StorePermissionError(f"{url} may not be read: {error}") from error
+        raise StorePermissionError(f"{url} may not be read: {redacted(error)}") from harmless(error)
     except kind as error:
-        raise StoreError(f"cannot read {url}: {error}") from error
+        raise StoreError(f"cannot read {url}: {redacted(error)}") from harmless(error)

@@ -15,6 +15,7 @@ from ccog.errors import (
     StorePermissionError,
 )
 from ccog.parts import Buffer, Limits, Part
+from ccog.redaction import harmless, redacted
 from ccog.stores.base import CONTENT_TYPE, IncompleteUpload, KeepsNothing, WriteResult, size_of, total_size
 from ccog.stores.body import Body, base64_text, md5
 from ccog.stores.retry import BRISK, PATIENT, Patience, patiently
@@ -146,7 +147,8 @@ class AzureStore(KeepsNothing):
         try:
             return url_to_fs(self.target, **self.options)
         except Exception as error:
-            raise StoreError(f"cannot use {self.target}: {error}") from error
+            said = redacted(error, self.options)
+            raise StoreError(f"cannot use {self.target}: {said}") from harmless(error, self.options)
 
     def _call(self, call: Callable[[Any], Awaitable[Any]], what: str, patience: Patience = PATIENT) -> Any:
         """Run a call on the blob's client with patience; its errors become ccog's."""
@@ -162,7 +164,7 @@ class AzureStore(KeepsNothing):
         try:
             return patiently(lambda: sync(filesystem.loop, once), _is_passing, patience)
         except Exception as error:
-            raise _explained(error, what) from error
+            raise _explained(error, what, self.options) from harmless(error, self.options)
 
 
 def _block(session: str, number: int) -> str:
@@ -178,12 +180,12 @@ def _is_passing(error: Exception) -> bool:
     return isinstance(error, ServiceRequestError | ServiceResponseError | ConnectionError | TimeoutError)
 
 
-def _explained(error: Exception, what: str) -> StoreError:
+def _explained(error: Exception, what: str, options: dict[str, Any]) -> StoreError:
     from azure.core.exceptions import ClientAuthenticationError
 
     status, code = getattr(error, "status_code", None), getattr(error, "error_code", None)
     # the service's message goes on with request ids and, for signatures, with what was signed
-    reason = str(code or str(error).partition("\n")[0] or type(error).__name__)
+    reason = str(code or redacted(str(error).partition("\n")[0], options) or type(error).__name__)
     if status == 404:
         return StoreNotFoundError(f"cannot {what}: the container or blob does not exist ({reason})")
     if status in (401, 403) or isinstance(error, ClientAuthenticationError | PermissionError):

@@ -16,6 +16,7 @@ from ccog.errors import (
     StorePermissionError,
 )
 from ccog.parts import Buffer, Limits, Part
+from ccog.redaction import harmless, redacted
 from ccog.stores.base import (
     CONTENT_TYPE,
     MANIFEST,
@@ -228,20 +229,32 @@ class GCSStore:
             import gcsfs
         except ImportError:
             raise MissingDependencyError("writing to gs:// needs gcsfs: pip install 'ccog[gcs]'") from None
-        return gcsfs.GCSFileSystem(**self.options)
+        try:
+            return gcsfs.GCSFileSystem(**self.options)
+        except Exception as error:
+            # an unknown token is taken for the name of a file, which the error then quotes
+            raise StoreError(f"cannot use {self.url}: {self._said(error)}") from harmless(error, self.options)
+
+    def _said(self, error: Exception) -> str:
+        """The message of another library's error, without credentials."""
+        return redacted(error, self.options) or type(error).__name__
 
     def _try(self, call: Callable[[], T], what: str) -> T:
         """Run a call; its errors become ccog's."""
         try:
             return call()
         except FileNotFoundError as error:
-            raise StoreNotFoundError(f"cannot {what} {self.url}: the bucket or object does not exist") from error
+            raise StoreNotFoundError(f"cannot {what} {self.url}: the bucket or object does not exist") from harmless(
+                error, self.options
+            )
         except FileExistsError as error:
-            raise StoreExistsError(f"cannot {what} {self.url}: the object was written meanwhile") from error
+            raise StoreExistsError(f"cannot {what} {self.url}: the object was written meanwhile") from harmless(
+                error, self.options
+            )
         except Exception as error:
             denied = getattr(error, "code", None) in (401, 403) or str(error).startswith("Forbidden")
             if denied:
                 raise StorePermissionError(
-                    f"cannot {what} {self.url}: access denied to the credentials in use ({error})"
-                ) from error
-            raise StoreError(f"cannot {what} {self.url}: {error}") from error
+                    f"cannot {what} {self.url}: access denied to the credentials in use ({self._said(error)})"
+                ) from harmless(error, self.options)
+            raise StoreError(f"cannot {what} {self.url}: {self._said(error)}") from harmless(error, self.options)

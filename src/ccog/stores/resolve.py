@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ccog.errors import ArgumentTypeError, StoreError
+from ccog.redaction import holds_credentials, redacted
 from ccog.stores.azure import AzureStore
 from ccog.stores.base import Store
 from ccog.stores.gcs import GCSStore
@@ -20,6 +21,7 @@ from ccog.stores.whole import BytesStore, WholeStore
 _SUPPORTED = "a local path, file://, s3://, az://, abfs://, gs://, or a protocol that fsspec can write"
 _LOCAL = ("", "file", "local")
 _GCS_ENDPOINT = "https://storage.googleapis.com"
+_OBJECT_STORES = ("s3", "s3a", "az", "abfs", "abfss", "gs", "gcs")
 _READ_ONLY = ("http", "https", "data", "git", "github")
 
 
@@ -43,6 +45,7 @@ def resolve_store(
     protocol = _protocol(text)
     if protocol in _LOCAL:
         return LocalStore(_local_path(text, protocol, options), overwrite)
+    _refuse_credentials(text, protocol)
     if protocol in ("s3", "s3a"):
         return _s3_store(text, options, overwrite)
     if protocol in ("az", "abfs", "abfss"):
@@ -50,9 +53,11 @@ def resolve_store(
     if protocol in ("gs", "gcs"):
         return _gcs_store(text, options, overwrite)
     if protocol in _READ_ONLY:
-        raise StoreError(f"cannot write to {protocol}:// ({text}), it can only be read; supported are {_SUPPORTED}")
+        raise StoreError(
+            f"cannot write to {protocol}:// ({redacted(text)}), it can only be read; supported are {_SUPPORTED}"
+        )
     if text.endswith("/") or not text.split("://", 1)[1]:
-        raise StoreError(f"{text} does not name a file; give {protocol}://path/name.tif")
+        raise StoreError(f"{redacted(text)} does not name a file; give {protocol}://path/name.tif")
     return FsspecStore(text, options, overwrite)
 
 
@@ -60,6 +65,7 @@ def resolve_place(target: Any, storage_options: Mapping[str, Any] | None) -> Sto
     """The store of a target, or of the directory, bucket or prefix above targets, to ask what was left there."""
     text, options = _text(target, dict(storage_options or {}))
     protocol = _protocol(text)
+    _refuse_credentials(text, protocol)
     if protocol in _LOCAL:
         return LocalStore(_local_path(text.rstrip("/") or "/", protocol, options))
     if protocol in ("s3", "s3a"):
@@ -70,7 +76,9 @@ def resolve_place(target: Any, storage_options: Mapping[str, Any] | None) -> Sto
         bucket, key = _bucket_and_key(text)
         if bucket:
             return _in_gcs(bucket, key, options, True)
-    raise StoreError(f"{text}: incomplete uploads are known of local directories, s3://bucket and gs://bucket only")
+    raise StoreError(
+        f"{redacted(text)}: incomplete uploads are known of local directories, s3://bucket and gs://bucket only"
+    )
 
 
 def _text(target: Any, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -98,6 +106,12 @@ def _text(target: Any, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _protocol(text: str) -> str:
     return text.split("://", 1)[0].lower() if "://" in text else ""
+
+
+def _refuse_credentials(text: str, protocol: str) -> None:
+    """Object stores know no credentials in URLs, and would take them for part of a name."""
+    if protocol in _OBJECT_STORES and holds_credentials(text):
+        raise StoreError(f"{redacted(text)} holds credentials, which {protocol}:// takes as storage_options only")
 
 
 def _refuse_options(options: dict[str, Any], where: str) -> None:

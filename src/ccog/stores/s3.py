@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote
 
 from ccog.errors import CCOGWarning, StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
 from ccog.parts import MIB, Buffer, Limits, Part
+from ccog.redaction import harmless
 from ccog.stores.base import CONTENT_TYPE, MANIFEST, IncompleteUpload, WriteResult, size_of, total_size
 from ccog.stores.body import Body, base64_text, crc32, md5
 from ccog.stores.retry import BRISK, PATIENT, Patience, patiently
@@ -136,7 +137,7 @@ class S3Store:
         except Exception as error:
             head = self._head() if is_passing(error) or code_of(error) in _PERHAPS_COMPLETE else None
             if head is None or _difference(head, ordered):
-                raise explained(error, what, self._client.who) from error
+                raise explained(error, what, self._client.who) from harmless(error, self.options)
             # the answer was lost, but the object is there: nothing must stay beside it
             self.abort(session)
         else:

@@ -8,10 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ccog.errors import MissingDependencyError
+from ccog.redaction import harmless, redact_logs
 from ccog.stores.retry import PATIENT, Patience, patiently
 from ccog.stores.s3_errors import explained, is_expired, is_passing
 
 T = TypeVar("T")
+
+# these log requests with their headers, and the endpoint, at DEBUG
+for _package in ("botocore", "aiobotocore"):
+    redact_logs(*(f"{_package}.{name}" for name in ("auth", "endpoint", "hooks", "regions")))
+redact_logs("s3fs")
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
@@ -76,7 +82,7 @@ class S3Client:
         try:
             return patiently(attempt, is_passing, patience, renewed)
         except Exception as error:
-            raise explained(error, what, self.who) from error
+            raise explained(error, what, self.who) from harmless(error, self.options)
 
     def call(self, method: str, what: str, **kwargs: Any) -> Any:
         """An S3 call with patience."""

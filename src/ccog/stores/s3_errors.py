@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
+from ccog.redaction import redacted
 
 _PASSING_CODES = frozenset(
     (
@@ -141,4 +142,4 @@ def _message(error: BaseException) -> str:
     answer = _response(error).get("Error", {})
     if answer.get("Code"):
         return ": ".join(str(answer[key]) for key in ("Code", "Message") if answer.get(key))
-    return str(error) or type(error).__name__
+    return redacted(error) or type(error).__name__

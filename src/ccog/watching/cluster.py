@@ -7,6 +7,7 @@ import pickle
 from typing import Any
 
 from ccog.watching.tally import Tally
+from ccog.whereabouts import is_own_loop
 
 _ANSWER_SECONDS = 10
 
@@ -33,9 +34,24 @@ class Cluster:
 
     def conclude(self, tally: Tally) -> None:
         """The same once a computation has succeeded: writes the scheduler never showed us were quick, and are over."""
+        if self.client is None:
+            return
+        if self.is_here:
+            # nobody can be asked from here, but the client knows its own futures
+            tally.complete(final for final in tally.writes if self._is_over(final))
+            return
         self.ask(tally)
-        if self.client is not None:
-            tally.complete(tally.writes.keys() - self._known)
+        tally.complete(tally.writes.keys() - self._known)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this thread runs the client's event loop, and so must not wait for anybody who asks through it."""
+        return is_own_loop(self.client)
+
+    def _is_over(self, final: str) -> bool:
+        """Whether the client waits for the write no more: it is finished, or its future was let go of."""
+        state = self.client.futures.get(final)
+        return state is None or state.status == "finished"
 
     def _offer(self) -> None:
         """Put the plugin on the scheduler, once."""
@@ -53,13 +69,3 @@ class Cluster:
         return sync(
             self.client.loop, getattr(self.client.scheduler, operation), **message, callback_timeout=_ANSWER_SECONDS
         )
-
-
-def current_client() -> Any:
-    """The distributed client that would compute here and now, or None."""
-    try:
-        from distributed import get_client
-
-        return get_client()
-    except (ImportError, ValueError):
-        return None

@@ -11,8 +11,9 @@ from dask.callbacks import Callback
 
 from ccog.events import listening
 from ccog.names import PREFIX
-from ccog.watching.cluster import Cluster, current_client
+from ccog.watching.cluster import Cluster
 from ccog.watching.tally import Tally
+from ccog.whereabouts import current_client
 
 if TYPE_CHECKING:
     from ccog.watching.screens import Screen
@@ -84,17 +85,22 @@ class _Tasks(Callback):  # type: ignore[misc]
 @contextlib.contextmanager
 def _ticking(tally: Tally, cluster: Cluster, screen: Screen) -> Iterator[None]:
     """Show the tally again and again, from a thread of its own."""
-    over = threading.Event()
+    over, showing = threading.Event(), threading.Lock()
 
     def tick() -> None:
         while not over.wait(_TICK_SECONDS):
             cluster.ask(tally)
-            screen.show(tally.snapshot())
+            with showing:
+                if not over.is_set():
+                    screen.show(tally.snapshot())
 
     thread = threading.Thread(target=tick, name="ccog-progress", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
-        thread.join()
+        with showing:
+            over.set()
+        # a thread that waits for an answer through the event loop that runs here would never get it
+        if not cluster.is_here:
+            thread.join()
