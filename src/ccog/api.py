@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any, Literal, get_args, overload
 
 import dask.array as da
 import numpy as np
+import numpy.typing as npt
 import rasterio
 from dask.array.core import normalize_chunks
 
@@ -287,26 +287,27 @@ def _part_plan(plan: CogGeometry, store: Store | WholeStore, *, compressed: bool
     """
     limits, blocks = store.limits, math.prod(plan.level(0).blocks)
     while True:
-        sizes = [plan.unit_bytes(k) for k, _, _ in plan.units_in_file_order()]
-        parts = PartPlan.build(sizes, limits)
+        rows = plan.unit_rows
+        parts = PartPlan.build(rows, limits)
         if parts is not None:
             return plan, parts
         if not plan.by_chunk or plan.unit >= blocks:
             break
         plan = replace(plan, unit=2 * plan.unit)
-    if compressed and (found := PartPlan.build_for_compressed(sizes, limits)):
+    largest = max(size for _, size in rows)
+    if compressed and (found := PartPlan.build_for_compressed(rows, limits)):
         parts, percent = found
         warnings.warn(
             f"{store.url} takes {limits.max_parts} parts of at most {limits.max_part} bytes: what is uploaded together "
-            f"must compress to {percent} % of its {max(sizes)} bytes, or the write fails when it does not",
+            f"must compress to {percent} % of its {largest} bytes, or the write fails when it does not",
             CCOGWarning,
             stacklevel=4,
         )
         return plan, parts
     remedy = "split the raster into several files" if plan.by_chunk else "use chunks with more rows"
     raise RasterError(
-        f"{len(sizes)} {'runs' if plan.by_chunk else 'rows'} of blocks of up to {max(sizes)} bytes need "
-        f"{fewest_parts(sizes, limits)} parts, and {store.url} takes {limits.max_parts} of at most "
+        f"{len(plan.units)} {'runs' if plan.by_chunk else 'rows'} of blocks of up to {largest} bytes need "
+        f"{fewest_parts(rows, limits)} parts, and {store.url} takes {limits.max_parts} of at most "
         f"{limits.max_part} bytes; {remedy}"
     )
 
@@ -388,7 +389,7 @@ def _fitting_chunks(chunks: Chunks, block: tuple[int, int]) -> Chunks:
 
 def _mismatch(before: Chunks, after: Chunks) -> str | None:
     """What is wrong with chunks that are rechunked; None where they are kept, or only cut."""
-    if all(set(_edges(a)) >= set(_edges(b)) for b, a in zip(before, after, strict=True)) or before == after:
+    if before == after or all(np.isin(_edges(b), _edges(a)).all() for b, a in zip(before, after, strict=True)):
         return None
     return (
         f"chunks of {_largest(before)} (band, y, x) do not match the tiles: every block of {_largest(after)} is cut "
@@ -397,8 +398,8 @@ def _mismatch(before: Chunks, after: Chunks) -> str | None:
     )
 
 
-def _edges(sizes: tuple[int, ...]) -> list[int]:
-    return list(itertools.accumulate(sizes))
+def _edges(sizes: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    return np.cumsum(np.asarray(sizes, np.int64))
 
 
 def _largest(chunks: Chunks) -> str:

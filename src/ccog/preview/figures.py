@@ -85,12 +85,13 @@ def _planned(plan: CogGeometry, template: Template, k: int) -> PlannedLevel:
 def _expected_parts(job: WriteJob, expected: int) -> int:
     """A guess at the parts: the header's, those of large units, joins between these, and what small ones add up to."""
     parts, limits, plan = job.parts, job.store.limits, job.plan
-    units = [plan.unit_bytes(k) for k, _, _ in plan.units_in_file_order()]
-    share = expected / max(1, sum(units))
-    large = [n * share for n in units if n * share >= 2 * limits.min_part]
-    own = sum(max(1, math.ceil((n - limits.min_part) / parts.part_size)) for n in large)
-    joins = max(0, len(large) - 1) if limits.min_part else 0
-    small = int((expected - sum(large)) // (limits.min_part + parts.part_size))
+    rows = plan.unit_rows
+    share = expected / max(1, sum(count * size for count, size in rows))
+    large = [(count, size * share) for count, size in rows if size * share >= 2 * limits.min_part]
+    own = sum(count * max(1, math.ceil((size - limits.min_part) / parts.part_size)) for count, size in large)
+    joins = max(0, sum(count for count, _ in large) - 1) if limits.min_part else 0
+    rest = expected - sum(count * size for count, size in large)
+    small = int(rest // (limits.min_part + parts.part_size))
     return min(parts.last, 1 + own + joins + small)
 
 
