@@ -26,6 +26,7 @@ from ccog.parts import PartPlan, fewest_parts
 from ccog.planning import (
     CogGeometry,
     FileLayout,
+    check_tiles,
     choose_block,
     choose_chunk,
     choose_unit,
@@ -246,6 +247,7 @@ def _job(
     )
     template = write_template(described)
     plan = replace(plan, planar=template.planar)
+    check_tiles(plan)
     nodata = raster.metadata.nodata
     full = level_codec(options, template, plan.dtype, nodata, overview=False, by_chunk=plan.by_chunk)
     overview = level_codec(options, template, plan.dtype, nodata, overview=True, by_chunk=plan.by_chunk)

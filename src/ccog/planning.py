@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ccog.errors import RasterError
 from ccog.options import CreationOptions
 from ccog.order import along_curve
 from ccog.parts import Rows
@@ -545,3 +546,44 @@ def needs_big_tiff(plan: CogGeometry) -> bool | None:
     if given == "IF_SAFER":
         return True if size > 2_000_000_000 else None
     return True if plan.options.effective_compress == "NONE" and size > 4_200_000_000 else None
+
+
+# bytes that the offsets of the tiles of a level must stay below: libtiff makes no larger array (TIFFSetupStrips)
+_OFFSETS = 1 << 31
+
+# largest tile that overviews have too
+_MOST_BLOCKSIZE = 4096
+
+
+def check_tiles(plan: CogGeometry) -> None:
+    """Refuse a raster with more tiles in a level than libtiff, and so GDAL, can write or read.
+
+    Raises
+    ------
+    RasterError
+        A level has more tiles, counted in all bands where these are compressed apart.
+    """
+    most = _OFFSETS // (4 if plan.options.bigtiff == "NO" else 8) - 1
+    for level in plan.pyramid.levels:
+        planes = plan.count if plan.planar[min(level.index, 1)] else 1
+        rows, cols = level.tiles
+        if rows * cols * planes <= most:
+            continue
+        apart = f" for each of {planes} bands" if planes > 1 else ""
+        raise RasterError(
+            f"{level.width} x {level.height} pixels are {cols} x {rows} tiles of {level.blocksize} x "
+            f"{level.blocksize}{apart}, {rows * cols * planes:,} in all, and libtiff takes at most {most:,} in a level "
+            f"of the pyramid; {_remedy(plan, most)}"
+        )
+
+
+def _remedy(plan: CogGeometry, most: int) -> str:
+    """What to do where the tiles of a level are too many."""
+    height, width = plan.level(0).size
+    side = min(level.blocksize for level in plan.pyramid.levels)
+    planes = plan.count if any(plan.planar) else 1
+    while side < _MOST_BLOCKSIZE:
+        side = 1 << side.bit_length()
+        if ceil_div(height, side) * ceil_div(width, side) * planes <= most:
+            return f"use BLOCKSIZE={side}, or split the raster into several files"
+    return "split the raster into several files"
