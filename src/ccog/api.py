@@ -42,6 +42,9 @@ from ccog.tasks import WriteJob
 from ccog.template import Described, write_template
 from ccog.tiling import check_grid
 
+# bands in a tile that takes long to compress
+_MANY_BANDS = 64
+
 # sizes of chunks along each axis
 Chunks = tuple[tuple[int, ...], ...]
 
@@ -306,7 +309,7 @@ def _part_plan(plan: CogGeometry, store: Store | WholeStore, *, compressed: bool
             stacklevel=4,
         )
         return plan, parts
-    remedy = "split the raster into several files" if plan.by_chunk else "use chunks with more rows"
+    remedy = "split the raster into several files" if plan.by_chunk else _fewer_rows(plan)
     raise RasterError(
         f"{len(plan.units)} {'runs' if plan.by_chunk else 'rows'} of blocks of up to {largest} bytes need "
         f"{fewest_parts(rows, limits)} parts, and {store.url} takes {limits.max_parts} of at most "
@@ -314,11 +317,22 @@ def _part_plan(plan: CogGeometry, store: Store | WholeStore, *, compressed: bool
     )
 
 
+def _fewer_rows(plan: CogGeometry) -> str:
+    """What makes fewer rows of blocks."""
+    if plan.planes(0) > 1:
+        return "use interleave='pixel' or layout='chunk', which upload all bands together"
+    return "use chunks with more rows"
+
+
 def _try_codec(codec: Any, plan: CogGeometry) -> None:
     """Compress one tile now, so that what the encoder refuses is known before the work starts."""
     mask = np.ones((16, 16), np.uint8) if plan.has_mask else None
+    # bands that are compressed apart are all alike, and what is refused of many does not depend on their tile
+    count = min(plan.count, 2) if codec.planar else plan.count
+    if count > _MANY_BANDS:
+        codec = replace(codec, blocksize=16)
     try:
-        encode_block(np.ones((plan.count, 16, 16), plan.array_type), mask, codec)
+        encode_block(np.ones((count, 16, 16), plan.array_type), mask, codec)
     except EncodeError as error:
         raise OptionError(str(error)) from error
 

@@ -540,12 +540,18 @@ def _block_side(sizes: tuple[int, ...], blocksize: int) -> int:
 def needs_big_tiff(plan: CogGeometry) -> bool | None:
     """GDAL's choice (GTiffDataset::CreateLL); None where it is classic, if that can hold the data."""
     given = plan.options.bigtiff or "IF_NEEDED"
+    size = sum(level.height * level.width for level in plan.pyramid.levels) * plan.count * plan.itemsize
+    is_large = plan.options.effective_compress == "NONE" and size > 4_200_000_000
+    if given == "NO" and is_large:
+        raise RasterError(
+            f"the pixels of all levels have {size} bytes, and BIGTIFF=NO with compress='none' takes at most 4200000000; "
+            "leave BIGTIFF out, or compress"
+        )
     if given in ("YES", "NO"):
         return given == "YES"
-    size = sum(level.height * level.width for level in plan.pyramid.levels) * plan.count * plan.itemsize
     if given == "IF_SAFER":
         return True if size > 2_000_000_000 else None
-    return True if plan.options.effective_compress == "NONE" and size > 4_200_000_000 else None
+    return True if is_large else None
 
 
 # bytes that the offsets of the tiles of a level must stay below: libtiff makes no larger array (TIFFSetupStrips)
