@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccog.errors import RasterError
-from ccog.parts import Buffer, Limits, Part, PartPlan, Run, cut, emit, fewest_parts, merge, split
+from ccog.parts import Buffer, Limits, Part, PartPlan, Rows, Run, cut, emit, fewest_parts, merge, split
 
 LIMITS = Limits(min_part=10, max_part=1000, max_parts=10_000, preferred_part=16)
 
@@ -22,11 +22,11 @@ class Uploads(dict[int, bytes]):
 
 
 def write(rows: list[bytes], arity: int, limits: Limits = LIMITS) -> tuple[Run, Uploads, PartPlan]:
-    plan = PartPlan.build([max(1, len(row)) for row in rows], limits)
+    plan = PartPlan.build([Rows(1, max(1, len(row))) for row in rows], limits)
     assert plan is not None
     uploads = Uploads()
     runs = [
-        (emit([row[:3], row[3:]], plan.firsts[n], plan.caps[n], limits, plan.part_size, uploads.put), n, n)
+        (emit([row[:3], row[3:]], *plan.numbers(n)[:2], limits, plan.part_size, uploads.put), n, n)
         for n, row in enumerate(rows)
     ]
     while len(runs) > 1:
@@ -34,7 +34,7 @@ def write(rows: list[bytes], arity: int, limits: Limits = LIMITS) -> tuple[Run, 
         runs = []
         for (run, first, last), *others in groups:
             for other, start, stop in others:
-                numbers = plan.firsts[start], plan.firsts[stop]
+                numbers = plan.numbers(start).first, plan.numbers(stop).first
                 run = merge(run, other, *numbers, limits, plan.part_size, uploads.put)
                 last = stop
             runs.append((run, first, last))
@@ -60,7 +60,7 @@ def test_split_cuts_anywhere(buffers: list[bytes], size: int) -> None:
 
 
 def test_parts_grow_when_there_are_too_few_numbers() -> None:
-    plan = PartPlan.build([10_000] * 10, Limits(10, 1 << 20, 100, 16))
+    plan = PartPlan.build([Rows(10, 10_000)], Limits(10, 1 << 20, 100, 16))
     assert plan is not None
     assert plan.last <= 100
     assert plan.part_size > 1000
@@ -69,31 +69,30 @@ def test_parts_grow_when_there_are_too_few_numbers() -> None:
 @pytest.mark.parametrize(("size", "rows"), [(10, 99), (10, 5000), (30, 50), (1 << 21, 33)])
 def test_more_rows_than_part_numbers_cannot_be_planned(size: int, rows: int) -> None:
     limits = Limits(10, 1 << 20, 100, 16)
-    assert PartPlan.build([size] * rows, limits) is None
-    assert fewest_parts([size] * rows, limits) > 100
+    assert PartPlan.build([Rows(rows, size)], limits) is None
+    assert fewest_parts([Rows(rows, size)], limits) > 100
 
 
 def test_parts_fill_what_the_store_takes() -> None:
     limits = Limits(10, 1 << 20, 100, 16)
-    plan = PartPlan.build([9 << 20] * 9, limits)
+    plan = PartPlan.build([Rows(9, 9 << 20)], limits)
     assert plan is not None
     assert plan.part_size == limits.max_part
 
 
 def test_near_the_limit_rows_must_compress() -> None:
     limits = Limits(10, 1000, 100, 16)
-    sizes = [6000] * 30
-    assert PartPlan.build(sizes, limits) is None
-    found = PartPlan.build_for_compressed(sizes, limits)
+    rows = [Rows(30, 6000)]
+    assert PartPlan.build(rows, limits) is None
+    found = PartPlan.build_for_compressed(rows, limits)
     assert found is not None
     plan, percent = found
     assert percent == 30
-    fits = [bytes(n * percent // 100) for n in sizes]
-    parts = [emit([row], first, cap, limits, plan.part_size, _put)[1]
-             for row, first, cap in zip(fits, plan.firsts, plan.caps, strict=True)]  # fmt: skip
+    fitting = bytes(6000 * percent // 100)
+    parts = [emit([fitting], *plan.numbers(n)[:2], limits, plan.part_size, _put)[1] for n in range(30)]
     assert all(size <= limits.max_part for row in parts for _, size, _ in row)
     with pytest.raises(RasterError, match="a row of blocks has 6000 bytes"):
-        emit([bytes(6000)], plan.firsts[0], plan.caps[0], limits, plan.part_size, _put)
+        emit([bytes(6000)], *plan.numbers(0)[:2], limits, plan.part_size, _put)
 
 
 def _put(number: int, buffers: list[Buffer]) -> Part:
@@ -111,7 +110,7 @@ def test_equal_parts_are_cut_at_the_end(buffers: list[bytes], size: int) -> None
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=20))
 def test_where_parts_must_be_equal_none_is_uploaded_early(sizes: list[int]) -> None:
     limits = Limits(10, 1000, 100, 16, equal_parts=True)
-    plan = PartPlan.build([max(1, size) for size in sizes], limits)
+    plan = PartPlan.build([Rows(1, max(1, size)) for size in sizes], limits)
     assert plan is not None
     assert plan.part_size * limits.max_parts >= sum(sizes)
     (head, parts, tail), uploads, _ = write([bytes([n]) * size for n, size in enumerate(sizes)], 3, limits)

@@ -67,19 +67,22 @@ def test_blocks_and_gaps_make_the_whole_axis_once(n: int, tiles: int, kernel: Ke
     axis = AxisReduction(n, halve(n), kernel, align)
     side = tiles * 16
     blocks = tuple(Interval(a, min(n, a + side)) for a in range(0, n, side))
-    seams = Seams.build(axis, blocks)
-    made = [i for done in seams.done for i in range(done.start, done.stop)]
-    made += [i for gap in seams.gaps for i in range(gap.dst.start, gap.dst.stop)]
+    seams = Seams(axis, side)
+    gaps = seams.gaps_in(Interval(0, axis.dst))
+    assert [seams.block(b) for b in range(seams.count)] == list(blocks)
+    made = [i for b in range(seams.count) for done in [seams.done(b)] for i in range(done.start, done.stop)]
+    made += [i for gap in gaps for i in range(gap.dst.start, gap.dst.stop)]
     assert sorted(made) == list(range(axis.dst))
-    for block, done in zip(blocks, seams.done, strict=True):
-        if len(done):
-            assert axis.source_of(done).within(block)
-    for gap in seams.gaps:
+    for b, block in enumerate(blocks):
+        if len(seams.done(b)):
+            assert axis.source_of(seams.done(b)).within(block)
+    for gap in gaps:
         assert axis.source_of(gap.dst) == gap.source
-        for block, fed in zip(blocks, seams.fed, strict=True):
-            assert (gap in fed) == bool(len(gap.source.intersect(block)))
+        for b, block in enumerate(blocks):
+            assert (gap in seams.fed(b)) == bool(len(gap.source.intersect(block)))
     probe = Interval(axis.dst // 3, axis.dst // 3 + 1)
-    assert seams.gaps_in(probe) == [gap for gap in seams.gaps if len(gap.dst.intersect(probe))]
+    expected = [gap for gap in gaps if len(gap.dst.intersect(probe))]
+    assert seams.gaps_in(probe) == Seams(axis, side).gaps_in(probe) == expected
 
 
 @pytest.mark.parametrize(

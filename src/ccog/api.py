@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any, Literal, get_args, overload
 
 import dask.array as da
 import numpy as np
+import numpy.typing as npt
 import rasterio
 from dask.array.core import normalize_chunks
 
@@ -27,6 +27,7 @@ from ccog.parts import PartPlan, fewest_parts
 from ccog.planning import (
     CogGeometry,
     FileLayout,
+    check_tiles,
     choose_block,
     choose_chunk,
     choose_unit,
@@ -41,6 +42,9 @@ from ccog.stores import Store, WholeStore, resolve_store
 from ccog.tasks import WriteJob
 from ccog.template import Described, write_template
 from ccog.tiling import check_grid
+
+# bands in a tile that takes long to compress
+_MANY_BANDS = 64
 
 # sizes of chunks along each axis
 Chunks = tuple[tuple[int, ...], ...]
@@ -254,6 +258,7 @@ def _job(
     )
     template = write_template(described)
     plan = replace(plan, planar=template.planar)
+    check_tiles(plan)
     nodata = raster.metadata.nodata
     full = level_codec(options, template, plan.dtype, nodata, overview=False, by_chunk=plan.by_chunk)
     overview = level_codec(options, template, plan.dtype, nodata, overview=True, by_chunk=plan.by_chunk)
@@ -300,35 +305,47 @@ def _part_plan(plan: CogGeometry, store: Store | WholeStore, *, compressed: bool
     """
     limits, blocks = store.limits, math.prod(plan.level(0).blocks)
     while True:
-        sizes = [plan.unit_bytes(k) for k, _, _ in plan.units_in_file_order()]
-        parts = PartPlan.build(sizes, limits)
+        rows = plan.unit_rows
+        parts = PartPlan.build(rows, limits)
         if parts is not None:
             return plan, parts
         if not plan.by_chunk or plan.unit >= blocks:
             break
         plan = replace(plan, unit=2 * plan.unit)
-    if compressed and (found := PartPlan.build_for_compressed(sizes, limits)):
+    largest = max(size for _, size in rows)
+    if compressed and (found := PartPlan.build_for_compressed(rows, limits)):
         parts, percent = found
         warnings.warn(
             f"{store.url} takes {limits.max_parts} parts of at most {limits.max_part} bytes: what is uploaded together "
-            f"must compress to {percent} % of its {max(sizes)} bytes, or the write fails when it does not",
+            f"must compress to {percent} % of its {largest} bytes, or the write fails when it does not",
             CCOGWarning,
             stacklevel=4,
         )
         return plan, parts
-    remedy = "split the raster into several files" if plan.by_chunk else "use chunks with more rows"
+    remedy = "split the raster into several files" if plan.by_chunk else _fewer_rows(plan)
     raise RasterError(
-        f"{len(sizes)} {'runs' if plan.by_chunk else 'rows'} of blocks of up to {max(sizes)} bytes need "
-        f"{fewest_parts(sizes, limits)} parts, and {store.url} takes {limits.max_parts} of at most "
+        f"{len(plan.units)} {'runs' if plan.by_chunk else 'rows'} of blocks of up to {largest} bytes need "
+        f"{fewest_parts(rows, limits)} parts, and {store.url} takes {limits.max_parts} of at most "
         f"{limits.max_part} bytes; {remedy}"
     )
+
+
+def _fewer_rows(plan: CogGeometry) -> str:
+    """What makes fewer rows of blocks."""
+    if plan.planes(0) > 1:
+        return "use interleave='pixel' or layout='chunk', which upload all bands together"
+    return "use chunks with more rows"
 
 
 def _try_codec(codec: Any, plan: CogGeometry) -> None:
     """Compress one tile now, so that what the encoder refuses is known before the work starts."""
     mask = np.ones((16, 16), np.uint8) if plan.has_mask else None
+    # bands that are compressed apart are all alike, and what is refused of many does not depend on their tile
+    count = min(plan.count, 2) if codec.planar else plan.count
+    if count > _MANY_BANDS:
+        codec = replace(codec, blocksize=16)
     try:
-        encode_block(np.ones((plan.count, 16, 16), plan.array_type), mask, codec)
+        encode_block(np.ones((count, 16, 16), plan.array_type), mask, codec)
     except EncodeError as error:
         raise OptionError(str(error)) from error
 
@@ -401,7 +418,7 @@ def _fitting_chunks(chunks: Chunks, block: tuple[int, int]) -> Chunks:
 
 def _mismatch(before: Chunks, after: Chunks) -> str | None:
     """What is wrong with chunks that are rechunked; None where they are kept, or only cut."""
-    if all(set(_edges(a)) >= set(_edges(b)) for b, a in zip(before, after, strict=True)) or before == after:
+    if before == after or all(np.isin(_edges(b), _edges(a)).all() for b, a in zip(before, after, strict=True)):
         return None
     return (
         f"chunks of {_largest(before)} (band, y, x) do not match the tiles: every block of {_largest(after)} is cut "
@@ -410,8 +427,8 @@ def _mismatch(before: Chunks, after: Chunks) -> str | None:
     )
 
 
-def _edges(sizes: tuple[int, ...]) -> list[int]:
-    return list(itertools.accumulate(sizes))
+def _edges(sizes: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    return np.cumsum(np.asarray(sizes, np.int64))
 
 
 def _largest(chunks: Chunks) -> str:

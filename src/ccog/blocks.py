@@ -105,9 +105,9 @@ def _chunks(plan: CogGeometry, k: int, area: Area) -> Iterator[Area]:
 
 
 def _handover(plan: CogGeometry, flow: Flow, area: Area, i: int, j: int) -> Handover:
-    strips = [Area(area.rows.intersect(gap.source), area.cols) for gap in flow.rows.fed[i]]
-    strips += [Area(area.rows, area.cols.intersect(gap.source)) for gap in flow.cols.fed[j]]
-    done = Area(flow.rows.done[i], flow.cols.done[j])
+    strips = [Area(area.rows.intersect(gap.source), area.cols) for gap in flow.rows.fed(i)]
+    strips += [Area(area.rows, area.cols.intersect(gap.source)) for gap in flow.cols.fed(j)]
+    done = Area(flow.rows.done(i), flow.cols.done(j))
     return Handover(_reduction(plan, flow), flow.pixels, flow.mask, done, tuple(strips))
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import rasterio
 import rasterio.shutil
 from rasterio._err import CPLE_BaseError
+from rasterio._io import MemoryDataset  # private: rasterio has no other reader of arrays
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
@@ -150,6 +151,9 @@ def _framed(tile: memoryview) -> tuple[bytes | memoryview, ...]:
 # any but the identity, which rasterio would warn of
 _SILENT_TRANSFORM = rasterio.Affine(1, 0, 1, 0, -1, 1)
 
+# of more bands rasterio's ``write`` takes time that grows with their square: it looks for each among all of them
+_MANY_BANDS = 256
+
 # pixels are compressed in strips of whole tile rows of about this size: in cache, and little held twice
 _STRIP_BYTES = 4 << 20
 
@@ -186,7 +190,7 @@ def _compress(files: ExitStack, pixels: Array, codec: Codec) -> list[list[memory
     }
     try:
         memory = files.enter_context(MemoryFile())
-        if options.get("compress") == "LZMA" or (options.get("compress") == "JPEG" and codec.planar and count > 1):
+        if _is_copied(pixels, codec, options):
             _write_by_copy(pixels, memory, profile)
         else:
             with memory.open(**profile) as dataset:
@@ -208,6 +212,15 @@ def _is_sparse(pixels: Array, codec: Codec) -> bool:
     return able and is_blank(pixels)
 
 
+def _is_copied(pixels: Array, codec: Codec, options: dict[str, str]) -> bool:
+    """Whether GTiff's CreateCopy makes the COG driver's tiles and ``write`` does not, or far more slowly.
+
+    libtiff's LZMA then filters bytes, and not samples, and its JPEG numbers the components of planes otherwise.
+    """
+    compress, count = options.get("compress"), len(pixels)
+    return compress == "LZMA" or (compress == "JPEG" and codec.planar and count > 1) or count > _MANY_BANDS
+
+
 def _tile_count(pixels: Array, blocksize: int) -> int:
     down, across = (-(-int(side) // blocksize) for side in pixels.shape[1:])
     return down * across
@@ -226,18 +239,19 @@ def _whole_tiles(pixels: Array, blocksize: int) -> Array:
 
 
 def _write_by_copy(pixels: Array, memory: MemoryFile, profile: dict[str, Any]) -> None:
-    """Write as the COG driver does, by CreateCopy.
-
-    libtiff's LZMA then filters bytes, and not samples, and its JPEG numbers the components of planes otherwise.
-    """
+    """Write as the COG driver does, by CreateCopy."""
     plain = {key: profile[key] for key in ("driver", "count", "height", "width", "dtype", "transform", "interleave")}
     plain |= {"nbits": profile["nbits"]} if "nbits" in profile else {}
     creation = {key: value for key, value in profile.items() if key not in plain or key in ("driver", "interleave")}
-    with MemoryFile() as source:
-        with source.open(**plain) as dataset:
+    copied = {k: str(v).upper() for k, v in creation.items() if v is not None and k != "nodata"}
+    if pixels.dtype.name == profile["dtype"] and "nbits" not in plain and not profile["nodata"]:
+        with MemoryDataset(np.ascontiguousarray(pixels)) as source:
+            rasterio.shutil.copy(source, memory.name, copy_src_overviews="YES", **copied)
+        return
+    with MemoryFile() as file:
+        with file.open(**plain) as dataset:
             dataset.write(pixels)
-        copied = {k: str(v).upper() for k, v in creation.items() if v is not None and k != "nodata"}
-        rasterio.shutil.copy(source.name, memory.name, copy_src_overviews="YES", **copied)
+        rasterio.shutil.copy(file.name, memory.name, copy_src_overviews="YES", **copied)
 
 
 def _tiles_of(data: memoryview) -> list[memoryview]:

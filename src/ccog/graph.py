@@ -44,12 +44,12 @@ from ccog.events import expect
 from ccog.fusion import optimize
 from ccog.manifest import Kept, Resumption, find_kept
 from ccog.names import kind_of
-from ccog.planning import Flow
+from ccog.parts import Numbers
+from ccog.planning import Flow, Unit
 from ccog.pyramid import ceil_div
 from ccog.receipts import (
     LOADS,
     Seal,
-    Unit,
     UnreadableError,
     checkpoint_level,
     keep_pieces,
@@ -128,21 +128,22 @@ class CcogTasks(Mapping[Any, GraphNode]):
         try:
             if kind == "pieces":
                 return look_at_pieces(self.job, session, name, (numbers[0], numbers[1]))
-            units = self._units_of_merge(*numbers) if kind == "merge" else self._joined(self._in_file_order[numbers[0]])
+            uploaded = self.job.plan.units[numbers[0]]
+            units = self._units_of_merge(*numbers) if kind == "merge" else self._joined(uploaded)
             return look_at_stretch(self.job, session, name, units)
         except UnreadableError as error:
             return error
 
     def _units_of_merge(self, depth: int, n: int) -> list[Unit]:
         """The units that a merge joins, in file order."""
-        span = _MERGE_ARITY ** (depth + 1)
-        stretches = self._stretches_in_file_order[n * span : (n + 1) * span]
-        return [one for unit in stretches for one in self._joined(unit)]
+        span, stretches = _MERGE_ARITY ** (depth + 1), self.job.plan.stretches
+        merged = range(len(stretches))[n * span : (n + 1) * span]
+        return [*itertools.chain.from_iterable(self._joined(stretches[at]) for at in merged)]
 
     def _joined(self, unit: Unit) -> list[Unit]:
         """A unit behind those that it is joined to where it is uploaded, and theirs."""
-        k, plane, n = unit
-        before = [self._joined((k, plane, other)) for other in self.job.plan.joined_at(n)]
+        others = self.job.plan.joined_at(unit.number)
+        before = [self._joined(unit._replace(number=other)) for other in others]
         return [*itertools.chain.from_iterable(before), unit]
 
     def _warn_of(self, unreadable: dict[str, str]) -> None:
@@ -235,31 +236,16 @@ class CcogTasks(Mapping[Any, GraphNode]):
         return {str(self._key(kind)[0]): indices for kind, indices in found.items()}
 
     @cached_property
-    def _in_file_order(self) -> list[Unit]:
-        return self.job.plan.units_in_file_order()
-
-    @cached_property
-    def _units(self) -> dict[Unit, int]:
-        return {unit: n for n, unit in enumerate(self._in_file_order)}
-
-    @cached_property
-    def _stretches_in_file_order(self) -> list[tuple[int, int, int]]:
-        """The units that merges join; others are joined to one of these where they are uploaded."""
-        plan = self.job.plan
-        apart = {k: set(plan.left_apart(plan.unit_count(k))) for k in range(plan.top + 1)}
-        return [unit for unit in self._units if unit[2] in apart[unit[0]]]
-
-    @cached_property
-    def _units_by_need(self) -> dict[int, list[tuple[int, int, int]]]:
+    def _units_by_need(self) -> dict[int, list[Unit]]:
         """Units by the last one of full resolution that they need."""
-        found: dict[int, list[tuple[int, int, int]]] = {}
-        for k, plane, n in self._units:
-            found.setdefault(self.job.plan.last_unit(k, n), []).append((k, plane, n))
+        found: dict[int, list[Unit]] = {}
+        for unit in self.job.plan.units:
+            found.setdefault(self.job.plan.last_unit(unit.level, unit.number), []).append(unit)
         return found
 
     @cached_property
     def _merge_counts(self) -> list[int]:
-        counts, left = [], len(self._stretches_in_file_order)
+        counts, left = [], len(self.job.plan.stretches)
         while left > _MERGE_ARITY:
             left = ceil_div(left, _MERGE_ARITY)
             counts.append(left)
@@ -327,8 +313,13 @@ class CcogTasks(Mapping[Any, GraphNode]):
 
     def _is_written(self, k: int, i: int, j: int) -> bool:
         """Whether a block need not be encoded, since an earlier run has uploaded it."""
-        n = self.job.plan.unit_of(k, i, j)
-        return all(self._is_kept(unit_name(self._units[k, p, n])) for p in range(self.job.plan.planes(k)))
+        if self.kept is None:
+            return False
+        n, planes = self.job.plan.unit_of(k, i, j), self.job.plan.planes(k)
+        return all(self._is_kept(self._unit_name(k, p, n)) for p in range(planes))
+
+    def _unit_name(self, k: int, plane: int, n: int) -> str:
+        return unit_name(self.job.plan.units.index(k, plane, n))
 
     def _kept_stretch(self, key: Any, name: str, make: Callable[..., Any], *args: Any) -> Task:
         """A task that uploads, and keeps what it returns if the write can be resumed."""
@@ -364,24 +355,24 @@ class CcogTasks(Mapping[Any, GraphNode]):
         return self._with_gdal(key, encode_overview, work, self._ref(f"pixels-L{k}", i, j))
 
     def _upload(self, key: Any, k: int, n: int, plane: int) -> Task:
-        place = self._units[k, plane, n]
-        if self._is_kept(unit_name(place)):
-            return self._load(key, load_stretch, unit_name(place))
+        name = self._unit_name(k, plane, n)
+        if self._is_kept(name):
+            return self._load(key, load_stretch, name)
         kind = "bytes" if self.job.apart else "block"
         blocks = List(*(self._ref(f"{kind}-L{k}", i, j) for i, j in self.job.plan.unit_blocks(k, n)))
-        numbers = self.job.parts.firsts[place], self.job.parts.caps[place], self.job.parts.part_size
+        numbers = self.job.parts.numbers(self.job.plan.units.index(k, plane, n))
         where = k, None if self.job.plan.by_chunk else plane
         args = (self.job.store, numbers, where, self._ref("begin"), blocks, self.kept is not None)
         before = [self._ref(f"upload-L{k}", other, plane) for other in self.job.plan.joined_at(n)]
         if before:
-            return self._kept_stretch(key, unit_name(place), _upload_and_join, not self.job.apart, List(*before), *args)
-        return self._kept_stretch(key, unit_name(place), upload_unit if self.job.apart else _upload_whole, *args)
+            return self._kept_stretch(key, name, _upload_and_join, not self.job.apart, List(*before), *args)
+        return self._kept_stretch(key, name, upload_unit if self.job.apart else _upload_whole, *args)
 
     def _gate(self, key: Any, n: int) -> Task:
         """Opens when all that the units before its window feed is written, in this run or an earlier one."""
         before = [self._ref("gate", n - 1)] if n > self.window.ahead else []
         ready = self._units_by_need.get(n - self.window.ahead, [])
-        waits = [unit for unit in ready if not self._is_kept(unit_name(self._units[unit]))]
+        waits = [unit for unit in ready if not self._is_kept(self._unit_name(*unit))]
         return Task(key, gate, *before, *(self._ref(f"upload-L{k}", n, plane) for k, plane, n in waits))
 
     def _merge(self, key: Any, n: int) -> Task:
@@ -394,9 +385,12 @@ class CcogTasks(Mapping[Any, GraphNode]):
 
     def _stretches(self, depth: int, start: int = 0, stop: int | None = None) -> list[TaskRef]:
         """What merges of a depth join, from ``start`` to ``stop``: units, or the merges before."""
-        if depth == 0:
-            return [self._ref(f"upload-L{k}", n, plane) for k, plane, n in self._stretches_in_file_order[start:stop]]
-        return [self._ref(f"merge-{depth - 1}", n) for n in range(self._merge_counts[depth - 1])[start:stop]]
+        stretches = self.job.plan.stretches
+        count = self._merge_counts[depth - 1] if depth else len(stretches)
+        wanted = range(count)[start:stop]
+        if depth:
+            return [self._ref(f"merge-{depth - 1}", n) for n in wanted]
+        return [self._ref(f"upload-L{k}", n, plane) for k, plane, n in map(stretches.__getitem__, wanted)]
 
     def _finish(self) -> Task:
         stretches = List(*self._stretches(len(self._merge_counts)))
@@ -478,7 +472,7 @@ def _source_block(make: Callable[..., Any], work: Any, pixels: Any, mask: Any, a
 
 def _upload_whole(
     store: Any,
-    numbers: tuple[int, int, int],
+    numbers: Numbers,
     where: tuple[int, int | None],
     session: str,
     blocks: list[Any],
@@ -492,7 +486,7 @@ def _upload_and_join(
     whole: bool,
     before: list[Any],
     store: Any,
-    numbers: tuple[int, int, int],
+    numbers: Numbers,
     where: tuple[int, int | None],
     session: str,
     blocks: list[Any],
@@ -501,7 +495,7 @@ def _upload_and_join(
     """Upload blocks, and join them to the stretches of the file before them."""
     upload = _upload_whole if whole else upload_unit
     found = upload(store, numbers, where, session, blocks, continues)
-    return merge_stretches(store, numbers[2], session, [*before, found], continues)
+    return merge_stretches(store, numbers.part_size, session, [*before, found], continues)
 
 
 def _first(pair: tuple[Any, Any]) -> Any:

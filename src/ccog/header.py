@@ -78,6 +78,16 @@ class Template:
         kinds = {d.value(tiff.NEW_SUBFILE_TYPE): d for d in reversed(parsed.directories)}
         return cls(parsed.ghost, kinds[0], kinds.get(1, kinds[0]), kinds.get(4), kinds.get(5))
 
+    def with_tiles(self, side: int, overview_side: int) -> Template:
+        """The same for tiles of full resolution, and of overviews, of these sides in pixels."""
+        return replace(
+            self,
+            image=_with_tiles(self.image, side),
+            overview=_with_tiles(self.overview, overview_side),
+            mask=None if self.mask is None else _with_tiles(self.mask, side),
+            overview_mask=None if self.overview_mask is None else _with_tiles(self.overview_mask, overview_side),
+        )
+
     @property
     def framing(self) -> tuple[int, int]:
         """Bytes before and after each tile."""
@@ -90,6 +100,11 @@ class Template:
         text = "".join(f"{line}\n" for line in lines if line.partition("=")[0] in _TRUE_OF_CHUNKS) + " "
         ghost = f"GDAL_STRUCTURAL_METADATA_SIZE={len(text):06d} bytes\n{text}".encode("ascii")
         return replace(self, ghost=ghost + b"\0" * (len(ghost) % 2))
+
+
+def _with_tiles(directory: Directory, side: int) -> Directory:
+    size = Tag.integer(side)
+    return directory.with_tags(**{f"t{tiff.TILE_WIDTH}": size, f"t{tiff.TILE_LENGTH}": size})
 
 
 @dataclass(frozen=True)

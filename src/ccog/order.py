@@ -32,18 +32,20 @@ def along_curve(shape: Size) -> Array:
     return np.stack(np.divmod(order, shape[1]), axis=1)
 
 
-def tile_places(level: Level, planes: int = 1, *, mask: bool = False, by_tile: bool = False) -> Array:
+def tile_places(
+    level: Level, planes: int = 1, *, mask: bool = False, by_tile: bool = False, corner: Size | None = None
+) -> Array:
     """Where each tile of a level lies, counted in tiles from the level's first.
 
     Of each chunk one plane lies after the other, the mask's last; where ``by_tile`` the planes' tiles of a place lie
-    side by side.
+    side by side. Of ``corner``, (rows, columns) of tiles at the upper left, no others are looked at.
 
     Returns
     -------
     numpy.ndarray
         (plane, tile), tiles row-major; the mask is the last plane.
     """
-    first, inside, size = (part.reshape(-1) for part in _within_chunks(level))
+    first, inside, size = (part.reshape(-1) for part in _within_chunks(level, corner or level.tiles))
     stack = planes + mask
     found = np.empty((stack, first.size), np.int64)
     for plane in range(planes):
@@ -53,20 +55,35 @@ def tile_places(level: Level, planes: int = 1, *, mask: bool = False, by_tile: b
     return found
 
 
-def _within_chunks(level: Level) -> tuple[Array, Array, Array]:
-    """Of each tile: tiles before its chunk, tiles before it in its chunk, and tiles of the chunk."""
+def _within_chunks(level: Level, corner: Size) -> tuple[Array, Array, Array]:
+    """Of each tile of a corner: tiles before its chunk, tiles before it in its chunk, and tiles of the chunk."""
     down, across = (side // level.blocksize for side in level.chunk)
-    y, x = _axes(level.tiles)
-    chunks = ceil_div(level.tiles[0], down), ceil_div(level.tiles[1], across)
-    i, j = _axes(chunks)
-    high, wide = np.minimum(down, level.tiles[0] - i * down), np.minimum(across, level.tiles[1] - j * across)
-    sizes = high * wide
-    order = np.argsort(morton(i, j), axis=None)
-    first = np.empty(sizes.size, np.int64)
-    first[order] = np.cumsum(sizes.reshape(-1)[order]) - sizes.reshape(-1)[order]
+    y, x = _axes(corner)
+    i, j = _axes((ceil_div(corner[0], down), ceil_div(corner[1], across)))
+    sizes = _within(i, 1, down, level.tiles[0]) * _within(j, 1, across, level.tiles[1])
     at = y // down, x // across
-    inside = (y % down) * wide[:, at[1][0]] + x % across
-    return first.reshape(chunks)[at], inside, sizes[at]
+    wide = _within(j, 1, across, level.tiles[1])[:, at[1][0]]
+    inside = (y % down) * wide + x % across
+    return _tiles_before(level, i, j)[at], inside, sizes[at]
+
+
+def _tiles_before(level: Level, i: Array, j: Array) -> Array:
+    """Tiles that lie before those of chunks (i, j): those of the quadrants that the Morton curve leaves before them."""
+    (down, across), (rows, cols) = (side // level.blocksize for side in level.chunk), level.tiles
+    found = np.zeros((i.size, j.size), np.int64)
+    for bit in range(int(max(i.max(), j.max())).bit_length()):
+        side = 1 << bit
+        top, left = i >> bit + 1 << bit + 1, j >> bit + 1 << bit + 1
+        lower, right = i & side, j & side
+        above = _within(top, side, down, rows) * _within(left, 2 * side, across, cols)
+        beside = _within(top + lower, side, down, rows) * _within(left, side, across, cols)
+        found += np.where(lower > 0, above, 0) + np.where(right > 0, beside, 0)
+    return found
+
+
+def _within(first: Array, count: int, tiles: int, most: int) -> Array:
+    """Tiles along an axis of ``most`` tiles in ``count`` chunks, each of ``tiles``, from the chunk ``first`` on."""
+    return np.minimum((first + count) * tiles, most) - np.minimum(first * tiles, most)
 
 
 def _axes(shape: Size) -> tuple[Array, Array]:

@@ -8,11 +8,12 @@ between workers.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ccog.errors import RasterError
+from ccog.pyramid import ceil_div
 
 Buffer = bytes | memoryview
 
@@ -49,36 +50,79 @@ class Limits:
     equal_parts: bool = False
 
 
+class Rows(NamedTuple):
+    """Rows of the file that follow each other and have at most the same number of bytes."""
+
+    number: int
+    size: int
+
+
+class Share(NamedTuple):
+    """Rows that follow each other, and the part numbers that each of them owns."""
+
+    number: int
+    cap: int
+
+
+class Numbers(NamedTuple):
+    """The first part number of a row of the file, how many it owns, and the size that parts aim at."""
+
+    first: int
+    cap: int
+    part_size: int
+
+
 @dataclass(frozen=True)
 class PartPlan:
-    """Part numbers by position: row ``i`` of the file owns ``caps[i]`` numbers, the first for joins with what precedes.
+    """Part numbers by position: each row of the file owns some, the first for joins with what precedes.
 
     Number 1 is the header's; the last number is for what remains at the end. ``part_size`` is what parts aim at,
-    and where they must be equal the size of all but the last.
+    and where they must be equal the size of all but the last. ``shares`` are those of all rows, in file order.
     """
 
     part_size: int
-    firsts: tuple[int, ...]
-    caps: tuple[int, ...]
-    last: int
+    shares: tuple[Share, ...]
+
+    @property
+    def last(self) -> int:
+        """The last part number."""
+        return _FIRST_NUMBER + _total(self.shares)
+
+    def numbers(self, row: int) -> Numbers:
+        """Part numbers of a row of the file."""
+        number = _FIRST_NUMBER
+        for count, cap in self.shares:
+            if row < count:
+                return Numbers(number + row * cap, cap, self.part_size)
+            row -= count
+            number += count * cap
+        raise IndexError(f"the file has fewer rows: {row} behind the last")
 
     @classmethod
-    def build(cls, row_bytes: list[int], limits: Limits) -> PartPlan | None:
+    def build(cls, rows: Sequence[Rows], limits: Limits) -> PartPlan | None:
         """Numbers for rows of at most the given sizes, in file order; None where the store has too few."""
         for size in _part_sizes(limits):
-            caps = _caps(row_bytes, size, limits)
-            if sum(caps) + 2 <= limits.max_parts:
-                firsts = tuple(itertools.accumulate(caps, initial=2))
-                return cls(size, firsts[:-1], caps, firsts[-1])
+            shares = _shares(rows, size, limits)
+            if _total(shares) + 2 <= limits.max_parts:
+                return cls(size, shares)
         return None
 
     @classmethod
-    def build_for_compressed(cls, row_bytes: list[int], limits: Limits) -> tuple[PartPlan, int] | None:
+    def build_for_compressed(cls, rows: Sequence[Rows], limits: Limits) -> tuple[PartPlan, int] | None:
         """Numbers for rows that compress to the share of their sizes that comes with them, in percent."""
         for percent in range(95, 15, -5):
-            if plan := cls.build([n * percent // 100 for n in row_bytes], limits):
+            smaller = [Rows(count, size * percent // 100) for count, size in rows]
+            if plan := cls.build(smaller, limits):
                 return plan, percent
         return None
+
+
+# number 1 is the header's
+_FIRST_NUMBER = 2
+
+
+def _total(shares: Iterable[Share]) -> int:
+    return sum(count * cap for count, cap in shares)
 
 
 def _part_sizes(limits: Limits) -> Iterator[int]:
@@ -90,16 +134,21 @@ def _part_sizes(limits: Limits) -> Iterator[int]:
     yield limits.max_part
 
 
-def _caps(row_bytes: list[int], size: int, limits: Limits) -> tuple[int, ...]:
+def _shares(rows: Sequence[Rows], size: int, limits: Limits) -> tuple[Share, ...]:
     """Part numbers each row needs: none where the file is cut at the end, one for joins, and its own parts."""
     if limits.equal_parts:
-        return (-(-sum(row_bytes) // size), *([0] * (len(row_bytes) - 1)))
-    return tuple(1 if n < 2 * limits.min_part else -(-n // size) + 1 for n in row_bytes)
+        whole = sum(count * n for count, n in rows)
+        return Share(1, ceil_div(whole, size)), Share(sum(count for count, _ in rows) - 1, 0)
+    return tuple(Share(count, _cap(n, size, limits)) for count, n in rows)
 
 
-def fewest_parts(row_bytes: list[int], limits: Limits) -> int:
+def _cap(row_bytes: int, size: int, limits: Limits) -> int:
+    return 1 if row_bytes < 2 * limits.min_part else ceil_div(row_bytes, size) + 1
+
+
+def fewest_parts(rows: Sequence[Rows], limits: Limits) -> int:
     """Part numbers that rows of at most the given sizes need with the largest parts, for the error that says so."""
-    return sum(_caps(row_bytes, limits.max_part, limits)) + 2
+    return _total(_shares(rows, limits.max_part, limits)) + 2
 
 
 def cut(buffers: Sequence[Buffer], size: int) -> list[list[Buffer]]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import bisect
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ccog.errors import RasterError
 from ccog.options import CreationOptions
 from ccog.order import along_curve
+from ccog.parts import Rows
 from ccog.pyramid import AxisReduction, Interval, Level, Pyramid, Size, ceil_div
 
 #: Order of tiles in a level: row-major as GDAL writes them, or chunk by chunk along the Morton curve.
@@ -28,38 +32,85 @@ class Gap:
 
 @dataclass(frozen=True)
 class Seams:
-    """Along one axis: what each block can reduce alone, the gaps left between, and the gaps each block feeds."""
+    """Along one axis: what each block can reduce alone, the gaps left between, and the gaps each block feeds.
 
-    done: tuple[Interval, ...]
-    gaps: tuple[Gap, ...]
-    fed: tuple[tuple[Gap, ...], ...]
+    The axis is cut into blocks of ``side`` source pixels. Everything is worked out when it is asked
+    for, and kept: an axis may have millions of blocks of which a plan looks at two.
+    """
 
-    @classmethod
-    def build(cls, axis: AxisReduction, blocks: tuple[Interval, ...]) -> Seams:
-        """Seams of an axis cut into the source intervals ``blocks``."""
-        done = tuple(_reducible(axis, block) for block in blocks)
-        gaps: list[Gap] = []
-        position = 0
-        for interval in (*done, Interval(axis.dst, axis.dst)):
-            if not len(interval) and interval.start < axis.dst:
-                continue
-            if interval.start > position:
-                missing = Interval(position, interval.start)
-                gaps.append(Gap(missing, axis.source_of(missing)))
-            position = max(position, interval.stop)
-        fed: list[list[Gap]] = [[] for _ in blocks]
-        for gap in gaps:
-            first = bisect.bisect_right(blocks, gap.source.start, key=lambda block: block.stop)
-            last = bisect.bisect_left(blocks, gap.source.stop, key=lambda block: block.start)
-            for b in range(first, last):
-                fed[b].append(gap)
-        return cls(done, tuple(gaps), tuple(map(tuple, fed)))
+    axis: AxisReduction
+    side: int
+
+    @property
+    def count(self) -> int:
+        """Blocks along the axis."""
+        return ceil_div(self.axis.src, self.side)
+
+    def block(self, b: int) -> Interval:
+        """Source pixels of block ``b``."""
+        return Interval(b * self.side, min(self.axis.src, (b + 1) * self.side))
+
+    def done(self, b: int) -> Interval:
+        """The destination pixels that block ``b`` reduces alone; empty where there are none."""
+        if b not in self._done:
+            self._done[b] = _reducible(self.axis, self.block(b))
+        return self._done[b]
 
     def gaps_in(self, want: Interval) -> list[Gap]:
         """Gaps that overlap the destination interval ``want``."""
-        first = bisect.bisect_right(self.gaps, want.start, key=lambda gap: gap.dst.stop)
-        last = bisect.bisect_left(self.gaps, want.stop, key=lambda gap: gap.dst.start)
-        return list(self.gaps[first:last])
+        gaps = self._gaps.up_to(want.stop)
+        first = bisect.bisect_right(gaps, want.start, key=lambda gap: gap.dst.stop)
+        last = bisect.bisect_left(gaps, want.stop, key=lambda gap: gap.dst.start)
+        return gaps[first:last]
+
+    def fed(self, b: int) -> tuple[Gap, ...]:
+        """The gaps whose source overlaps block ``b``."""
+        return self._fed.get(b, ())
+
+    @cached_property
+    def _done(self) -> dict[int, Interval]:
+        return {}
+
+    @cached_property
+    def _gaps(self) -> _Gaps:
+        return _Gaps(self)
+
+    @cached_property
+    def _fed(self) -> dict[int, tuple[Gap, ...]]:
+        found: dict[int, tuple[Gap, ...]] = {}
+        for gap in self._gaps.up_to(self.axis.dst):
+            first, stop = gap.source.start // self.side, ceil_div(gap.source.stop, self.side)
+            for b in range(first, stop):
+                found[b] = (*found.get(b, ()), gap)
+        return found
+
+
+class _Gaps:
+    """The gaps of an axis from its start to where they were last asked for."""
+
+    def __init__(self, seams: Seams) -> None:
+        self._seams = seams
+        self._found: list[Gap] = []
+        # the next block to look at, and where the destination is covered up to
+        self._block, self._position = 0, 0
+
+    def up_to(self, stop: int) -> list[Gap]:
+        """All gaps that begin before the destination pixel ``stop``, and perhaps more."""
+        while self._position < stop:
+            self._look_at_next_block()
+        return self._found
+
+    def _look_at_next_block(self) -> None:
+        axis = self._seams.axis
+        at_end = self._block == self._seams.count
+        interval = Interval(axis.dst, axis.dst) if at_end else self._seams.done(self._block)
+        self._block += 1
+        if not len(interval) and not at_end:
+            return
+        if interval.start > self._position:
+            missing = Interval(self._position, interval.start)
+            self._found.append(Gap(missing, axis.source_of(missing)))
+        self._position = max(self._position, interval.stop)
 
 
 def _reducible(axis: AxisReduction, block: Interval) -> Interval:
@@ -75,6 +126,56 @@ def _reducible(axis: AxisReduction, block: Interval) -> Interval:
         if need.stop > block.stop:
             stop -= 1
     return Interval(0, 0)
+
+
+class Unit(NamedTuple):
+    """What is uploaded together: the ``number``-th of a plane of a level."""
+
+    level: int
+    plane: int
+    number: int
+
+
+@dataclass(frozen=True)
+class UnitsOfLevel:
+    """Units of a level, the same numbers in each of its planes, one plane after the other."""
+
+    level: int
+    planes: int
+    numbers: Sequence[int]
+
+    def __len__(self) -> int:
+        return self.planes * len(self.numbers)
+
+    def __getitem__(self, n: int) -> Unit:
+        plane, at = divmod(n, len(self.numbers))
+        return Unit(self.level, plane, self.numbers[at])
+
+
+@dataclass(frozen=True)
+class UnitSequence:
+    """Units in the order of their bytes in the file, of which there may be too many for a list."""
+
+    levels: tuple[UnitsOfLevel, ...]
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, n: int) -> Unit:
+        at = bisect.bisect_right(self._starts, n) - 1
+        return self.levels[at][n - self._starts[at]]
+
+    def __iter__(self) -> Iterator[Unit]:
+        return (of_level[n] for of_level in self.levels for n in range(len(of_level)))
+
+    def index(self, k: int, plane: int, n: int) -> int:
+        """Where a unit lies, for sequences that hold all units of their levels."""
+        at = next(at for at, of in enumerate(self.levels) if of.level == k)
+        return self._starts[at] + plane * len(self.levels[at].numbers) + n
+
+    @cached_property
+    def _starts(self) -> tuple[int, ...]:
+        return tuple(itertools.accumulate(map(len, self.levels), initial=0))
 
 
 @dataclass(frozen=True)
@@ -119,6 +220,10 @@ class CogGeometry:
     planar: tuple[bool, bool] = (False, False)
     layout: FileLayout = "gdal"
     unit: int = 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields: what follows from them grows with the raster and is soon worked out again."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def by_chunk(self) -> bool:
@@ -165,10 +270,8 @@ class CogGeometry:
     def _flow(self, source: int, target: int, *, pixels: bool, mask: bool) -> Flow:
         swath = self._swath(source, target) if self.is_by_band and pixels else 0
         y, x = self.pyramid.reduction(source, target, swath)
-        below = self.level(source)
-        rows = tuple(below.rows(i) for i in range(below.blocks[0]))
-        cols = tuple(below.cols(j) for j in range(below.blocks[1]))
-        return Flow(source, target, pixels, mask, y, x, Seams.build(y, rows), Seams.build(x, cols))
+        height, width = self.level(source).block
+        return Flow(source, target, pixels, mask, y, x, Seams(y, height), Seams(x, width))
 
     @cached_property
     def _by_band_from_base(self) -> bool:
@@ -226,14 +329,25 @@ class CogGeometry:
         rows, cols = self.level(k).blocks
         return min(rows * cols, max(1, self.unit >> min(k, 2))) if self.by_chunk else cols
 
-    def units_in_file_order(self) -> list[tuple[int, int, int]]:
-        """(level, plane, number) of what is uploaded together, in the order of its bytes in the file."""
-        return [
-            (level.index, p, n)
-            for level in self.pyramid.file_order()
-            for p in range(self.planes(level.index))
-            for n in range(self.unit_count(level.index))
-        ]
+    @cached_property
+    def units(self) -> UnitSequence:
+        """What is uploaded together, in the order of its bytes in the file."""
+        return self._sequence({k: range(self.unit_count(k)) for k in range(self.top + 1)})
+
+    @cached_property
+    def stretches(self) -> UnitSequence:
+        """The units that merges join; others are joined to one of these where they are uploaded."""
+        levels = range(self.top + 1)
+        return self._sequence({k: self.left_apart(self.unit_count(k)) for k in levels})
+
+    def _sequence(self, numbers: dict[int, Sequence[int]]) -> UnitSequence:
+        levels = [level.index for level in self.pyramid.file_order()]
+        return UnitSequence(tuple(UnitsOfLevel(k, self.planes(k), numbers[k]) for k in levels))
+
+    @property
+    def unit_rows(self) -> tuple[Rows, ...]:
+        """How many units have at most how many bytes, in file order."""
+        return tuple(Rows(len(of), self.unit_bytes(of.level)) for of in self.units.levels)
 
     def unit_blocks(self, k: int, n: int) -> list[tuple[int, int]]:
         """Blocks of unit ``n`` of a plane of level ``k``; chunk by chunk this is their order in the file."""
@@ -256,10 +370,10 @@ class CogGeometry:
         carries = (~n & (n + 1)).bit_length() - 1 if self.by_chunk else 0
         return [n - (1 << carry) for carry in reversed(range(carries))]
 
-    def left_apart(self, count: int) -> list[int]:
+    def left_apart(self, count: int) -> Sequence[int]:
         """Of the first ``count`` units of a plane, those that nothing joins to a later one."""
         if not self.by_chunk:
-            return list(range(count))
+            return range(count)
         found, stop = [], 0
         for bit in reversed(range(count.bit_length())):
             if count >> bit & 1:
@@ -426,9 +540,56 @@ def _block_side(sizes: tuple[int, ...], blocksize: int) -> int:
 def needs_big_tiff(plan: CogGeometry) -> bool | None:
     """GDAL's choice (GTiffDataset::CreateLL); None where it is classic, if that can hold the data."""
     given = plan.options.bigtiff or "IF_NEEDED"
+    size = sum(level.height * level.width for level in plan.pyramid.levels) * plan.count * plan.itemsize
+    is_large = plan.options.effective_compress == "NONE" and size > 4_200_000_000
+    if given == "NO" and is_large:
+        raise RasterError(
+            f"all levels have {size} bytes, and BIGTIFF=NO with compress='none' takes at most 4200000000; "
+            "leave BIGTIFF out, or compress"
+        )
     if given in ("YES", "NO"):
         return given == "YES"
-    size = sum(level.height * level.width for level in plan.pyramid.levels) * plan.count * plan.itemsize
     if given == "IF_SAFER":
         return True if size > 2_000_000_000 else None
-    return True if plan.options.effective_compress == "NONE" and size > 4_200_000_000 else None
+    return True if is_large else None
+
+
+# bytes that the offsets of the tiles of a level must stay below: libtiff makes no larger array (TIFFSetupStrips)
+_OFFSETS = 1 << 31
+
+# largest tile that overviews have too
+_MOST_BLOCKSIZE = 4096
+
+
+def check_tiles(plan: CogGeometry) -> None:
+    """Refuse a raster with more tiles in a level than libtiff, and so GDAL, can write or read.
+
+    Raises
+    ------
+    RasterError
+        A level has more tiles, counted in all bands where these are compressed apart.
+    """
+    most = _OFFSETS // (4 if plan.options.bigtiff == "NO" else 8) - 1
+    for level in plan.pyramid.levels:
+        planes = plan.count if plan.planar[min(level.index, 1)] else 1
+        rows, cols = level.tiles
+        if rows * cols * planes <= most:
+            continue
+        apart = f" for each of {planes} bands" if planes > 1 else ""
+        raise RasterError(
+            f"{level.width} x {level.height} pixels are {cols} x {rows} tiles of {level.blocksize} x "
+            f"{level.blocksize}{apart}, {rows * cols * planes:,} in all, and libtiff takes at most {most:,} in a level "
+            f"of the pyramid; {_remedy(plan, most)}"
+        )
+
+
+def _remedy(plan: CogGeometry, most: int) -> str:
+    """What to do where the tiles of a level are too many."""
+    height, width = plan.level(0).size
+    side = min(level.blocksize for level in plan.pyramid.levels)
+    planes = plan.count if any(plan.planar) else 1
+    while side < _MOST_BLOCKSIZE:
+        side = 1 << side.bit_length()
+        if ceil_div(height, side) * ceil_div(width, side) * planes <= most:
+            return f"use BLOCKSIZE={side}, or split the raster into several files"
+    return "split the raster into several files"

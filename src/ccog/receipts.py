@@ -27,7 +27,8 @@ import numpy.typing as npt
 
 from ccog.blocks import Handover, Piece, Pieces, block_job
 from ccog.errors import ResumeError, StoreNotFoundError, StorePermissionError
-from ccog.planning import CogGeometry
+from ccog.parts import Numbers
+from ccog.planning import CogGeometry, Unit
 from ccog.resample import Area
 from ccog.statistics import BandStatistics
 from ccog.stores import Store
@@ -50,9 +51,6 @@ _TEXT, _ARRAY_TEXT, _BAND_TEXT, _PART_TEXT = 4096, 256, 1024, 512
 
 # stretches that are joined keep a few loose ends each, by the number of joins that a stretch can come from
 _LOOSE_ENDS = 16
-
-#: A level, a plane of it, and a unit of that plane.
-Unit = tuple[int, int, int]
 
 
 class Seal(NamedTuple):
@@ -200,8 +198,13 @@ def _longest_stretch(job: WriteJob, units: list[Unit]) -> int:
     rows = [_row(job, unit) for unit in units]
     counts = sum(4 * (row.planes * row.tiles + (row.mask or 0)) for row in rows)
     text = _TEXT + len(units) * (2 * _ARRAY_TEXT + plan.count * _BAND_TEXT)
-    places = {unit: n for n, unit in enumerate(plan.units_in_file_order())}
-    return loose + counts + text + _PART_TEXT * sum(1 + job.parts.caps[places[unit]] for unit in units)
+    parts = sum(1 + _numbers(job, unit).cap for unit in units)
+    return loose + counts + text + _PART_TEXT * parts
+
+
+def _numbers(job: WriteJob, unit: Unit) -> Numbers:
+    """The part numbers that a unit owns."""
+    return job.parts.numbers(job.plan.units.index(*unit))
 
 
 class _RowShape(NamedTuple):
@@ -238,8 +241,7 @@ def _check_stretch(stretch: Stretch, job: WriteJob, units: list[Unit]) -> None:
     _require(len(rows) == len(units))
     for unit, row in zip(units, rows, strict=True):
         _check_row(job, unit, row)
-    places = {unit: n for n, unit in enumerate(job.plan.units_in_file_order())}
-    _require(joins == (job.parts.firsts[places[units[0]]], job.parts.firsts[places[units[-1]]]))
+    _require(joins == (_numbers(job, units[0]).first, _numbers(job, units[-1]).first))
     numbers = [number for number, _, _ in parts]
     _require(numbers == sorted(set(numbers)), all(1 < number <= job.parts.last for number in numbers))
     _require(all(size >= 0 for _, size, _ in parts))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ccog.errors import RasterError
-from ccog.pyramid import Interval
+from ccog.pyramid import Interval, ceil_div
 
 Array = npt.NDArray[Any]
 
@@ -33,7 +33,7 @@ class SourceGrid:
 
     def is_aligned(self, block: tuple[int, int]) -> bool:
         """Whether blocks of ``block`` pixels begin and end where chunks do."""
-        return all(set(range(0, edges[-1], side)) <= set(edges) for edges, side in zip(self._edges, block, strict=True))
+        return all(_begin_where_chunks_do(sizes, side) for sizes, side in zip(self.chunks[-2:], block, strict=True))
 
     def keys(self, rows: Interval, cols: Interval) -> Nested:
         """Keys of the chunks of an area that chunks fill."""
@@ -44,6 +44,14 @@ class SourceGrid:
     @staticmethod
     def _within(edges: tuple[int, ...], side: Interval) -> range:
         return range(bisect.bisect_left(edges, side.start), bisect.bisect_left(edges, side.stop))
+
+
+def _begin_where_chunks_do(sizes: tuple[int, ...], side: int) -> bool:
+    """Whether every multiple of ``side`` within an axis is where a chunk of it begins."""
+    edges = np.cumsum(np.asarray(sizes, np.int64))
+    inner = edges[:-1][edges[:-1] % side == 0]
+    within = np.unique(inner[(inner > 0) & (inner < edges[-1])])
+    return len(within) == ceil_div(int(edges[-1]), side) - 1
 
 
 def join_chunks(nested: Nested) -> Array:

@@ -20,7 +20,7 @@ from ccog.events import Tell, teller
 from ccog.header import CLASSIC_LIMIT, LevelCounts, Template, build_header, data_size
 from ccog.names import task_name
 from ccog.order import tile_places
-from ccog.parts import Buffer, Part, PartPlan, Run, cut, emit, merge, total
+from ccog.parts import Buffer, Numbers, Part, PartPlan, Run, cut, emit, merge, total
 from ccog.planning import CogGeometry
 from ccog.pyramid import Level
 from ccog.statistics import BandStatistics, merged
@@ -71,7 +71,7 @@ def gate(*after: object) -> None:
 
 def upload_unit(
     store: Store,
-    numbers: tuple[int, int, int],
+    numbers: Numbers,
     where: tuple[int, int | None],
     session: str,
     blocks: list[Encoded],
@@ -79,9 +79,8 @@ def upload_unit(
 ) -> Stretch:
     """Bring the tile bytes of some blocks into file order and upload what can be uploaded.
 
-    ``numbers`` are the unit's first part number, how many it owns, and the size of parts; ``where`` are the level and
-    the plane of a row of blocks, or None for all planes of blocks that lie chunk by chunk; ``continues`` says that an
-    earlier run may have put them.
+    ``where`` are the level and the plane of a row of blocks, or None for all planes of blocks that lie chunk by chunk;
+    ``continues`` says that an earlier run may have put them.
     """
     k, plane = where
     tiles = [chunk for found, _ in blocks for chunk in found]

@@ -17,6 +17,7 @@ from ccog.errors import OptionError
 from ccog.header import Template
 from ccog.metadata import Metadata
 from ccog.options import CreationOptions
+from ccog.pyramid import overview_blocksize
 from ccog.statistics import BandStatistics
 
 # what any GDAL driver is told of a raster
@@ -24,6 +25,9 @@ _PLAIN = frozenset({"driver", "height", "width", "count", "dtype", "crs", "nodat
 
 # small enough to cost nothing, large enough for an overview
 _SIDE = 16
+
+# GDAL takes time for every pixel of a tile in every band, of which there may be tens of thousands
+_TILE = 128
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,10 @@ def write_template(described: Described, statistics: tuple[BandStatistics, ...] 
     if statistics is not None:
         metadata = _with_statistics(metadata, statistics)
     # on a tiling scheme the template is its first tile
-    side = described.options.blocksize if described.options.tiling_scheme else _SIDE
+    blocksize, on_scheme = described.options.blocksize, described.options.tiling_scheme is not None
+    side = blocksize if on_scheme else _SIDE
+    if not on_scheme:
+        creation["BLOCKSIZE"] = str(min(blocksize, _TILE))
     profile: dict[str, Any] = {
         "driver": "COG",
         "height": side,
@@ -84,7 +91,7 @@ def write_template(described: Described, statistics: tuple[BandStatistics, ...] 
         raise _refused(creation, count, dtype, error) from error
     if not data:
         raise _refused(creation, count, dtype, None)
-    template = Template.parse(data)
+    template = Template.parse(data).with_tiles(blocksize, overview_blocksize(blocksize))
     return template.by_chunk() if described.by_chunk else template
 
 

@@ -76,7 +76,7 @@ def _store_warnings(job: WriteJob, expected: int) -> Iterator[str]:
         return
     if isinstance(job.store, WholeStore) or limits.equal_parts:
         return
-    fewest = fewest_parts([plan.unit_bytes(k) for k, _, _ in plan.units_in_file_order()], limits)
+    fewest = fewest_parts(plan.unit_rows, limits)
     if fewest > _NEAR_LIMIT * limits.max_parts and not plan.by_chunk:
         yield (
             f"rows of blocks may need {fewest:,} of the {limits.max_parts:,} parts of the store; "

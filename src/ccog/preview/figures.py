@@ -18,7 +18,7 @@ from ccog.preview.drawing import draw
 from ccog.preview.report import CogPlan, PlannedLevel, PlannedRead
 from ccog.preview.sampling import sampled_ratio
 from ccog.preview.sizes import Sizes, band_planes
-from ccog.pyramid import ceil_div
+from ccog.pyramid import Level, ceil_div
 from ccog.sources import SourceGrid
 from ccog.steering import parallelism, work_window
 from ccog.stores import WholeStore
@@ -27,6 +27,9 @@ from ccog.tasks import WriteJob
 MB = 1_000_000
 
 _THUMBNAIL = 256
+
+# side in pixels of the largest read that is looked at
+_MOST_READ = 16_384
 
 # strips of pixels and their tiles while they are compressed (ccog.encode), measured
 _ENCODING = 16 * MB
@@ -40,7 +43,7 @@ def preview(job: WriteJob, pixels: da.Array, *, mismatch: str | None, sample: in
     sampled = min(sample, math.prod(plan.level(0).blocks))
     sizes = Sizes.of(job, sampled_ratio(job, pixels, sampled) if sampled else None)
     levels = tuple(_planned(plan, job.template, k) for k in range(plan.top + 1))
-    window = min(plan.level(0).height, chunks[1][0]), min(plan.level(0).width, chunks[2][0])
+    window = chunks[1][0], chunks[2][0]
     whole = isinstance(job.store, WholeStore)
     return CogPlan(
         job.store.url,
@@ -85,12 +88,13 @@ def _planned(plan: CogGeometry, template: Template, k: int) -> PlannedLevel:
 def _expected_parts(job: WriteJob, expected: int) -> int:
     """A guess at the parts: the header's, those of large units, joins between these, and what small ones add up to."""
     parts, limits, plan = job.parts, job.store.limits, job.plan
-    units = [plan.unit_bytes(k) for k, _, _ in plan.units_in_file_order()]
-    share = expected / max(1, sum(units))
-    large = [n * share for n in units if n * share >= 2 * limits.min_part]
-    own = sum(max(1, math.ceil((n - limits.min_part) / parts.part_size)) for n in large)
-    joins = max(0, len(large) - 1) if limits.min_part else 0
-    small = int((expected - sum(large)) // (limits.min_part + parts.part_size))
+    rows = plan.unit_rows
+    share = expected / max(1, sum(count * size for count, size in rows))
+    large = [(count, size * share) for count, size in rows if size * share >= 2 * limits.min_part]
+    own = sum(count * max(1, math.ceil((size - limits.min_part) / parts.part_size)) for count, size in large)
+    joins = max(0, sum(count for count, _ in large) - 1) if limits.min_part else 0
+    rest = expected - sum(count * size for count, size in large)
+    small = int(rest // (limits.min_part + parts.part_size))
     return min(parts.last, 1 + own + joins + small)
 
 
@@ -135,8 +139,10 @@ def _reads(plan: CogGeometry, window: tuple[int, int]) -> Iterator[PlannedRead]:
     small = plan.level(k)
     yield _read(plan, k, f"thumbnail ({small.width} x {small.height})", small.tiles)
     yield _read(plan, 0, "one tile", (1, 1))
-    tiles = ceil_div(window[0], small.blocksize), ceil_div(window[1], small.blocksize)
-    yield _read(plan, 0, f"a chunk ({window[1]} x {window[0]})", tiles)
+    height, width = (min(side, _MOST_READ) for side in window)
+    what = "a chunk" if (height, width) == window else "the corner of a chunk"
+    side = plan.level(0).blocksize
+    yield _read(plan, 0, f"{what} ({width} x {height})", (ceil_div(height, side), ceil_div(width, side)))
 
 
 def _read(plan: CogGeometry, k: int, what: str, tiles: tuple[int, int]) -> PlannedRead:
@@ -156,7 +162,12 @@ def _requests_by_row(plan: CogGeometry, k: int, tiles: tuple[int, int]) -> int:
 def _requests_by_chunk(plan: CogGeometry, k: int, tiles: tuple[int, int]) -> int:
     """GDAL reads the tiles of all bands together, and then those of the mask; of each those that touch are one."""
     planes = band_planes(plan, k)
-    places = tile_places(plan.level(k), planes, mask=plan.has_mask, by_tile=plan.tile_planes > 1)
-    chosen = places.reshape(-1, *plan.level(k).tiles)[:, : tiles[0], : tiles[1]]
+    if tiles == plan.level(k).tiles:
+        return 2 * _chunks(plan.level(k)) if plan.has_mask else 1
+    chosen = tile_places(plan.level(k), planes, mask=plan.has_mask, by_tile=plan.tile_planes > 1, corner=tiles)
     apart = [part for part in (chosen[:planes], chosen[planes:]) if part.size]
     return sum(1 + int(np.count_nonzero(np.diff(np.sort(part, axis=None)) > 1)) for part in apart)
+
+
+def _chunks(level: Level) -> int:
+    return math.prod(ceil_div(side, chunk) for side, chunk in zip(level.size, level.chunk, strict=True))
