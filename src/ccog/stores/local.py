@@ -83,7 +83,7 @@ class LocalStore:
         """Number and size of the part."""
         return number, size_of(buffers), ""
 
-    def complete(self, session: str, parts: list[Part]) -> WriteResult:
+    def complete(self, session: str, parts: list[Part], write: str | None = None) -> WriteResult:
         """Copy all parts behind the first, flush it to disk, and rename it over the target."""
         directory = self._directory(session)
         result = WriteResult(self.path, total_size(parts))
@@ -107,7 +107,7 @@ class LocalStore:
             if not directory.exists():
                 return
 
-    def incomplete(self) -> list[IncompleteUpload]:
+    def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
         """Part directories of this file, or, where the path is a directory, of all files in it.
 
         They are dated by their last part.

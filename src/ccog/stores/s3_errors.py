@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
+from ccog.stores.retry import without_secrets
 
 _PASSING_CODES = frozenset(
     (
@@ -33,6 +34,7 @@ _KINDS: dict[str, type[StoreError]] = {
     "NoSuchBucket": StoreNotFoundError,
     "NoSuchKey": StoreNotFoundError,
     "NoSuchUpload": StoreNotFoundError,
+    "XMinioInvalidObjectName": StoreNotFoundError,
     "403": StorePermissionError,
     "AccessDenied": StorePermissionError,
     "AccountProblem": StorePermissionError,
@@ -141,4 +143,4 @@ def _message(error: BaseException) -> str:
     answer = _response(error).get("Error", {})
     if answer.get("Code"):
         return ": ".join(str(answer[key]) for key in ("Code", "Message") if answer.get(key))
-    return str(error) or type(error).__name__
+    return without_secrets(str(error)) or type(error).__name__
