@@ -52,6 +52,16 @@ a warning names them. Errors that retries cannot mend, such as refused access, a
 
 """
 
+REST = """
+## A worker is killed
+
+--8<-- "tables/kills.md"
+
+## What else was tried
+
+--8<-- "tables/tried.md"
+"""
+
 
 def write(options: dict[str, Any]) -> float:
     started = time.perf_counter()
@@ -123,7 +133,7 @@ def main() -> None:
         write(options)
         text = HEAD.format(size=len(expected) / 1e6, parts=PARTS, seconds=write(options))
         text += "\n".join(passing(proxy, options, server, expected)) + "\n"
-        text += LASTING + "\n".join(lasting(proxy, options, server, expected)) + "\n"
+        text += LASTING + "\n".join(lasting(proxy, options, server, expected)) + "\n" + REST
     (ROOT / "docs" / "reliability.md").write_text(text)
 
 

@@ -14,6 +14,8 @@ from rasterio.io import MemoryFile
 
 import servers
 
+pytest_plugins = ["tried"]
+
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

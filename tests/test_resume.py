@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -231,7 +232,7 @@ def test_a_killed_worker_uploads_no_part_twice(s3_options: dict[str, Any]) -> No
         LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        write_and_kill(cluster, client, "s3://test/resume/worker.tif", options, 1.0)
+        write_and_kill(cluster, client, "s3://test/resume/worker.tif", options, 1.0, random.Random(1))
         settle(client, 3)
         assert set(proxy.parts.values()) == {1}
 

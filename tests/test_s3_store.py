@@ -122,6 +122,7 @@ def test_an_object_is_ours_by_its_mark_or_by_its_etag() -> None:
     assert not is_proven(head_of(combined, None, **kms), parts, mine)
     assert not is_proven(head_of("0" * 32), parts, None), "put in one piece"
     assert not is_proven(head_of(combined) | {"ContentLength": 8}, parts, mine)
+    assert not is_proven(head_of("0" * 32 + "-2", mine), parts, mine), "the same array, written before"
     assert not difference(head_of("opaque", mine, **kms), parts, mine)
     assert theirs in difference(head_of("opaque", theirs, **kms), parts, mine)
     assert not difference(head_of("opaque", theirs, **kms), parts, None), "an earlier run's"

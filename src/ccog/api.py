@@ -91,12 +91,16 @@ def write_ccog(
     ----------
     arr
         xarray DataArray (dimensions found by name, CRS, transform and nodata from rioxarray), dask array or
-        NumPy array; (y, x) or (band, y, x). Booleans become uint8.
+        NumPy array; (y, x) or (band, y, x). Booleans become uint8. Masked pixels (``numpy.ma``, or
+        dask arrays of it) become nodata; without a nodata value their mask becomes the internal mask,
+        and must be the same in all bands.
     store
         Local path, ``file://``, ``s3://``, ``az://``, ``abfs://`` or ``gs://`` URL, or any that fsspec can write
         (through one writer, with a warning); an fsspec mapping whose root is the file; None gives the file as bytes.
     mask
-        (y, x) array of any kind and chunking: non-zero is valid. Becomes the internal mask.
+        (y, x) array of any kind and chunking: non-zero is valid, NaN and masked entries are not.
+        Becomes the internal mask. Where ``arr`` is masked and has no nodata value, valid is what both
+        call valid.
     COG_creation_options
         Options of GDAL's COG driver, keys in any case, defaults GDAL's; also ``crs``, ``transform`` and
         ``nodata`` (these win over the array's own), ``update_tags``, ``descriptions``, ``offsets``, ``scales``,
@@ -125,6 +129,9 @@ def write_ccog(
 
     Raises
     ------
+    ccog.ChunkError
+        While it is computed: a chunk is not of the type, shape or dtype (byte order included) that
+        its array declares.
     ccog.ResumeError
         What is unfinished at the target differs in array, options or version, or the target keeps nothing.
     ccog.CCOGError
@@ -280,6 +287,11 @@ def _alpha_as_mask(raster: Raster, options: CreationOptions) -> Raster:
     jpeg = options.effective_compress == "JPEG" and options.interleave in (None, "PIXEL")
     if not (jpeg and raster.metadata.has_alpha and raster.count in (2, 4)):
         return raster
+    if raster.is_masked:
+        raise RasterError(
+            "the masked array has an alpha band, and JPEG keeps one mask: give nodata=, or fill the "
+            "array (dask.array.ma.filled) and say in its alpha band what is transparent"
+        )
     return Raster(raster.pixels[:-1], raster.pixels[-1], raster.metadata.without_last_band(), mask_is_alpha=True)
 
 
@@ -326,7 +338,7 @@ def _try_codec(codec: Any, plan: CogGeometry) -> None:
 def _plan(raster: Raster, options: CreationOptions, layout: FileLayout) -> CogGeometry:
     method = options.overview_resampling or _default_method(raster)
     dtype = raster.pixels.dtype
-    has_mask = raster.mask is not None
+    has_mask = raster.has_mask
     masked = has_mask or raster.metadata.nodata is not None or raster.metadata.has_alpha
     kernel = Kernel.of(method, dtype.name, masked=masked)
     count = 0 if options.overviews == "NONE" else options.overview_count

@@ -21,6 +21,10 @@ class DtypeError(CCOGError, TypeError):
     """The array has a dtype that GeoTIFF, or the chosen compression, cannot hold."""
 
 
+class ChunkError(CCOGError, ValueError):
+    """A chunk is not of the type, shape or dtype that its array declares; nothing is written."""
+
+
 class ArgumentTypeError(CCOGError, TypeError):
     """An argument is of the wrong type."""
 

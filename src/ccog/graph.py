@@ -52,7 +52,7 @@ from ccog.receipts import (
     pieces_name,
     unit_name,
 )
-from ccog.sources import SourceGrid, join_chunks
+from ccog.sources import SourceGrid, join_chunks, split_mask
 from ccog.steering import Window, curve_priority, row_priority, work_window
 from ccog.tasks import WithEnv, WriteJob, finish_write, gate, merge_stretches, upload_unit
 
@@ -397,7 +397,8 @@ def _chunks(grid: SourceGrid, area: Any) -> List:
 
 def _source_block(make: Callable[..., Any], work: Any, pixels: Any, mask: Any, after: object) -> Any:
     """Join the chunks of a block, and encode and reduce it with ``make``; ``after`` only orders tasks."""
-    return make(work, join_chunks(pixels), None if mask is None else join_chunks(mask))
+    valid = None if mask is None else join_chunks(mask)
+    return make(work, *split_mask(join_chunks(pixels), valid, work.area.rows, work.area.cols))
 
 
 def _upload_whole(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ccog.errors import RasterError
 from ccog.pyramid import Interval
 
 Array = npt.NDArray[Any]
@@ -46,16 +47,36 @@ class SourceGrid:
 
 
 def join_chunks(nested: Nested) -> Array:
-    """The chunks of a block as one array; the very chunk where there is one."""
-    bands = [_joined([_joined([on_host(chunk) for chunk in row], -1) for row in rows], -2) for rows in nested]
+    """The chunks of a block as one array, masked where they are; of one chunk the chunk itself."""
+    bands = [_joined([_joined(row, -1) for row in rows], -2) for rows in nested]
     return _joined(bands, 0)
 
 
-def on_host(chunk: Any) -> Array:
-    """A chunk in the memory that GDAL can read; those of CuPy are copied from their device."""
-    found: Array = chunk.get() if hasattr(chunk, "__cuda_array_interface__") else chunk
-    return found
-
-
 def _joined(arrays: list[Array], axis: int) -> Array:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=axis)
+    if len(arrays) == 1:
+        return arrays[0]
+    # np.concatenate forgets masks
+    join = np.ma.concatenate if isinstance(arrays[0], np.ma.MaskedArray) else np.concatenate
+    joined: Array = join(arrays, axis=axis)
+    return joined
+
+
+def split_mask(pixels: Array, mask: Array | None, rows: Interval, cols: Interval) -> tuple[Array, Array | None]:
+    """The (band, y, x) pixels of an area below their masks, and what these and ``mask`` call valid.
+
+    Raises
+    ------
+    RasterError
+        A pixel is masked in some of the bands only: the file has one mask for all.
+    """
+    if not isinstance(pixels, np.ma.MaskedArray):
+        return pixels, mask
+    masked = np.ma.getmaskarray(pixels)
+    if (masked != masked[0]).any():
+        raise RasterError(
+            f"the bands are masked differently in rows {rows.start}:{rows.stop}, columns "
+            f"{cols.start}:{cols.stop}: the internal mask is one for all bands; give nodata= to "
+            "mark the masked pixels of each band"
+        )
+    valid = ~masked[0]
+    return np.ma.getdata(pixels), valid if mask is None else valid & mask

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -41,8 +41,16 @@ def is_xarray(arr: Any) -> bool:
     return hasattr(arr, "dims") and hasattr(arr, "coords") and hasattr(arr, "attrs")
 
 
-def pixels_and_metadata(arr: Any, *, nodata_given: bool) -> tuple[da.Array | np.ndarray[Any, Any], Metadata]:
-    """(band, y, x) or (y, x) pixels, and what the DataArray or Dataset says of them.
+class Source(NamedTuple):
+    """An array as the user has it: the numbers of its axes of bands (if any), rows and columns; its name."""
+
+    array: Any
+    axes: tuple[int, ...]
+    what: str
+
+
+def sources_and_metadata(arr: Any, *, nodata_given: bool) -> tuple[list[Source], Metadata]:
+    """The arrays whose bands are those of the raster, and what the DataArray or Dataset says of them.
 
     Variables of a Dataset may differ in nodata value where one is given for all.
 
@@ -53,7 +61,10 @@ def pixels_and_metadata(arr: Any, *, nodata_given: bool) -> tuple[da.Array | np.
     DtypeError
         Variables of a Dataset differ in dtype.
     """
-    return _from_dataset(arr, nodata_given=nodata_given) if hasattr(arr, "data_vars") else _from_array(arr)
+    if hasattr(arr, "data_vars"):
+        return _from_dataset(arr, nodata_given=nodata_given)
+    source, metadata = _from_array(arr, "the array")
+    return [source], metadata
 
 
 def plain(arr: Any) -> Any:
@@ -61,7 +72,7 @@ def plain(arr: Any) -> Any:
     return arr.data if isinstance(arr.data, da.Array | np.ndarray) else arr.to_numpy()
 
 
-def _from_array(arr: Any) -> tuple[da.Array | np.ndarray[Any, Any], Metadata]:
+def _from_array(arr: Any, what: str) -> tuple[Source, Metadata]:
     y, x = _dimension(arr, _Y_NAMES, "y"), _dimension(arr, _X_NAMES, "x")
     others = [d for d in arr.dims if d not in (y, x)]
     if len(others) > 1:
@@ -69,33 +80,52 @@ def _from_array(arr: Any) -> tuple[da.Array | np.ndarray[Any, Any], Metadata]:
             f"the array has dimensions {arr.dims}; write one raster at a time: (y, x) or (band, y, x), "
             f"e.g. arr.isel({others[0]}=0)"
         )
-    arr = arr.transpose(*others, y, x)
     count = arr.sizes[others[0]] if others else 1
     names = _band_names(arr, others[0]) if others else None
-    return plain(arr), _described(_georeferencing(arr, y, x), arr.attrs, count, names)
+    source = Source(plain(arr), tuple(map(arr.dims.index, (*others, y, x))), what)
+    return source, _described(_georeferencing(arr, y, x), arr.attrs, count, names)
 
 
-def _from_dataset(dataset: Any, *, nodata_given: bool) -> tuple[da.Array, Metadata]:
+def mask_of(arr: Any) -> Any:
+    """The array inside a mask, its axes in the order (y, x) where it names both."""
+    known = [any(d in names for d in arr.dims) for names in (_Y_NAMES, _X_NAMES)]
+    if not all(known):
+        return plain(arr)
+    return plain(arr.transpose(..., _dimension(arr, _Y_NAMES, "y"), _dimension(arr, _X_NAMES, "x")))
+
+
+def _from_dataset(dataset: Any, *, nodata_given: bool) -> tuple[list[Source], Metadata]:
     variables = {str(name): found for name, found in dataset.data_vars.items() if found.ndim >= 2}
     if not variables:
         raise RasterError("the Dataset has no variable of two dimensions; there is nothing to write")
-    found = {name: _from_array(variable.squeeze(drop=True)) for name, variable in variables.items()}
-    dtypes = {name: pixels.dtype.name for name, (pixels, _) in found.items()}
+    found = {name: _one_band(variable, f"the variable {name}") for name, variable in variables.items()}
+    dtypes = {name: source.array.dtype.name for name, (source, _) in found.items()}
     if len(set(dtypes.values())) > 1:
         raise DtypeError(
             f"the variables have dtypes {_listed(dtypes)}; bands of one file share one: ds.astype(...) first"
         )
-    for name, (pixels, _) in found.items():
-        if pixels.ndim != 2:
-            raise RasterError(
-                f"the variable {name} has dimensions of sizes {pixels.shape}; a variable is one band, (y, x): "
-                "write one raster at a time, e.g. ds.isel(time=0)"
-            )
     nodata = {name: metadata.nodata for name, (_, metadata) in found.items()}
     if not nodata_given and len({repr(value) for value in nodata.values()}) > 1:
         raise RasterError(f"the variables have nodata values {_listed(nodata)}; bands share one: give nodata=")
-    pixels = da.stack([da.asarray(pixels) for pixels, _ in found.values()])
-    return pixels, _together({name: metadata for name, (_, metadata) in found.items()}, dataset.attrs)
+    metadata = _together({name: metadata for name, (_, metadata) in found.items()}, dataset.attrs)
+    return [source for source, _ in found.values()], metadata
+
+
+def _one_band(variable: Any, what: str) -> tuple[Source, Metadata]:
+    """A variable that is (y, x), but for dimensions of one entry."""
+    flat = variable.squeeze(drop=True)
+    source, metadata = _from_array(flat, what)
+    if source.array.ndim != 2:
+        raise RasterError(
+            f"{what} has dimensions of sizes {source.array.shape}; a variable is one band, (y, x): "
+            "write one raster at a time, e.g. ds.isel(time=0)"
+        )
+    if variable.ndim == 3:
+        # as it is: what is squeezed can no longer be compared with what it declares
+        band = next(d for d in variable.dims if d not in flat.dims)
+        y, x = (flat.dims[axis] for axis in source.axes)
+        source = Source(plain(variable), tuple(map(variable.dims.index, (band, y, x))), what)
+    return source, metadata
 
 
 def _listed(values: Mapping[str, Any]) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import dask.array as da
+import numpy as np
 
 from ccog.encode import encode_block
 from ccog.planning import CogGeometry
-from ccog.sources import on_host
 from ccog.tasks import WriteJob
 
 # steps along columns that never line up with those along rows
@@ -21,7 +21,7 @@ def sampled_ratio(job: WriteJob, pixels: da.Array, sample: int) -> float:
     for i, j in _spread(job.plan, sample):
         level = job.plan.level(0)
         rows, cols = level.rows(i), level.cols(j)
-        block = on_host(pixels[:, rows.start : rows.stop, cols.start : cols.stop].compute())
+        block = np.ma.getdata(pixels[:, rows.start : rows.stop, cols.start : cols.stop].compute())
         _, counts, _ = encode_block(block, None, job.codecs[0])
         compressed += int(counts.sum())
         raw += block.size * job.plan.itemsize

@@ -152,9 +152,9 @@ class KeepsNothing:
 _SESSION = re.compile(r"\.(.+)\.[0-9a-f]{32}\.parts")
 
 
-def new_session(name: str) -> str:
-    """A hidden name beside the file ``name``, for the folder that holds its parts."""
-    return f".{name}.{uuid.uuid4().hex}.parts"
+def new_session(name: str, write: str | None = None) -> str:
+    """A hidden name beside the file ``name``, for the folder that holds the parts of a write (a random one)."""
+    return f".{name}.{write or uuid.uuid4().hex}.parts"
 
 
 def target_of(session: str) -> str | None:

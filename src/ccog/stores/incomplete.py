@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ccog.errors import CCOGWarning
+from ccog.errors import CCOGWarning, StoreError
 from ccog.stores.base import IncompleteUpload, Store
 from ccog.stores.resolve import resolve_place, resolve_store
 from ccog.stores.whole import WholeStore
@@ -65,12 +65,19 @@ def abort_incomplete(
     Raises
     ------
     ccog.StoreError
-        The target does not exist, or access is refused.
+        The target does not exist, or access is refused. What could be removed is removed.
     """
     found = list_incomplete(store, storage_options, older_than=older_than)
+    refused = []
     for upload in found:
-        resolve_store(upload.url, storage_options).abort(upload.session)
+        try:
+            resolve_store(upload.url, storage_options).abort(upload.session)
+        except StoreError as error:
+            # somebody else's, for example; what can be removed is
+            refused.append(error)
     resolve_place(store, storage_options).tidy()
+    if refused:
+        raise refused[0]
     return found
 
 

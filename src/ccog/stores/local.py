@@ -1,41 +1,35 @@
-"""A local or shared file system: part files beside the target, joined in the kernel, renamed into place."""
+"""A local or shared file system: part files beside the target, joined, compared, renamed into place."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import itertools
 import os
 import shutil
-import uuid
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
+from ccog.errors import CCOGWarning, StoreError, StoreExistsError, StoreNotFoundError
 from ccog.parts import Buffer, Limits, Part
+from ccog.stores import local_folder, local_target
 from ccog.stores.base import MANIFEST, IncompleteUpload, WriteResult, new_session, size_of, target_of, total_size
-
-_COPY_UNAVAILABLE = (errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF)
-_CHUNK = 16 << 20
-
-# part files that are copied at a time
-_COPIERS = 4
-
-# the file that the parts are joined in, beside them
-_WHOLE = "whole"
-
-# file systems tell times less finely than clocks do
-_SLACK_SECONDS = 2.0
+from ccog.stores.local_errors import typed
+from ccog.stores.local_folder import Flaw, Piece
 
 # a part file renamed into the directory while it is being removed takes another turn
 _REMOVALS = 10
 
+_CHANGED = "the source gave different pixels when it ran again"
+
+# flaws that an error names; the others are counted
+_NAMED = 3
+
 
 @dataclass(frozen=True)
 class LocalStore:
-    """The file at ``path`` (absolute)."""
+    """The file at ``path`` (absolute), or the one that a symbolic link there points to."""
 
     path: str
     overwrite: bool = True
@@ -51,87 +45,96 @@ class LocalStore:
         return self.path
 
     def check(self) -> None:
-        """Refuse a directory, a missing or read-only parent, and an existing file unless told otherwise."""
-        target = Path(self.path)
-        if target.is_dir():
-            raise StoreError(f"{self.path} is a directory; give the name of a file in it")
-        if not target.parent.is_dir():
-            raise StoreNotFoundError(f"the directory {target.parent} does not exist; create it first")
-        if not os.access(target.parent, os.W_OK | os.X_OK):
-            raise StorePermissionError(f"no permission to create files in {target.parent}")
-        if target.exists() and not self.overwrite:
+        """Refuse what cannot become a file, and an existing one unless told otherwise.
+
+        Not files: directories, pipes, sockets, devices, links to nothing. Not possible: a missing or read-only
+        directory, a name too long, a file that may not be replaced.
+        """
+        extra = len(new_session(""))
+        local_target.refuse_unwritable(self.path, self.overwrite, extra)
+        if os.path.exists(self.path) and not self.overwrite:
             raise self._exists()
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
-        """Create the hidden directory beside the target that holds the parts; its name is the session."""
-        if unanswered:
-            self._drop_unanswered(unanswered)
-        target = Path(self.path)
-        directory = target.with_name(new_session(target.name))
-        try:
-            directory.mkdir()
-        except OSError as error:
-            raise StoreError(f"cannot write beside {self.path}: {error}") from error
-        return directory.name
+        """Create the hidden directory beside the target that holds the parts; its name is the session.
+
+        It is called by the write, so that a task that begins again finds its own. Where nobody can have begun, the
+        same Delayed is being computed elsewhere too, and gets a directory of its own.
+        """
+        session = new_session(self._real.name, write)
+        if unanswered and os.path.lexists(self._directory(session)):
+            with self._folder(session, "write beside"):
+                return session
+        with typed("write beside", self._real):
+            try:
+                os.mkdir(self._directory(session), 0o700)
+            except FileExistsError:
+                session = new_session(self._real.name)
+                os.mkdir(self._directory(session), 0o700)
+        if not self.overwrite:
+            self._need_links(session)
+        return session
 
     def put(self, session: str, number: int, buffers: list[Buffer]) -> Part:
         """Write a part file under a temporary name, then rename it, so that a part is whole or absent."""
-        self._write(self._part(session, number), buffers)
-        return self.part(number, buffers)
+        part = self.part(number, buffers)
+        with self._folder(session, f"write part {number} of") as folder:
+            local_folder.write_file(folder, Piece(*part, 0).name, buffers)
+        return part
 
     def part(self, number: int, buffers: list[Buffer]) -> Part:
-        """Number and size of the part."""
-        return number, size_of(buffers), ""
+        """Number, size and checksum (XXH3) of the part."""
+        return number, size_of(buffers), local_folder.checksum_of(buffers)
 
     def complete(self, session: str, parts: list[Part], write: str | None = None) -> WriteResult:
-        """Copy all parts behind the first, flush it to disk, and rename it over the target."""
-        directory = self._directory(session)
-        result = WriteResult(self.path, total_size(parts))
-        if not directory.is_dir():
-            return self._completed_before(result)
-        whole = directory / _WHOLE
-        self._join(session, sorted(parts), whole)
-        found = whole.stat().st_size
-        if found != result.size:
-            raise StoreError(f"{self.path}: joined {found} bytes of {result.size}; is the disk full?")
-        self._publish(whole)
-        _sync_directory(directory.parent)
-        self.abort(session)
-        return result
+        """Join the parts into one file, flush it to disk, and rename it over the target.
+
+        Raises
+        ------
+        ccog.StoreError
+            A part is missing, shorter, longer or holds other bytes than were put. The target stays as it was.
+        """
+        pieces = local_folder.pieces_of(parts)
+        try:
+            self._join_and_publish(session, pieces)
+        except StoreExistsError:
+            raise
+        except StoreError:
+            # an earlier call may have come as far as publishing, but nobody heard of it
+            if not local_folder.is_made_of(self._real, pieces):
+                raise
+        self._remove(session)
+        return WriteResult(self.path, total_size(parts))
 
     def abort(self, session: str) -> None:
-        """Remove the part files; tasks that are still running fail to put theirs."""
+        """Remove the part files; tasks that are still running fail to put theirs.
+
+        Raises
+        ------
+        ccog.StoreError
+            Something is left: the directory is somebody else's, or its file system does not let go of it.
+        """
+        self._remove(session)
         directory = self._directory(session)
-        for _ in range(_REMOVALS):
-            shutil.rmtree(directory, ignore_errors=True)
-            if not directory.exists():
-                return
+        if os.path.lexists(directory):
+            with typed("remove", directory), contextlib.suppress(FileNotFoundError):
+                os.rmdir(directory)
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
         """Part directories of this file, or, where the path is a directory, of all files in it.
 
-        They are dated by their last part.
+        They are dated by their last part. Those that others can write to are listed, and cannot be resumed.
         """
-        path = Path(self.path)
-        folder, name = (path, None) if path.is_dir() else (path.parent, path.name)
-        if not folder.is_dir():
-            raise StoreNotFoundError(f"the directory {folder} does not exist")
-        found = []
-        for entry in os.scandir(folder):
-            target = target_of(entry.name)
-            if target is not None and name in (None, target) and entry.is_dir(follow_symlinks=False):
-                # one that ends just now is not incomplete
-                with contextlib.suppress(FileNotFoundError):
-                    started = datetime.fromtimestamp(entry.stat().st_mtime, UTC)
-                    resumable = os.path.exists(os.path.join(entry.path, MANIFEST))
-                    found.append(IncompleteUpload(str(folder / target), entry.name, started, resumable))
-        return found
+        if os.path.isdir(self.path):
+            return list(_left_in(Path(self.path)))
+        real = self._real
+        left = _left_in(real.parent)
+        return [replace(upload, url=self.path) for upload in left if upload.url == str(real)]
 
     def stored(self, session: str, first: int, count: int) -> dict[int, Part]:
-        """None is known: the length of a file proves nothing."""
-        if not self._directory(session).is_dir():
-            raise StoreNotFoundError(f"the parts of {self.path} are gone")
-        return {}
+        """None is known: only reading a file would prove what it holds, and writing it takes no longer."""
+        with self._folder(session, "look for parts of"):
+            return {}
 
     @property
     def resumes(self) -> bool:
@@ -140,19 +143,18 @@ class LocalStore:
 
     def save(self, session: str, name: str, data: bytes) -> None:
         """Write a file under a temporary name, then rename it."""
-        self._write(self._directory(session) / name, [data])
+        with self._folder(session, "keep a record of") as folder:
+            local_folder.write_file(folder, name, [data])
 
     def load(self, session: str, name: str) -> bytes:
         """The bytes of the file."""
-        try:
-            return (self._directory(session) / name).read_bytes()
-        except FileNotFoundError as error:
-            raise StoreNotFoundError(f"a record of the write to {self.path} is gone: {error}") from error
+        with self._folder(session, f"read the record {name} of") as folder:
+            return local_folder.read_file(folder, name)
 
     def saved(self, session: str) -> frozenset[str]:
         """Names of all files beside the parts, theirs included."""
-        with contextlib.suppress(FileNotFoundError):
-            return frozenset(entry.name for entry in os.scandir(self._directory(session)))
+        with contextlib.suppress(StoreNotFoundError), self._folder(session, "look for records of") as folder:
+            return frozenset(os.listdir(folder))
         return frozenset()
 
     def forget(self, session: str) -> None:
@@ -161,100 +163,107 @@ class LocalStore:
     def tidy(self) -> None:
         """Nothing to remove, as for ``forget``."""
 
-    def _write(self, target: Path, buffers: list[Buffer]) -> None:
-        partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
-        try:
-            with partial.open("wb", buffering=0) as file:
-                for buffer in buffers:
-                    _write_all(file.fileno(), buffer)
-            partial.replace(target)
-        except FileNotFoundError as error:
-            raise StoreNotFoundError(f"the parts of {self.path} are gone: {error}") from error
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    @property
+    def _real(self) -> Path:
+        return local_target.real_path(self.path)
 
-    def _join(self, session: str, ordered: list[Part], whole: Path) -> None:
-        """Copy the parts into one file, each removed when it is there; joining that was cut short goes on."""
-        starts = list(itertools.accumulate((size for _, size, _ in ordered), initial=0))
-        sources = [(self._part(session, number), size) for number, size, _ in ordered]
-        resumed = whole.exists()
-        try:
-            if not resumed:
-                sources[0][0].replace(whole)
-            with whole.open("r+b", buffering=0) as file, ThreadPoolExecutor(_COPIERS) as pool:
-                copies = [
-                    pool.submit(_copy_part, part, size, file.fileno(), start)
-                    for (part, size), start in zip(sources, starts, strict=False)
-                    if part.exists()
-                    if resumed or part != sources[0][0]
-                ]
-                for copy in copies:
-                    copy.result()
-                os.fsync(file.fileno())
-        except FileNotFoundError as error:
-            raise StoreNotFoundError(f"the parts of {self.path} are gone: {error}") from error
+    def _directory(self, session: str) -> Path:
+        return self._real.with_name(session)
 
-    def _publish(self, whole: Path) -> None:
-        """Give the whole file its name."""
-        if self.overwrite:
-            whole.replace(self.path)
-            return
-        try:
-            os.link(whole, self.path)
-        except FileExistsError:
-            raise self._exists() from None
+    @contextlib.contextmanager
+    def _folder(self, session: str, doing: str) -> Iterator[int]:
+        """A descriptor of the directory of parts; errors on the way say what was being done."""
+        with typed(doing, self._real):
+            try:
+                with local_folder.opened(self._directory(session)) as folder:
+                    yield folder
+            except StoreError:
+                raise
+            except FileNotFoundError as error:
+                raise StoreNotFoundError(f"cannot {doing} {self.path}: its parts are gone ({error})") from error
 
-    def _completed_before(self, result: WriteResult) -> WriteResult:
-        """The result where an earlier call came as far as removing the parts, but nobody heard of it."""
-        target = Path(self.path)
-        if target.is_file() and target.stat().st_size == result.size:
-            return result
-        raise StoreNotFoundError(f"the parts of {self.path} are gone: the write was aborted")
+    def _need_links(self, session: str) -> None:
+        """Refuse file systems on which nothing but a look beforehand would keep an existing file."""
+        with self._folder(session, "write beside") as folder:
+            possible = local_folder.can_link(folder)
+        if not possible:
+            self._remove(session)
+            raise StoreError(
+                f"{self.path}: overwrite=False needs hard links, and the file system of {self._real.parent} has none; "
+                "allow overwriting, or write elsewhere"
+            )
 
-    def _drop_unanswered(self, seconds: float) -> None:
-        """Remove the empty part directories of this file that are no older."""
-        for upload in self.incomplete():
-            if (datetime.now(UTC) - upload.started).total_seconds() <= seconds + _SLACK_SECONDS:
-                with contextlib.suppress(OSError):
-                    self._directory(upload.session).rmdir()
+    def _join_and_publish(self, session: str, pieces: list[Piece]) -> None:
+        with (
+            self._folder(session, "join the parts of") as folder,
+            local_folder.opened_whole(folder, pieces) as whole,
+        ):
+            changed = local_folder.ran_otherwise(folder, pieces)
+            if flaws := local_folder.join(folder, whole, pieces):
+                local_folder.forget_records(folder, [flaw.piece for flaw in flaws])
+                raise self._refusal(flaws, changed)
+            self._publish(folder, whole, local_folder.whole_name(pieces))
+        if changed:
+            warnings.warn(
+                f"{self.path}: a part was put twice, with different bytes: {_CHANGED}. Each tile is whole, and its "
+                "overviews may be of the other run; write it again from a source that does not change",
+                CCOGWarning,
+                stacklevel=2,
+            )
+
+    def _refusal(self, flaws: list[Flaw], changed: bool) -> StoreError:
+        """What is wrong with the parts; ``changed`` where an earlier run has put others."""
+        named = "; ".join(f"part {flaw.piece.number} {flaw.why}" for flaw in flaws[:_NAMED])
+        more = f"; so are {len(flaws) - _NAMED} others" if len(flaws) > _NAMED else ""
+        cause = _CHANGED if changed else "something other than ccog has changed or removed files among the parts"
+        return StoreError(
+            f"{self.path} is as it was, since {named}{more}: {cause}. Write it again; with resume=True only what was "
+            "lost is done again"
+        )
+
+    def _publish(self, folder: int, whole: int, name: str) -> None:
+        """Give the joined file the target's name, and what a file there has besides its content."""
+        real = self._real
+        existing = local_target.refuse_other_kinds(real)
+        if not self.overwrite:
+            try:
+                os.link(name, real, src_dir_fd=folder, follow_symlinks=False)
+            except FileExistsError:
+                # by an earlier call that nobody heard of
+                if not os.path.samestat(os.lstat(real), os.fstat(whole)):
+                    raise self._exists() from None
+        else:
+            if existing is not None:
+                local_target.take_over(existing, real, whole)
+            os.replace(name, real, src_dir_fd=folder)
+        _sync_directory(real.parent)
+
+    def _remove(self, session: str) -> None:
+        """Remove the directory of parts, as far as that is possible."""
+        directory = self._directory(session)
+        for _ in range(_REMOVALS):
+            shutil.rmtree(directory, ignore_errors=True)
+            if not os.path.lexists(directory):
+                return
 
     def _exists(self) -> StoreExistsError:
         return StoreExistsError(f"{self.path} exists; remove it, or allow overwriting")
 
-    def _directory(self, session: str) -> Path:
-        return Path(self.path).with_name(session)
 
-    def _part(self, session: str, number: int) -> Path:
-        return self._directory(session) / f"{number:06d}"
-
-
-def _write_all(descriptor: int, buffer: Buffer) -> None:
-    view = memoryview(buffer)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def _copy_part(part: Path, size: int, target: int, start: int) -> None:
-    """Copy a whole part file to its place in an open one, in the kernel where it can, and remove it."""
-    with part.open("rb", buffering=0) as source:
-        done = 0
-        while done < size:
-            copied = _copy_some(source.fileno(), target, size - done, done, start + done)
-            if not copied:
-                raise StoreError(f"{part} is shorter than the {size} bytes that were written to it")
-            done += copied
-    part.unlink()
-
-
-def _copy_some(source: int, target: int, count: int, at: int, to: int) -> int:
-    if hasattr(os, "copy_file_range"):
-        try:
-            return os.copy_file_range(source, target, count, at, to)
-        except OSError as error:
-            if error.errno not in _COPY_UNAVAILABLE:
-                raise
-    return os.pwrite(target, os.pread(source, min(count, _CHUNK), at), to)
+def _left_in(folder: Path) -> Iterator[IncompleteUpload]:
+    """The part directories in a directory."""
+    if not folder.is_dir():
+        raise StoreNotFoundError(f"the directory {folder} does not exist")
+    with typed("look into", folder):
+        entries = list(os.scandir(folder))
+    for entry in entries:
+        target = target_of(entry.name)
+        # one that ends just now is not incomplete
+        with contextlib.suppress(FileNotFoundError):
+            if target is not None and entry.is_dir(follow_symlinks=False):
+                started = datetime.fromtimestamp(entry.stat(follow_symlinks=False).st_mtime, UTC)
+                resumable = local_folder.has_file(Path(entry.path), MANIFEST)
+                yield IncompleteUpload(str(folder / target), entry.name, started, resumable)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -1,0 +1,59 @@
+"""Errors of the operating system as ccog's: what was being done, to which path, and what to do about it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_KINDS: tuple[tuple[type[OSError], type[StoreError]], ...] = (
+    (FileNotFoundError, StoreNotFoundError),
+    (PermissionError, StorePermissionError),
+    (FileExistsError, StoreExistsError),
+)
+
+
+@contextlib.contextmanager
+def typed(doing: str, path: str | Path) -> Iterator[None]:
+    """Have an OSError say that it was met while ``doing`` something to ``path``.
+
+    Raises
+    ------
+    ccog.StoreError
+        In place of every OSError of another kind: the class that resembles it.
+    """
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise _kind(error)(f"cannot {doing} {path}: {reason}{_advice(error, path)}") from error
+
+
+def _kind(error: OSError) -> type[StoreError]:
+    if error.errno == errno.EROFS:
+        return StorePermissionError
+    return next((ours for theirs, ours in _KINDS if isinstance(error, theirs)), StoreError)
+
+
+def _advice(error: OSError, path: str | Path) -> str:
+    if error.errno in _FULL:
+        return f" ({_free(path)}); make room, and write again"
+    if error.errno == errno.EFBIG:
+        return "; neither the file system nor the limit of this process (ulimit -f) allows so large a file"
+    return ""
+
+
+def _free(path: str | Path) -> str:
+    """The free space of the file system of a path, which need not exist."""
+    folder = os.path.dirname(path)
+    with contextlib.suppress(OSError):
+        return f"{shutil.disk_usage(folder).free:,} bytes are free in {folder}"
+    return "its free space is not known"

@@ -1,0 +1,191 @@
+"""What is at a local target before it is written: what is refused, and what a new file takes over from it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import struct
+import sys
+from pathlib import Path
+
+from ccog.errors import StoreError, StoreNotFoundError, StorePermissionError
+from ccog.stores.local_errors import typed
+
+_KINDS = (
+    (stat.S_ISDIR, "a directory; give the name of a file in it"),
+    (stat.S_ISFIFO, "a named pipe; a file would take its place. Give the name of a file"),
+    (stat.S_ISSOCK, "a socket; a file would take its place. Give the name of a file"),
+    (stat.S_ISBLK, "a block device; a file would take its place. Give the name of a file"),
+    (stat.S_ISCHR, "a device; a file would take its place. Give the name of a file"),
+)
+
+# FS_IOC_GETFLAGS, FS_IMMUTABLE_FL and FS_APPEND_FL of Linux (linux/fs.h)
+_GET_FLAGS = 0x80086601
+_FIXED = 0x10 | 0x20
+
+# extended attributes that say something of the content, which is another now
+_OF_CONTENT = ("security.capability", "security.evm", "security.ima")
+_ACL = "system.posix_acl_access"
+
+
+def real_path(path: str) -> Path:
+    """The file that ``path`` names: what a symbolic link points to, else itself.
+
+    Raises
+    ------
+    StorePermissionError
+        Somebody else has put the link into a directory like /tmp, where everybody may. Linux refuses to follow
+        such links too, where ``fs.protected_symlinks`` is set.
+    """
+    _refuse_impossible(path)
+    with typed("look at", path):
+        found = _lstat(path)
+        if found is None or not stat.S_ISLNK(found.st_mode):
+            return Path(path)
+        folder = os.stat(os.path.dirname(path))
+        shared = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
+        if shared and found.st_uid not in (os.geteuid(), folder.st_uid):
+            raise StorePermissionError(
+                f"{path} is a symbolic link that user {found.st_uid} has put into a directory of everybody's; it is "
+                "not followed. Remove it, or give the path that it points to"
+            )
+        return Path(os.path.realpath(path))
+
+
+def refuse_unwritable(path: str, overwrite: bool, extra: int) -> None:
+    """Refuse what can be known before any work; ``extra``: bytes that a name beside the target is longer than its."""
+    _refuse_impossible(path)
+    _refuse_long(Path(path), 0)
+    real = real_path(path)
+    with typed("write to", path):
+        found = _lstat(real)
+        _refuse_dangling(path, real, found)
+        _refuse_kind(real, found)
+        _refuse_folder(real.parent)
+        _refuse_long(real, extra)
+        if found is not None and overwrite:
+            _refuse_kept(real, found)
+
+
+def refuse_other_kinds(path: Path) -> os.stat_result | None:
+    """What is known of the file at a path, None where there is none; anything else there is refused."""
+    found = _lstat(path)
+    _refuse_kind(path, found)
+    return found
+
+
+def take_over(old: os.stat_result, path: Path, new: int) -> None:
+    """Give the open file ``new`` mode, owner and extended attributes of the one at ``path``, as far as allowed."""
+    mine = os.fstat(new)
+    if (old.st_uid, old.st_gid) != (mine.st_uid, mine.st_gid):
+        # who may not give a file away may still give it to another of their groups
+        for owner in (old.st_uid, -1):
+            with contextlib.suppress(OSError):
+                os.fchown(new, owner, old.st_gid)
+                break
+    if hasattr(os, "listxattr"):
+        _take_over_attributes(path, new)
+    with contextlib.suppress(OSError):
+        # without the bits that run a file as its owner, which writing to it takes away too
+        os.fchmod(new, stat.S_IMODE(old.st_mode) & 0o777)
+
+
+def _take_over_attributes(path: Path, new: int) -> None:
+    with contextlib.suppress(OSError):
+        names = [name for name in os.listxattr(path, follow_symlinks=False) if name not in _OF_CONTENT]
+        for name in names:
+            with contextlib.suppress(OSError):
+                os.setxattr(new, name, os.getxattr(path, name, follow_symlinks=False))
+        if _ACL not in names and _ACL in os.listxattr(new):
+            # the directory's default, which the old file does not have
+            os.removexattr(new, _ACL)
+
+
+def _refuse_impossible(path: str) -> None:
+    """Refuse a name that the operating system cannot be told: with a NUL, or half of a surrogate pair."""
+    try:
+        if b"\0" not in os.fsencode(path):
+            return
+    except UnicodeEncodeError:
+        pass
+    raise StoreError(f"{path!r} has characters that the name of a file cannot have; give another name")
+
+
+def _lstat(path: str | Path) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _refuse_dangling(path: str, real: Path, found: os.stat_result | None) -> None:
+    if found is None and os.path.islink(path):
+        raise StoreError(
+            f"{path} is a symbolic link to {real}, which does not exist; remove the link, or give the path of a file"
+        )
+    if found is not None and stat.S_ISLNK(found.st_mode):
+        raise StoreError(f"{path} is a symbolic link that leads back to itself; remove it")
+
+
+def _refuse_kind(path: Path, found: os.stat_result | None) -> None:
+    if found is None:
+        return
+    for is_it, what in _KINDS:
+        if is_it(found.st_mode):
+            raise StoreError(f"{path} is {what}")
+
+
+def _refuse_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise StoreNotFoundError(f"the directory {folder} does not exist; create it first")
+    if _is_fixed(folder):
+        raise StorePermissionError(f"{folder} may not be changed (chattr +i or +a); write elsewhere, or allow it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StorePermissionError(f"no permission to create files in {folder}")
+
+
+def _refuse_long(path: Path, extra: int) -> None:
+    """Refuse a name that the file system cannot hold with ``extra`` bytes more."""
+    try:
+        longest = os.pathconf(path.parent, "PC_NAME_MAX") - extra
+    except OSError:
+        return
+    size = len(os.fsencode(path.name))
+    if size > longest:
+        why = f", less {extra} for the directory of parts beside it" if extra else ""
+        raise StoreError(
+            f"the name {path.name} has {size} bytes; at most {longest} are possible in {path.parent}{why}; give a "
+            "shorter one"
+        )
+
+
+def _refuse_kept(path: Path, found: os.stat_result) -> None:
+    """Refuse an existing file that could not be replaced when all is written."""
+    folder, user = os.stat(path.parent), os.geteuid()
+    if folder.st_mode & stat.S_ISVTX and user not in (0, found.st_uid, folder.st_uid):
+        raise StorePermissionError(
+            f"{path} belongs to user {found.st_uid}, and in {path.parent} (sticky) only its owner may replace it; "
+            "give another name"
+        )
+    if _is_fixed(path):
+        raise StorePermissionError(f"{path} may not be replaced (chattr +i or +a); give another name, or allow it")
+
+
+def _is_fixed(path: Path) -> bool:
+    """Whether Linux is told that a file is immutable or may only grow; False where it cannot be known."""
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        answer = fcntl.ioctl(descriptor, _GET_FLAGS, bytes(8))
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return bool(struct.unpack_from("i", answer)[0] & _FIXED)
