@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from ccog.stores.s3_proof import MARK_BYTES
+
 #: What can go wrong, and what the proxy does about it.
 KINDS = {
     "503": "503 SlowDown, the call is not made",
@@ -26,8 +28,9 @@ KINDS = {
     "stall": "silence, longer than the client waits",
 }
 
-#: Calls that faults hit: a position among the parts, or the only call of its kind.
-PLACES = ("create", "first part", "middle part", "last part", "complete")
+#: Calls that faults hit: a position among the parts, or the only call of its kind; the mark is the small part that
+#: says whose upload it is.
+PLACES = ("create", "mark", "first part", "middle part", "last part", "complete")
 
 _ERRORS = {"503": (503, "SlowDown"), "500": (500, "InternalError"), "400": (400, "RequestTimeout"),
            "403": (403, "AccessDenied")}  # fmt: skip
@@ -101,6 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         call = call_of(self.command, self.path)
+        call = "mark" if (call, length) == ("part", MARK_BYTES) else call
         kind = self.proxy.hit(call, length)
         if kind == "cut":
             self.rfile.read(length // 2)

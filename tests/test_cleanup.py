@@ -82,10 +82,11 @@ def test_local_schedulers(target: Any, scheduler: str, optimize_graph: bool) -> 
     how = {"scheduler": scheduler, "optimize_graph": optimize_graph}
     with pytest.raises(RuntimeError, match="no pixels here"):
         dask.compute(delayed(failing(), target), **how)
-    assert not left(target)
+    # chunks that are loaded beside it may fail while the write begins, which then ends by itself
+    assert until(lambda: not left(target))
     with pytest.raises(RuntimeError, match="no pixels here"):
         delayed(failing(), target).compute(**how)
-    assert not left(target)
+    assert until(lambda: not left(target))
 
 
 def test_two_writes_of_which_one_fails(tmp_path: Path) -> None:
@@ -166,8 +167,8 @@ class DiesWhenComplete(S3Store):
 
     flag: str = ""
 
-    def complete(self, session: str, parts: list[Any]) -> ccog.WriteResult:
-        found = super().complete(session, parts)
+    def complete(self, session: str, parts: list[Any], write: str | None = None) -> ccog.WriteResult:
+        found = super().complete(session, parts, write)
         if not Path(self.flag).exists():
             Path(self.flag).touch()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -38,7 +38,7 @@ from ccog.preview import CogPlan, preview
 from ccog.pyramid import Kernel, Pyramid, level_sizes
 from ccog.raster import Raster, read_raster
 from ccog.sources import SourceGrid
-from ccog.stores import Store, WholeStore, resolve_store
+from ccog.stores import Store, WholeStore, resolve_store, warn_of_unfinished
 from ccog.tasks import WriteJob
 from ccog.template import Described, write_template
 from ccog.tiling import check_grid
@@ -146,7 +146,10 @@ def write_ccog(
     with rasterio.Env(**env):
         raster, job = _prepare(arr, store, mask, COG_creation_options, storage_options, env, layout)
         job.store.check()
-        job = _resumable(job, arr, mask, raster, env) if resume else job
+        if resume:
+            job = _resumable(job, arr, mask, raster, env)
+        else:
+            warn_of_unfinished(job.store)
         delayed = build_graph(job, *_on_grid(raster, job.plan))
     return delayed.compute() if compute else delayed
 

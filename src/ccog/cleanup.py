@@ -52,7 +52,11 @@ def _started(store: Store, final: str, resumption: Resumption | None, unanswered
     if resumption.session is None:
         store.tidy()
         session = store.begin(token_of(final), unanswered)
-        store.save(session, MANIFEST, resumption.manifest.encode())
+        try:
+            store.save(session, MANIFEST, resumption.manifest.encode())
+        except BaseException:
+            remove(store, session)
+            raise
         return session
     try:
         store.stored(resumption.session, 1, 1)

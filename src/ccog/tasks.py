@@ -212,15 +212,15 @@ def _complete(job: WriteJob, session: str, stretches: list[Stretch], continues: 
     buffers: list[Buffer] = [_header(job, rows), *head]
     if isinstance(job.store, WholeStore):
         return job.store.write(buffers)
-    put = _Put.of(job.store, session, continues)
+    put, write = _Put.of(job.store, session, continues), None if continues else job.token
     if job.store.limits.equal_parts:
         pieces = cut(buffers, job.parts.part_size)
         with ThreadPoolExecutor(_UPLOADERS) as pool:
-            return job.store.complete(session, list(pool.map(put, range(1, len(pieces) + 1), pieces)))
+            return job.store.complete(session, list(pool.map(put, range(1, len(pieces) + 1), pieces)), write)
     parts = [put(1, buffers), *parts]
     if tail:
         parts.append(put(job.parts.last, [*tail]))
-    return job.store.complete(session, parts)
+    return job.store.complete(session, parts, write)
 
 
 def _header(job: WriteJob, rows: list[Row]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ccog.stores.base import IncompleteUpload, Store, WriteResult
-from ccog.stores.incomplete import abort_incomplete, list_incomplete
+from ccog.stores.incomplete import abort_incomplete, list_incomplete, warn_of_unfinished
 from ccog.stores.resolve import resolve_store
 from ccog.stores.whole import WholeStore
 
@@ -15,4 +15,5 @@ __all__ = [
     "abort_incomplete",
     "list_incomplete",
     "resolve_store",
+    "warn_of_unfinished",
 ]

@@ -18,10 +18,16 @@ from ccog.parts import Buffer, Limits, Part
 from ccog.redaction import harmless, redacted
 from ccog.stores.base import CONTENT_TYPE, IncompleteUpload, KeepsNothing, WriteResult, size_of, total_size
 from ccog.stores.body import Body, base64_text, md5
-from ccog.stores.retry import BRISK, PATIENT, Patience, patiently
+from ccog.stores.retry import BRISK, PATIENT, Patience, first_line, patiently
 
 _PASSING_STATUS = frozenset((408, 429, 500, 502, 503, 504))
 _COMMIT_SECONDS = 300
+
+# the client's own would add to ours
+_ONE_ATTEMPT: dict[str, Any] = {"retry_total": 0}
+
+# of the names of blocks
+_SESSION_DIGITS, _MD5_DIGITS = 25, 32
 
 
 @dataclass(frozen=True)
@@ -49,36 +55,39 @@ class AzureStore(KeepsNothing):
     def check(self) -> None:
         """Refuse a missing package, unusable options, and, where overwriting is not allowed, an existing blob."""
         self._filesystem()
-        if not self.overwrite and self._size() is not None:
+        if not self.overwrite and self._size(BRISK) is not None:
             raise StoreExistsError(f"{self.target} exists; remove it, or allow overwriting")
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
         """Name the write, and stage one byte, so that missing containers and permissions show now."""
-        session = uuid.uuid4().hex
-        self._stage(session, 0, [b"\0"], f"start an upload to {self.target}", BRISK)
+        session = uuid.uuid4().hex[:_SESSION_DIGITS]
+        start: list[Buffer] = [b"\0"]
+        self._stage(_block(session, self.part(0, start)), start, f"start an upload to {self.target}", BRISK)
         return session
 
     def put(self, session: str, number: int, buffers: list[Buffer]) -> Part:
         """Stage one block; the service checks it against our MD5."""
-        self._stage(session, number, buffers, f"upload block {number} of {self.target}", PATIENT)
-        return self.part(number, buffers)
+        part = self.part(number, buffers)
+        self._stage(_block(session, part), buffers, f"upload block {number} of {self.target}", PATIENT)
+        return part
 
     def part(self, number: int, buffers: list[Buffer]) -> Part:
-        """Number and size of the block."""
-        return number, size_of(buffers), ""
+        """Number, size and MD5 of the block."""
+        return number, size_of(buffers), md5(buffers).hex()
 
-    def complete(self, session: str, parts: list[Part]) -> WriteResult:
+    def complete(self, session: str, parts: list[Part], write: str | None = None) -> WriteResult:
         """Commit the blocks, which may be repeated, and check the size of the blob."""
         from azure.core import MatchConditions
         from azure.storage.blob import BlobBlock, ContentSettings
 
-        names = [_block(session, number) for number, _, _ in sorted(parts)]
+        names = [_block(session, part) for part in sorted(parts)]
         guard = {} if self.overwrite else {"match_condition": MatchConditions.IfMissing}
 
         def commit(blob: Any) -> Any:
             settings = ContentSettings(content_type=CONTENT_TYPE)
             blocks = [BlobBlock(name) for name in names]
-            return blob.commit_block_list(blocks, content_settings=settings, timeout=_COMMIT_SECONDS, **guard)
+            given = {"content_settings": settings, "timeout": _COMMIT_SECONDS} | guard
+            return blob.commit_block_list(blocks, **given, **_ONE_ATTEMPT)
 
         try:
             self._call(commit, f"complete the upload to {self.target}")
@@ -96,28 +105,31 @@ class AzureStore(KeepsNothing):
         from azure.core import MatchConditions
 
         async def drop(blob: Any) -> None:
-            done = await blob.commit_block_list([], match_condition=MatchConditions.IfMissing)
-            await blob.delete_blob(etag=done["etag"], match_condition=MatchConditions.IfNotModified)
+            done = await blob.commit_block_list([], match_condition=MatchConditions.IfMissing, **_ONE_ATTEMPT)
+            unchanged = {"etag": done["etag"], "match_condition": MatchConditions.IfNotModified}
+            await blob.delete_blob(**unchanged, **_ONE_ATTEMPT)
 
-        if self._size() is None and self._staged():
-            self._call(drop, f"abort the upload to {self.target}")
+        if self._size(BRISK) is None and self._staged():
+            self._call(drop, f"abort the upload to {self.target}", BRISK)
 
-    def incomplete(self) -> list[IncompleteUpload]:
+    def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
         """None: the service does not say when blocks were staged, nor by whom, and drops them by itself."""
         return []
 
-    def _stage(self, session: str, number: int, buffers: list[Buffer], what: str, patience: Patience) -> None:
-        digest, size = base64_text(md5(buffers)), size_of(buffers)
+    def _stage(self, name: str, buffers: list[Buffer], what: str, patience: Patience) -> None:
+        """Stage a block; its name ends in its MD5, with which the service compares the bytes that come."""
+        headers = {"Content-MD5": base64_text(bytes.fromhex(name[-_MD5_DIGITS:]))}
+        size = size_of(buffers)
 
         def stage(blob: Any) -> Any:
-            headers = {"Content-MD5": digest}
-            return blob.stage_block(_block(session, number), Body(buffers), length=size, headers=headers)
+            return blob.stage_block(name, Body(buffers), length=size, headers=headers, **_ONE_ATTEMPT)
 
         self._call(stage, what, patience)
 
-    def _size(self) -> int | None:
+    def _size(self, patience: Patience = PATIENT) -> int | None:
+        what = f"look at {self.target}"
         try:
-            found = self._call(lambda blob: blob.get_blob_properties(), f"look at {self.target}")
+            found = self._call(lambda blob: blob.get_blob_properties(**_ONE_ATTEMPT), what, patience)
         except StoreNotFoundError:
             return None
         return int(found.size)
@@ -133,7 +145,7 @@ class AzureStore(KeepsNothing):
 
     def _blocks(self) -> tuple[list[Any], list[Any]]:
         found: tuple[list[Any], list[Any]] = self._call(
-            lambda blob: blob.get_block_list("all"), f"look at {self.target}"
+            lambda blob: blob.get_block_list("all", **_ONE_ATTEMPT), f"look at {self.target}", BRISK
         )
         return found
 
@@ -162,14 +174,18 @@ class AzureStore(KeepsNothing):
                 return await call(client)
 
         try:
-            return patiently(lambda: sync(filesystem.loop, once), _is_passing, patience)
+            return patiently(lambda: sync(filesystem.loop, once), _is_passing, what, patience, options=self.options)
         except Exception as error:
             raise _explained(error, what, self.options) from harmless(error, self.options)
 
 
-def _block(session: str, number: int) -> str:
-    """The name of a block: those of one blob must have equal lengths."""
-    return f"{session}-{number:05d}"
+def _block(session: str, part: Part) -> str:
+    """The name of a block: those of one blob must have equal lengths, of 64 characters at most.
+
+    It says what the block holds, so that a part that is put again with other bytes replaces nothing.
+    """
+    number, _, digest = part
+    return f"{session}-{number:05d}-{digest}"
 
 
 def _is_passing(error: Exception) -> bool:
@@ -185,7 +201,7 @@ def _explained(error: Exception, what: str, options: dict[str, Any]) -> StoreErr
 
     status, code = getattr(error, "status_code", None), getattr(error, "error_code", None)
     # the service's message goes on with request ids and, for signatures, with what was signed
-    reason = str(code or redacted(str(error).partition("\n")[0], options) or type(error).__name__)
+    reason = str(code or first_line(error, options))
     if status == 404:
         return StoreNotFoundError(f"cannot {what}: the container or blob does not exist ({reason})")
     if status in (401, 403) or isinstance(error, ClientAuthenticationError | PermissionError):

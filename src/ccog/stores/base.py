@@ -64,7 +64,7 @@ class Store(Protocol):
 
         ``write``: the random name of this write (32 hex digits), the same where its first task runs again.
         ``unanswered``: seconds since an earlier call that may have succeeded without anybody hearing of it;
-        what it left is removed.
+        what it left, and what is certainly of this write, is continued or removed.
         """
 
     def put(self, session: str, number: int, buffers: list[Buffer]) -> Part:
@@ -76,17 +76,21 @@ class Store(Protocol):
     def part(self, number: int, buffers: list[Buffer]) -> Part:
         """What ``put`` returns for these bytes, without storing them."""
 
-    def complete(self, session: str, parts: list[Part]) -> WriteResult:
+    def complete(self, session: str, parts: list[Part], write: str | None = None) -> WriteResult:
         """Make the file of the given parts, in the order of their numbers, visible at once.
 
-        Completing again what is complete gives the same result.
+        Completing again what is complete gives the same result; a file that is not certainly this one is an error.
+        ``write`` is the name that the session was begun with; None where an earlier run, which had another, began it.
         """
 
     def abort(self, session: str) -> None:
         """Remove everything put so far; the target stays as it was. A session that is over is as good."""
 
-    def incomplete(self) -> list[IncompleteUpload]:
-        """Writes of this very target that were begun and are neither complete nor aborted."""
+    def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
+        """Writes of this very target that were begun and are neither complete nor aborted.
+
+        ``quick``: ask once and wait for seconds at most; what can be resumed need not be marked.
+        """
 
     def stored(self, session: str, first: int, count: int) -> dict[int, Part]:
         """Parts among ``count`` numbers from ``first`` that are there and whose tag proves what they hold.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from ccog.errors import (
     StorePermissionError,
 )
 from ccog.parts import Buffer, Limits, Part
-from ccog.redaction import harmless, redacted
+from ccog.redaction import harmless
 from ccog.stores.base import (
     CONTENT_TYPE,
     MANIFEST,
@@ -27,11 +28,19 @@ from ccog.stores.base import (
     target_of,
     total_size,
 )
+from ccog.stores.body import crc32
+from ccog.stores.retry import BRISK, ONCE, PATIENT, Patience, first_line, patiently
 
 T = TypeVar("T")
 
 # answer to a request for the first bytes of an object that has none
 _EMPTY = 416
+
+# key of the object's metadata that names the session whose parts it was composed of
+_MARK_KEY = "ccog-write"
+
+# for what is asked while a write is being prepared
+_QUICK_SECONDS = 3.0
 
 # objects that one compose request takes (Cloud Storage, quotas)
 _FAN_IN = 32
@@ -41,7 +50,8 @@ _FAN_IN = 32
 class GCSStore:
     """The object ``key`` of ``bucket``; ``options`` are those of gcsfs.GCSFileSystem, kept out of the repr.
 
-    A body is joined before it is sent, since gcsfs takes bytes; gcsfs repeats failed calls and checks MD5s.
+    A body is joined before it is sent, since gcsfs takes bytes; gcsfs checks MD5s. The names of parts say what they
+    hold, so that one that is put again with other bytes replaces nothing.
     """
 
     bucket: str
@@ -63,37 +73,45 @@ class GCSStore:
         """Refuse a missing package, and, where overwriting is not allowed, an existing object."""
         self._filesystem()
         if not self.overwrite:
-            self._refuse_existing()
+            self._refuse_existing(BRISK)
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
         """Name the write and put an empty object, so that missing buckets and permissions show now."""
         session = new_session(self.key.rpartition("/")[2])
-        self._put(self._part(session, 0), b"", "start an upload to")
+        self._put(self._part(session, self.part(0, [])), b"", "start an upload to", BRISK)
         return session
 
     def put(self, session: str, number: int, buffers: list[Buffer]) -> Part:
         """Upload a part as an object."""
-        self._put(self._part(session, number), b"".join(buffers), f"upload part {number} of")
-        return self.part(number, buffers)
+        part = self.part(number, buffers)
+        self._put(self._part(session, part), b"".join(buffers), f"upload part {number} of")
+        return part
 
     def part(self, number: int, buffers: list[Buffer]) -> Part:
-        """Number and size of the part."""
-        return number, size_of(buffers), ""
+        """Number, size and CRC32 of the part."""
+        return number, size_of(buffers), crc32(buffers).hex()
 
-    def complete(self, session: str, parts: list[Part]) -> WriteResult:
+    def complete(self, session: str, parts: list[Part], write: str | None = None) -> WriteResult:
         """Compose the parts in order, 32 at a time, the last time at the target, and remove them."""
         expected = total_size(parts)
-        paths = [self._part(session, number) for number, _, _ in sorted(parts)]
-        # where no part is left, an earlier call has succeeded without an answer, or the write was aborted
-        if self._try(lambda: self._left(session), "look at"):
-            self._publish(self._joined(session, paths))
+        paths = [self._part(session, part) for part in sorted(parts)]
+        try:
+            if not self._try(lambda: self._left(session), "look at"):
+                raise StoreNotFoundError(f"the parts of {self.url} are gone: somebody else has ended the write")
+            self._publish(self._joined(session, paths), session)
+        except (StoreExistsError, StoreNotFoundError):
+            # an earlier call may have succeeded without an answer, and have begun to remove the parts
+            if not self._is_of(session):
+                raise
         found = self._size()
-        if found is None:
-            raise StoreNotFoundError(f"the parts of {self.url} are gone: the write was aborted")
         if found != expected:
             raise StoreError(f"{self.url} has {found} bytes after the upload, not {expected}; write it again")
         self.abort(session)
         return WriteResult(self.url, expected)
+
+    def _is_of(self, session: str) -> bool:
+        """Whether the object was composed of the parts of this session, as its metadata say."""
+        return ((self._info() or {}).get("metadata") or {}).get(_MARK_KEY) == session
 
     def _joined(self, session: str, paths: list[str]) -> list[str]:
         """At most 32 objects that hold the parts in order."""
@@ -106,27 +124,30 @@ class GCSStore:
             level += 1
         return paths
 
-    def _publish(self, paths: list[str]) -> None:
+    def _publish(self, paths: list[str], session: str) -> None:
         """Compose the last objects at the target; where it must not exist, look first, as not all servers do."""
         if not self.overwrite:
             self._refuse_existing()
-        self._compose(paths, self._path, **({} if self.overwrite else {"ifGenerationMatch": "0"}))
+        guard = {} if self.overwrite else {"ifGenerationMatch": "0"}
+        self._compose(paths, self._path, {_MARK_KEY: session}, **guard)
 
-    def _refuse_existing(self) -> None:
-        if self._size() is not None:
+    def _refuse_existing(self, patience: Patience = PATIENT) -> None:
+        if self._size(patience) is not None:
             raise StoreExistsError(f"{self.url} exists; remove it, or allow overwriting")
 
     def abort(self, session: str) -> None:
         """Delete the parts."""
         filesystem = self._filesystem()
-        if left := self._try(lambda: self._left(session), "abort the upload to"):
-            self._try(lambda: filesystem.rm(left), "abort the upload to")
+        if left := self._try(lambda: self._left(session), "abort the upload to", BRISK):
+            self._try(lambda: filesystem.rm(left), "abort the upload to", BRISK)
 
-    def incomplete(self) -> list[IncompleteUpload]:
+    def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
         """Parts of this object, or of those below a prefix that ends in a slash, dated by their first."""
         folder, _, name = self._path.rpartition("/")
+        prefix = f".{name}." if name else ""
+        timeout, patience = (_QUICK_SECONDS, ONCE) if quick else (None, PATIENT)
         found: dict[str, IncompleteUpload] = {}
-        for path, info in self._try(lambda: self._find(folder), "look at").items():
+        for path, info in self._try(lambda: self._find(folder, prefix, timeout), "look at", patience).items():
             session = path.rpartition("/")[0].rpartition("/")[2]
             target = target_of(session)
             started = datetime.fromisoformat(str(info["timeCreated"])).astimezone(UTC)
@@ -186,36 +207,44 @@ class GCSStore:
     def _folder(self, session: str) -> str:
         return f"{self._path.rpartition('/')[0]}/{session}"
 
-    def _part(self, session: str, number: int) -> str:
-        return f"{self._folder(session)}/{number:06d}"
+    def _part(self, session: str, part: Part) -> str:
+        number, _, checksum = part
+        return f"{self._folder(session)}/{number:06d}-{checksum}"
 
     def _left(self, session: str) -> list[str]:
         return list(self._find(self._folder(session)))
 
-    def _find(self, folder: str) -> dict[str, Any]:
+    def _find(self, folder: str, prefix: str = "", timeout: float | None = None) -> dict[str, Any]:
         filesystem = self._filesystem()
         filesystem.invalidate_cache()
         with contextlib.suppress(FileNotFoundError):
-            return dict(filesystem.find(folder, detail=True))
+            return dict(filesystem.find(folder, prefix=prefix, detail=True, timeout=timeout))
         return {}
 
-    def _size(self) -> int | None:
+    def _size(self, patience: Patience = PATIENT) -> int | None:
+        found = self._info(patience)
+        return None if found is None else int(found["size"])
+
+    def _info(self, patience: Patience = PATIENT) -> dict[str, Any] | None:
         filesystem = self._filesystem()
         filesystem.invalidate_cache()
         try:
-            return int(self._try(lambda: filesystem.info(self._path), "look at")["size"])
+            return dict(self._try(lambda: filesystem.info(self._path), "look at", patience))
         except StoreNotFoundError:
             return None
 
-    def _put(self, path: str, body: bytes, what: str) -> None:
+    def _put(self, path: str, body: bytes, what: str, patience: Patience = PATIENT) -> None:
         filesystem = self._filesystem()
-        self._try(lambda: filesystem.pipe_file(path, body, consistency="md5", content_type=CONTENT_TYPE), what)
+        given = {"consistency": "md5", "content_type": CONTENT_TYPE}
+        self._try(lambda: filesystem.pipe_file(path, body, **given), what, patience)
 
-    def _compose(self, paths: list[str], path: str, **guard: str) -> None:
+    def _compose(self, paths: list[str], path: str, metadata: dict[str, str] | None = None, **guard: str) -> None:
         filesystem = self._filesystem()
         sources = [{"name": source.partition("/")[2]} for source in paths]
         key = path.partition("/")[2]
-        destination = {"name": key, "bucket": self.bucket, "contentType": CONTENT_TYPE}
+        destination: dict[str, Any] = {"name": key, "bucket": self.bucket, "contentType": CONTENT_TYPE}
+        if metadata:
+            destination["metadata"] = metadata
         body = {"kind": "storage#composeRequest", "sourceObjects": sources, "destination": destination}
         headers = {"Content-Type": "application/json"}
 
@@ -226,23 +255,21 @@ class GCSStore:
 
     def _filesystem(self) -> Any:
         try:
-            import gcsfs
-        except ImportError:
-            raise MissingDependencyError("writing to gs:// needs gcsfs: pip install 'ccog[gcs]'") from None
-        try:
-            return gcsfs.GCSFileSystem(**self.options)
+            return _uploader()(**self.options)
+        except MissingDependencyError:
+            raise
         except Exception as error:
             # an unknown token is taken for the name of a file, which the error then quotes
             raise StoreError(f"cannot use {self.url}: {self._said(error)}") from harmless(error, self.options)
 
     def _said(self, error: Exception) -> str:
         """The message of another library's error, without credentials."""
-        return redacted(error, self.options) or type(error).__name__
+        return first_line(error, self.options)
 
-    def _try(self, call: Callable[[], T], what: str) -> T:
-        """Run a call; its errors become ccog's."""
+    def _try(self, call: Callable[[], T], what: str, patience: Patience = PATIENT) -> T:
+        """Run a call with patience; its errors become ccog's."""
         try:
-            return call()
+            return patiently(call, _is_passing, f"{what} {self.url}", patience, options=self.options)
         except FileNotFoundError as error:
             raise StoreNotFoundError(f"cannot {what} {self.url}: the bucket or object does not exist") from harmless(
                 error, self.options
@@ -258,3 +285,25 @@ class GCSStore:
                     f"cannot {what} {self.url}: access denied to the credentials in use ({self._said(error)})"
                 ) from harmless(error, self.options)
             raise StoreError(f"cannot {what} {self.url}: {self._said(error)}") from harmless(error, self.options)
+
+
+@functools.cache
+def _uploader() -> Any:
+    try:
+        import gcsfs
+    except ImportError:
+        raise MissingDependencyError("writing to gs:// needs gcsfs: pip install 'ccog[gcs]'") from None
+
+    class Uploader(gcsfs.GCSFileSystem):  # type: ignore[misc]
+        """Without retries of its own, which would add to ours, and with instances of its own."""
+
+        # gcsfs 2026.10 wraps this method in its retries; where it does not, it is taken as it is
+        _request = getattr(gcsfs.GCSFileSystem._request, "__wrapped__", gcsfs.GCSFileSystem._request)
+
+    return Uploader
+
+
+def _is_passing(error: Exception) -> bool:
+    from gcsfs.retry import is_retriable
+
+    return bool(is_retriable(error)) or isinstance(error, ConnectionError | TimeoutError)

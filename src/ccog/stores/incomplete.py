@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ccog.errors import StoreError
-from ccog.stores.base import IncompleteUpload
+from ccog.errors import CCOGWarning, StoreError
+from ccog.stores.base import IncompleteUpload, Store
 from ccog.stores.resolve import resolve_place, resolve_store
+from ccog.stores.whole import WholeStore
+
+# buckets and hosts that have not told this process what is unfinished there: who writes many files waits once
+_SILENT: set[str] = set()
 
 
 def list_incomplete(
@@ -74,3 +79,29 @@ def abort_incomplete(
     if refused:
         raise refused[0]
     return found
+
+
+def warn_of_unfinished(store: Store | WholeStore) -> None:
+    """Name what is unfinished at exactly this target, where the store tells that at once."""
+    place = "/".join(store.url.split("/")[:3])
+    if "://" in store.url and place in _SILENT:
+        return
+    try:
+        unfinished = store.incomplete(quick=True)
+    except OSError:
+        _SILENT.add(place)
+        return
+    begun = [upload.started for upload in unfinished if upload.url == store.url]
+    if begun:
+        warnings.warn(
+            f"{'An unfinished write' if len(begun) == 1 else f'{len(begun)} unfinished writes'} to {store.url}, begun "
+            f"{_times(begun)}: an earlier one has left this, or another one is running now. If none is, remove what is "
+            f"left with `ccog uploads abort {store.url}`",
+            CCOGWarning,
+            stacklevel=3,
+        )
+
+
+def _times(begun: list[datetime]) -> str:
+    first, last = (f"{found:%Y-%m-%d %H:%M:%SZ}" for found in (min(begun), max(begun)))
+    return first if first == last else f"{first} to {last}"

@@ -86,7 +86,7 @@ class LocalStore:
         """Number, size and checksum (XXH3) of the part."""
         return number, size_of(buffers), local_folder.checksum_of(buffers)
 
-    def complete(self, session: str, parts: list[Part]) -> WriteResult:
+    def complete(self, session: str, parts: list[Part], write: str | None = None) -> WriteResult:
         """Join the parts into one file, flush it to disk, and rename it over the target.
 
         Raises
@@ -120,7 +120,7 @@ class LocalStore:
             with typed("remove", directory), contextlib.suppress(FileNotFoundError):
                 os.rmdir(directory)
 
-    def incomplete(self) -> list[IncompleteUpload]:
+    def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
         """Part directories of this file, or, where the path is a directory, of all files in it.
 
         They are dated by their last part. Those that others can write to are listed, and cannot be resumed.

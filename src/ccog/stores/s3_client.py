@@ -62,9 +62,9 @@ class S3Client:
             config["read_timeout"] = max(_SLOW_READ_SECONDS, config["read_timeout"])
         return _uploader()(**{**self.options, "config_kwargs": config})
 
-    def once(self, method: str, slow: bool = False, **kwargs: Any) -> Any:
-        """One attempt of an S3 call, with the errors of s3fs."""
-        return self.connect(slow).call_s3(method, Bucket=self.bucket, **kwargs)
+    def once(self, method: str, slow: bool = False, timeout: float | None = None, **kwargs: Any) -> Any:
+        """One attempt of an S3 call, with the errors of s3fs; ``timeout`` limits it as a whole, in seconds."""
+        return self.connect(slow).call_s3(method, Bucket=self.bucket, timeout=timeout, **kwargs)
 
     def patiently(
         self,
@@ -80,13 +80,13 @@ class S3Client:
             after(error)
 
         try:
-            return patiently(attempt, is_passing, patience, renewed)
+            return patiently(attempt, is_passing, what, patience, renewed, self.options)
         except Exception as error:
             raise explained(error, what, self.who) from harmless(error, self.options)
 
-    def call(self, method: str, what: str, **kwargs: Any) -> Any:
+    def call(self, method: str, what: str, patience: Patience = PATIENT, **kwargs: Any) -> Any:
         """An S3 call with patience."""
-        return self.patiently(lambda: self.once(method, **kwargs), what)
+        return self.patiently(lambda: self.once(method, **kwargs), what, patience)
 
     def renew(self, error: Exception) -> None:
         """Look the credentials up anew where they have expired."""

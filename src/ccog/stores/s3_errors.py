@@ -34,6 +34,7 @@ _KINDS: dict[str, type[StoreError]] = {
     "NoSuchBucket": StoreNotFoundError,
     "NoSuchKey": StoreNotFoundError,
     "NoSuchUpload": StoreNotFoundError,
+    "XMinioInvalidObjectName": StoreNotFoundError,
     "403": StorePermissionError,
     "AccessDenied": StorePermissionError,
     "AccountProblem": StorePermissionError,

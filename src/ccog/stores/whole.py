@@ -41,14 +41,14 @@ class WholeStore(KeepsNothing):
         """Unreachable, as ``put`` is."""
         raise AssertionError(f"{self.url} takes no parts")
 
-    def complete(self, session: str, parts: list[Part]) -> WriteResult:
+    def complete(self, session: str, parts: list[Part], write: str | None = None) -> WriteResult:
         """Unreachable, as ``put`` is."""
         raise AssertionError(f"{self.url} takes no parts")
 
     def abort(self, session: str) -> None:
         """Nothing to remove."""
 
-    def incomplete(self) -> list[IncompleteUpload]:
+    def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
         """Nothing is ever left."""
         return []
 
