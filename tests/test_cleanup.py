@@ -11,7 +11,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +160,7 @@ def test_killed_workers(s3_options: dict[str, Any]) -> None:
             settle(client, 3)
 
 
+<<<<<<< HEAD
 @dataclass(frozen=True)
 class DiesWhenComplete(S3Store):
     """Its first worker to complete a file dies before anybody hears of it."""
@@ -195,6 +195,8 @@ def test_a_worker_dies_when_all_is_written(
     assert not ccog.list_incomplete(url, s3_options)
 
 
+=======
+>>>>>>> secrets
 def test_a_killed_client_on_a_cluster(client: Any, tmp_path: Path) -> None:
     script = f"""
         import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
