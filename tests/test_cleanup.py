@@ -160,43 +160,6 @@ def test_killed_workers(s3_options: dict[str, Any]) -> None:
             settle(client, 3)
 
 
-<<<<<<< HEAD
-@dataclass(frozen=True)
-class DiesWhenComplete(S3Store):
-    """Its first worker to complete a file dies before anybody hears of it."""
-
-    flag: str = ""
-
-    def complete(self, session: str, parts: list[Any], write: str | None = None) -> ccog.WriteResult:
-        found = super().complete(session, parts, write)
-        if not Path(self.flag).exists():
-            Path(self.flag).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return found
-
-
-def test_a_worker_dies_when_all_is_written(
-    tmp_path: Path, s3_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from distributed import Client, LocalCluster
-
-    flag, url = tmp_path / "flag", "s3://test/killed/late.tif"
-    expected = ccog.write_ccog(source(), COG_creation_options=CREATION).compute(scheduler="threads")
-    dying = DiesWhenComplete("test", "killed/late.tif", s3_options, flag=str(flag))
-    monkeypatch.setattr(ccog.api, "resolve_store", lambda *_, **__: dying)
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        delayed = ccog.write_ccog(source(), url, COG_creation_options=CREATION, storage_options=s3_options)
-        assert client.compute(delayed).result(timeout=120).size == len(expected)
-    assert flag.exists()
-    assert s3fs.S3FileSystem(**s3_options, skip_instance_cache=True).cat(url) == expected
-    assert not ccog.list_incomplete(url, s3_options)
-
-
-=======
->>>>>>> secrets
 def test_a_killed_client_on_a_cluster(client: Any, tmp_path: Path) -> None:
     script = f"""
         import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})

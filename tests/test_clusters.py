@@ -51,8 +51,8 @@ class DyingS3(S3Store):
 
     flag: str = ""
 
-    def complete(self, session: str, parts: list[Any]) -> ccog.WriteResult:
-        found = super().complete(session, parts)
+    def complete(self, session: str, parts: list[Any], write: str | None = None) -> ccog.WriteResult:
+        found = super().complete(session, parts, write)
         die_once(self.flag)
         return found
 
@@ -63,8 +63,8 @@ class DyingLocal(LocalStore):
 
     flag: str = ""
 
-    def complete(self, session: str, parts: list[Any]) -> ccog.WriteResult:
-        found = super().complete(session, parts)
+    def complete(self, session: str, parts: list[Any], write: str | None = None) -> ccog.WriteResult:
+        found = super().complete(session, parts, write)
         die_once(self.flag)
         return found
 
