@@ -133,6 +133,9 @@ class StoreTests:
             store.save(session, "row-1", b"")
             assert {"manifest.json", "row-1"} <= store.saved(session)
             assert store.load(session, "manifest.json") == b"%d" % n
+            store.save(session, "row-3", b"longer")
+            assert [store.load(session, "row-3", limit) for limit in (3, 100)] == [b"lon", b"longer"]
+            assert store.load(session, "row-1", 10) == b""
             with pytest.raises(errors.StoreNotFoundError):
                 store.load(session, "row-2")
         assert [upload.resumable for upload in store.incomplete()] == [True, True]

@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import itertools
 import uuid
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any
 
 import dask
@@ -35,6 +38,7 @@ from ccog.blocks import (
     source_block,
 )
 from ccog.cleanup import begin_write, wait_for_removal, watch
+from ccog.errors import CCOGWarning
 from ccog.events import expect
 from ccog.fusion import optimize
 from ccog.manifest import Kept, Resumption, find_kept
@@ -42,12 +46,18 @@ from ccog.names import kind_of
 from ccog.planning import Flow
 from ccog.pyramid import ceil_div
 from ccog.receipts import (
+    LOADS,
+    Seal,
+    Unit,
+    UnreadableError,
     checkpoint_level,
     keep_pieces,
     keep_stretch,
     load_block,
     load_pieces,
     load_stretch,
+    look_at_pieces,
+    look_at_stretch,
     merge_name,
     pieces_name,
     unit_name,
@@ -55,6 +65,10 @@ from ccog.receipts import (
 from ccog.sources import SourceGrid, join_chunks
 from ccog.steering import Window, curve_priority, row_priority, work_window
 from ccog.tasks import WithEnv, WriteJob, finish_write, gate, merge_stretches, upload_unit
+
+# records that are looked at at a time, and those of which a warning gives names
+_LOOKERS = 8
+_MOST_NAMED = 5
 
 # units joined by one merge task
 _MERGE_ARITY = 8
@@ -70,7 +84,8 @@ class CcogTasks(Mapping[Any, GraphNode]):
 
     Keys are (name, index...), the last one a plain string. ``window`` says which blocks of full resolution wait for
     what is written. ``kept`` is what an earlier run has left of a write that can be resumed: units and pieces of which
-    there are records are loaded, and what only they needed is not computed again.
+    there are records are loaded, and what only they needed is not computed again. ``seals`` are of the records that
+    will be loaded, by name.
     """
 
     def __init__(self, job: WriteJob, pixels: SourceGrid, mask: SourceGrid | None, window: Window) -> None:
@@ -79,11 +94,65 @@ class CcogTasks(Mapping[Any, GraphNode]):
         self.mask = mask
         self.window = window
         self.kept: Kept | None = None
+        self.seals: dict[str, Seal] = {}
 
     def look_for_kept(self) -> None:
-        """Find what can be continued now."""
-        if self.job.manifest is not None:
-            self.kept = find_kept(self.job.store, self.job.manifest)
+        """Find what can be continued now, and look at the records that will be loaded; warns of unreadable ones.
+
+        What an unreadable record stands for is done again, for which others may be needed that were not.
+        """
+        if self.job.manifest is None:
+            return
+        self.seals = {}
+        self.kept = find_kept(self.job.store, self.job.manifest)
+        unreadable: dict[str, str] = {}
+        while self.kept is not None and (wanted := self._loaded() - self.seals.keys()):
+            with ThreadPoolExecutor(_LOOKERS) as pool:
+                found = dict(zip(wanted, pool.map(partial(self._look_at, self.kept.session), wanted), strict=True))
+            self.seals |= {name: seal for name, seal in found.items() if isinstance(seal, Seal)}
+            worse = {name: str(error) for name, error in found.items() if isinstance(error, UnreadableError)}
+            unreadable |= worse
+            self.kept = replace(self.kept, names=self.kept.names - worse.keys())
+        if unreadable:
+            self._warn_of(unreadable)
+
+    def _loaded(self) -> set[str]:
+        """Names of the records that tasks will load."""
+        tasks = [task for task in self.needed().values() if isinstance(task, Task) and task.func in LOADS]
+        return {task.args[2] for task in tasks}
+
+    def _look_at(self, session: str, name: str) -> Seal | UnreadableError:
+        kind, *index = name.split("-")
+        numbers = [int(n) for n in index]
+        try:
+            if kind == "pieces":
+                return look_at_pieces(self.job, session, name, (numbers[0], numbers[1]))
+            units = self._units_of_merge(*numbers) if kind == "merge" else self._joined(self._in_file_order[numbers[0]])
+            return look_at_stretch(self.job, session, name, units)
+        except UnreadableError as error:
+            return error
+
+    def _units_of_merge(self, depth: int, n: int) -> list[Unit]:
+        """The units that a merge joins, in file order."""
+        span = _MERGE_ARITY ** (depth + 1)
+        stretches = self._stretches_in_file_order[n * span : (n + 1) * span]
+        return [one for unit in stretches for one in self._joined(unit)]
+
+    def _joined(self, unit: Unit) -> list[Unit]:
+        """A unit behind those that it is joined to where it is uploaded, and theirs."""
+        k, plane, n = unit
+        before = [self._joined((k, plane, other)) for other in self.job.plan.joined_at(n)]
+        return [*itertools.chain.from_iterable(before), unit]
+
+    def _warn_of(self, unreadable: dict[str, str]) -> None:
+        named = [f"{name} ({reason})" for name, reason in sorted(unreadable.items())[:_MOST_NAMED]]
+        more = f" and {len(unreadable) - len(named)} more" if len(unreadable) > len(named) else ""
+        warnings.warn(
+            f"{len(unreadable)} records of the unfinished write to {self.job.store.url} cannot be read, and their "
+            f"work is done again: {', '.join(named)}{more}",
+            CCOGWarning,
+            stacklevel=2,
+        )
 
     def needed(self) -> dict[Any, GraphNode]:
         """The tasks that the last one needs: all, unless an earlier run is continued."""
@@ -140,7 +209,7 @@ class CcogTasks(Mapping[Any, GraphNode]):
         return 1 + sum(map(len, self._indices.values()))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("job", "pixels", "mask", "window", "kept")}
+        return {name: getattr(self, name) for name in ("job", "pixels", "mask", "window", "kept", "seals")}
 
     @cached_property
     def _indices(self) -> dict[str, _Indices]:
@@ -165,8 +234,12 @@ class CcogTasks(Mapping[Any, GraphNode]):
         return {str(self._key(kind)[0]): indices for kind, indices in found.items()}
 
     @cached_property
-    def _units(self) -> dict[tuple[int, int, int], int]:
-        return {unit: n for n, unit in enumerate(self.job.plan.units_in_file_order())}
+    def _in_file_order(self) -> list[Unit]:
+        return self.job.plan.units_in_file_order()
+
+    @cached_property
+    def _units(self) -> dict[Unit, int]:
+        return {unit: n for n, unit in enumerate(self._in_file_order)}
 
     @cached_property
     def _stretches_in_file_order(self) -> list[tuple[int, int, int]]:
@@ -263,7 +336,8 @@ class CcogTasks(Mapping[Any, GraphNode]):
         return Task(key, keep_stretch, name, self.job.store, self._ref("begin"), make, *args)
 
     def _load(self, key: Any, load: Callable[..., Any], name: str, *args: Any) -> Task:
-        return Task(key, load, self.job.store, None if self.kept is None else self.kept.session, name, *args)
+        session = None if self.kept is None else self.kept.session
+        return Task(key, load, self.job.store, session, name, self.seals.get(name), *args)
 
     def _flow(self, flow: Flow, i: int, j: int) -> List:
         children, plan = self.job.plan.children(flow, i, j), self.job.plan

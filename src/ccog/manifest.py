@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import rasterio
 from dask.base import tokenize
 
-from ccog.errors import ResumeError
+from ccog.errors import CCOGWarning, ResumeError, StoreNotFoundError, StorePermissionError
 from ccog.header import Template
 from ccog.parts import PartPlan
 from ccog.planning import CogGeometry
@@ -21,7 +22,10 @@ from ccog.template import Described
 from ccog.xarray_input import is_xarray, plain
 
 # of the records and of what they are called
-_FORMAT = 1
+_FORMAT = 2
+
+# of a manifest, which holds names and options
+_MOST_BYTES = 16 << 20
 
 # GDAL options that say how to reach data, some of them secrets, and never change a byte of it
 _ACCESS = ("AWS_", "AZURE_", "CPL_", "GDAL_HTTP_", "GOOGLE_", "GS_", "OSS_", "SWIFT_", "VSI")
@@ -100,12 +104,32 @@ def find_kept(store: Store | WholeStore, manifest: str) -> Kept | None:
     for upload in sorted(store.incomplete(), key=lambda upload: upload.started, reverse=True):
         if upload.url != store.url or not upload.resumable:
             continue
-        found = store.load(upload.session, MANIFEST).decode()
+        found = _load(store, upload)
         if found == manifest:
             return Kept(upload.session, store.saved(upload.session))
-        others.append((upload, found))
+        if found is not None:
+            others.append((upload, found))
     if others:
         raise _refusal(*others[0], manifest)
+    return None
+
+
+def _load(store: Store, upload: IncompleteUpload) -> str | None:
+    """The manifest of an unfinished write; None, with a warning, where it cannot be read."""
+    try:
+        data = store.load(upload.session, MANIFEST, _MOST_BYTES + 1)
+        text = data.decode()
+        if len(data) <= _MOST_BYTES and isinstance(json.loads(text), dict):
+            return text
+        error: object = "it is not an object of JSON, or too long"
+    except (StoreNotFoundError, StorePermissionError, ValueError, RecursionError) as found:
+        error = found
+    warnings.warn(
+        f"the unfinished write to {upload.url}, begun {upload.started:%Y-%m-%d %H:%M:%SZ}, cannot be continued, since "
+        f"its {MANIFEST} cannot be read ({error}); remove it with `ccog uploads abort {upload.url}`",
+        CCOGWarning,
+        stacklevel=3,
+    )
     return None
 
 

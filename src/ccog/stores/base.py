@@ -101,8 +101,8 @@ class Store(Protocol):
     def save(self, session: str, name: str, data: bytes) -> None:
         """Keep a record, whole or not at all; one of the same name is replaced."""
 
-    def load(self, session: str, name: str) -> bytes:
-        """A record; StoreNotFoundError where there is none."""
+    def load(self, session: str, name: str, limit: int | None = None) -> bytes:
+        """A record, or the first ``limit`` bytes of it; StoreNotFoundError where there is none."""
 
     def saved(self, session: str) -> frozenset[str]:
         """Names of the records of a session."""
@@ -130,7 +130,7 @@ class KeepsNothing:
         """Unreachable: who asks ``resumes`` saves nothing here."""
         raise AssertionError(f"no place for {name}")
 
-    def load(self, session: str, name: str) -> bytes:
+    def load(self, session: str, name: str, limit: int | None = None) -> bytes:
         """Unreachable, as ``save`` is."""
         raise AssertionError(f"no {name} here")
 

@@ -29,6 +29,9 @@ from ccog.stores.base import (
 
 T = TypeVar("T")
 
+# answer to a request for the first bytes of an object that has none
+_EMPTY = 416
+
 # objects that one compose request takes (Cloud Storage, quotas)
 _FAN_IN = 32
 
@@ -149,11 +152,21 @@ class GCSStore:
         """Upload a record as an object."""
         self._put(f"{self._folder(session)}/{name}", data, "keep a record of")
 
-    def load(self, session: str, name: str) -> bytes:
-        """The bytes of the object."""
+    def load(self, session: str, name: str, limit: int | None = None) -> bytes:
+        """The bytes of the object, or the first of them."""
         filesystem = self._filesystem()
         path = f"{self._folder(session)}/{name}"
-        return bytes(self._try(lambda: filesystem.cat_file(path), "read a record of"))
+        first = None if limit is None else 0
+
+        def read() -> bytes:
+            try:
+                return bytes(filesystem.cat_file(path, start=first, end=limit))
+            except Exception as error:
+                if getattr(error, "code", None) == _EMPTY:
+                    return b""
+                raise
+
+        return self._try(read, "read a record of")
 
     def saved(self, session: str) -> frozenset[str]:
         """Names of all objects beside the parts, theirs included."""

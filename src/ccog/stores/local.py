@@ -142,10 +142,11 @@ class LocalStore:
         """Write a file under a temporary name, then rename it."""
         self._write(self._directory(session) / name, [data])
 
-    def load(self, session: str, name: str) -> bytes:
-        """The bytes of the file."""
+    def load(self, session: str, name: str, limit: int | None = None) -> bytes:
+        """The bytes of the file, or the first of them."""
         try:
-            return (self._directory(session) / name).read_bytes()
+            with (self._directory(session) / name).open("rb") as file:
+                return file.read(-1 if limit is None else limit)
         except FileNotFoundError as error:
             raise StoreNotFoundError(f"a record of the write to {self.path} is gone: {error}") from error
 

@@ -38,6 +38,9 @@ _ONCE = Patience(attempts=1)
 # answers to a completion after which the object may be there all the same
 _PERHAPS_COMPLETE = frozenset(("NoSuchUpload", "404", "PreconditionFailed", "412"))
 
+# answers to a request for the first bytes of an object that has none
+_EMPTY = frozenset(("InvalidRange", "416"))
+
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _MD5_OF_MD5S = re.compile(r"[0-9a-f]{32}-\d+")
 
@@ -192,11 +195,21 @@ class S3Store:
         key = self._records(session) + name
         self._client.call("put_object", f"keep a record of {self.url}", Key=key, Body=data, **self._guard([data]))
 
-    def load(self, session: str, name: str) -> bytes:
-        """The bytes of the object."""
+    def load(self, session: str, name: str, limit: int | None = None) -> bytes:
+        """The bytes of the object, or the first of them."""
         path = f"{self.bucket}/{self._records(session)}{name}"
         what = f"read a record of {self.url}"
-        return bytes(self._client.patiently(lambda: self._client.connect().cat_file(path), what))
+        first = None if limit is None else 0
+
+        def read() -> bytes:
+            try:
+                return bytes(self._client.connect().cat_file(path, start=first, end=limit))
+            except OSError as error:
+                if code_of(error) in _EMPTY:
+                    return b""
+                raise
+
+        return self._client.patiently(read, what)
 
     def saved(self, session: str) -> frozenset[str]:
         """Names of the objects."""
