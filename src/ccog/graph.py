@@ -148,8 +148,8 @@ class CcogTasks(Mapping[Any, GraphNode]):
         named = [f"{name} ({reason})" for name, reason in sorted(unreadable.items())[:_MOST_NAMED]]
         more = f" and {len(unreadable) - len(named)} more" if len(unreadable) > len(named) else ""
         warnings.warn(
-            f"{len(unreadable)} records of the unfinished write to {self.job.store.url} cannot be read, and their "
-            f"work is done again: {', '.join(named)}{more}",
+            f"records of the unfinished write to {self.job.store.url} cannot be read, and their work is done again: "
+            f"{', '.join(named)}{more}",
             CCOGWarning,
             stacklevel=2,
         )
