@@ -489,12 +489,3 @@ def test_pieces_survive_their_records(dtype: str) -> None:
             assert old[2] is None or new[2].dtype == old[2].dtype
             assert np.array_equal(new[2], old[2])
             assert (new[3] is None) == (old[3] is None)
-
-
-def test_records_run_no_code() -> None:
-    import io
-
-    file = io.BytesIO()
-    np.savez(file, about=np.array([object()], dtype=object))
-    with pytest.raises(ValueError, match="pickle"):
-        parse_stretch(file.getvalue())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
+import os
 import signal
 import sys
 import threading
@@ -34,8 +36,14 @@ from ccog.rasterio_source import Source, open_source
 from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
 from ccog.watching import progress
 
-_INTERRUPTED = 130
 _CONNECT_SECONDS = 15
+
+# by which batch systems, Kubernetes, `timeout` and terminals that are closed end a program; Windows has no SIGHUP
+_ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+# of writing to a pipe whose reader has gone, and to a terminal that is closed
+_NOBODY_READS = (errno.EPIPE, errno.EIO)
+# exit codes of shells for programs that a signal ended
+_SIGNALLED = 128
 
 _WRITE_OPTIONS = (
     click.option("--co", "creation", multiple=True, metavar="KEY=VALUE", help="Creation option of GDAL's COG driver."),
@@ -114,7 +122,7 @@ def create(source: str, chunks: int | None, variable: str | None, tags: bool, **
     with _reported():
         opened = open_source(source, chunks, variable=variable, tags=tags)
         if opened.dropped_tags and not request.quiet:
-            click.echo(f"Note: {opened.dropped_tags} metadata tags are not copied; --tags copies them.", err=True)
+            _echo(f"Note: {opened.dropped_tags} metadata tags are not copied; --tags copies them.", err=True)
         started = time.perf_counter()
         result = _write(opened, request)
         _say(request, _summary(result, opened.array.nbytes, time.perf_counter() - started))
@@ -142,7 +150,7 @@ def plan_file(source: str, chunks: int | None, variable: str | None, tags: bool,
         found = _planned(opened, request, sample)
         _say(request, repr(found))
         for text in found.warnings if request.quiet else ():
-            click.echo(f"Warning: {text}", err=True)
+            _echo(f"Warning: {text}", err=True)
 
 
 @main.command()
@@ -161,8 +169,6 @@ def demo(size: int, on_s3: bool, **given: Any) -> None:
         if storage is None:
             _write_demo(size, request)
             return
-        # who ends us otherwise ends the server too
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         request = replace(request, output=f"s3://{BUCKET}/{request.output}", storage={**storage, **request.storage})
         _write_demo(size, request)
         _say(request, _how_to_read(request))
@@ -222,7 +228,7 @@ def abort_uploads(url: str, storage: tuple[str, ...], older_than: float) -> None
 def _print_uploads(found: list[IncompleteUpload]) -> None:
     for upload in found:
         resumable = " resumable" if upload.resumable else ""
-        click.echo(f"{upload.started:%Y-%m-%dT%H:%M:%SZ} {upload.url} {upload.session}{resumable}")
+        _echo(f"{upload.started:%Y-%m-%dT%H:%M:%SZ} {upload.url} {upload.session}{resumable}")
 
 
 _look_options = click.option(
@@ -238,7 +244,7 @@ def inspect_file(url: str, png: str | None, storage: tuple[str, ...]) -> None:
     """Show how the GeoTIFF at URL, a path or http(s):// or s3:// URL, is stored, by reading only its header."""
     with _reported():
         found = inspect(url, _storage(storage))
-        click.echo(repr(found))
+        _echo(repr(found))
         if png is not None:
             found.save_png(png)
 
@@ -251,7 +257,7 @@ def validate_file(url: str, thorough: bool, storage: tuple[str, ...]) -> None:
     """Judge whether the file at URL is a valid COG and what it claims to be; exit code 1 where it is not."""
     with _reported():
         found = validate(url, _storage(storage), thorough=thorough)
-        click.echo(repr(found))
+        _echo(repr(found))
     sys.exit(0 if found.is_valid else 1)
 
 
@@ -297,21 +303,70 @@ def _json(text: str) -> Any:
     return text
 
 
+class _EndedError(KeyboardInterrupt):
+    """A signal asks the program to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, so that nothing is left of what is being written.
+
+    Those that are ignored, as SIGHUP is under nohup, stay so. After the first, and after Ctrl-C, others do not
+    disturb the clean-up; only another Ctrl-C does.
+    """
+    usual = {number: signal.SIG_DFL for number in _ENDING} | {signal.SIGINT: signal.default_int_handler}
+    if threading.current_thread() is not threading.main_thread():
+        usual = {}
+    before = {number: handler for number, handler in usual.items() if signal.getsignal(number) == handler}
+
+    def end(number: int, _: Any) -> NoReturn:
+        for other in before.keys() - {signal.SIGINT}:
+            signal.signal(other, signal.SIG_IGN)
+        raise _EndedError(number)
+
+    try:
+        for number in before:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @contextlib.contextmanager
 def _reported() -> Iterator[None]:
-    """Errors as one line and exit code 1, warnings as one line, interruption as exit code 130."""
+    """Errors as one line and exit code 1, warnings as one line, signals as 128 and their number (Ctrl-C: 130)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         warnings.showwarning = _show_warning
         try:
-            yield
+            with _ended_by_signals():
+                yield
         except StoreExistsError as error:
             _fail(f"{error} (--overwrite)")
         except (CCOGError, RasterioError, OSError) as error:
             _fail(str(error) or type(error).__name__)
-        except KeyboardInterrupt:
-            click.echo("Aborted!", err=True)
-            sys.exit(_INTERRUPTED)
+        except KeyboardInterrupt as error:
+            number = getattr(error, "number", signal.SIGINT)
+            by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+            _echo(f"Aborted{by}!", err=True)
+            sys.exit(_SIGNALLED + number)
+
+
+def _echo(text: str, *, err: bool = False) -> None:
+    """Print a line, unless nobody reads: who closes a pipe, as `head` does, or a terminal changes no result."""
+    try:
+        click.echo(text, err=err)
+    except OSError as error:
+        if error.errno not in _NOBODY_READS:
+            raise
+        # what is still in the buffer goes nowhere when the interpreter ends
+        with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), (sys.stderr if err else sys.stdout).fileno())
 
 
 def _fail(message: str) -> NoReturn:
@@ -319,7 +374,7 @@ def _fail(message: str) -> NoReturn:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
+    _echo(f"Warning: {' '.join(str(message).split())}", err=True)
 
 
 def _write(source: Source, request: _Request) -> WriteResult:
@@ -400,4 +455,4 @@ def _levels(url: str, storage: dict[str, Any]) -> str:
 
 def _say(request: _Request, line: str) -> None:
     if not request.quiet:
-        click.echo(line)
+        _echo(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import time
 from typing import Any, Protocol
@@ -30,10 +31,25 @@ def open_screen(console: Console | None = None) -> Screen:
     """The screen that suits where this process writes its errors to."""
     console = Console(stderr=True) if console is None else console
     if console.is_jupyter:
-        return _Notebook(console)
+        return _Optional(_Notebook(console))
     if console.is_terminal and not console.is_dumb_terminal:
-        return _Terminal(console)
-    return _Log(console)
+        return _Optional(_Terminal(console))
+    return _Optional(_Log(console))
+
+
+class _Optional:
+    """A screen whose closed pipe or terminal does not fail the write; rich leaves the program then."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+
+    def show(self, now: Snapshot) -> None:
+        with contextlib.suppress(OSError, SystemExit):
+            self._screen.show(now)
+
+    def close(self, now: Snapshot | None) -> None:
+        with contextlib.suppress(OSError, SystemExit):
+            self._screen.close(now)
 
 
 class _Bars:
