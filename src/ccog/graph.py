@@ -128,7 +128,7 @@ class CcogTasks(Mapping[Any, GraphNode]):
             if kind == "pieces":
                 return look_at_pieces(self.job, session, name, (numbers[0], numbers[1]))
             units = self._units_of_merge(*numbers) if kind == "merge" else self._joined(self._in_file_order[numbers[0]])
-            return look_at_stretch(self.job, session, name, units)
+            return look_at_stretch(self.job, session, name, {unit: self._units[unit] for unit in units})
         except UnreadableError as error:
             return error
 

@@ -17,7 +17,7 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -134,8 +134,8 @@ def _sealed(store: Store, session: str, name: str, seal: Seal) -> bytes:
     return data
 
 
-def look_at_stretch(job: WriteJob, session: str, name: str, units: list[Unit]) -> Seal:
-    """Read the record of a stretch of those units, and compare it with the geometry.
+def look_at_stretch(job: WriteJob, session: str, name: str, units: Mapping[Unit, int]) -> Seal:
+    """Read the record of a stretch of those units, by their number in the file, and compare it with the geometry.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def _require(*conditions: bool) -> None:
         raise UnreadableError("it does not fit the geometry of the file")
 
 
-def _longest_stretch(job: WriteJob, units: list[Unit]) -> int:
+def _longest_stretch(job: WriteJob, units: Mapping[Unit, int]) -> int:
     """Bytes that the record of a stretch has at most: what is not yet in a part, counts of tiles, parts, statistics."""
     limits, plan = job.store.limits, job.plan
     raw = 2 * sum(plan.unit_bytes(k) for k, _, _ in units)
@@ -189,8 +189,7 @@ def _longest_stretch(job: WriteJob, units: list[Unit]) -> int:
     rows = [_row(job, unit) for unit in units]
     counts = sum(4 * (row.planes * row.tiles + (row.mask or 0)) for row in rows)
     text = _TEXT + len(units) * (2 * _ARRAY_TEXT + plan.count * _BAND_TEXT)
-    places = {unit: n for n, unit in enumerate(plan.units_in_file_order())}
-    return loose + counts + text + _PART_TEXT * sum(1 + job.parts.caps[places[unit]] for unit in units)
+    return loose + counts + text + _PART_TEXT * sum(1 + job.parts.caps[n] for n in units.values())
 
 
 class _RowShape(NamedTuple):
@@ -221,14 +220,14 @@ def _tiles(rows: Any, cols: Any, side: int) -> int:
     return -(-len(rows) // side) * -(-len(cols) // side)
 
 
-def _check_stretch(stretch: Stretch, job: WriteJob, units: list[Unit]) -> None:
+def _check_stretch(stretch: Stretch, job: WriteJob, units: Mapping[Unit, int]) -> None:
     """Compare a stretch with the geometry: rows, parts, and that these hold just the bytes of the tiles."""
     (head, parts, tail), joins, rows = stretch
     _require(len(rows) == len(units))
     for unit, row in zip(units, rows, strict=True):
         _check_row(job, unit, row)
-    places = {unit: n for n, unit in enumerate(job.plan.units_in_file_order())}
-    _require(joins == (job.parts.firsts[places[units[0]]], job.parts.firsts[places[units[-1]]]))
+    places = list(units.values())
+    _require(joins == (job.parts.firsts[places[0]], job.parts.firsts[places[-1]]))
     numbers = [number for number, _, _ in parts]
     _require(numbers == sorted(set(numbers)), all(1 < number <= job.parts.last for number in numbers))
     _require(all(size >= 0 for _, size, _ in parts))
