@@ -18,7 +18,7 @@ import pickle
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dask.callbacks import Callback
@@ -83,7 +83,8 @@ class _Guard(Callback):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(finish=self._end)
         self._abandoned: set[str] = set()
-        self._lock = threading.Lock()
+        self._beginning: set[str] = set()
+        self._changed = threading.Condition()
 
     def _end(self, dsk: Mapping[Any, Any], state: dict[str, Any], errored: bool) -> None:
         if not errored:
@@ -95,15 +96,32 @@ class _Guard(Callback):  # type: ignore[misc]
             if key in state.get("cache", ()):
                 remove(store, state["cache"][key])
             elif key in state.get("running", ()):
-                with self._lock:
-                    self._abandoned.add(final)
+                self._abandon(final)
+
+    def _abandon(self, final: str) -> None:
+        """Have a write removed as soon as it has begun, in its own thread, and wait until it is."""
+        with self._changed:
+            self._abandoned.add(final)
+            self._changed.wait_for(lambda: final not in self._beginning, _WAIT_SECONDS)
+
+    @contextlib.contextmanager
+    def beginning(self, final: str) -> Iterator[None]:
+        """The time in which a write begins, up to its removal where nobody wants it any more."""
+        with self._changed:
+            self._beginning.add(final)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._beginning.discard(final)
+                self._changed.notify_all()
 
     def is_abandoned(self, final: str) -> bool:
         """Whether the computation ended while its write was beginning; forgets it."""
-        with self._lock:
-            found = final in self._abandoned
+        with self._changed:
+            was_abandoned = final in self._abandoned
             self._abandoned.discard(final)
-            return found
+            return was_abandoned
 
 
 _GUARD = _Guard()
@@ -115,11 +133,15 @@ def watch() -> None:
 
 
 def _begin_here(store: Store, final: str, resumption: Resumption | None) -> str:
-    session = _started(store, final, resumption)
-    if _GUARD.is_abandoned(final):
-        remove(store, session)
-        raise StoreError(f"writing {store.url} was given up while it began")
-    return session
+    given_up = StoreError(f"writing {store.url} was given up while it began")
+    with _GUARD.beginning(final):
+        if _GUARD.is_abandoned(final):
+            raise given_up
+        session = _started(store, final, resumption)
+        if _GUARD.is_abandoned(final):
+            remove(store, session)
+            raise given_up
+        return session
 
 
 def _begin_on(worker: Any, store: Store, final: str, resumption: Resumption | None) -> str:
