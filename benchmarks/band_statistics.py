@@ -27,13 +27,19 @@ def main() -> None:
         path = Path(folder) / "a.tif"
 
         def write(statistics: str) -> None:
-            options: dict[str, Any] = {"compress": "deflate", "predictor": "yes", "statistics": statistics}
+            options: dict[str, Any] = {
+                "compress": "deflate",
+                "predictor": "yes",
+                "statistics": statistics,
+            }
             options |= {"overview_resampling": "average"}
             ccog.write_ccog(
                 da.from_array(pixels, chunks=2048, name=False), path, COG_creation_options=options
             ).compute()
 
-        without, with_them = (measure(lambda wanted=wanted: write(wanted), runs) for wanted in ("no", "yes"))
+        without, with_them = (
+            measure(lambda wanted=wanted: write(wanted), runs) for wanted in ("no", "yes")
+        )
         with rasterio.open(path) as dataset:
             ours = {name: float(dataset.tags(1)[f"STATISTICS_{name}"]) for name in NAMES}
         with rasterio.open(path) as dataset:
@@ -42,7 +48,9 @@ def main() -> None:
     print(f"{size} x {size} float32: {without[0]:.2f} s ({without[1]:.2f} CPU) without, {with_them[0]:.2f} s "
           f"({with_them[1]:.2f} CPU) with statistics: {100 * (with_them[1] / without[1] - 1):.1f} % CPU")  # fmt: skip
     for name in NAMES:
-        print(f"{name}: {ours[name]!r}, GDAL {theirs[name]!r}, relative {abs(ours[name] / theirs[name] - 1):.1e}")
+        print(
+            f"{name}: {ours[name]!r}, GDAL {theirs[name]!r}, relative {abs(ours[name] / theirs[name] - 1):.1e}"
+        )
 
 
 if __name__ == "__main__":

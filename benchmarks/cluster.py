@@ -22,7 +22,12 @@ from distributed import Client, LocalCluster
 import ccog
 
 CHUNK = 128
-OPTIONS = {"blocksize": 128, "compress": "deflate", "overview_resampling": "average", "bigtiff": "yes"}
+OPTIONS = {
+    "blocksize": 128,
+    "compress": "deflate",
+    "overview_resampling": "average",
+    "bigtiff": "yes",
+}
 
 
 def noise(block_id: tuple[int, int]) -> np.ndarray:
@@ -31,13 +36,17 @@ def noise(block_id: tuple[int, int]) -> np.ndarray:
 
 
 def source(side: int) -> da.Array:
-    return da.map_blocks(noise, chunks=((CHUNK,) * side,) * 2, dtype="uint8", meta=np.empty((0, 0), "uint8"))
+    return da.map_blocks(
+        noise, chunks=((CHUNK,) * side,) * 2, dtype="uint8", meta=np.empty((0, 0), "uint8")
+    )
 
 
 def durations(dask_scheduler: Any) -> tuple[int, float]:
     """Tasks run, and the seconds that workers computed."""
     prefixes = dask_scheduler.task_prefixes.values()
-    return sum(p.state_counts["memory"] for p in prefixes), sum(p.all_durations.get("compute", 0.0) for p in prefixes)
+    return sum(p.state_counts["memory"] for p in prefixes), sum(
+        p.all_durations.get("compute", 0.0) for p in prefixes
+    )
 
 
 def main() -> None:
@@ -48,11 +57,15 @@ def main() -> None:
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
-        client.compute(ccog.write_ccog(source(4), Path(folder) / "warm.tif", COG_creation_options=OPTIONS)).result()
+        client.compute(
+            ccog.write_ccog(source(4), Path(folder) / "warm.tif", COG_creation_options=OPTIONS)
+        ).result()
         _, warm = client.run_on_scheduler(durations)
         process = psutil.Process()
         before, peak, started = process.memory_info().rss, 0, time.perf_counter()
-        future = client.compute(ccog.write_ccog(source(side), Path(folder) / "a.tif", COG_creation_options=OPTIONS))
+        future = client.compute(
+            ccog.write_ccog(source(side), Path(folder) / "a.tif", COG_creation_options=OPTIONS)
+        )
         while not future.done():
             peak = max(peak, process.memory_info().rss)
             time.sleep(0.05)
@@ -62,7 +75,9 @@ def main() -> None:
     ideal = (computed - warm) / workers
     print(f"{side**2} chunks, {size / 1e6:.0f} MB: {seconds:.1f} s; tasks computed for {computed - warm:.1f} s, "
           f"which is {ideal:.1f} s on each of {workers} workers: {seconds / ideal:.2f} times that")  # fmt: skip
-    print(f"memory of scheduler and client grew by {(peak - before) / 1e6:.0f} MB; about {tasks} tasks")
+    print(
+        f"memory of scheduler and client grew by {(peak - before) / 1e6:.0f} MB; about {tasks} tasks"
+    )
 
 
 if __name__ == "__main__":

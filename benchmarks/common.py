@@ -28,7 +28,9 @@ def terrain(size: int) -> np.ndarray:
 def lazy_terrain(shape: tuple[int, int], chunk: tuple[int, int]) -> da.Array:
     """The like of it, made chunk by chunk, with a name in dask that is the same in each process."""
     chunks = tuple((side,) * (n // side) for n, side in zip(shape, chunk, strict=True))
-    return da.map_blocks(_terrain_block, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"))
+    return da.map_blocks(
+        _terrain_block, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16")
+    )
 
 
 def _terrain_block(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarray:
@@ -42,7 +44,9 @@ def waves(noise: int, block_info: dict[None, dict[str, list[tuple[int, int]]]]) 
     """One chunk of smooth uint16 elevation with noise below ``noise``, made without large temporaries."""
     (top, bottom), (left, right) = block_info[None]["array-location"]
     y, x = np.arange(top, bottom)[:, None], np.arange(left, right)[None, :]
-    out = (2000 + 900 * np.sin(x / 700)).astype("uint16") + (900 + 900 * np.cos(y / 500)).astype("uint16")
+    out = (2000 + 900 * np.sin(x / 700)).astype("uint16") + (900 + 900 * np.cos(y / 500)).astype(
+        "uint16"
+    )
     kind = "uint8" if noise <= 256 else "uint16"
     out += np.random.default_rng(top * 100_003 + left).integers(0, noise, out.shape, dtype=kind)
     return out
@@ -73,7 +77,9 @@ def peak_memory() -> float:
     return int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1]) * 1024 / 1e6
 
 
-def in_fresh_process(script: str, *args: str, limit: float | None = None, env: dict[str, str] | None = None) -> Any:
+def in_fresh_process(
+    script: str, *args: str, limit: float | None = None, env: dict[str, str] | None = None
+) -> Any:
     """Run a benchmark script by itself, at most ``limit`` seconds, and read the JSON it prints last."""
     done = subprocess.run([sys.executable, script, *args], check=True, capture_output=True, text=True, timeout=limit,
                           env={**os.environ, **(env or {})})  # fmt: skip

@@ -33,7 +33,11 @@ import ccog
 THREADS = 2
 PATIENCE = 40  # seconds; what works takes less than 5
 TRANSFORM = rasterio.Affine(10, 0, 5e5, 0, -10, 6e6)
-OPTIONS: dict[str, Any] = {"compress": "deflate", "predictor": "yes", "overview_resampling": "average"}
+OPTIONS: dict[str, Any] = {
+    "compress": "deflate",
+    "predictor": "yes",
+    "overview_resampling": "average",
+}
 
 
 def with_ccog(arr: xr.DataArray, path: Path) -> None:
@@ -41,7 +45,13 @@ def with_ccog(arr: xr.DataArray, path: Path) -> None:
 
 
 def with_gdal(arr: xr.DataArray, path: Path) -> None:
-    profile = {"count": 1, "height": arr.shape[0], "width": arr.shape[1], "dtype": arr.dtype.name, "nodata": arr.nodata}
+    profile = {
+        "count": 1,
+        "height": arr.shape[0],
+        "width": arr.shape[1],
+        "dtype": arr.dtype.name,
+        "nodata": arr.nodata,
+    }
     geo = {"crs": "EPSG:32755", "transform": TRANSFORM, "num_threads": "ALL_CPUS"}
     with rasterio.open(path, "w", driver="COG", **profile, **geo, **OPTIONS) as target:
         target.write(arr.to_numpy(), 1)
@@ -51,13 +61,21 @@ def with_rio_cogeo(arr: xr.DataArray, path: Path) -> None:
     from rio_cogeo import cog_profiles, cog_translate
 
     profile = cog_profiles.get("deflate") | {"predictor": 2}
-    source = {"count": 1, "height": arr.shape[0], "width": arr.shape[1], "dtype": arr.dtype.name, "nodata": arr.nodata}
+    source = {
+        "count": 1,
+        "height": arr.shape[0],
+        "width": arr.shape[1],
+        "dtype": arr.dtype.name,
+        "nodata": arr.nodata,
+    }
     with rasterio.MemoryFile() as memory:
         with memory.open(driver="GTiff", crs="EPSG:32755", transform=TRANSFORM, **source) as target:
             target.write(arr.to_numpy(), 1)
         with memory.open() as dataset:
             config = {"GDAL_NUM_THREADS": "ALL_CPUS", "GDAL_TIFF_OVR_BLOCKSIZE": "512"}
-            cog_translate(dataset, path, profile, overview_resampling="average", config=config, quiet=True)
+            cog_translate(
+                dataset, path, profile, overview_resampling="average", config=config, quiet=True
+            )
 
 
 def with_odc(arr: xr.DataArray, path: Path) -> None:
@@ -91,7 +109,11 @@ PEERS: dict[str, Callable[[xr.DataArray, Path], None]] = {
 
 
 def raster(pixels: np.ndarray | da.Array, chunks: tuple[int, int]) -> xr.DataArray:
-    array = pixels.rechunk(chunks) if isinstance(pixels, da.Array) else da.from_array(pixels, chunks, name=False)
+    array = (
+        pixels.rechunk(chunks)
+        if isinstance(pixels, da.Array)
+        else da.from_array(pixels, chunks, name=False)
+    )
     # without a name, which some would write as the band's description
     return wrap_xr(array, GeoBox(array.shape, TRANSFORM, "EPSG:32755"), nodata=0).rename(None)
 
@@ -114,22 +136,33 @@ def examined(write: Callable[[xr.DataArray, Path], None], folder: Path) -> dict[
     with rasterio.open(paths[0]) as dataset:
         size = f"{dataset.width} x {dataset.height}"
         same = dataset.shape == pixels.shape and np.array_equal(dataset.read(1), pixels)
-    areas = [(one.equal, (one.rows[1] - one.rows[0]) * (one.cols[1] - one.cols[0])) for one in judged.overviews]
+    areas = [
+        (one.equal, (one.rows[1] - one.rows[0]) * (one.cols[1] - one.cols[0]))
+        for one in judged.overviews
+    ]
     equal = sum(share * area for share, area in areas) / max(1, sum(area for _, area in areas))
     return {
         "1101 x 1003 pixels become": f"{size}{', equal' if same else ', changed'}",
         "valid for rio-cogeo": "yes" if judged.checks[0].outcome != "error" else "no",
-        "leader and trailer around each tile": "yes" if "BLOCK_LEADER" in found.ghost_area else "no",
+        "leader and trailer around each tile": "yes"
+        if "BLOCK_LEADER" in found.ghost_area
+        else "no",
         "overview pixels as GDAL's average, beside nodata": f"{equal:.2%}",
-        "byte for byte GDAL's file": "yes" if paths[0].read_bytes() == paths[2].read_bytes() else "no",
-        "other chunks, same bytes": "yes" if paths[0].read_bytes() == paths[1].read_bytes() else "no",
+        "byte for byte GDAL's file": "yes"
+        if paths[0].read_bytes() == paths[2].read_bytes()
+        else "no",
+        "other chunks, same bytes": "yes"
+        if paths[0].read_bytes() == paths[1].read_bytes()
+        else "no",
     }
 
 
 def block(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarray:
     (top, bottom), (left, right) = block_info[None]["array-location"]
     y, x = np.arange(top, bottom)[:, None], np.arange(left, right)[None, :]
-    noise = np.random.default_rng(top * 100_003 + left).integers(0, 999, (bottom - top, right - left), "uint16")
+    noise = np.random.default_rng(top * 100_003 + left).integers(
+        0, 999, (bottom - top, right - left), "uint16"
+    )
     return ((np.sin(x / 700) + np.cos(y / 500) + 3) * 9000).astype("uint16") + noise
 
 
@@ -137,12 +170,19 @@ def large(size: int) -> xr.DataArray:
     """Made block by block, so that the source needs no memory."""
     chunks = (2048,) * (size // 2048)
     return raster(
-        da.map_blocks(block, chunks=(chunks, chunks), dtype="uint16", meta=np.empty((0, 0), "uint16")), (2048, 2048)
+        da.map_blocks(
+            block, chunks=(chunks, chunks), dtype="uint16", meta=np.empty((0, 0), "uint16")
+        ),
+        (2048, 2048),
     )
 
 
 def peak_mb() -> float:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    line = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
     return int(line.split()[1]) / 1024
 
 
@@ -159,7 +199,10 @@ def on_cluster(name: str, size: int, path: Path) -> dict[str, float]:
     """Share of the CPU time that the two workers spend, of theirs and the client's."""
     from distributed import Client, LocalCluster
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
         processes = [psutil.Process(pid) for pid in client.run(os.getpid).values()]
         PEERS[name](raster(small(), (512, 512)), path)
         mine = psutil.Process()
@@ -195,7 +238,9 @@ def main() -> None:
             path = f"{folder}/large.tif"
             run = in_fresh_process(__file__, "timed", name, str(size), path)
             share = on_fresh_cluster(name, size // 2, path)
-        column[f"{size} x {size} uint16 from dask on two threads, CPU time"] = f"{run['seconds']:.1f} s"
+        column[f"{size} x {size} uint16 from dask on two threads, CPU time"] = (
+            f"{run['seconds']:.1f} s"
+        )
         column["peak memory of that, above imports"] = f"{run['mb']:.0f} MB"
         column["CPU time on the workers of a cluster"] = share
         columns.append(column)
@@ -204,7 +249,9 @@ def main() -> None:
         print(f"| {row} | " + " | ".join(column[row] for column in columns) + " |")
     packages = ["rasterio", "rio-cogeo", "odc-geo", "rioxarray", "xarray-spatial", "dask"]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    print(f"\nDeflate with predictor, overviews by average. GDAL {rasterio.__gdal_version__}, {versions}; two cores.")
+    print(
+        f"\nDeflate with predictor, overviews by average. GDAL {rasterio.__gdal_version__}, {versions}; two cores."
+    )
 
 
 if __name__ == "__main__":

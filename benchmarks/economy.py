@@ -71,7 +71,9 @@ class Bench:
         """CPU seconds of the threads of all tasks so far, as the scheduler hears of them."""
         time.sleep(_HEARTBEAT_SECONDS)
         found = self.cluster.scheduler.cumulative_worker_metrics
-        return sum(seconds for key, seconds in found.items() if key[0] == "execute" and "thread-cpu" in key)
+        return sum(
+            seconds for key, seconds in found.items() if key[0] == "execute" and "thread-cpu" in key
+        )
 
 
 def main() -> None:
@@ -88,7 +90,10 @@ def main() -> None:
     ):
         shape = rows * CHUNK[0], COLUMNS * CHUNK[1]
         filesystem = s3fs.S3FileSystem(**server, skip_instance_cache=True)
-        measure(Bench(shape, cluster, client, proxy, through, filesystem), sys.argv[2:] or ["workers", "client"])
+        measure(
+            Bench(shape, cluster, client, proxy, through, filesystem),
+            sys.argv[2:] or ["workers", "client"],
+        )
 
 
 def measure(bench: Bench, what: list[str]) -> None:
@@ -117,7 +122,10 @@ def kill_a_worker(bench: Bench, share: float, parts: int) -> None:
     os.kill(random.choice(list(bench.cluster.workers.values())).pid, signal.SIGKILL)
     future.result(timeout=600)
     del future
-    print(f"| one of {WORKERS} workers | {share:.0%} | {bench.is_right('killed')} | {twice(bench.proxy)} |", flush=True)
+    print(
+        f"| one of {WORKERS} workers | {share:.0%} | {bench.is_right('killed')} | {twice(bench.proxy)} |",
+        flush=True,
+    )
     settle(bench.client, WORKERS)
 
 
@@ -156,7 +164,9 @@ def kill_the_process(bench: Bench) -> None:
 def client_of(bench: Bench, address: str | None) -> subprocess.Popen[str]:
     """A process that writes with ``resume=True``, on the cluster or by threads of its own."""
     given = json.dumps([bench.shape, bench.options, address])
-    return subprocess.Popen([sys.executable, __file__, "client", given], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, __file__, "client", given], stdout=subprocess.PIPE, text=True
+    )
 
 
 def client_process(shape: list[int], options: dict[str, Any], address: str | None) -> None:

@@ -25,7 +25,13 @@ import ccog
 from servers import seaweedfs
 
 CHUNK = 16384
-OPTIONS = {"sparse_ok": "yes", "compress": "deflate", "level": 1, "overview_resampling": "nearest", "bigtiff": "yes"}
+OPTIONS = {
+    "sparse_ok": "yes",
+    "compress": "deflate",
+    "level": 1,
+    "overview_resampling": "nearest",
+    "bigtiff": "yes",
+}
 
 
 def has_pixels(row: int, column: int, last: int) -> bool:
@@ -38,7 +44,9 @@ def pixels(block_info: Any) -> np.ndarray:
     (top, bottom), (left, right) = block_info[None]["array-location"]
     row, column = block_info[None]["chunk-location"]
     if not has_pixels(row, column, block_info[None]["num-chunks"][0] - 1):
-        return np.broadcast_to(np.uint8(0), (bottom - top, right - left))  # as the chunks of da.zeros are
+        return np.broadcast_to(
+            np.uint8(0), (bottom - top, right - left)
+        )  # as the chunks of da.zeros are
     return expected(np.arange(top, bottom), np.arange(left, right))
 
 
@@ -66,9 +74,9 @@ def check_corners(side: int, options: dict[str, Any]) -> int:
             with rasterio.open("/vsis3/test/giant.tif", **how) as dataset:
                 for at in (0, dataset.height - 8):
                     found = dataset.read(1, window=Window(at, at, 8, 8))
-                    places = np.minimum(np.arange(at, at + 8) * side / dataset.height + factor / 2, side - 1).astype(
-                        int
-                    )
+                    places = np.minimum(
+                        np.arange(at, at + 8) * side / dataset.height + factor / 2, side - 1
+                    ).astype(int)
                     if factor > 64:  # values change within a pixel: any of them will do
                         assert found.any()
                     else:
@@ -82,7 +90,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, seaweedfs(Path(folder)) as options:
         started = time.perf_counter()
         delayed = ccog.write_ccog(
-            source(side), "s3://test/giant.tif", COG_creation_options=OPTIONS, storage_options=options
+            source(side),
+            "s3://test/giant.tif",
+            COG_creation_options=OPTIONS,
+            storage_options=options,
         )
         with dask.config.set(scheduler="threads"):
             result = delayed.compute()

@@ -27,7 +27,7 @@ from common import in_fresh_process
 from dask.callbacks import Callback
 
 import ccog
-from ccog.parts import Limits
+from ccog.geometry.parts import Limits
 from ccog.stores.local import LocalStore
 
 CHUNK = 128
@@ -49,7 +49,9 @@ class SmallParts(LocalStore):
 
 def buffers(value: Any) -> Iterator[Any]:
     """Encoded bytes anywhere in a result: rows of tiles, heads and tails of stretches; pixels have more dimensions."""
-    if isinstance(value, bytes) or (isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == np.uint8):
+    if isinstance(value, bytes) or (
+        isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype == np.uint8
+    ):
         yield value
     elif isinstance(value, (tuple, list)):
         for item in value:
@@ -140,8 +142,15 @@ def peak_on_workers(side: int, layout: str, kernel: str, path: Path) -> int:
 
 
 def write(side: int, layout: str, kernel: str, path: Path) -> Any:
-    pixels = da.random.default_rng(0).integers(1, 200, (side * CHUNK,) * 2, chunks=CHUNK, dtype="uint8")
-    options = {"blocksize": CHUNK, "compress": "none", "overview_resampling": kernel, "bigtiff": "yes"}
+    pixels = da.random.default_rng(0).integers(
+        1, 200, (side * CHUNK,) * 2, chunks=CHUNK, dtype="uint8"
+    )
+    options = {
+        "blocksize": CHUNK,
+        "compress": "none",
+        "overview_resampling": kernel,
+        "bigtiff": "yes",
+    }
     return ccog.write_ccog(pixels, str(path), COG_creation_options=options, layout=layout)
 
 
@@ -150,7 +159,7 @@ def peak(where: str, layout: str, side: int, kernel: str) -> tuple[float, float]
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch("ccog.stores.resolve.LocalStore", SmallParts),
-        mock.patch("ccog.planning._TINY_BLOCK_BYTES", 0),  # these chunks stand for large ones
+        mock.patch("ccog.geometry.cog._TINY_BLOCK_BYTES", 0),  # these chunks stand for large ones
     ):
         path, started = Path(folder) / "a.tif", time.perf_counter()
         if where == "threads":
@@ -174,7 +183,10 @@ def main() -> None:
     for layout, where, side in itertools.product(("chunk", "gdal"), MACHINES, (64, 128)):
         found, seconds = in_fresh_process(__file__, where, layout, str(side))
         allowed = bar(where, layout, side)
-        print(f"| {layout} | {where} | {side} x {side} | {found:.0f} | {allowed:.0f} | {seconds:.0f} |", flush=True)
+        print(
+            f"| {layout} | {where} | {side} x {side} | {found:.0f} | {allowed:.0f} | {seconds:.0f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

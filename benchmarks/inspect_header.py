@@ -16,11 +16,11 @@ import numpy as np
 from common import in_fresh_process
 
 import ccog
-from ccog.header import LevelCounts, build_header, data_size
-from ccog.options import CreationOptions
-from ccog.pyramid import level_sizes
-from ccog.raster import Metadata
-from ccog.template import Described, write_template
+from ccog.gdal.template import Described, write_template
+from ccog.geometry.options import CreationOptions
+from ccog.geometry.pyramid import level_sizes
+from ccog.input.raster import Metadata
+from ccog.tiff.header import LevelCounts, build_header, data_size
 
 TILE = 512
 
@@ -32,7 +32,9 @@ def giant(path: Path, side: int) -> int:
     levels = []
     for height, width in sizes:
         tiles = -(-height // TILE) * -(-width // TILE)
-        levels.append(LevelCounts(height, width, rng.integers(1000, 200_000, tiles, np.uint32), None, False))
+        levels.append(
+            LevelCounts(height, width, rng.integers(1000, 200_000, tiles, np.uint32), None, False)
+        )
     options = CreationOptions.parse({"compress": "deflate", "bigtiff": "yes"})
     template = write_template(Described(options, Metadata(), 1, "uint16", False, overviews=True))
     header = build_header(template, tuple(levels), big=True)
@@ -44,7 +46,11 @@ def giant(path: Path, side: int) -> int:
 
 def peak_mb() -> float:
     """Peak memory of this program alone (getrusage also tells that of the process it was started from)."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    line = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
     return int(line.split()[1]) / 1024
 
 
@@ -68,11 +74,16 @@ def main() -> None:
     side = int(sys.argv[1]) if len(sys.argv) > 1 else 1940
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "giant.tif"
-        print(f"{giant(path, side):,} tiles, header {ccog.inspect(path).header_size / 1e6:.0f} MB\n")
+        print(
+            f"{giant(path, side):,} tiles, header {ccog.inspect(path).header_size / 1e6:.0f} MB\n"
+        )
         print("| result | seconds | peak MB | of that above imports |\n|---|---|---|---|")
         for how in ("object", "repr", "html"):
             found = in_fresh_process(__file__, str(path), how)
-            print(f"| {how} | {found['seconds']:.2f} | {found['peak']:.0f} | {found['above']:.0f} |", flush=True)
+            print(
+                f"| {how} | {found['seconds']:.2f} | {found['peak']:.0f} | {found['above']:.0f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -61,7 +61,9 @@ class Tally:
     failed: int = 0
 
 
-CASES = tuple(Case(target, shape) for target in ("S3", "local") for shape in ((6144, 4096), (3072, 8192)))
+CASES = tuple(
+    Case(target, shape) for target in ("S3", "local") for shape in ((6144, 4096), (3072, 8192))
+)
 
 
 @contextmanager
@@ -82,7 +84,9 @@ class Runs:
         self._folder = folder
         self._options = options if case.target == "S3" else None
         array = source(case.shape)
-        written: bytes = ccog.write_ccog(array, COG_creation_options=CREATION).compute(scheduler="threads")
+        written: bytes = ccog.write_ccog(array, COG_creation_options=CREATION).compute(
+            scheduler="threads"
+        )
         self._expected = hashlib.sha256(written).digest()
         self._longest = 0.5
 
@@ -94,7 +98,9 @@ class Runs:
         url, tally = self._url(n), self.tally
         tally.runs += 1
         try:
-            kill = write_and_kill(cluster, client, url, self._options, self._longest, chance, self.case.shape)
+            kill = write_and_kill(
+                cluster, client, url, self._options, self._longest, chance, self.case.shape
+            )
             self._longest = kill.seconds if tally.runs == 1 else self._longest
             tally.wrong += self._read_and_remove(url) != self._expected
         except Exception as error:
@@ -128,7 +134,9 @@ def main() -> None:
                         runs.run(cluster, client, n, chance)
                 tally = runs.tally
                 print(f"... {case.label}: {tally}", file=sys.stderr, flush=True)
-            rows.append(f"| {case.label} | {tally.runs} | {tally.failed} | {tally.wrong} | {tally.left} |")
+            rows.append(
+                f"| {case.label} | {tally.runs} | {tally.failed} | {tally.wrong} | {tally.left} |"
+            )
     (ROOT / "docs" / "tables" / "kills.md").write_text(HEAD + "\n".join(rows) + "\n")
 
 

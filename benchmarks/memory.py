@@ -55,7 +55,12 @@ class Case:
     @property
     def options(self) -> dict[str, str]:
         predictor = {} if self.compress == "none" else {"predictor": "yes"}
-        return {"compress": self.compress, "overview_resampling": self.method, "bigtiff": "yes", **predictor}
+        return {
+            "compress": self.compress,
+            "overview_resampling": self.method,
+            "bigtiff": "yes",
+            **predictor,
+        }
 
     def peak(self, endpoint: str = "") -> float:
         """Peak RSS above the imports in MB, to a file or to the S3 server at ``endpoint``."""
@@ -64,13 +69,21 @@ class Case:
             target = "s3://test/a.tif" if endpoint else str(Path(folder) / "a.tif")
             storage = {"key": KEY, "secret": SECRET, "endpoint_url": endpoint} if endpoint else None
             ccog.write_ccog(
-                self.source(), target, COG_creation_options=self.options, storage_options=storage, compute=True
+                self.source(),
+                target,
+                COG_creation_options=self.options,
+                storage_options=storage,
+                compute=True,
             )
         return peak_memory() - before
 
     def planned(self, sample: int) -> float:
         """What ``ccog.plan`` says the two threads need, in MB."""
-        return 2 * ccog.plan(self.source(), COG_creation_options=self.options, sample=sample).memory / 1e6
+        return (
+            2
+            * ccog.plan(self.source(), COG_creation_options=self.options, sample=sample).memory
+            / 1e6
+        )
 
 
 def measured(case: Case, endpoint: str = "") -> float:
@@ -79,7 +92,9 @@ def measured(case: Case, endpoint: str = "") -> float:
 
 
 def beside_the_plan() -> None:
-    print("| pixels | chunks | data | compression | kernel | measured MB | planned | with a sample of 4 |")
+    print(
+        "| pixels | chunks | data | compression | kernel | measured MB | planned | with a sample of 4 |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for case in itertools.starmap(Case, CASES):
         peak, guess, sampled = measured(case), case.planned(0), case.planned(4)
@@ -107,7 +122,12 @@ def main() -> None:
     if "plan" in sys.argv[2:]:
         return beside_the_plan()
     print("| height | width | resampling | peak MB above imports |\n|---|---|---|---|")
-    for height, method in ((size, "average"), (2 * size, "average"), (size, "cubic"), (2 * size, "cubic")):
+    for height, method in (
+        (size, "average"),
+        (2 * size, "average"),
+        (size, "cubic"),
+        (2 * size, "cubic"),
+    ):
         found = measured(Case(height, size, 4096, "deflate", method, "usual"))
         print(f"| {height} | {size} | {method} | {found:.0f} |", flush=True)
 

@@ -74,12 +74,15 @@ def requests(plan: ccog.CogPlan) -> int:
     return int(plan.expected_parts or 0) + 4
 
 
-def hours(plan: ccog.CogPlan, case: Case, workers: int, known: Constants = MEASURED) -> tuple[float, str]:
+def hours(
+    plan: ccog.CogPlan, case: Case, workers: int, known: Constants = MEASURED
+) -> tuple[float, str]:
     """Wall hours, and what they are spent on: the slowest of the three."""
     pixels = 2 * case.side**2 / 1e9
     written = pixels * known.ratio
     spent = {
-        "encoding": (pixels * known.encode_cpu + written * known.upload_cpu) / (workers * known.threads),
+        "encoding": (pixels * known.encode_cpu + written * known.upload_cpu)
+        / (workers * known.threads),
         "network": written * 1000 * (1 + known.moved) / (workers * known.network),
         "scheduler": plan.tasks * known.task_seconds,
     }
@@ -99,10 +102,16 @@ def main() -> None:
               f"{plan.tasks * MEASURED.task_seconds / 60:.1f} min | {plan.header_size / 1e6:,.1f} MB | "
               f"{plan.expected_parts or 0:,} | {requests(plan):,} | ${requests(plan) / 1000 * MEASURED.dollars:.2f} | "
               f"{plan.memory / 1e6:,.0f} MB | {written * MEASURED.moved / 1e9:,.0f} GB |")  # fmt: skip
-    print("\n| raster | workers of 2 threads: wall time (the slowest of encoding, network, scheduler) |\n|---|---|")
+    print(
+        "\n| raster | workers of 2 threads: wall time (the slowest of encoding, network, scheduler) |\n|---|---|"
+    )
     for case, plan in plans.items():
         found = [(workers, *hours(plan, case, workers)) for workers in case.workers]
-        print(f"| {case.name} | " + ", ".join(f"{n}: {_time(t)} ({what})" for n, t, what in found) + " |")
+        print(
+            f"| {case.name} | "
+            + ", ".join(f"{n}: {_time(t)} ({what})" for n, t, what in found)
+            + " |"
+        )
 
 
 def _time(hours: float) -> str:

@@ -65,7 +65,10 @@ def written(pixels: da.Array, runs: int, **options: Any) -> tuple[bytes, float]:
 
 
 def compressions(pixels: da.Array, runs: int) -> str:
-    rows = ["| compression | size, MB | of the pixels | write, CPU s | read, CPU s |", "|---|---|---|---|---|"]
+    rows = [
+        "| compression | size, MB | of the pixels | write, CPU s | read, CPU s |",
+        "|---|---|---|---|---|",
+    ]
     for name, options in COMPRESSIONS.items():
         data, seconds = written(pixels, runs, overview_resampling="average", **options)
         reading = median(lambda data=data: read(data), runs)  # type: ignore[misc]
@@ -81,7 +84,12 @@ def blocksizes(pixels: da.Array, runs: int) -> str:
         "|---" * 6 + "|",
     ]
     for side in BLOCKSIZES:
-        options = {"compress": "zstd", "predictor": "yes", "overview_resampling": "average", "blocksize": side}
+        options = {
+            "compress": "zstd",
+            "predictor": "yes",
+            "overview_resampling": "average",
+            "blocksize": side,
+        }
         data, seconds = written(pixels, runs, **options)
         found = ccog.inspect(data)
         tile = found.levels[0].size / found.levels[0].stored

@@ -97,7 +97,9 @@ def left_behind(server: dict[str, Any], warned: list[str]) -> str:
     return f", {len(left)} empty left and named" if named else f", {len(left)} UPLOADS LEFT"
 
 
-def passing(proxy: Proxy, options: dict[str, Any], server: dict[str, Any], expected: bytes) -> list[str]:
+def passing(
+    proxy: Proxy, options: dict[str, Any], server: dict[str, Any], expected: bytes
+) -> list[str]:
     rows = [f"| what fails | {' | '.join(PLACES)} |", "|---" * (1 + len(PLACES)) + "|"]
     for kind, says in KINDS.items():
         cells = []
@@ -110,7 +112,9 @@ def passing(proxy: Proxy, options: dict[str, Any], server: dict[str, Any], expec
     return rows
 
 
-def lasting(proxy: Proxy, options: dict[str, Any], server: dict[str, Any], expected: bytes) -> list[str]:
+def lasting(
+    proxy: Proxy, options: dict[str, Any], server: dict[str, Any], expected: bytes
+) -> list[str]:
     rows = ["| what fails | call | outcome |", "|---|---|---|"]
     for kind in ("503", "drop", "lost"):
         for place in ("create", "middle part", "complete"):

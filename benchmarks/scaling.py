@@ -40,7 +40,13 @@ AS_WORKERS = {"MALLOC_TRIM_THRESHOLD_": "65536"}
 KEEPING = {"DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON":
            "{'MALLOC_TRIM_THRESHOLD_': 67108864, 'MALLOC_MMAP_THRESHOLD_': 33554432}"}  # fmt: skip
 Store = tuple[str, dict[str, Any]]
-OPTIONS = {"compress": "zstd", "level": 1, "predictor": "yes", "overview_resampling": "average", "bigtiff": "yes"}
+OPTIONS = {
+    "compress": "zstd",
+    "level": 1,
+    "predictor": "yes",
+    "overview_resampling": "average",
+    "bigtiff": "yes",
+}
 
 
 def traffic(dask_worker: Any) -> tuple[int, int]:
@@ -83,7 +89,10 @@ def on_cluster(side: int, workers: int, store: Store, slow: bool, layout: str) -
 
     with (
         LocalCluster(
-            n_workers=workers, threads_per_worker=1, memory_limit=f"{3 / workers}GB", dashboard_address=":0"
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=f"{3 / workers}GB",
+            dashboard_address=":0",
         ) as cluster,
         Client(cluster) as client,
     ):
@@ -175,8 +184,12 @@ def main() -> None:
     if len(sys.argv) > 2:
         print(json.dumps(RUNS[int(sys.argv[2])].measure(side)))
         return
-    print(f"{side} x {side} uint16, {2 * side**2 / 1e9:.1f} GB; at half speed {side // 2} x {side // 2}\n")
-    print("| run | s | MB/s of pixels | CPU s | MB/s of pixels for each CPU | bytes moved per byte written |")
+    print(
+        f"{side} x {side} uint16, {2 * side**2 / 1e9:.1f} GB; at half speed {side // 2} x {side // 2}\n"
+    )
+    print(
+        "| run | s | MB/s of pixels | CPU s | MB/s of pixels for each CPU | bytes moved per byte written |"
+    )
     print("|---|---|---|---|---|---|")
     found: dict[str, dict[str, float]] = {}
     for n, run in enumerate(RUNS):
@@ -188,10 +201,18 @@ def main() -> None:
     print()
     for kind in ("", ", local file", " at half speed"):
         one_name, two = f"1 worker{kind}", f"2 workers{kind}"
-        print(f"{two} do {found[one_name]['seconds'] / found[two]['seconds']:.2f} times what {one_name} does")
+        print(
+            f"{two} do {found[one_name]['seconds'] / found[two]['seconds']:.2f} times what {one_name} does"
+        )
     for other in ("2 threads", "2 threads, allocator as workers have it"):
-        for two in ("2 workers", "2 workers, layout=chunk", "2 workers, allocator that keeps memory"):
-            print(f"{two}: {found[other]['cpu'] / found[two]['cpu']:.2f} of the throughput for each CPU of {other}")
+        for two in (
+            "2 workers",
+            "2 workers, layout=chunk",
+            "2 workers, allocator that keeps memory",
+        ):
+            print(
+                f"{two}: {found[other]['cpu'] / found[two]['cpu']:.2f} of the throughput for each CPU of {other}"
+            )
 
 
 if __name__ == "__main__":

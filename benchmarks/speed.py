@@ -21,7 +21,7 @@ import rasterio
 from common import measure, terrain
 
 import ccog
-from ccog.encode import Codec, encode_block
+from ccog.gdal.encode import Codec, encode_block
 
 THREADS = 2
 CHUNK = 2048
@@ -35,7 +35,13 @@ def with_ccog(pixels: np.ndarray, path: Path, options: dict[str, Any]) -> None:
 
 def with_gdal(pixels: np.ndarray, path: Path, options: dict[str, Any]) -> None:
     height, width = pixels.shape
-    profile = {"driver": "COG", "count": 1, "height": height, "width": width, "dtype": pixels.dtype.name}
+    profile = {
+        "driver": "COG",
+        "count": 1,
+        "height": height,
+        "width": width,
+        "dtype": pixels.dtype.name,
+    }
     with rasterio.open(path, "w", num_threads="ALL_CPUS", **profile, **GEO, **options) as target:
         target.write(pixels, 1)
 
@@ -48,14 +54,19 @@ def with_odc(pixels: np.ndarray, path: Path, options: dict[str, Any]) -> None:
 
     box = GeoBox(pixels.shape, GEO["transform"], GEO["crs"])
     array: xr.DataArray = wrap_xr(da.from_array(pixels, chunks=CHUNK, name=False), box)
-    kwargs: dict[str, Any] = {"compression": options["compress"], "overview_resampling": options["overview_resampling"]}
+    kwargs: dict[str, Any] = {
+        "compression": options["compress"],
+        "overview_resampling": options["overview_resampling"],
+    }
     if "predictor" in options:
         kwargs["predictor"] = 2
     save_cog_with_dask(array, str(path), blocksize=512, **kwargs).compute()
 
 
 def floor(pixels: np.ndarray, options: dict[str, Any]) -> None:
-    given = {"compress": options["compress"].upper()} | ({"predictor": "2"} if "predictor" in options else {})
+    given = {"compress": options["compress"].upper()} | (
+        {"predictor": "2"} if "predictor" in options else {}
+    )
     codec = Codec(512, "uint16", tuple(sorted(given.items())), (), None, sparse=False, planar=False)
     blocks = []
     level = pixels
@@ -78,7 +89,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     dask.config.set(scheduler="threads", num_workers=THREADS)
     pixels = terrain(size)
-    print(f"{size} x {size} uint16, {THREADS} threads, GDAL {rasterio.__gdal_version__}, medians of {runs}\n")
+    print(
+        f"{size} x {size} uint16, {THREADS} threads, GDAL {rasterio.__gdal_version__}, medians of {runs}\n"
+    )
     print("| options | who | wall s | CPU s | times ccog's wall |\n|---|---|---|---|---|")
     predicted = {"predictor": "yes"}
     cases: list[dict[str, Any]] = [

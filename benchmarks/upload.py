@@ -33,7 +33,9 @@ OPTIONS = {"compress": "none", "overviews": "none", "bigtiff": "yes"}
 
 
 def with_ccog(pixels: da.Array, options: dict[str, Any]) -> None:
-    delayed = ccog.write_ccog(pixels, "s3://test/a.tif", COG_creation_options=OPTIONS, storage_options=options)
+    delayed = ccog.write_ccog(
+        pixels, "s3://test/a.tif", COG_creation_options=OPTIONS, storage_options=options
+    )
     delayed.compute(scheduler="threads", num_workers=THREADS)
 
 
@@ -43,12 +45,16 @@ def plain_loop(bodies: list[bytes], options: dict[str, Any]) -> None:
     upload = filesystem.call_s3("create_multipart_upload", **where)["UploadId"]
 
     def put(number: int) -> dict[str, Any]:
-        found = filesystem.call_s3("upload_part", **where, UploadId=upload, PartNumber=number + 1, Body=bodies[number])
+        found = filesystem.call_s3(
+            "upload_part", **where, UploadId=upload, PartNumber=number + 1, Body=bodies[number]
+        )
         return {"PartNumber": number + 1, "ETag": found["ETag"]}
 
     with ThreadPoolExecutor(THREADS) as pool:
         parts = list(pool.map(put, range(len(bodies))))
-    filesystem.call_s3("complete_multipart_upload", **where, UploadId=upload, MultipartUpload={"Parts": parts})
+    filesystem.call_s3(
+        "complete_multipart_upload", **where, UploadId=upload, MultipartUpload={"Parts": parts}
+    )
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, float]:
@@ -87,7 +93,9 @@ def main() -> None:
         plain_loop(bodies, options)
         pairs = [(timed(lambda: plain_loop(bodies, options)), timed(lambda: with_ccog(pixels, options)))
                  for _ in range(runs)]  # fmt: skip
-    print(f"{side} x {side} uint16, {len(sizes)} parts of {min(sizes) / 1e6:.1f} to {max(sizes) / 1e6:.1f} MB\n")
+    print(
+        f"{side} x {side} uint16, {len(sizes)} parts of {min(sizes) / 1e6:.1f} to {max(sizes) / 1e6:.1f} MB\n"
+    )
     print("| | wall s | CPU s | MB/s |\n|---|---|---|---|")
     medians = []
     for n, name in enumerate(("plain loop", "CCOG")):
@@ -95,7 +103,9 @@ def main() -> None:
         medians.append((wall, cpu))
         print(f"| {name} | {wall:.2f} | {cpu:.2f} | {sum(sizes) / wall / 1e6:.0f} |")
     (loop_wall, loop_cpu), (wall, cpu) = medians
-    print(f"\nthroughput {loop_wall / wall:.2f} of the loop's, CPU {cpu / loop_cpu:.2f} times the loop's")
+    print(
+        f"\nthroughput {loop_wall / wall:.2f} of the loop's, CPU {cpu / loop_cpu:.2f} times the loop's"
+    )
 
 
 if __name__ == "__main__":

@@ -58,13 +58,17 @@ def islands(size: int = 10_000) -> da.Array:
 
 
 def plan(browser: Browser) -> None:
-    found = ccog.plan(islands(), "s3://bucket/islands.tif", COG_creation_options=OPTIONS | {"sparse_ok": "yes"})
+    found = ccog.plan(
+        islands(), "s3://bucket/islands.tif", COG_creation_options=OPTIONS | {"sparse_ok": "yes"}
+    )
     save("plan", show(browser, found._repr_html_(), 800))
 
 
 def inspect(browser: Browser) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        ccog.write_ccog(islands(), "islands.tif", COG_creation_options=OPTIONS | {"sparse_ok": "yes"}).compute()
+        ccog.write_ccog(
+            islands(), "islands.tif", COG_creation_options=OPTIONS | {"sparse_ok": "yes"}
+        ).compute()
         save("inspect", show(browser, ccog.inspect("islands.tif")._repr_html_(), 1000))
 
 
@@ -77,7 +81,9 @@ def dashboard(browser: Browser) -> None:
     ):
         page = browser.new_page(viewport={"width": 1280, "height": 860})
         page.goto(cluster.dashboard_link)
-        writer = ccog.write_ccog(demo.terrain(16384, 1024), f"{folder}/a.tif", COG_creation_options=OPTIONS)
+        writer = ccog.write_ccog(
+            demo.terrain(16384, 1024), f"{folder}/a.tif", COG_creation_options=OPTIONS
+        )
         future = client.compute(writer)
         wait(lambda: done(client, "ccog_encode_0") > 150)
         page.wait_for_timeout(1500)
@@ -105,11 +111,19 @@ def progress(browser: Browser) -> None:
         middle, end = half_way_and_end(command, folder)
     prompt = f"$ {' '.join(command)}"
     lines = [f"{prompt}   # half way", *middle, "", f"{prompt}   # at the end", *end]
-    console = Console(record=True, file=io.StringIO(), width=COLUMNS, force_terminal=True, color_system="truecolor")
+    console = Console(
+        record=True,
+        file=io.StringIO(),
+        width=COLUMNS,
+        force_terminal=True,
+        color_system="truecolor",
+    )
     for line in lines:
         console.print(Text.from_ansi(line), overflow="fold")
     look = "font:13px DejaVu Sans Mono,monospace;margin:0;padding:14px;background:{background};color:{foreground}"
-    html = console.export_html(theme=MONOKAI, inline_styles=True, code_format=f'<pre style="{look}">{{code}}</pre>')
+    html = console.export_html(
+        theme=MONOKAI, inline_styles=True, code_format=f'<pre style="{look}">{{code}}</pre>'
+    )
     save("progress", show(browser, html, 800))
 
 
@@ -117,7 +131,9 @@ def half_way_and_end(command: list[str], folder: str) -> tuple[list[str], list[s
     """What the terminal shows when about half of the work is done, and at last."""
     ours, theirs = pty.openpty()
     env = os.environ | {"COLUMNS": str(COLUMNS), "TERM": "xterm-256color"}
-    with subprocess.Popen(command, cwd=folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+    with subprocess.Popen(
+        command, cwd=folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
         os.close(theirs)
         seen, middle = "", list[str]()
         while "endpoint_url" not in seen:

@@ -9,7 +9,13 @@ from ccog import demo
 
 pixels = demo.terrain(4096)
 pixels = da.where(pixels > pixels.mean(), pixels, 0).astype("uint16")
-options = {"compress": "deflate", "predictor": "yes", "sparse_ok": "yes", "crs": demo.CRS, "transform": demo.TRANSFORM}
+options = {
+    "compress": "deflate",
+    "predictor": "yes",
+    "sparse_ok": "yes",
+    "crs": demo.CRS,
+    "transform": demo.TRANSFORM,
+}
 ccog.write_ccog(pixels, "look.tif", COG_creation_options=options).compute()
 
 found = ccog.inspect("look.tif")

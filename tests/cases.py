@@ -14,10 +14,21 @@ from rasterio.enums import ColorInterp
 from rasterio.rpc import RPC
 
 import ccog
-from ccog.pyramid import KERNEL_RADIUS
+from ccog.geometry.pyramid import KERNEL_RADIUS
 from conftest import gdal_cog, terrain
 
-REAL_TYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
+REAL_TYPES = [
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "uint32",
+    "int32",
+    "uint64",
+    "int64",
+    "float32",
+    "float64",
+]
 SIDES = st.one_of(st.sampled_from([128, 256, 384, 512, 640]), st.integers(1, 700))
 _COMPLEX_KERNELS = ["nearest", "average", "rms"]
 LOSSLESS = ["none", "lzw", "deflate", "zstd", "lzma"]
@@ -25,7 +36,16 @@ MODERN = tuple(map(int, rasterio.__gdal_version__.split(".")[:2])) >= (3, 11)
 
 ENGINEERING = 'ENGCRS["Site grid",EDATUM["Site"],CS[Cartesian,2],AXIS["x",east],AXIS["y",north],LENGTHUNIT["metre",1]]'
 CUSTOM = "+proj=laea +lat_0=12 +lon_0=-30 +x_0=1000 +ellps=GRS80 +units=m"
-CRSES = ["EPSG:32755", "EPSG:4326", "EPSG:3857", "EPSG:4326+5773", "EPSG:9989", CUSTOM, ENGINEERING, None]
+CRSES = [
+    "EPSG:32755",
+    "EPSG:4326",
+    "EPSG:3857",
+    "EPSG:4326+5773",
+    "EPSG:9989",
+    CUSTOM,
+    ENGINEERING,
+    None,
+]
 TRANSFORMS = [
     rasterio.Affine(10, 0, 5e5, 0, -10, 6e6),
     rasterio.Affine(10, 0, 5e5, 0, 10, 6e6),
@@ -89,8 +109,15 @@ def layouts(draw: st.DrawFn, dtype: str, count: int) -> dict[str, Any]:
     if MODERN and compress != "webp":
         perhaps("interleave", st.sampled_from(["pixel", "band", "tile"]))
     # bands of odd bits, several or apart, are padded by GDAL with what its memory happens to hold
-    if lossless and count == 1 and "interleave" not in options and dtype in ("uint8", "uint16", "uint32"):
-        perhaps("nbits", st.integers(*{"uint8": (1, 7), "uint16": (9, 15), "uint32": (17, 31)}[dtype]))
+    if (
+        lossless
+        and count == 1
+        and "interleave" not in options
+        and dtype in ("uint8", "uint16", "uint32")
+    ):
+        perhaps(
+            "nbits", st.integers(*{"uint8": (1, 7), "uint16": (9, 15), "uint32": (17, 31)}[dtype])
+        )
     return options
 
 
@@ -108,8 +135,12 @@ def metadata(draw: st.DrawFn, dtype: str, count: int) -> dict[str, Any]:
         return st.lists(values, min_size=count, max_size=count)
 
     keys = st.sampled_from([0, 1, count, (0, "DOMAIN"), (count, "OTHER")])
-    names = st.sampled_from(["A", "b c", "ünï", "TIFFTAG_SOFTWARE", "TIFFTAG_XRESOLUTION", "AREA_OR_POINT"])
-    perhaps("update_tags", st.dictionaries(keys, st.dictionaries(names, texts, min_size=1), min_size=1))
+    names = st.sampled_from(
+        ["A", "b c", "ünï", "TIFFTAG_SOFTWARE", "TIFFTAG_XRESOLUTION", "AREA_OR_POINT"]
+    )
+    perhaps(
+        "update_tags", st.dictionaries(keys, st.dictionaries(names, texts, min_size=1), min_size=1)
+    )
     for tags in found.get("update_tags", {}).values():
         tags.pop("TIFFTAG_XRESOLUTION", None)
         if "AREA_OR_POINT" in tags:
@@ -122,7 +153,9 @@ def metadata(draw: st.DrawFn, dtype: str, count: int) -> dict[str, Any]:
     if dtype in ("uint8", "uint16") and count == 1:
         perhaps("colormap", st.just({k: (k, 255 - k, k // 2, 255) for k in range(256)}))
     if "colormap" not in found:
-        kinds = st.sampled_from([ColorInterp.gray, ColorInterp.red, ColorInterp.undefined, ColorInterp.alpha])
+        kinds = st.sampled_from(
+            [ColorInterp.gray, ColorInterp.red, ColorInterp.undefined, ColorInterp.alpha]
+        )
         last = st.sampled_from([ColorInterp.alpha, ColorInterp.undefined])
         perhaps("colorinterp", st.builds(lambda a, b: [*a[:-1], b], each(kinds), last))
         # no alpha among the colours, nor of complex data, nor of 64-bit integers, in which GDAL heeds nodata by halves
@@ -149,7 +182,9 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
     if dtype in ("uint8", "uint16") and not masked and draw(st.integers(0, 3)) == 0:
         options["statistics"] = draw(st.sampled_from(["yes", "no", "auto"]))
     if ColorInterp.alpha in described.get("colorinterp", []):
-        options.pop("statistics", None)  # sums of masked pixels are rounded: the last of 14 digits may differ
+        options.pop(
+            "statistics", None
+        )  # sums of masked pixels are rounded: the last of 14 digits may differ
     if any(isinstance(key, tuple) for key in described.get("update_tags", {})):
         # GDAL loses other domains where it goes through a VRT: for statistics, or alpha that becomes the mask
         options.pop("statistics", None)
@@ -209,7 +244,10 @@ def gdal_file(case: dict[str, Any]) -> bytes:
     describe = dict(case["described"])
     if case["gcps"]:
         describe["gcps"] = (_gcps(case), CRS.from_user_input(case["crs"]))
-        profile = {k: v for k, v in profile.items() if k == "nodata"} | {"crs": None, "transform": None}
+        profile = {k: v for k, v in profile.items() if k == "nodata"} | {
+            "crs": None,
+            "transform": None,
+        }
     return gdal_cog(pixels, case["options"], mask, describe, **profile)
 
 

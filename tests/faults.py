@@ -91,7 +91,11 @@ class Proxy:
             if call == "part":
                 self.part_sizes.append(size)
             fault = self.fault
-            if fault is None or fault.call != call or not 0 <= self.calls[call] - fault.at < fault.times:
+            if (
+                fault is None
+                or fault.call != call
+                or not 0 <= self.calls[call] - fault.at < fault.times
+            ):
                 return None
             self.hits += 1
             return fault.kind
@@ -117,7 +121,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._hang_up()
         if kind in _ERRORS or kind == "200":
             status, code = _ERRORS.get(kind, (200, "InternalError"))
-            return self._answer(status, {}, f"<Error><Code>{code}</Code><Message>injected</Message></Error>".encode())
+            return self._answer(
+                status,
+                {},
+                f"<Error><Code>{code}</Code><Message>injected</Message></Error>".encode(),
+            )
         status, headers, found = self._forward(body)
         if call == "part" and status == 200:
             self.proxy.uploaded(self.path)

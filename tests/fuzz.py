@@ -54,7 +54,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     tally = run(count, start)
     print(
-        f"seed {start}: {sum(tally.values())} cases, " + ", ".join(f"{n} {kind}" for kind, n in sorted(tally.items()))
+        f"seed {start}: {sum(tally.values())} cases, "
+        + ", ".join(f"{n} {kind}" for kind, n in sorted(tally.items()))
     )
     sys.exit(bool(tally["different"] or tally["our errors"]))
 

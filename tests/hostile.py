@@ -23,11 +23,25 @@ import numpy as np
 import tifffile
 
 import ccog
-from ccog.inspection.directories import Header, read_header
-from ccog.inspection.source import open_ranges
+from ccog.views.inspection.directories import Header, read_header
+from ccog.views.inspection.source import open_ranges
 from conftest import GEO, gdal_cog, terrain
 
-EXTREMES = (0, 1, 2, 3, 255, 65535, 65536, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 62, (1 << 63) + 1, (1 << 64) - 1)
+EXTREMES = (
+    0,
+    1,
+    2,
+    3,
+    255,
+    65535,
+    65536,
+    (1 << 31) - 1,
+    1 << 31,
+    (1 << 32) - 1,
+    1 << 62,
+    (1 << 63) + 1,
+    (1 << 64) - 1,
+)
 
 
 @dataclass(frozen=True)
@@ -65,10 +79,19 @@ def sample(data: bytes) -> Sample:
 def samples() -> list[Sample]:
     """Our own file with a mask, GDAL's BigTIFF, chunk by chunk, big-endian tiles and strips."""
     mask = np.random.default_rng(0).random((300, 401)) > 0.3
-    small = {"blocksize": 128, "compress": "deflate", "nodata": float("nan"), "overview_resampling": "average"}
-    ours = ccog.write_ccog(terrain((2, 300, 401), "float32"), COG_creation_options=GEO | small).compute()
+    small = {
+        "blocksize": 128,
+        "compress": "deflate",
+        "nodata": float("nan"),
+        "overview_resampling": "average",
+    }
+    ours = ccog.write_ccog(
+        terrain((2, 300, 401), "float32"), COG_creation_options=GEO | small
+    ).compute()
     masked = {"blocksize": 128, "compress": "lzw"}
-    chunks = ccog.write_ccog(terrain((1, 300, 401)), mask=mask, layout="chunk", COG_creation_options=masked).compute()
+    chunks = ccog.write_ccog(
+        terrain((1, 300, 401)), mask=mask, layout="chunk", COG_creation_options=masked
+    ).compute()
     plain = terrain((1, 300, 200))[0]
     tiled, strips = io.BytesIO(), io.BytesIO()
     tifffile.imwrite(tiled, plain, byteorder=">", bigtiff=True, tile=(64, 64))
@@ -119,7 +142,9 @@ def with_link(rng: random.Random, one: Sample) -> bytes:
     width = 8 if one.header.big else 4
     new = number(rng, one, width)
     if rng.random() < 0.3:
-        new = rng.choice(starts).to_bytes(width, "little" if one.header.byte_order == "<" else "big")
+        new = rng.choice(starts).to_bytes(
+            width, "little" if one.header.byte_order == "<" else "big"
+        )
     return put(one.data, rng.choice(one.links), new)
 
 
@@ -129,7 +154,9 @@ def with_values(rng: random.Random, one: Sample) -> bytes:
     for _ in range(rng.choice([1, 3])):
         start, stop = rng.choice(one.arrays)
         width = rng.choice([1, 2, 4, 8])
-        data = put(data, rng.randrange(start, max(start + 1, stop - width + 1)), number(rng, one, width))
+        data = put(
+            data, rng.randrange(start, max(start + 1, stop - width + 1)), number(rng, one, width)
+        )
     return data
 
 
@@ -147,7 +174,11 @@ def mutated(count: int, seed: int) -> Iterator[bytes]:
 
 def peak_mb() -> float:
     """Peak memory of this program alone."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    line = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
     return int(line.split()[1]) / 1024
 
 
@@ -156,7 +187,10 @@ def show(data: bytes) -> object:
     return repr(found), found._repr_html_()
 
 
-LOOKS: dict[str, Callable[[bytes], object]] = {"inspect": show, "validate": lambda data: repr(ccog.validate(data))}
+LOOKS: dict[str, Callable[[bytes], object]] = {
+    "inspect": show,
+    "validate": lambda data: repr(ccog.validate(data)),
+}
 
 
 def run(what: str, count: int, seed: int) -> dict[str, Any]:
@@ -176,7 +210,12 @@ def run(what: str, count: int, seed: int) -> dict[str, Any]:
         except Exception:
             untyped.append(f"{n}: {traceback.format_exc(limit=-2)}")
         slowest = max(slowest, time.process_time() - start)
-    return {"tally": dict(tally), "untyped": untyped, "slowest": slowest, "grown_mb": peak_mb() - before}
+    return {
+        "tally": dict(tally),
+        "untyped": untyped,
+        "slowest": slowest,
+        "grown_mb": peak_mb() - before,
+    }
 
 
 def classic(*directories: list[tuple[int, int, int, bytes]], more: bytes = b"") -> bytes:
@@ -185,7 +224,9 @@ def classic(*directories: list[tuple[int, int, int, bytes]], more: bytes = b"") 
     for k, entries in enumerate(directories):
         stop = len(data) + 2 + 12 * len(entries) + 4
         data += struct.pack("<H", len(entries))
-        data += b"".join(struct.pack("<HHI4s", tag, kind, count, value) for tag, kind, count, value in entries)
+        data += b"".join(
+            struct.pack("<HHI4s", tag, kind, count, value) for tag, kind, count, value in entries
+        )
         data += struct.pack("<I", stop if k + 1 < len(directories) else 0)
     return data + more
 

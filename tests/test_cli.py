@@ -19,11 +19,19 @@ from rasterio.transform import from_origin
 
 from ccog import demo
 from ccog.cli import main
-from ccog.rasterio_source import chunk_shape, open_source
+from ccog.input.files import chunk_shape, open_source
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-OTHERS = {"cint16.tif", "test_rpcs.tif", "RGBA.uint16.tif", "alpha.tif", "gadas.tif"}  # not for this comparison
-FILES = sorted(path for path in DATA.glob("*.tif*") if path.name not in OTHERS) if DATA.is_dir() else []
+OTHERS = {
+    "cint16.tif",
+    "test_rpcs.tif",
+    "RGBA.uint16.tif",
+    "alpha.tif",
+    "gadas.tif",
+}  # not for this comparison
+FILES = (
+    sorted(path for path in DATA.glob("*.tif*") if path.name not in OTHERS) if DATA.is_dir() else []
+)
 
 # what `ccog create` does not copy as GDAL does yet, by what it is compared with: a test that passes must leave the list
 NOT_AS_CREATECOPY = {
@@ -81,13 +89,19 @@ def left(folder: Path) -> list[str]:
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the folder of real rasters is not here")
 @pytest.mark.parametrize(("name", "blocksize"), COPIED)
-def test_real_files_are_copied_as_createcopy_does(name: str, blocksize: int, tmp_path: Path) -> None:
+def test_real_files_are_copied_as_createcopy_does(
+    name: str, blocksize: int, tmp_path: Path
+) -> None:
     kernel = "NEAREST" if name == "cint16.tif" else "AVERAGE"
     options = {"BLOCKSIZE": str(blocksize), "COMPRESS": "DEFLATE", "OVERVIEWS": "IGNORE_EXISTING"}
-    options |= {"OVERVIEW_RESAMPLING": kernel} | ({"INTERLEAVE": "PIXEL"} if GDAL >= (3, 11) else {})
+    options |= {"OVERVIEW_RESAMPLING": kernel} | (
+        {"INTERLEAVE": "PIXEL"} if GDAL >= (3, 11) else {}
+    )
     rasterio.shutil.copy(DATA / name, tmp_path / "gdal.tif", driver="COG", **options)
     pairs = [text for key, value in options.items() for text in ("--co", f"{key}={value}")]
-    result = ccog("create", DATA / name, tmp_path / "ccog.tif", "--tags", "--quiet", "--chunks", 300, *pairs)
+    result = ccog(
+        "create", DATA / name, tmp_path / "ccog.tif", "--tags", "--quiet", "--chunks", 300, *pairs
+    )
     assert result.exit_code == 0, result.output
     assert (tmp_path / "ccog.tif").read_bytes() == (tmp_path / "gdal.tif").read_bytes()
 
@@ -97,7 +111,9 @@ def small(tmp_path: Path) -> Path:
     path = tmp_path / "small.tif"
     y, x = np.mgrid[0:300, 0:520]
     pixels = np.stack([y * 100 + x, y + x * 50]).astype("uint16")
-    profile = dict(driver="GTiff", count=2, height=300, width=520, dtype="uint16", crs="EPSG:32632", nodata=7)
+    profile = dict(
+        driver="GTiff", count=2, height=300, width=520, dtype="uint16", crs="EPSG:32632", nodata=7
+    )
     with rasterio.open(path, "w", transform=from_origin(5e5, 5e6, 10, 10), **profile) as target:
         target.write(pixels)
         target.update_tags(AUTHOR="somebody", NOTE="a < b & c")
@@ -115,14 +131,30 @@ def gdal_cog(source: Path, target: Path, **options: object) -> bytes:
 
 def rio_convert(source: Path, target: Path) -> bytes:
     options = ["--driver", "COG", "--co", "BLOCKSIZE=128"]
-    rio = [sys.executable, "-c", "from rasterio.rio.main import main_group; main_group()", "convert"]
+    rio = [
+        sys.executable,
+        "-c",
+        "from rasterio.rio.main import main_group; main_group()",
+        "convert",
+    ]
     subprocess.run([*rio, *options, source, target], check=True, capture_output=True)
     return target.read_bytes()
 
 
 def test_create_is_what_gdal_writes(small: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.tif"
-    result = ccog("create", small, out, "--co", "BLOCKSIZE=128", "--co", "compress=deflate", "--tags", "--chunks", 100)
+    result = ccog(
+        "create",
+        small,
+        out,
+        "--co",
+        "BLOCKSIZE=128",
+        "--co",
+        "compress=deflate",
+        "--tags",
+        "--chunks",
+        100,
+    )
     assert result.exit_code == 0, result.output
     assert str(out) in result.stdout
     assert result.stdout.count("\n") == 1
@@ -132,7 +164,12 @@ def test_create_is_what_gdal_writes(small: Path, tmp_path: Path) -> None:
 def test_chunks_and_workers_do_not_change_the_bytes(small: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "1.tif", tmp_path / "2.tif"
     assert ccog("create", small, first, "--co", "BLOCKSIZE=128").exit_code == 0
-    assert ccog("create", small, second, "--co", "BLOCKSIZE=128", "--chunks", 77, "--workers", 1).exit_code == 0
+    assert (
+        ccog(
+            "create", small, second, "--co", "BLOCKSIZE=128", "--chunks", 77, "--workers", 1
+        ).exit_code
+        == 0
+    )
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -149,7 +186,9 @@ def test_tags_are_left_out_with_a_note(small: Path, tmp_path: Path) -> None:
 
 def test_colormap_is_kept(tmp_path: Path) -> None:
     source, out = tmp_path / "palette.tif", tmp_path / "out.tif"
-    with rasterio.open(source, "w", driver="GTiff", count=1, height=200, width=200, dtype="uint8") as target:
+    with rasterio.open(
+        source, "w", driver="GTiff", count=1, height=200, width=200, dtype="uint8"
+    ) as target:
         target.write(np.arange(40000, dtype="uint32").astype("uint8").reshape(1, 200, 200))
         target.write_colormap(1, {value: (value, 255 - value, 0, 255) for value in range(256)})
     result = ccog("create", source, out, "--co", "BLOCKSIZE=128")
@@ -165,10 +204,15 @@ def test_mask_is_kept(tmp_path: Path) -> None:
     valid[50:90, 100:] = False
     profile = dict(count=1, height=200, width=300, dtype="uint8", crs="EPSG:32632")
     # not a copy of the source: GDAL's mask overviews of a one-bit mask differ from those of a byte mask
-    for path, options in ((source, {"driver": "GTiff"}), (gdal, {"driver": "COG", "blocksize": 128, **BAND})):
+    for path, options in (
+        (source, {"driver": "GTiff"}),
+        (gdal, {"driver": "COG", "blocksize": 128, **BAND}),
+    ):
         with (
             rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-            rasterio.open(path, "w", transform=from_origin(5e5, 5e6, 10, 10), **profile, **options) as target,
+            rasterio.open(
+                path, "w", transform=from_origin(5e5, 5e6, 10, 10), **profile, **options
+            ) as target,
         ):
             target.write(np.full((1, 200, 300), 9, "uint8"))
             target.write_mask(valid)
@@ -177,7 +221,9 @@ def test_mask_is_kept(tmp_path: Path) -> None:
     assert out.read_bytes() == gdal.read_bytes()
 
 
-@pytest.mark.parametrize("path", CONVERTED or [pytest.param(None, marks=pytest.mark.skip("no real rasters here"))])
+@pytest.mark.parametrize(
+    "path", CONVERTED or [pytest.param(None, marks=pytest.mark.skip("no real rasters here"))]
+)
 def test_real_files_equal_rio_convert(path: Path, tmp_path: Path) -> None:
     ours = tmp_path / "ours.tif"
     result = ccog("create", path, ours, "--co", "BLOCKSIZE=128")
@@ -244,11 +290,21 @@ def test_missing_input_and_output_folder(small: Path, tmp_path: Path) -> None:
 def test_truncated_input_leaves_nothing(tmp_path: Path) -> None:
     source = tmp_path / "cut.tif"
     noise = np.random.default_rng(0).integers(0, 255, (1, 600, 600), "uint8")
-    profile = dict(driver="GTiff", count=1, height=600, width=600, dtype="uint8", tiled=True, compress="deflate")
+    profile = dict(
+        driver="GTiff",
+        count=1,
+        height=600,
+        width=600,
+        dtype="uint8",
+        tiled=True,
+        compress="deflate",
+    )
     with rasterio.open(source, "w", blockxsize=128, blockysize=128, **profile) as target:
         target.write(noise)
     source.write_bytes(source.read_bytes()[:-100_000])
-    failure("create", source, tmp_path / "out.tif", "--quiet", "--chunks", 128, "--co", "BLOCKSIZE=128")
+    failure(
+        "create", source, tmp_path / "out.tif", "--quiet", "--chunks", 128, "--co", "BLOCKSIZE=128"
+    )
     assert left(tmp_path) == ["cut.tif"]
 
 
@@ -260,15 +316,22 @@ def test_variable(tmp_path: Path, suffix: str) -> None:
     path, out = tmp_path / f"data{suffix}", tmp_path / "out.tif"
     values = np.arange(300 * 400, dtype="int16").reshape(300, 400)
     coords = {"y": 5e6 - 10 * np.arange(300.0), "x": 4e5 + 10 * np.arange(400.0)}
-    depth = xarray.DataArray(values, coords, ("y", "x"), attrs={"_FillValue": np.int16(-1), "units": "m"})
+    depth = xarray.DataArray(
+        values, coords, ("y", "x"), attrs={"_FillValue": np.int16(-1), "units": "m"}
+    )
     depth = depth.rio.write_crs("EPSG:32632")
     dataset = xarray.Dataset({"depth": depth, "other": depth + 1})
-    dataset["depth"].encoding = {"chunksizes": (100, 100)} if suffix == ".nc" else {"chunks": (100, 100)}
+    dataset["depth"].encoding = (
+        {"chunksizes": (100, 100)} if suffix == ".nc" else {"chunks": (100, 100)}
+    )
     dataset.to_zarr(path) if suffix == ".zarr" else dataset.to_netcdf(path, engine="h5netcdf")
 
     assert "depth, other" in failure("create", path, out)
     assert "no variable deep" in failure("create", f"{path}:deep", out)
-    for args in ([f"{path}:depth", out], [path, out, "--variable", "depth", "--chunks", 64, "--overwrite"]):
+    for args in (
+        [f"{path}:depth", out],
+        [path, out, "--variable", "depth", "--chunks", 64, "--overwrite"],
+    ):
         result = ccog("create", *args, "--co", "BLOCKSIZE=128")
         assert result.exit_code == 0, result.output
         with rasterio.open(out) as found:
@@ -320,7 +383,9 @@ def test_demo_terrain_has_no_seams() -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_interruption_leaves_nothing(tmp_path: Path) -> None:
-    with subprocess.Popen([*CCOG, "demo", tmp_path / "demo.tif"], stdout=-1, stderr=-1, text=True) as process:
+    with subprocess.Popen(
+        [*CCOG, "demo", tmp_path / "demo.tif"], stdout=-1, stderr=-1, text=True
+    ) as process:
         wait_for_part(tmp_path, process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
@@ -346,7 +411,9 @@ def test_on_a_cluster(small: Path, tmp_path: Path) -> None:
     with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
         args = ["create", str(small), str(remote), "--co", "BLOCKSIZE=128", "--chunks", "128"]
         args += ["--scheduler", cluster.scheduler_address]
-        done = subprocess.run([*CCOG, *args], capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            [*CCOG, *args], capture_output=True, text=True, timeout=120, check=False
+        )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout.count("\n") == 1
@@ -362,5 +429,7 @@ def test_on_a_cluster(small: Path, tmp_path: Path) -> None:
         ((1093, 1310), (3, 1310), 2, (3072, 4096)),
     ],
 )
-def test_chunk_shape(shape: tuple[int, int], block: tuple[int, int], pixel: int, expected: tuple[int, int]) -> None:
+def test_chunk_shape(
+    shape: tuple[int, int], block: tuple[int, int], pixel: int, expected: tuple[int, int]
+) -> None:
     assert chunk_shape(*shape, block, pixel) == expected

@@ -51,7 +51,9 @@ class DyingS3(S3Store):
 
     flag: str = ""
 
-    def complete(self, session: str, parts: list[Any], write: str | None = None) -> ccog.WriteResult:
+    def complete(
+        self, session: str, parts: list[Any], write: str | None = None
+    ) -> ccog.WriteResult:
         found = super().complete(session, parts, write)
         die_once(self.flag)
         return found
@@ -63,7 +65,9 @@ class DyingLocal(LocalStore):
 
     flag: str = ""
 
-    def complete(self, session: str, parts: list[Any], write: str | None = None) -> ccog.WriteResult:
+    def complete(
+        self, session: str, parts: list[Any], write: str | None = None
+    ) -> ccog.WriteResult:
         found = super().complete(session, parts, write)
         die_once(self.flag)
         return found
@@ -81,24 +85,34 @@ def test_a_worker_that_dies_after_completing_makes_no_error_of_a_right_file(
 
     flag, path = str(tmp_path / "flag"), str(tmp_path / "late.tif")
     url = "s3://test/late/rows.tif" if kind == "s3" else path
-    dying = DyingS3("test", "late/rows.tif", s3_options, flag=flag) if kind == "s3" else DyingLocal(path, flag=flag)
+    dying = (
+        DyingS3("test", "late/rows.tif", s3_options, flag=flag)
+        if kind == "s3"
+        else DyingLocal(path, flag=flag)
+    )
     expected = ccog.write_ccog(noise(), COG_creation_options=CREATION).compute(scheduler="threads")
     monkeypatch.setattr(ccog.api, "resolve_store", lambda *_, **__: dying)
     with (
         LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        delayed = ccog.write_ccog(noise(), url, COG_creation_options=CREATION, resume="resumable" in kind)
+        delayed = ccog.write_ccog(
+            noise(), url, COG_creation_options=CREATION, resume="resumable" in kind
+        )
         assert client.compute(delayed).result(timeout=120).size == len(expected)
     assert Path(flag).exists()
     found = (
-        s3fs.S3FileSystem(**s3_options, skip_instance_cache=True).cat(url) if kind == "s3" else Path(url).read_bytes()
+        s3fs.S3FileSystem(**s3_options, skip_instance_cache=True).cat(url)
+        if kind == "s3"
+        else Path(url).read_bytes()
     )
     assert found == expected
     assert not ccog.list_incomplete(url, s3_options if kind == "s3" else None)
 
 
-def test_a_task_of_a_cluster_writes_a_file_on_a_scheduler_of_its_own(client: Any, tmp_path: Path) -> None:
+def test_a_task_of_a_cluster_writes_a_file_on_a_scheduler_of_its_own(
+    client: Any, tmp_path: Path
+) -> None:
     def write(path: str, scheduler: str) -> int:
         array = da.ones((1200, 1200), chunks=512, dtype="uint8")
         return int(ccog.write_ccog(array, path).compute(scheduler=scheduler).size)
@@ -129,7 +143,7 @@ def test_an_asynchronous_client_builds_computes_and_fails_as_others_do(
             LocalCluster(**settings, dashboard_address=None, asynchronous=True) as cluster,
             Client(cluster, asynchronous=True) as client,
         ):
-            assert ccog.steering.parallelism() == 3
+            assert ccog.graph.scheduling.parallelism() == 3
             assert "tasks" in repr(ccog.plan(array, tmp_path / "a.tif"))
             with ccog.progress():
                 found = await client.compute(ccog.write_ccog(array, tmp_path / "a.tif"))
@@ -158,7 +172,9 @@ def test_an_asynchronous_client_builds_computes_and_fails_as_others_do(
     assert "upload" in capsys.readouterr().err
 
 
-def test_an_event_loop_that_runs_beside_a_usual_client_as_in_notebooks(client: Any, tmp_path: Path) -> None:
+def test_an_event_loop_that_runs_beside_a_usual_client_as_in_notebooks(
+    client: Any, tmp_path: Path
+) -> None:
     array = da.from_array(terrain((1, 1200, 1400)), chunks=512)
 
     async def cell() -> None:

@@ -58,11 +58,17 @@ DAMAGES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "longer": ("pieces-", lambda data: data + bytes(1 << 20)),
     "a pickle": ("row-", old),
     "nothing in it": ("merge-", lambda _: closed(b"")),
-    "a list that is nested": ("row-", lambda _: closed(struct.pack("<Q", 200_000) + b"[" * 200_000)),
+    "a list that is nested": (
+        "row-",
+        lambda _: closed(struct.pack("<Q", 200_000) + b"[" * 200_000),
+    ),
     "an array of 8 EiB": ("merge-", lambda _: closed(HUGE)),
     "the same, compressed": ("pieces-", lambda _: closed(zlib.compress(HUGE))),
     "an array of -1": ("row-", lambda _: closed(packed([], [["head", "<u8", [-1]]]))),
-    "an array of objects": ("merge-", lambda _: closed(packed([], [["head", "|O", [1]]], bytes(8)))),
+    "an array of objects": (
+        "merge-",
+        lambda _: closed(packed([], [["head", "|O", [1]]], bytes(8))),
+    ),
     "text for a number": (
         "row-",
         lambda _: closed(packed({"parts": [["2", 3, ""]], "joins": [2, 2], "rows": []}, EMPTY)),
@@ -73,7 +79,10 @@ DAMAGES: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 @pytest.fixture(scope="module")
 def unfinished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Source, Path, bytes]:
     """A source, a folder with an unfinished write of it to a.tif, and the file that is to come of it."""
-    reader, folder = Source(tmp_path_factory.mktemp("source")), tmp_path_factory.mktemp("unfinished")
+    reader, folder = (
+        Source(tmp_path_factory.mktemp("source")),
+        tmp_path_factory.mktemp("unfinished"),
+    )
     expected = ccog.write_ccog(reader.array(), COG_creation_options=STATISTICS).compute(**THREADS)
     fail(reader, resumed(reader.array(), {"store": str(folder / "a.tif")}, STATISTICS))
     reader.reads()
@@ -126,20 +135,29 @@ def test_what_a_damaged_record_stands_for_is_done_again(
     assert not left(target)
 
 
-@pytest.mark.tried("resuming with one damaged record of many", "warned by name; little is done again")
-def test_the_other_records_are_used(unfinished: tuple[Source, Path, bytes], target: dict[str, Any]) -> None:
+@pytest.mark.tried(
+    "resuming with one damaged record of many", "warned by name; little is done again"
+)
+def test_the_other_records_are_used(
+    unfinished: tuple[Source, Path, bytes], target: dict[str, Any]
+) -> None:
     reader, _, expected = unfinished
     tasks = mapping_of(resumed(reader.array(), target, STATISTICS))
     tasks.look_for_kept()
     (name,) = damage(target, flipped, min(name for name in tasks.seals if name.startswith("row-")))
     reader.reads()
     says = warned(lambda: resumed(reader.array(), target, STATISTICS).compute(**THREADS))
-    assert says.endswith(f"done again: {name} (ValueError: its bytes are not those that were written)")
+    assert says.endswith(
+        f"done again: {name} (ValueError: its bytes are not those that were written)"
+    )
     assert data_of(target) == expected
     assert len(reader.reads()) < reader.shape[0] * reader.shape[1] * 2 / 3
 
 
-@pytest.mark.tried("a record that a task finds changed after it was looked at", "refused, and the next call continues")
+@pytest.mark.tried(
+    "a record that a task finds changed after it was looked at",
+    "refused, and the next call continues",
+)
 def test_a_record_that_changes_while_the_write_continues_is_not_used(
     unfinished: tuple[Source, Path, bytes], target: dict[str, Any]
 ) -> None:
@@ -147,7 +165,11 @@ def test_a_record_that_changes_while_the_write_continues_is_not_used(
     delayed = resumed(reader.array(), target, STATISTICS)
     tasks = mapping_of(delayed)
     tasks.look_for_kept()
-    loads = [task for task in tasks.needed().values() if str(getattr(task, "func", "")).find("load_") >= 0]
+    loads = [
+        task
+        for task in tasks.needed().values()
+        if str(getattr(task, "func", "")).find("load_") >= 0
+    ]
     names = [task.args[2] for task in loads]
     damage(target, flipped, names[0])
     task = next(task for task, name in zip(loads, names, strict=True) if name == names[0])
@@ -166,12 +188,16 @@ def test_a_zlib_bomb_is_refused_before_it_fills_the_memory(
     body = b"".join(compressor.compress(bytes(1 << 20)) for _ in range(512)) + compressor.flush()
     damage(target, lambda _: closed(body), "pieces-")
     before = peak_mb()
-    assert "pieces-" in warned(lambda: resumed(reader.array(), target, STATISTICS).compute(**THREADS))
+    assert "pieces-" in warned(
+        lambda: resumed(reader.array(), target, STATISTICS).compute(**THREADS)
+    )
     assert peak_mb() - before < 200
     assert data_of(target) == expected
 
 
-@pytest.mark.tried("a record that claims other tiles than the geometry has", "warned; the file is right")
+@pytest.mark.tried(
+    "a record that claims other tiles than the geometry has", "warned; the file is right"
+)
 def test_a_record_of_another_row_is_not_believed(
     unfinished: tuple[Source, Path, bytes], target: dict[str, Any]
 ) -> None:
@@ -182,16 +208,23 @@ def test_a_record_of_another_row_is_not_believed(
     records = {name: store.load(upload.session, name) for name in names}
     for name, other in zip(names, [*names[1:], names[0]], strict=True):
         store.save(upload.session, name, records[other])
-    assert "does not fit the geometry" in warned(lambda: resumed(reader.array(), target, STATISTICS).compute(**THREADS))
+    assert "does not fit the geometry" in warned(
+        lambda: resumed(reader.array(), target, STATISTICS).compute(**THREADS)
+    )
     assert data_of(target) == expected
 
 
 @pytest.mark.tried("resuming from S3 with damaged records", "warned by name; the file is right")
 def test_damaged_records_on_s3(s3_options: dict[str, Any], tmp_path: Path) -> None:
-    reader, target = Source(tmp_path), {"store": "s3://test/damaged/a.tif", "storage_options": s3_options}
+    reader, target = (
+        Source(tmp_path),
+        {"store": "s3://test/damaged/a.tif", "storage_options": s3_options},
+    )
     expected = ccog.write_ccog(reader.array(), COG_creation_options=SMALL).compute(**THREADS)
     fail(reader, resumed(reader.array(), target))
-    changes = iter([DAMAGES[how][1] for how in ("a flipped bit in rows", "empty", "cut off", "noise")] * 1000)
+    changes = iter(
+        [DAMAGES[how][1] for how in ("a flipped bit in rows", "empty", "cut off", "noise")] * 1000
+    )
     damage(target, lambda data: next(changes)(data), "merge-")
     damage(target, lambda data: next(changes)(data), "row-")
     says = warned(lambda: resumed(reader.array(), target).compute(**THREADS))
@@ -210,7 +243,8 @@ MANIFESTS: dict[str, bytes] = {
 
 
 @pytest.mark.tried(
-    "resuming where the manifest is not JSON, not UTF-8, empty or huge", "warned; written from the start"
+    "resuming where the manifest is not JSON, not UTF-8, empty or huge",
+    "warned; written from the start",
 )
 @pytest.mark.parametrize("how", MANIFESTS)
 def test_a_manifest_that_cannot_be_read_is_not_continued(

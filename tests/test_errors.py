@@ -18,7 +18,9 @@ def touched(*_: Any) -> Any:
     raise AssertionError("a pixel was touched")
 
 
-def lazy(shape: tuple[int, ...] = (1, 300, 300), dtype: str = "uint16", chunks: int = 128) -> da.Array:
+def lazy(
+    shape: tuple[int, ...] = (1, 300, 300), dtype: str = "uint16", chunks: int = 128
+) -> da.Array:
     """An array whose chunks must never be computed."""
     source = da.zeros(shape, chunks=chunks, dtype=dtype)
     return source.map_blocks(touched, dtype=dtype, meta=np.empty((0,) * len(shape), dtype))
@@ -57,7 +59,11 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"tiling_scheme": "GoogleMapsCompatible"}, errors.ReprojectionError, "EPSG:3857"),
     ({"tiling_scheme": "NZTM2000"}, errors.ReprojectionError, "GoogleMapsCompatible"),
     (
-        {"tiling_scheme": "GoogleMapsCompatible", "crs": "EPSG:3857", "transform": (10, 0, 5e5, 0, -10, 6e6)},
+        {
+            "tiling_scheme": "GoogleMapsCompatible",
+            "crs": "EPSG:3857",
+            "transform": (10, 0, 5e5, 0, -10, 6e6),
+        },
         errors.ReprojectionError,
         "zoom level 14 it would be 512 x 512 pixels",
     ),
@@ -102,9 +108,24 @@ ARRAYS: list[tuple[Any, type[Exception], type[Exception], str]] = [
     (np.zeros((5, 5), "datetime64[s]"), errors.DtypeError, TypeError, "int64"),
     (np.zeros((5, 5), "longdouble"), errors.DtypeError, TypeError, "float32"),
     ([[1, 2], [3, 4]], errors.ArgumentTypeError, TypeError, "builtins.list"),
-    (xr.DataArray(np.zeros((5, 5)), dims=("a", "b")), errors.RasterError, ValueError, "which of the dimensions"),
-    (xr.DataArray(np.zeros((2, 2, 5, 5)), dims=("t", "band", "y", "x")), errors.RasterError, ValueError, "one raster"),
-    (xr.Dataset({"v": ("x", np.zeros(5))}), errors.RasterError, ValueError, "no variable of two dimensions"),
+    (
+        xr.DataArray(np.zeros((5, 5)), dims=("a", "b")),
+        errors.RasterError,
+        ValueError,
+        "which of the dimensions",
+    ),
+    (
+        xr.DataArray(np.zeros((2, 2, 5, 5)), dims=("t", "band", "y", "x")),
+        errors.RasterError,
+        ValueError,
+        "one raster",
+    ),
+    (
+        xr.Dataset({"v": ("x", np.zeros(5))}),
+        errors.RasterError,
+        ValueError,
+        "no variable of two dimensions",
+    ),
     (
         xr.Dataset({k: (("y", "x"), np.zeros((5, 5), k)) for k in ("int8", "uint8")}),
         errors.DtypeError,
@@ -182,7 +203,9 @@ def test_good_input_touches_no_pixel_either() -> None:
         ccog.write_ccog(lazy()).compute(scheduler="synchronous")
 
 
-@pytest.mark.tried("Credentials of AWS in rasterio_env_options", "refused: the message says where they belong")
+@pytest.mark.tried(
+    "Credentials of AWS in rasterio_env_options", "refused: the message says where they belong"
+)
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
 @pytest.mark.parametrize("call", [ccog.write_ccog, ccog.plan])
 def test_credentials_are_refused_among_options_of_gdal(name: str, call: Any) -> None:

@@ -14,7 +14,14 @@ from nbclient import NotebookClient
 import ccog
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-SCRIPTS = {"write_array": 1, "write_dataset": 2, "cluster": 1, "many_files": 3, "inspect_file": 1, "s3_server": 0}
+SCRIPTS = {
+    "write_array": 1,
+    "write_dataset": 2,
+    "cluster": 1,
+    "many_files": 3,
+    "inspect_file": 1,
+    "s3_server": 0,
+}
 
 
 def test_none_is_forgotten() -> None:
@@ -23,7 +30,9 @@ def test_none_is_forgotten() -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_example(name: str, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, EXAMPLES / f"{name}.py"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout
     files = list(tmp_path.glob("*.tif"))

@@ -13,7 +13,7 @@ import s3fs
 
 import ccog
 from ccog import errors
-from ccog.graph import new_token
+from ccog.graph.build import new_token
 from ccog.stores import s3_client
 from ccog.stores.retry import Patience
 from ccog.stores.s3 import S3Store
@@ -51,7 +51,9 @@ def through(s3_options: dict[str, Any]) -> Iterator[tuple[Proxy, dict[str, Any]]
 def write(pixels: np.ndarray, options: dict[str, Any], key: str, **more: Any) -> ccog.WriteResult:
     array = da.from_array(pixels, chunks=(1, 1024, 5248))
     creation = GEO | OPTIONS | more
-    delayed = ccog.write_ccog(array, f"s3://test/{key}", COG_creation_options=creation, storage_options=options)
+    delayed = ccog.write_ccog(
+        array, f"s3://test/{key}", COG_creation_options=creation, storage_options=options
+    )
     result = delayed.compute(scheduler="threads", num_workers=2)
     assert isinstance(result, ccog.WriteResult)
     return result
@@ -62,28 +64,42 @@ def read(options: dict[str, Any], key: str) -> bytes:
 
 
 @contextlib.contextmanager
-def warned_of_what_nobody_heard_of(kind: str, place: str, key: str, options: dict[str, Any]) -> Iterator[None]:
+def warned_of_what_nobody_heard_of(
+    kind: str, place: str, key: str, options: dict[str, Any]
+) -> Iterator[None]:
     """Nothing is left, but for empty uploads whose creation was not answered, which a warning names."""
     if (kind, place) != ("lost", "create"):
         yield
         assert not ccog.list_incomplete(f"s3://test/{key}", options)
         return
-    with pytest.warns(ccog.CCOGWarning, match=f"empty uploads? to .*{key} remains?.*ccog uploads abort"):
+    with pytest.warns(
+        ccog.CCOGWarning, match=f"empty uploads? to .*{key} remains?.*ccog uploads abort"
+    ):
         yield
     filesystem = s3fs.S3FileSystem(**options)
     for upload in ccog.abort_incomplete(f"s3://test/{key}", options):
         assert upload.url == f"s3://test/{key}"
-    assert not filesystem.call_s3("list_multipart_uploads", Bucket="test", Prefix=key).get("Uploads")
+    assert not filesystem.call_s3("list_multipart_uploads", Bucket="test", Prefix=key).get(
+        "Uploads"
+    )
 
 
 def test_without_faults(
-    through: tuple[Proxy, dict[str, Any]], s3_options: dict[str, Any], pixels: np.ndarray, expected: bytes
+    through: tuple[Proxy, dict[str, Any]],
+    s3_options: dict[str, Any],
+    pixels: np.ndarray,
+    expected: bytes,
 ) -> None:
     proxy, options = through
     proxy.arm(None)
     write(pixels, options, "faults/none.tif")
     assert read(s3_options, "faults/none.tif") == expected
-    assert [proxy.calls[call] for call in ("create", "mark", "part", "complete")] == [1, 1, PARTS, 1]
+    assert [proxy.calls[call] for call in ("create", "mark", "part", "complete")] == [
+        1,
+        1,
+        PARTS,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -109,7 +125,11 @@ def test_a_passing_fault_is_survived(
 @pytest.mark.parametrize("place", ["create", "middle part", "complete"])
 @pytest.mark.parametrize("kind", ["503", "drop", "200", "lost"])
 def test_a_lasting_fault_is_a_clear_error(
-    kind: str, place: str, through: tuple[Proxy, dict[str, Any]], s3_options: dict[str, Any], pixels: np.ndarray
+    kind: str,
+    place: str,
+    through: tuple[Proxy, dict[str, Any]],
+    s3_options: dict[str, Any],
+    pixels: np.ndarray,
 ) -> None:
     proxy, options = through
     key = f"faults/lasting-{kind}-{place.replace(' ', '-')}.tif"
@@ -119,7 +139,9 @@ def test_a_lasting_fault_is_a_clear_error(
     else:
         with (
             warned_of_what_nobody_heard_of(kind, place, key, s3_options),
-            pytest.raises(errors.StoreError, match=rf"cannot (start|upload|complete).*{key}") as caught,
+            pytest.raises(
+                errors.StoreError, match=rf"cannot (start|upload|complete).*{key}"
+            ) as caught,
         ):
             write(pixels, options, key)
         assert "secret" not in str(caught.value)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import ccog
-from ccog import planning
-from ccog.fusion import optimize
-from ccog.graph import CcogTasks
+from ccog.geometry import cog as planning
+from ccog.graph.build import CcogTasks
+from ccog.graph.fusion import optimize
 from conftest import GEO, gdal_cog, terrain
 
 # few blocks (cheap small tasks), one task a block, blocks of several chunks
@@ -38,7 +38,9 @@ def mapping_of(delayed: Any) -> CcogTasks:
 
 def lazy(side: int, chunk: int = 1024) -> da.Array:
     """An array of ``side`` x ``side`` chunks that must never be computed."""
-    return da.zeros((side * chunk, side * chunk), chunks=chunk, dtype="uint8").map_blocks(never, dtype="uint8")
+    return da.zeros((side * chunk, side * chunk), chunks=chunk, dtype="uint8").map_blocks(
+        never, dtype="uint8"
+    )
 
 
 def never(block: Any) -> Any:
@@ -107,10 +109,16 @@ def test_each_chunk_is_loaded_once(form: str, method: str, files: int) -> None:
             loads[block_id] += 1
         return np.full((256, 256), sum(block_id), "uint16")
 
-    array = da.map_blocks(load, chunks=((256,) * 5, (256,) * 4), dtype="uint16", meta=np.empty((0, 0), "uint16"))
+    array = da.map_blocks(
+        load, chunks=((256,) * 5, (256,) * 4), dtype="uint16", meta=np.empty((0, 0), "uint16")
+    )
     options = {"blocksize": 128, "overview_resampling": method, "statistics": "yes"}
     writes = [
-        ccog.write_ccog(array, mask=array > 0, COG_creation_options=options | {"level": n + 1, "compress": "deflate"})
+        ccog.write_ccog(
+            array,
+            mask=array > 0,
+            COG_creation_options=options | {"level": n + 1, "compress": "deflate"},
+        )
         for n in range(files)
     ]
     dask.compute(*writes, scheduler="threads", num_workers=2)
@@ -119,7 +127,9 @@ def test_each_chunk_is_loaded_once(form: str, method: str, files: int) -> None:
 
 
 def test_loads_are_fused_into_leaves() -> None:
-    pixels = da.map_blocks(lambda: np.ones((256, 256), "uint8"), chunks=((256,) * 6, (256,) * 6), dtype="uint8")
+    pixels = da.map_blocks(
+        lambda: np.ones((256, 256), "uint8"), chunks=((256,) * 6, (256,) * 6), dtype="uint8"
+    )
     delayed = ccog.write_ccog((pixels + 1) * 2, COG_creation_options={"blocksize": 128})
     found = optimize(delayed.dask, lambda mapping: isinstance(mapping, CcogTasks))
     assert not dict(found.layers["ccog-sources"])

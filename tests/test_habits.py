@@ -29,7 +29,9 @@ def raster(name: str = "a", dtype: str = "uint16", seed: int = 0) -> xr.DataArra
 
 
 def python(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def test_the_accessor_writes_what_write_ccog_writes(tmp_path: Path) -> None:
@@ -45,8 +47,12 @@ def test_the_accessor_hands_everything_on() -> None:
     arr = raster()
     mask = da.from_array(terrain((1, 300, 400))[0] > 20000, chunks=100)
     env = {"GDAL_TIFF_INTERNAL_MASK": "YES"}
-    delayed = arr.ccog.write(mask=mask, rasterio_env_options=env, compute=False, nodata=3, units="m", **SMALL)
-    expected = ccog.write_ccog(arr, mask=mask, COG_creation_options=SMALL | {"nodata": 3, "units": "m"}).compute()
+    delayed = arr.ccog.write(
+        mask=mask, rasterio_env_options=env, compute=False, nodata=3, units="m", **SMALL
+    )
+    expected = ccog.write_ccog(
+        arr, mask=mask, COG_creation_options=SMALL | {"nodata": 3, "units": "m"}
+    ).compute()
     assert delayed.compute() == expected
     with pytest.raises(ccog.OptionError, match="NONSENSE"):
         arr.ccog.write(nonsense=1)
@@ -60,7 +66,11 @@ def test_the_accessor_on_s3(s3_options: dict[str, Any]) -> None:
 
 def test_the_accessor_plans_what_it_would_write(tmp_path: Path) -> None:
     arr, mask = raster(), da.ones((300, 400), chunks=100)
-    given: dict[str, Any] = {"mask": mask, "storage_options": None, "rasterio_env_options": {"GDAL_NUM_THREADS": "1"}}
+    given: dict[str, Any] = {
+        "mask": mask,
+        "storage_options": None,
+        "rasterio_env_options": {"GDAL_NUM_THREADS": "1"},
+    }
     plan = arr.ccog.plan(tmp_path / "a.tif", **given, BLOCKSIZE=128, Compress="deflate")
     assert plan == ccog.plan(arr, tmp_path / "a.tif", COG_creation_options=SMALL, **given)
     assert plan.has_mask
@@ -78,16 +88,16 @@ def test_accessors_are_there_in_any_order_of_imports(imports: str) -> None:
 
 def test_ccog_imports_no_heavy_package_of_its_own() -> None:
     # dask.array imports xarray where it is installed
-    heavy = (
-        "{'xarray', 'rioxarray', 'pandas', 'distributed', 's3fs', 'PIL', 'rio_cogeo', 'aiohttp', 'matplotlib', 'rich'}"
-    )
+    heavy = "{'xarray', 'rioxarray', 'pandas', 'distributed', 's3fs', 'PIL', 'rio_cogeo', 'aiohttp', 'matplotlib', 'rich'}"
     code = f"import dask.array, sys; before = set(sys.modules); import ccog; print({heavy} & set(sys.modules) - before)"
     assert python(code) == "set()"
 
 
 def test_ccog_works_without_xarray() -> None:
     write = "print(len(ccog.write_ccog(numpy.ones((9, 9))).compute()))"
-    assert int(python(f"import sys; sys.modules['xarray'] = None; import ccog, numpy; {write}")) > 100
+    assert (
+        int(python(f"import sys; sys.modules['xarray'] = None; import ccog, numpy; {write}")) > 100
+    )
 
 
 def test_a_dataset_becomes_bands() -> None:
@@ -114,7 +124,9 @@ def test_datasets_that_are_no_single_raster() -> None:
     with pytest.raises(ccog.DtypeError, match="a: uint16, b: float32"):
         xr.Dataset({"a": raster(), "b": raster(dtype="float32")}).ccog.write()
     with pytest.raises(ccog.RasterError, match=r"nodata values.*a: 1, b: 2"):
-        xr.Dataset({"a": raster().rio.write_nodata(1), "b": raster().rio.write_nodata(2)}).ccog.write()
+        xr.Dataset(
+            {"a": raster().rio.write_nodata(1), "b": raster().rio.write_nodata(2)}
+        ).ccog.write()
     with pytest.raises(ccog.RasterError, match="dimensions"):
         xr.Dataset({"a": raster(), "b": raster().expand_dims(time=2)}).ccog.write()
     with pytest.raises(ccog.RasterError, match="one raster at a time"):
@@ -147,7 +159,10 @@ def test_many_files_share_the_reads_of_their_source(tmp_path: Path) -> None:
         load, dtype="uint16", meta=np.empty((0, 0))
     )
     files = {"a": source, "b": source // 2, "c": source[:256]}
-    writes = [ccog.write_ccog(arr, tmp_path / f"{name}.tif", COG_creation_options=SMALL) for name, arr in files.items()]
+    writes = [
+        ccog.write_ccog(arr, tmp_path / f"{name}.tif", COG_creation_options=SMALL)
+        for name, arr in files.items()
+    ]
     reads.clear()
     dask.compute(writes)
     assert len(reads) == 4
@@ -159,9 +174,19 @@ def test_many_files_share_the_reads_of_their_source(tmp_path: Path) -> None:
 def test_rio_plugin(tmp_path: Path) -> None:
     raster().ccog.write(tmp_path / "a.tif", **SMALL)
     rio = [sys.executable, "-c", "from rasterio.rio.main import main_group; main_group()", "ccog"]
-    create = [*rio, "create", tmp_path / "a.tif", tmp_path / "b.tif", "--co", "blocksize=128", "--quiet"]
+    create = [
+        *rio,
+        "create",
+        tmp_path / "a.tif",
+        tmp_path / "b.tif",
+        "--co",
+        "blocksize=128",
+        "--quiet",
+    ]
     subprocess.run(create, check=True)
-    done = subprocess.run([*rio, "validate", tmp_path / "b.tif"], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [*rio, "validate", tmp_path / "b.tif"], check=True, capture_output=True, text=True
+    )
     assert "b.tif: valid" in done.stdout
 
 

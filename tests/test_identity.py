@@ -18,8 +18,8 @@ from rio_cogeo import cog_validate
 
 import ccog
 from cases import cases, ccog_file, gdal_file
-from ccog import tiff
-from ccog.pyramid import KERNEL_RADIUS
+from ccog.geometry.pyramid import KERNEL_RADIUS
+from ccog.tiff import directories as tiff
 from conftest import GEO, gdal_cog, terrain
 
 pytestmark = pytest.mark.filterwarnings("ignore::ccog.CCOGWarning")
@@ -49,7 +49,9 @@ def difference(found: bytes, expected: bytes) -> str:
     for n, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         for tag in sorted(a.tags.keys() | b.tags.keys()):
             one, other = a.tags.get(tag), b.tags.get(tag)
-            if tag != tiff.TILE_OFFSETS and (one and (one.type, one.raw)) != (other and (other.type, other.raw)):
+            if tag != tiff.TILE_OFFSETS and (one and (one.type, one.raw)) != (
+                other and (other.type, other.raw)
+            ):
                 return f"directory {n}, tag {tag}: {one}, GDAL writes {other}"[:2000]
     return f"lengths {len(found)} and {len(expected)}, tags equal: order or tile bytes differ"
 
@@ -59,7 +61,10 @@ def check_cog(data: bytes) -> None:
     with MemoryFile(data) as memory, memory.open() as dataset:
         assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         # rio-cogeo refuses files of GDAL that are one pixel wide at some level, or one tile wide in all
-        narrow = not min(dataset.shape) >> len(dataset.overviews(1)) or dataset.width == dataset.block_shapes[0][1]
+        narrow = (
+            not min(dataset.shape) >> len(dataset.overviews(1))
+            or dataset.width == dataset.block_shapes[0][1]
+        )
         if not narrow:
             valid, errors, warned = cog_validate(memory.name, strict=bool(dataset.overviews(1)))
             assert valid, (errors, warned)
@@ -77,10 +82,20 @@ def test_any_case_is_identical(case: dict[str, Any]) -> None:
     check_cog(found)
 
 
-LAYOUTS = [(1, 128, 128), (2, 1024, 1024), (2, 128, -1), (2, -1, 128), (1, 211, 307), (2, -1, -1), (1, -1, -1)]
+LAYOUTS = [
+    (1, 128, 128),
+    (2, 1024, 1024),
+    (2, 128, -1),
+    (2, -1, 128),
+    (1, 211, 307),
+    (2, -1, -1),
+    (1, -1, -1),
+]
 
 
-@pytest.mark.parametrize("chunks", LAYOUTS, ids=["tile", "8x8", "strips", "columns", "prime", "one", "bandwise"])
+@pytest.mark.parametrize(
+    "chunks", LAYOUTS, ids=["tile", "8x8", "strips", "columns", "prime", "one", "bandwise"]
+)
 @pytest.mark.parametrize("method", ["average", "cubic"])
 def test_every_chunk_layout_gives_the_same_bytes(chunks: Any, method: str) -> None:
     pixels = terrain((2, 1301, 1151))
@@ -89,7 +104,10 @@ def test_every_chunk_layout_gives_the_same_bytes(chunks: Any, method: str) -> No
 
 
 @SLOW
-@given(st.lists(st.integers(1, 400), min_size=1, max_size=6), st.lists(st.integers(1, 400), min_size=1, max_size=6))
+@given(
+    st.lists(st.integers(1, 400), min_size=1, max_size=6),
+    st.lists(st.integers(1, 400), min_size=1, max_size=6),
+)
 def test_irregular_chunks_give_the_same_bytes(rows: list[int], cols: list[int]) -> None:
     pixels = terrain((1, sum(rows), sum(cols)), "int16")
     options = {"blocksize": 128, "compress": "zstd", "overview_resampling": "bilinear"}
@@ -100,14 +118,18 @@ def test_irregular_chunks_give_the_same_bytes(rows: list[int], cols: list[int]) 
 def test_local_schedulers_agree(scheduler: str) -> None:
     pixels = terrain((1, 900, 1300))
     options = {"blocksize": 128, "overview_resampling": "lanczos"}
-    delayed = ccog.write_ccog(da.from_array(pixels, chunks=(1, 256, 256)), COG_creation_options=GEO | options)
+    delayed = ccog.write_ccog(
+        da.from_array(pixels, chunks=(1, 256, 256)), COG_creation_options=GEO | options
+    )
     assert delayed.compute(scheduler=scheduler) == gdal_cog(pixels, options)
 
 
 def test_worker_processes_agree(client: Any) -> None:
     pixels = terrain((1, 900, 1300), "float32")
     options = {"blocksize": 128, "overview_resampling": "cubic", "compress": "deflate"}
-    delayed = ccog.write_ccog(da.from_array(pixels, chunks=(1, 256, 256)), COG_creation_options=GEO | options)
+    delayed = ccog.write_ccog(
+        da.from_array(pixels, chunks=(1, 256, 256)), COG_creation_options=GEO | options
+    )
     assert client.compute(delayed).result() == gdal_cog(pixels, options)
     assert client.compute(delayed).result() == delayed.compute(scheduler="threads")
 
@@ -170,7 +192,12 @@ def test_block_sizes_that_overviews_do_not_share(blocksize: int, masked: bool) -
 def test_blocks_of_zeros(dtype: str, nodata: int | None, sparse: str) -> None:
     pixels = terrain((2, 600, 500), dtype)
     pixels[:, :300, :400] = 0
-    options = {"blocksize": 128, "compress": "deflate", "sparse_ok": sparse, "overview_resampling": "average"}
+    options = {
+        "blocksize": 128,
+        "compress": "deflate",
+        "sparse_ok": sparse,
+        "overview_resampling": "average",
+    }
     extra = {} if nodata is None or dtype == "complex64" else {"nodata": nodata}
     assert written(pixels, 128, options | extra) == gdal_cog(pixels, options, **extra)
 
@@ -198,14 +225,18 @@ def test_xarray_dimensions_and_georeferencing_are_found() -> None:
     pixels = terrain((2, 300, 400))
     expected = gdal_cog(pixels, {"blocksize": 128}, nodata=3)
     array = xr.DataArray(pixels.transpose(1, 2, 0), dims=("latitude", "longitude", "band"))
-    array = array.rio.set_spatial_dims(x_dim="longitude", y_dim="latitude").rio.write_crs(GEO["crs"])
+    array = array.rio.set_spatial_dims(x_dim="longitude", y_dim="latitude").rio.write_crs(
+        GEO["crs"]
+    )
     array = array.rio.write_transform(GEO["transform"]).rio.write_nodata(3)
     assert ccog.write_ccog(array, COG_creation_options={"BlockSize": "128"}).compute() == expected
 
 
 def test_coordinates_give_the_transform() -> None:
     y, x = 6e6 - 5 - 10 * np.arange(300), 5e5 + 5 + 10 * np.arange(200)
-    array = xr.DataArray(terrain((1, 300, 200))[0], dims=("y", "x"), coords={"y": y, "x": x}).rio.write_crs(GEO["crs"])
+    array = xr.DataArray(
+        terrain((1, 300, 200))[0], dims=("y", "x"), coords={"y": y, "x": x}
+    ).rio.write_crs(GEO["crs"])
     assert ccog.write_ccog(array).compute() == gdal_cog(terrain((1, 300, 200)))
 
 

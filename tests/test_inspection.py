@@ -19,11 +19,11 @@ from PIL import Image
 from rasterio.windows import Window
 
 import ccog
-from ccog import tiff
 from ccog.cli import main
-from ccog.inspection.directories import Header, read_header
-from ccog.inspection.layout import morton
-from ccog.inspection.source import open_ranges
+from ccog.tiff import directories as tiff
+from ccog.views.inspection.directories import Header, read_header
+from ccog.views.inspection.layout import morton
+from ccog.views.inspection.source import open_ranges
 from conftest import gdal_cog, terrain
 from range_server import range_server
 
@@ -54,7 +54,11 @@ def test_directories_are_what_tifffile_reads(name: str) -> None:
     with tifffile.TiffFile(io.BytesIO(data)) as expected:
         assert len(found) == len(expected.pages)
         for one, page in zip(found, expected.pages, strict=True):
-            assert (one.height, one.width, one.tile) == (page.imagelength, page.imagewidth, page.tile)
+            assert (one.height, one.width, one.tile) == (
+                page.imagelength,
+                page.imagewidth,
+                page.tile,
+            )
             assert one.offsets.tolist() == list(page.dataoffsets)
             assert one.counts.tolist() == list(page.databytecounts)
 
@@ -104,7 +108,9 @@ def test_the_result_is_frozen_and_equal() -> None:
 def test_sparse_tiles() -> None:
     pixels = da.zeros((512, 512), chunks=256, dtype="uint8")
     pixels = da.concatenate([pixels, pixels + 1], axis=1)
-    data = ccog.write_ccog(pixels, COG_creation_options={"blocksize": 128, "sparse_ok": "yes"}).compute()
+    data = ccog.write_ccog(
+        pixels, COG_creation_options={"blocksize": 128, "sparse_ok": "yes"}
+    ).compute()
     full = ccog.inspect(data).levels[0]
     assert (full.stored, full.sparse) == (16, 16)
 
@@ -146,8 +152,12 @@ ORDERS: dict[str, Any] = {
     "Morton": lambda y, x, rows: morton(y, x),
     "column-major": lambda y, x, rows: x * rows + y,
     "row-major, backwards": lambda y, x, rows: -(y * 1000 + x),
-    "groups of 2 x 2 tiles, row-major": lambda y, x, rows: (y // 2 * 500 + x // 2) * 4 + y % 2 * 2 + x % 2,
-    "groups of 4 x 4 tiles, Morton": lambda y, x, rows: morton(y // 4, x // 4) * 16 + y % 4 * 4 + x % 4,
+    "groups of 2 x 2 tiles, row-major": lambda y, x, rows: (
+        (y // 2 * 500 + x // 2) * 4 + y % 2 * 2 + x % 2
+    ),
+    "groups of 4 x 4 tiles, Morton": lambda y, x, rows: (
+        morton(y // 4, x // 4) * 16 + y % 4 * 4 + x % 4
+    ),
     "none found": lambda y, x, rows: np.random.default_rng(0).permutation(y.size),
 }
 
@@ -168,16 +178,24 @@ def stored_in(data: bytes, rule: Any, framing: int = 8) -> bytes:
     size = int(full.counts[0]) + framing
     for place, tile in enumerate(order):
         old, new = int(full.offsets[tile]) - 4, int(full.offsets[0]) - 4 + place * size
-        out[new + 4 - framing // 2 : new + 4 - framing // 2 + size] = data[old + 4 - framing // 2 :][:size]
+        out[new + 4 - framing // 2 : new + 4 - framing // 2 + size] = data[
+            old + 4 - framing // 2 :
+        ][:size]
         struct.pack_into("<I", out, where[0] + 4 * int(tile), new + 4)
     return bytes(out).replace(b"BLOCK_ORDER=ROW_MAJOR", b"BLOCK_ORDER=SOMETHING")
 
 
 @pytest.mark.parametrize("name", ORDERS)
 def test_tile_orders(name: str) -> None:
-    plain = gdal_cog(terrain((1, 1050, 1300)), {"compress": "none", "blocksize": 128, "overviews": "none"})
+    plain = gdal_cog(
+        terrain((1, 1050, 1300)), {"compress": "none", "blocksize": 128, "overviews": "none"}
+    )
     data = stored_in(plain, ORDERS[name])
-    with rasterio.MemoryFile(data) as file, file.open() as moved, rasterio.MemoryFile(plain).open() as straight:
+    with (
+        rasterio.MemoryFile(data) as file,
+        file.open() as moved,
+        rasterio.MemoryFile(plain).open() as straight,
+    ):
         assert np.array_equal(moved.read(), straight.read())
     found = ccog.inspect(data)
     assert found.levels[0].order == name
@@ -187,7 +205,9 @@ def test_tile_orders(name: str) -> None:
 @pytest.mark.parametrize("interleave", ["pixel", "band"])
 def test_bands_apart(interleave: str) -> None:
     options = {"blocksize": 128, "interleave": interleave}
-    data = ccog.write_ccog(da.from_array(terrain((3, 300, 300))), COG_creation_options=options).compute()
+    data = ccog.write_ccog(
+        da.from_array(terrain((3, 300, 300))), COG_creation_options=options
+    ).compute()
     full = ccog.inspect(data).levels[0]
     planar = full.planes == 3
     assert planar == (interleave == "band" and full.stored == 27)
@@ -195,7 +215,9 @@ def test_bands_apart(interleave: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("order", "framing", "gdal"), [("row-major", 8, 8), ("Morton", 8, 64), ("Morton", 0, 1)], ids=str
+    ("order", "framing", "gdal"),
+    [("row-major", 8, 8), ("Morton", 8, 64), ("Morton", 0, 1)],
+    ids=str,
 )
 def test_read_costs_are_gdals_requests(tmp_path: Path, order: str, framing: int, gdal: int) -> None:
     plain = gdal_cog(terrain((1, 2048, 2048)), {"compress": "none", "blocksize": 128})
@@ -203,8 +225,14 @@ def test_read_costs_are_gdals_requests(tmp_path: Path, order: str, framing: int,
     (tmp_path / "a.tif").write_bytes(data)
     _, one, window = ccog.inspect(data).reads
     assert (one.gdal, window.gdal, window.coalescing) == (1, gdal, 1)
-    environment = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_INGESTED_BYTES_AT_OPEN": "100000"}
-    for pixels, expected in ((Window(1024, 1024, 128, 128), one), (Window(1024, 1024, 1024, 1024), window)):
+    environment = {
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+        "GDAL_INGESTED_BYTES_AT_OPEN": "100000",
+    }
+    for pixels, expected in (
+        (Window(1024, 1024, 128, 128), one),
+        (Window(1024, 1024, 1024, 1024), window),
+    ):
         with range_server(tmp_path) as server, rasterio.Env(**environment):
             with rasterio.open(f"/vsicurl/{server.url}/a.tif") as dataset:
                 opened = len(server.ranges)
@@ -227,9 +255,14 @@ def test_over_http_only_the_header_is_read(tmp_path: Path) -> None:
 def test_on_s3(s3_options: dict[str, Any]) -> None:
     pixels = da.from_array(terrain((1, 600, 600)), chunks=(1, 256, 256))
     options = {"blocksize": 128}
-    ccog.write_ccog(pixels, "s3://test/look.tif", COG_creation_options=options, storage_options=s3_options).compute()
+    ccog.write_ccog(
+        pixels, "s3://test/look.tif", COG_creation_options=options, storage_options=s3_options
+    ).compute()
     found = ccog.inspect("s3://test/look.tif", s3_options)
-    assert found.levels == ccog.inspect(ccog.write_ccog(pixels, COG_creation_options=options).compute()).levels
+    assert (
+        found.levels
+        == ccog.inspect(ccog.write_ccog(pixels, COG_creation_options=options).compute()).levels
+    )
     with pytest.raises(ccog.StoreNotFoundError):
         ccog.inspect("s3://test/nothing.tif", s3_options)
 

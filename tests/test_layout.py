@@ -25,13 +25,15 @@ from rio_cogeo import cog_validate
 
 import ccog
 from cases import MODERN
-from ccog import planning, steering, tiff
 from ccog.cli import main
-from ccog.graph import CcogTasks
-from ccog.names import kind_of
-from ccog.order import along_curve, tile_places
-from ccog.planning import CogGeometry
-from ccog.pyramid import Level
+from ccog.geometry import cog as planning
+from ccog.geometry.cog import CogGeometry
+from ccog.geometry.pyramid import Level
+from ccog.geometry.tile_order import along_curve, tile_places
+from ccog.graph import scheduling as steering
+from ccog.graph.build import CcogTasks
+from ccog.runtime.task_names import kind_of
+from ccog.tiff import directories as tiff
 from conftest import GEO, terrain
 from range_server import range_server
 
@@ -39,13 +41,23 @@ pytestmark = pytest.mark.filterwarnings("ignore::ccog.CCOGWarning")
 
 GHOST = "LAYOUT=IFDS_BEFORE_DATA\nKNOWN_INCOMPATIBLE_EDITION=NO"
 CHUNKS = [(2, 256, 384), (1, 128, 128), (2, 211, 307), (2, -1, -1), (2, 128, -1)]
-VSICURL = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/http://127.0.0.1"}
+VSICURL = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/http://127.0.0.1",
+}
 
 
-def written(pixels: np.ndarray, chunks: Any, options: dict[str, Any], layout: Any = "chunk", **more: Any) -> bytes:
-    given = {"COG_creation_options": GEO | {"blocksize": 128, "compress": "deflate"} | options, "layout": layout}
+def written(
+    pixels: np.ndarray, chunks: Any, options: dict[str, Any], layout: Any = "chunk", **more: Any
+) -> bytes:
+    given = {
+        "COG_creation_options": GEO | {"blocksize": 128, "compress": "deflate"} | options,
+        "layout": layout,
+    }
     array = da.from_array(pixels, chunks=chunks)
-    return bytes(ccog.write_ccog(array, **given, **more).compute(scheduler="threads", num_workers=3))
+    return bytes(
+        ccog.write_ccog(array, **given, **more).compute(scheduler="threads", num_workers=3)
+    )
 
 
 def levels(data: bytes) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -63,7 +75,9 @@ def check(data: bytes) -> None:
     """rio-cogeo and our own validation accept it, and the ghost area claims no more than what is true."""
     found = ccog.validate(data, thorough=True)
     assert found.is_valid, found
-    assert {c.outcome for c in found.checks if c.name != "overview pixels"} <= {"ok", "skipped"}, found
+    assert {c.outcome for c in found.checks if c.name != "overview pixels"} <= {"ok", "skipped"}, (
+        found
+    )
     report = ccog.inspect(data)
     assert report.ghost_area == GHOST
     assert not report.gaps
@@ -86,20 +100,32 @@ OPTIONS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("chunks", CHUNKS, ids=str)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("masked", [False, True])
-def test_every_level_has_the_pixels_of_the_other_layout(chunks: Any, options: dict[str, Any], masked: bool) -> None:
+def test_every_level_has_the_pixels_of_the_other_layout(
+    chunks: Any, options: dict[str, Any], masked: bool
+) -> None:
     pixels = terrain((2, 901, 1151))
     pixels[:, 200:600, 100:900] = 0
-    mask = np.random.default_rng(0).random(pixels.shape[1:]) > 0.2 if masked and "statistics" not in options else None
-    found, expected = (written(pixels, chunks, options, layout, mask=mask) for layout in ("chunk", "gdal"))
+    mask = (
+        np.random.default_rng(0).random(pixels.shape[1:]) > 0.2
+        if masked and "statistics" not in options
+        else None
+    )
+    found, expected = (
+        written(pixels, chunks, options, layout, mask=mask) for layout in ("chunk", "gdal")
+    )
     for ours, theirs in zip(levels(found), levels(expected), strict=True):
         np.testing.assert_array_equal(ours[0], theirs[0])
         np.testing.assert_array_equal(ours[1], theirs[1])
     check(found)
     page = tifffile.TiffFile(io.BytesIO(found)).pages[0].asarray()
-    np.testing.assert_array_equal(page if page.shape == pixels.shape else page.transpose(2, 0, 1), pixels)
+    np.testing.assert_array_equal(
+        page if page.shape == pixels.shape else page.transpose(2, 0, 1), pixels
+    )
 
 
-@pytest.mark.parametrize("kind", [{"compress": "jpeg"}, {"compress": "webp", "quality": 100}, {"compress": "lerc"}])
+@pytest.mark.parametrize(
+    "kind", [{"compress": "jpeg"}, {"compress": "webp", "quality": 100}, {"compress": "lerc"}]
+)
 def test_other_codecs(kind: dict[str, Any]) -> None:
     pixels = terrain((3, 500, 700), "uint8")
     found, expected = (written(pixels, (3, 256, 256), kind, layout) for layout in ("chunk", "gdal"))
@@ -107,9 +133,13 @@ def test_other_codecs(kind: dict[str, Any]) -> None:
         np.testing.assert_array_equal(ours[0], theirs[0])
 
 
-@pytest.mark.parametrize("form", [(4096, 20000), (0, 20000), (0, 3)], ids=["apart", "whole", "fused"])
+@pytest.mark.parametrize(
+    "form", [(4096, 20000), (0, 20000), (0, 3)], ids=["apart", "whole", "fused"]
+)
 @pytest.mark.parametrize("method", ["average", "cubic"])
-def test_how_tasks_are_cut_does_not_matter(form: Any, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_tasks_are_cut_does_not_matter(
+    form: Any, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels = terrain((2, 1301, 1151))
     mask = np.random.default_rng(0).random(pixels.shape[1:]) > 0.2
     options = {"overview_resampling": method}
@@ -119,7 +149,9 @@ def test_how_tasks_are_cut_does_not_matter(form: Any, method: str, monkeypatch: 
     assert written(pixels, (2, 256, 256), options, mask=mask) == expected
 
 
-def test_schedulers_and_stores_give_the_same_bytes(s3_options: dict[str, Any], tmp_path: Path, client: Any) -> None:
+def test_schedulers_and_stores_give_the_same_bytes(
+    s3_options: dict[str, Any], tmp_path: Path, client: Any
+) -> None:
     pixels = np.random.default_rng(0).integers(0, 60000, (1, 4100, 4200), "uint16")
     array, options = da.from_array(pixels, chunks=(1, 512, 512)), GEO | {"compress": "none"}
 
@@ -155,7 +187,9 @@ def test_tile_places_follow_the_curve(
     level = Level(0, rows * 16 - 3, cols * 16 - 5, 16, (down * 16, across * 16))
     chunks = [(i, j) for i in range(-(-rows // down)) for j in range(-(-cols // across))]
     bits = [f"{v:016b}" for v in range(64)]
-    chunks.sort(key=lambda ij: "".join(a + b for a, b in zip(bits[ij[0]], bits[ij[1]], strict=True)))
+    chunks.sort(
+        key=lambda ij: "".join(a + b for a, b in zip(bits[ij[0]], bits[ij[1]], strict=True))
+    )
     expected: list[tuple[int, int]] = []
     for i, j in chunks:
         tiles = [
@@ -191,12 +225,16 @@ def tasks_of(delayed: Any) -> CcogTasks:
 
 
 def geometry(array: da.Array, store: Any = None, **options: Any) -> CogGeometry:
-    return tasks_of(ccog.write_ccog(array, store, COG_creation_options=options, layout="chunk")).job.plan
+    return tasks_of(
+        ccog.write_ccog(array, store, COG_creation_options=options, layout="chunk")
+    ).job.plan
 
 
 @pytest.mark.parametrize("on_cluster", [False, True])
 @pytest.mark.parametrize(("method", "most"), [("average", 1.5), ("cubic", 2.5)])
-def test_tasks_of_a_large_graph(method: str, most: float, on_cluster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_of_a_large_graph(
+    method: str, most: float, on_cluster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(steering, "_cluster_threads", lambda: 8 * on_cluster)
     array = da.zeros((160 * 1024, 160 * 1024), chunks=1024, dtype="uint8")
     options = {"overview_resampling": method, "bigtiff": "yes"}
@@ -208,14 +246,18 @@ def test_tasks_of_a_large_graph(method: str, most: float, on_cluster: bool, monk
     assert len(set(whole)) == len(whole)
     corner = array[: 40 * 1024, : 40 * 1024]
     tasks = tasks_of(ccog.write_ccog(corner, COG_creation_options=options, layout="chunk"))
-    assert {d[0] for key in tasks for d in tasks[key].dependencies if d not in tasks} == set(tasks.sources)
+    assert {d[0] for key in tasks for d in tasks[key].dependencies if d not in tasks} == set(
+        tasks.sources
+    )
 
 
 def test_more_is_uploaded_together_where_a_store_has_few_part_numbers(tmp_path: Path) -> None:
     array = da.zeros((1 << 20, 1 << 20), chunks=8192, dtype="uint16")
     assert geometry(array, str(tmp_path / "a.tif"), bigtiff="yes").unit == 16
     plan = geometry(array, bigtiff="yes")
-    job = ccog.plan(array, "s3://bucket/a.tif", COG_creation_options={"bigtiff": "yes"}, layout="chunk")
+    job = ccog.plan(
+        array, "s3://bucket/a.tif", COG_creation_options={"bigtiff": "yes"}, layout="chunk"
+    )
     assert job.most_parts is not None
     assert job.most_parts <= 10_000
     assert plan.unit == 16
@@ -261,7 +303,9 @@ def test_gdal_reads_the_same_row_by_row_with_eight(tmp_path: Path) -> None:
         assert len(server.ranges) - opened == 8
 
 
-def test_async_tiff_reads_a_chunk_with_one_request(remote: tuple[Path, str, np.ndarray, int]) -> None:
+def test_async_tiff_reads_a_chunk_with_one_request(
+    remote: tuple[Path, str, np.ndarray, int],
+) -> None:
     folder, kind, pixels, _ = remote
 
     async def read(url: str, asked: list[tuple[int, int]]) -> tuple[list[np.ndarray], int]:
@@ -275,7 +319,10 @@ def test_async_tiff_reads_a_chunk_with_one_request(remote: tuple[Path, str, np.n
     with range_server(folder) as server:
         tiles, count = asyncio.run(read(server.url, server.ranges))
     assert count == 1
-    rows = [np.concatenate([_bands_first(t, kind) for t in tiles[n : n + 8]], axis=2) for n in range(0, 64, 8)]
+    rows = [
+        np.concatenate([_bands_first(t, kind) for t in tiles[n : n + 8]], axis=2)
+        for n in range(0, 64, 8)
+    ]
     np.testing.assert_array_equal(np.concatenate(rows, axis=1), pixels[:, 1024:2048, 1024:2048])
 
 
@@ -284,11 +331,17 @@ def _bands_first(tile: np.ndarray, kind: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("options", [{}, *([{"interleave": "band"}, {"interleave": "tile"}] if MODERN else [])])
+@pytest.mark.parametrize(
+    "options", [{}, *([{"interleave": "band"}, {"interleave": "tile"}] if MODERN else [])]
+)
 def test_the_plan_says_what_the_file_has(masked: bool, options: dict[str, Any]) -> None:
     pixels = terrain((2, 2048, 3072))
     mask = np.random.default_rng(0).random(pixels.shape[1:]) > 0.3 if masked else None
-    given = {"mask": mask, "COG_creation_options": GEO | {"blocksize": 128} | options, "layout": "chunk"}
+    given = {
+        "mask": mask,
+        "COG_creation_options": GEO | {"blocksize": 128} | options,
+        "layout": "chunk",
+    }
     array = da.from_array(pixels, chunks=(-1, 1024, 1024))
     plan, data = ccog.plan(array, **given), bytes(ccog.write_ccog(array, **given, compute=True))
     report = ccog.inspect(data)
@@ -308,7 +361,15 @@ def test_from_the_shell_and_from_xarray(tmp_path: Path) -> None:
     data = array.ccog.write(layout="chunk", **options)
     assert ccog.inspect(data).ghost_area == GHOST
     array.ccog.write(tmp_path / "a.tif", **options)
-    args = [str(tmp_path / "a.tif"), str(tmp_path / "b.tif"), "--chunks", "256", "--layout", "chunk", "--co"]
+    args = [
+        str(tmp_path / "a.tif"),
+        str(tmp_path / "b.tif"),
+        "--chunks",
+        "256",
+        "--layout",
+        "chunk",
+        "--co",
+    ]
     done = CliRunner().invoke(main, ["create", *args, "BLOCKSIZE=128"])
     assert done.exit_code == 0, done.output
     assert ccog.inspect(tmp_path / "b.tif").ghost_area == GHOST
@@ -325,10 +386,18 @@ def test_tasks_follow_the_curve() -> None:
     delayed = ccog.write_ccog(array, COG_creation_options={"blocksize": 128}, layout="chunk")
     layer = delayed.dask.layers[delayed.key]
     priority = layer.annotations["priority"]
-    first = [key for key in layer.mapping if isinstance(key, tuple) and kind_of(key[0]) == "block-L0"]
+    first = [
+        key for key in layer.mapping if isinstance(key, tuple) and kind_of(key[0]) == "block-L0"
+    ]
     ordered = sorted(first, key=priority, reverse=True)
     assert [key[1:] for key in ordered[:5]] == [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2)]
-    overview = next(key for key in layer.mapping if isinstance(key, tuple) and kind_of(key[0]) == "block-L1")
+    overview = next(
+        key for key in layer.mapping if isinstance(key, tuple) and kind_of(key[0]) == "block-L1"
+    )
     assert priority(overview) > priority(ordered[0])
-    upload = next(key for key in layer.mapping if isinstance(key, tuple) and kind_of(key[0]).startswith("upload"))
+    upload = next(
+        key
+        for key in layer.mapping
+        if isinstance(key, tuple) and kind_of(key[0]).startswith("upload")
+    )
     assert priority(upload) == priority(layer.mapping.final) == 1

@@ -22,8 +22,8 @@ import pytest
 
 import ccog
 from ccog import errors
-from ccog.graph import new_token
-from ccog.parts import Part
+from ccog.geometry.parts import Part
+from ccog.graph.build import new_token
 from ccog.stores.local import LocalStore
 from ccog.stores.local_folder import pieces_of, whole_name
 from conftest import terrain
@@ -56,11 +56,15 @@ class Raster:
             return terrain((1, SIDE, SIDE), seed=block_id[0])[0]
 
         chunks = ((SIDE,) * ROWS, (SIDE,))
-        return da.map_blocks(read, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"), name="rows")
+        return da.map_blocks(
+            read, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"), name="rows"
+        )
 
     def write(self, target: Path | None = None, **kwargs: Any) -> Any:
         where = self.target if target is None else target
-        return ccog.write_ccog(self.array(), where, COG_creation_options=CREATION, compute=True, **kwargs)
+        return ccog.write_ccog(
+            self.array(), where, COG_creation_options=CREATION, compute=True, **kwargs
+        )
 
     def expected(self) -> bytes:
         return bytes(ccog.write_ccog(self.array(), COG_creation_options=CREATION).compute())
@@ -115,7 +119,9 @@ def damage(raster: Raster, says: str) -> None:
 @lost
 def test_a_part_damaged_while_writing_is_found(raster: Raster, says: str) -> None:
     raster.last = lambda: damage(raster, says)
-    with pytest.raises(errors.StoreError, match=rf"a\.tif is as it was, since part \d+ .*{says}.*Write it again"):
+    with pytest.raises(
+        errors.StoreError, match=rf"a\.tif is as it was, since part \d+ .*{says}.*Write it again"
+    ):
         raster.write()
     assert raster.target.read_bytes() == b"before"
     assert [path.name for path in raster.target.parent.iterdir()] == ["a.tif"]
@@ -124,7 +130,9 @@ def test_a_part_damaged_while_writing_is_found(raster: Raster, says: str) -> Non
 
 
 @lost
-def test_a_part_damaged_before_resuming_is_found_and_only_its_row_done_again(raster: Raster, says: str) -> None:
+def test_a_part_damaged_before_resuming_is_found_and_only_its_row_done_again(
+    raster: Raster, says: str
+) -> None:
     def stop() -> None:
         raise RuntimeError("no pixels here")
 
@@ -183,7 +191,9 @@ def test_a_hole_in_what_was_joined_is_found(tmp_path: Path) -> None:
 @pytest.mark.tried("a task that runs again puts other bytes under the number of a part (local disk)",
                    "warned: the file is of the bytes that its header speaks of")  # fmt: skip
 @pytest.mark.parametrize("other", [b"TWO", b"TW", b"longer"])
-def test_a_source_that_changes_does_not_change_what_was_put_before(tmp_path: Path, other: bytes) -> None:
+def test_a_source_that_changes_does_not_change_what_was_put_before(
+    tmp_path: Path, other: bytes
+) -> None:
     store, session, parts = begun(tmp_path / "a", b"one", b"two", b"three")
     again = store.put(session, 2, [other])
     assert again != parts[1]
@@ -201,7 +211,9 @@ def test_a_source_that_changes_after_joining_began_is_named(tmp_path: Path) -> N
         store.complete(session, parts)
     parts[1] = store.put(session, 2, [b"longer"])
     store.put(session, 3, [b"three"])
-    with pytest.raises(errors.StoreError, match="the source gave different pixels when it ran again"):
+    with pytest.raises(
+        errors.StoreError, match="the source gave different pixels when it ran again"
+    ):
         store.complete(session, parts)
     assert not (tmp_path / "a").exists()
 
@@ -269,8 +281,13 @@ def test_a_planted_directory_is_not_resumed(raster: Raster, tmp_path: Path, whos
     assert victim.read_bytes() == b"precious"
     assert raster.target.read_bytes() == raster.expected()
     store = LocalStore(str(raster.target))
-    for use in (lambda: store.put(folder.name, 1, [b"x"]), lambda: store.load(folder.name, "manifest.json")):
-        with pytest.raises(errors.StorePermissionError, match=r"others than user .* can write to it"):
+    for use in (
+        lambda: store.put(folder.name, 1, [b"x"]),
+        lambda: store.load(folder.name, "manifest.json"),
+    ):
+        with pytest.raises(
+            errors.StorePermissionError, match=r"others than user .* can write to it"
+        ):
             use()
 
 
@@ -280,10 +297,17 @@ def test_links_among_the_parts_are_not_followed(tmp_path: Path, which: str) -> N
     victim.write_bytes(b"one")
     store, session, parts = begun(tmp_path / "a", b"one", b"two")
     pieces = pieces_of(parts)
-    link = tmp_path / session / {"a part": pieces[0].name, "the joined file": whole_name(pieces)}.get(which, "record")
+    link = (
+        tmp_path
+        / session
+        / {"a part": pieces[0].name, "the joined file": whole_name(pieces)}.get(which, "record")
+    )
     link.unlink(missing_ok=True)
     link.symlink_to(victim)
-    with pytest.raises(errors.StoreError, match=f"cannot (join|read).*{tmp_path}/a: Too many levels of symbolic links"):
+    with pytest.raises(
+        errors.StoreError,
+        match=f"cannot (join|read).*{tmp_path}/a: Too many levels of symbolic links",
+    ):
         store.load(session, "record") if which == "a record" else store.complete(session, parts)
     assert victim.read_bytes() == b"one"
     store.save(session, "record", b"new")
@@ -291,7 +315,9 @@ def test_links_among_the_parts_are_not_followed(tmp_path: Path, which: str) -> N
     assert victim.read_bytes() == b"one"
 
 
-def test_file_systems_that_keep_no_owners_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_systems_that_keep_no_owners_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On FAT, SMB and NFS for root each new directory is somebody else's, or everybody's."""
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY + 7)
     store, session, parts = begun(tmp_path / "a", b"one", b"two")
@@ -339,7 +365,9 @@ def test_a_file_of_somebody_else_in_a_sticky_directory_is_refused_at_once(everyb
     (everybodys / "a").write_bytes(b"before")
 
     def work() -> None:
-        with pytest.raises(errors.StorePermissionError, match=r"sticky.*only its owner may replace it"):
+        with pytest.raises(
+            errors.StorePermissionError, match=r"sticky.*only its owner may replace it"
+        ):
             LocalStore(str(everybodys / "a")).check()
 
     in_child(work, NOBODY)
@@ -363,7 +391,9 @@ def test_parts_of_somebody_else_are_not_said_to_be_removed(everybodys: Path) -> 
 
 
 @needs_root
-def test_a_link_of_somebody_else_in_a_sticky_directory_is_not_followed(everybodys: Path, tmp_path: Path) -> None:
+def test_a_link_of_somebody_else_in_a_sticky_directory_is_not_followed(
+    everybodys: Path, tmp_path: Path
+) -> None:
     (tmp_path / "victim").write_bytes(b"precious")
     link = everybodys / "a.tif"
     link.symlink_to(tmp_path / "victim")
@@ -388,13 +418,23 @@ def make_device(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        pytest.param(os.mkfifo, "a named pipe", marks=pytest.mark.tried("a named pipe as target", "refused")),
-        pytest.param(make_socket, "a socket", marks=pytest.mark.tried("a socket as target", "refused")),
-        pytest.param(make_device, "a device", marks=pytest.mark.tried("a device as target", "refused")),
-        pytest.param(os.mkdir, "a directory", marks=pytest.mark.tried("a directory as target", "refused")),
+        pytest.param(
+            os.mkfifo, "a named pipe", marks=pytest.mark.tried("a named pipe as target", "refused")
+        ),
+        pytest.param(
+            make_socket, "a socket", marks=pytest.mark.tried("a socket as target", "refused")
+        ),
+        pytest.param(
+            make_device, "a device", marks=pytest.mark.tried("a device as target", "refused")
+        ),
+        pytest.param(
+            os.mkdir, "a directory", marks=pytest.mark.tried("a directory as target", "refused")
+        ),
     ],
 )
-def test_what_is_not_a_file_is_refused_and_stays(tmp_path: Path, make: Callable[[Path], None], says: str) -> None:
+def test_what_is_not_a_file_is_refused_and_stays(
+    tmp_path: Path, make: Callable[[Path], None], says: str
+) -> None:
     target = tmp_path / "a.tif"
     store, session, parts = begun(target, b"one")
     make(target)
@@ -406,7 +446,9 @@ def test_what_is_not_a_file_is_refused_and_stays(tmp_path: Path, make: Callable[
     assert (target.lstat().st_ino, target.lstat().st_mode) == (before.st_ino, before.st_mode)
 
 
-@pytest.mark.tried("a symbolic link as target", "right: the file that it points to is written, the link stays")
+@pytest.mark.tried(
+    "a symbolic link as target", "right: the file that it points to is written, the link stays"
+)
 def test_a_link_is_written_through(tmp_path: Path, raster: Raster) -> None:
     (tmp_path / "elsewhere").mkdir()
     real = tmp_path / "elsewhere" / "real.tif"
@@ -465,11 +507,15 @@ def acl() -> bytes:
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
 
 
-@pytest.mark.tried("a file with a mode, owner, attributes and ACL is replaced (local disk)", "right: they are kept")
+@pytest.mark.tried(
+    "a file with a mode, owner, attributes and ACL is replaced (local disk)", "right: they are kept"
+)
 def test_mode_owner_and_attributes_of_a_file_are_kept(tmp_path: Path) -> None:
     target = tmp_path / "a"
     target.write_bytes(b"before")
-    attributes = {"user.who": b"us", "system.posix_acl_access": acl()} if hasattr(os, "setxattr") else {}
+    attributes = (
+        {"user.who": b"us", "system.posix_acl_access": acl()} if hasattr(os, "setxattr") else {}
+    )
     for name, value in attributes.items():
         try:
             os.setxattr(target, name, value)
@@ -483,7 +529,11 @@ def test_mode_owner_and_attributes_of_a_file_are_kept(tmp_path: Path) -> None:
     store.complete(session, parts)
     after = target.stat()
     assert target.read_bytes() == b"one"
-    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert (after.st_mode, after.st_uid, after.st_gid) == (
+        before.st_mode,
+        before.st_uid,
+        before.st_gid,
+    )
     assert {name: os.getxattr(target, name) for name in attributes} == attributes
 
 
@@ -496,11 +546,15 @@ def test_another_name_of_the_file_keeps_the_old_content(tmp_path: Path) -> None:
 
 
 @needs_root
-@pytest.mark.tried("a full file system (a real one, of 1 MiB)", "refused, with path and free space; old file kept")
+@pytest.mark.tried(
+    "a full file system (a real one, of 1 MiB)", "refused, with path and free space; old file kept"
+)
 def test_a_full_file_system_is_named_with_its_free_space(tmp_path: Path) -> None:
     folder = tmp_path / "small"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, text=True
+    )
     if mounted.returncode:
         pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
     try:
@@ -508,7 +562,9 @@ def test_a_full_file_system_is_named_with_its_free_space(tmp_path: Path) -> None
         target.write_bytes(b"before")
         says = rf"cannot write part \d+ of {target}: No space left.*[\d,]+ bytes are free in {folder}.*make room"
         with pytest.raises(errors.StoreError, match=says):
-            ccog.write_ccog(terrain((1, 1024, 1024)), target, COG_creation_options=CREATION, compute=True)
+            ccog.write_ccog(
+                terrain((1, 1024, 1024)), target, COG_creation_options=CREATION, compute=True
+            )
         assert target.read_bytes() == b"before"
         assert os.listdir(folder) == ["a.tif"]
     finally:
@@ -532,7 +588,9 @@ def test_a_limit_on_the_size_of_files(tmp_path: Path, limit: int) -> None:
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert re.search(rf"cannot \w+ .*{tmp_path}/a.tif: File too large.*ulimit -f", done.stdout), done.stderr
+    assert re.search(rf"cannot \w+ .*{tmp_path}/a.tif: File too large.*ulimit -f", done.stdout), (
+        done.stderr
+    )
     assert (tmp_path / "a.tif").read_bytes() == b"before"
     assert os.listdir(tmp_path) == ["a.tif"]
 
@@ -554,8 +612,12 @@ def fixed(tmp_path: Path) -> Iterator[Callable[[Path], None]]:
 
 
 @needs_root
-@pytest.mark.tried("an immutable file, or one in an immutable directory (chattr +i)", "refused before any work")
-def test_what_may_not_be_changed_is_refused_at_once(tmp_path: Path, fixed: Callable[[Path], None]) -> None:
+@pytest.mark.tried(
+    "an immutable file, or one in an immutable directory (chattr +i)", "refused before any work"
+)
+def test_what_may_not_be_changed_is_refused_at_once(
+    tmp_path: Path, fixed: Callable[[Path], None]
+) -> None:
     target = tmp_path / "folder" / "a.tif"
     target.parent.mkdir()
     target.write_bytes(b"before")
@@ -568,7 +630,9 @@ def test_what_may_not_be_changed_is_refused_at_once(tmp_path: Path, fixed: Calla
 
 
 @pytest.mark.tried("overwrite=False on a file system without hard links", "refused before any work")
-def test_keeping_a_file_needs_hard_links(tmp_path: Path, raster: Raster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keeping_a_file_needs_hard_links(
+    tmp_path: Path, raster: Raster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_links(*_: Any, **__: Any) -> None:
         raise PermissionError(1, "Operation not permitted")
 

@@ -33,7 +33,9 @@ def masked(dtype: str = "uint16", shape: tuple[int, int, int] = SHAPE) -> np.ma.
     pixels = terrain(shape, "uint8" if dtype == "bool" else dtype)
     mask = np.random.default_rng(1).random(shape[1:]) < 0.1
     mask[:130, :150] = True
-    return np.ma.MaskedArray(pixels > 100 if dtype == "bool" else pixels, np.broadcast_to(mask, shape).copy())
+    return np.ma.MaskedArray(
+        pixels > 100 if dtype == "bool" else pixels, np.broadcast_to(mask, shape).copy()
+    )
 
 
 def oracle(arr: np.ma.MaskedArray, options: dict[str, Any], nodata: Any = None) -> bytes:
@@ -47,7 +49,12 @@ def oracle(arr: np.ma.MaskedArray, options: dict[str, Any], nodata: Any = None) 
         return gdal_cog(arr.data, options, ~arr.mask[0])
     if nodata is not None and nodata != nodata:
         return gdal_cog(arr.filled(nodata), options, nodata=nodata)
-    profile = {"count": len(arr), "height": arr.shape[1], "width": arr.shape[2], "dtype": arr.dtype.name}
+    profile = {
+        "count": len(arr),
+        "height": arr.shape[1],
+        "width": arr.shape[2],
+        "dtype": arr.dtype.name,
+    }
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as memory:
         with memory.open(driver="COG", nodata=nodata, **profile, **GEO, **options) as dataset:
             if nodata is None:
@@ -58,7 +65,9 @@ def oracle(arr: np.ma.MaskedArray, options: dict[str, Any], nodata: Any = None) 
 
 
 def written(arr: Any, *, mask: Any = None, layout: Any = "gdal", **options: Any) -> bytes:
-    delayed = ccog.write_ccog(arr, mask=mask, COG_creation_options=GEO | SMALL | options, layout=layout)
+    delayed = ccog.write_ccog(
+        arr, mask=mask, COG_creation_options=GEO | SMALL | options, layout=layout
+    )
     return bytes(delayed.compute(scheduler="threads", num_workers=2))
 
 
@@ -71,7 +80,9 @@ def read(data: bytes) -> np.ma.MaskedArray:
 CHUNKS = [None, (2, 256, 128), (1, 128, 256), (1, 101, 333)]
 
 
-@pytest.mark.tried("masked arrays of every type with a nodata value", "right: masked pixels are nodata")
+@pytest.mark.tried(
+    "masked arrays of every type with a nodata value", "right: masked pixels are nodata"
+)
 @pytest.mark.parametrize(("dtype", "nodata"), KINDS)
 def test_masked_pixels_become_nodata(dtype: str, nodata: Any) -> None:
     arr = masked(dtype)
@@ -81,7 +92,9 @@ def test_masked_pixels_become_nodata(dtype: str, nodata: Any) -> None:
     assert np.array_equal(read(found).data[valid], arr.data[valid])
 
 
-@pytest.mark.tried("masked arrays of every type without a nodata value", "right: their mask is the internal mask")
+@pytest.mark.tried(
+    "masked arrays of every type without a nodata value", "right: their mask is the internal mask"
+)
 @pytest.mark.parametrize("dtype", [dtype for dtype, _ in KINDS])
 def test_without_nodata_the_mask_becomes_the_internal_mask(dtype: str) -> None:
     arr = masked(dtype)
@@ -106,7 +119,9 @@ def test_one_band_is_what_rasterio_writes(method: str, nodata: Any) -> None:
     arr = masked(shape=(1, 300, 400))
     options = SMALL | {"overview_resampling": method}
     given = {} if nodata is None else {"nodata": nodata}
-    assert written(da.from_array(arr[0], chunks=128), **options, **given) == oracle(arr, options, nodata)
+    assert written(da.from_array(arr[0], chunks=128), **options, **given) == oracle(
+        arr, options, nodata
+    )
 
 
 @pytest.mark.parametrize("nodata", [None, 7])
@@ -127,7 +142,9 @@ def test_tiles_that_lie_chunk_by_chunk(nodata: Any) -> None:
         assert written(lazy, layout="chunk") == written(plain, mask=~arr.mask[0], layout="chunk")
     else:
         plain = da.from_array(arr.filled(nodata), chunks=lazy.chunks)
-        assert written(lazy, layout="chunk", nodata=nodata) == written(plain, layout="chunk", nodata=nodata)
+        assert written(lazy, layout="chunk", nodata=nodata) == written(
+            plain, layout="chunk", nodata=nodata
+        )
 
 
 def test_valid_pixels_that_are_the_nodata_value_stay() -> None:
@@ -151,19 +168,25 @@ def test_every_way_of_masking_with_dask() -> None:
 
 def test_a_masked_array_that_masks_nothing_has_a_mask() -> None:
     pixels = terrain((1, 200, 300))
-    assert written(np.ma.asarray(pixels)) == oracle(np.ma.MaskedArray(pixels, np.zeros(pixels.shape, bool)), SMALL)
+    assert written(np.ma.asarray(pixels)) == oracle(
+        np.ma.MaskedArray(pixels, np.zeros(pixels.shape, bool)), SMALL
+    )
 
 
 def test_plain_chunks_among_masked_ones_are_valid() -> None:
     arr = masked(shape=(1, 256, 256))
     plain = terrain((1, 256, 256), seed=3)
-    mixed = da.concatenate([da.from_array(plain, chunks=128), da.from_array(arr, chunks=128)], axis=1)
+    mixed = da.concatenate(
+        [da.from_array(plain, chunks=128), da.from_array(arr, chunks=128)], axis=1
+    )
     both = np.ma.concatenate([np.ma.asarray(plain), arr], axis=1)
     assert written(mixed) == oracle(both, SMALL)
     assert written(mixed, nodata=7) == oracle(both, SMALL, 7)
 
 
-@pytest.mark.tried("bands that are masked differently, without a nodata value", "refused: the file has one mask")
+@pytest.mark.tried(
+    "bands that are masked differently, without a nodata value", "refused: the file has one mask"
+)
 def test_bands_that_are_masked_differently_need_nodata() -> None:
     arr = masked()
     arr[0, 280:290, 300:320] = np.ma.masked
@@ -173,12 +196,16 @@ def test_bands_that_are_masked_differently_need_nodata() -> None:
     assert written(lazy, nodata=7) == oracle(arr, SMALL, 7)
 
 
-@pytest.mark.tried("an array that is masked and has mask= too", "right: valid is what both call valid")
+@pytest.mark.tried(
+    "an array that is masked and has mask= too", "right: valid is what both call valid"
+)
 def test_a_mask_besides_a_masked_array() -> None:
     arr, mask = masked(), np.ones(SHAPE[1:], "uint8")
     mask[250:, 300:] = 0
     lazy = da.from_array(arr, chunks=(2, 256, 256))
-    assert written(lazy, mask=da.from_array(mask, chunks=100)) == gdal_cog(arr.data, SMALL, (mask != 0) & ~arr.mask[0])
+    assert written(lazy, mask=da.from_array(mask, chunks=100)) == gdal_cog(
+        arr.data, SMALL, (mask != 0) & ~arr.mask[0]
+    )
     assert written(lazy, mask=mask, nodata=7) == gdal_cog(arr.filled(7), SMALL, mask != 0, nodata=7)
 
 
@@ -190,22 +217,32 @@ def test_masked_and_nan_entries_of_a_mask_are_invalid(chunks: int) -> None:
     assert written(pixels, mask=mask) == expected
     assert written(pixels, mask=da.from_array(mask, chunks=chunks)) == expected
     assert written(pixels, mask=da.from_array(mask[np.newaxis], chunks=chunks)) == expected
-    assert written(pixels, mask=xr.DataArray(mask, dims=("y", "x"))) == expected  # which makes them NaN
+    assert (
+        written(pixels, mask=xr.DataArray(mask, dims=("y", "x"))) == expected
+    )  # which makes them NaN
 
 
-@pytest.mark.tried("chunks that are masked though the array does not say so", "refused, or with nodata right")
+@pytest.mark.tried(
+    "chunks that are masked though the array does not say so", "refused, or with nodata right"
+)
 def test_masks_that_the_array_does_not_declare() -> None:
     arr = masked()
     plain = da.from_array(arr.data, chunks=(1, 128, 128))
     surprise = plain.map_blocks(
-        lambda block: np.ma.masked_less(block, 9000), dtype="uint16", meta=np.empty((0, 0, 0), "uint16")
+        lambda block: np.ma.masked_less(block, 9000),
+        dtype="uint16",
+        meta=np.empty((0, 0, 0), "uint16"),
     )
-    with pytest.raises(ccog.ChunkError, match=r"chunk \(\d, \d, \d\) of the array.*MaskedArray came; give nodata="):
+    with pytest.raises(
+        ccog.ChunkError, match=r"chunk \(\d, \d, \d\) of the array.*MaskedArray came; give nodata="
+    ):
         written(surprise)
     assert written(surprise, nodata=7) == oracle(np.ma.masked_less(arr.data, 9000), SMALL, 7)
     # what the message says
     same = np.ma.MaskedArray(arr.data, np.stack([arr.data[0] < 9000] * 2))
-    lost = da.from_array(same, chunks=(2, 128, 128)).map_blocks(lambda b: b, meta=np.empty((0, 0, 0), "uint16"))
+    lost = da.from_array(same, chunks=(2, 128, 128)).map_blocks(
+        lambda b: b, meta=np.empty((0, 0, 0), "uint16")
+    )
     assert written(lost.map_blocks(np.ma.asarray)) == oracle(same, SMALL)
 
 
@@ -213,7 +250,9 @@ def test_masks_that_the_array_does_not_declare() -> None:
 def test_xarray_makes_nan_of_masked_pixels(lazy: bool) -> None:
     """That is what it does before we see them; the transposed and squeezed ones are checked like others."""
     arr = masked("float32")
-    found = xr.DataArray(da.from_array(arr, chunks=(1, 128, 256)) if lazy else arr, dims=("band", "y", "x"))
+    found = xr.DataArray(
+        da.from_array(arr, chunks=(1, 128, 256)) if lazy else arr, dims=("band", "y", "x")
+    )
     nan = float("nan")
     expected = gdal_cog(arr.filled(nan), SMALL, nodata=nan)
     assert written(found, nodata=nan) == expected
@@ -248,18 +287,26 @@ def test_a_plan_compresses_a_sample() -> None:
 
 def test_workers_write_masked_arrays(client: Any) -> None:
     arr = masked()
-    delayed = ccog.write_ccog(da.from_array(arr, chunks=(1, 128, 256)), COG_creation_options=GEO | SMALL)
+    delayed = ccog.write_ccog(
+        da.from_array(arr, chunks=(1, 128, 256)), COG_creation_options=GEO | SMALL
+    )
     assert client.compute(delayed).result() == oracle(arr, SMALL)
 
 
-@pytest.mark.tried("resuming a write of a masked array with other masked pixels", "refused: it is another write")
+@pytest.mark.tried(
+    "resuming a write of a masked array with other masked pixels", "refused: it is another write"
+)
 def test_other_masked_pixels_are_another_write(tmp_path: Path) -> None:
     def failing(block: Any, block_id: Any) -> Any:
         if block_id == (15, 0):
             raise RuntimeError("not now")
         return block
 
-    arr, target, mask = masked(shape=(2, 2048, 128)), tmp_path / "a.tif", da.ones((2048, 128), chunks=128)
+    arr, target, mask = (
+        masked(shape=(2, 2048, 128)),
+        tmp_path / "a.tif",
+        da.ones((2048, 128), chunks=128),
+    )
     lost = mask.map_blocks(failing, meta=np.empty((0, 0)), name="mask")
     found = mask.map_blocks(lambda block: block, meta=np.empty((0, 0)), name="mask")
     given: dict[str, Any] = {"COG_creation_options": GEO | SMALL, "resume": True}
@@ -273,16 +320,22 @@ def test_other_masked_pixels_are_another_write(tmp_path: Path) -> None:
     assert target.read_bytes() == oracle(arr, SMALL)
 
 
-@pytest.mark.skipif(not rasterio.dtypes.check_dtype("float16"), reason="rasterio has no such type before GDAL 3.11")
+@pytest.mark.skipif(
+    not rasterio.dtypes.check_dtype("float16"), reason="rasterio has no such type before GDAL 3.11"
+)
 def test_half_floats_need_a_nodata_value_that_is_one() -> None:
     arr = masked("float16", (1, 300, 400))
-    with pytest.raises(ccog.OptionError, match=r"nodata=-9999 is not a float16, so masked pixels would be -10000.0"):
+    with pytest.raises(
+        ccog.OptionError, match=r"nodata=-9999 is not a float16, so masked pixels would be -10000.0"
+    ):
         written(arr, nodata=-9999)
     assert written(arr, nodata=-10000) == oracle(arr, SMALL, -10000)
     assert written(arr) == oracle(arr, SMALL)
 
 
-@pytest.mark.tried("a DataArray as mask=, with the dimensions (x, y)", "right: it is turned as its names say")
+@pytest.mark.tried(
+    "a DataArray as mask=, with the dimensions (x, y)", "right: it is turned as its names say"
+)
 def test_a_mask_of_named_dimensions_is_turned_to_rows_and_columns() -> None:
     pixels = terrain((1, 128, 128))
     valid = np.tri(128, dtype=bool)

@@ -35,11 +35,20 @@ def written(array: Any, **options: Any) -> bytes:
         ({"long_name": "height"}, {"descriptions": ["height", "height"]}),
         ({"long_name": ("red", "green")}, {"descriptions": ["red", "green"]}),
         ({"units": "m"}, {"units": ["m", "m"]}),
-        ({"scale_factor": 0.1, "add_offset": np.float64(5)}, {"scales": [0.1, 0.1], "offsets": [5.0, 5.0]}),
-        ({"scales": (0.5, 2.0), "offsets": [1.0, 2.0]}, {"scales": [0.5, 2.0], "offsets": [1.0, 2.0]}),
+        (
+            {"scale_factor": 0.1, "add_offset": np.float64(5)},
+            {"scales": [0.1, 0.1], "offsets": [5.0, 5.0]},
+        ),
+        (
+            {"scales": (0.5, 2.0), "offsets": [1.0, 2.0]},
+            {"scales": [0.5, 2.0], "offsets": [1.0, 2.0]},
+        ),
         ({"AREA_OR_POINT": "Area"}, {}),
         ({"AREA_OR_POINT": "Point"}, {"update_tags": {0: {"AREA_OR_POINT": "Point"}}}),
-        ({"source": "a & b", "level": 3, "history": [1, 2]}, {"update_tags": {0: {"source": "a & b", "level": "3"}}}),
+        (
+            {"source": "a & b", "level": 3, "history": [1, 2]},
+            {"update_tags": {0: {"source": "a & b", "level": "3"}}},
+        ),
     ],
     ids=str,
 )
@@ -66,7 +75,9 @@ def test_text_of_the_band_coordinate() -> None:
 
 
 def test_dataset_variables_are_bands() -> None:
-    dataset = xr.Dataset({"dem": georeferenced(PIXELS[0], units="m"), "slope": georeferenced(PIXELS[1], method="x")})
+    dataset = xr.Dataset(
+        {"dem": georeferenced(PIXELS[0], units="m"), "slope": georeferenced(PIXELS[1], method="x")}
+    )
     dataset.attrs["title"] = "both"
     describe = {
         "descriptions": ["dem", "slope"],
@@ -88,17 +99,24 @@ def test_attribute_of_the_wrong_length() -> None:
 
 
 def test_ground_control_points_of_rioxarray() -> None:
-    points = [GroundControlPoint(r, c, 10 + c / 900, 50 - r / 900) for r, c in ((0, 0), (0, 260), (300, 0))]
+    points = [
+        GroundControlPoint(r, c, 10 + c / 900, 50 - r / 900)
+        for r, c in ((0, 0), (0, 260), (300, 0))
+    ]
     array = xr.DataArray(PIXELS, dims=("band", "y", "x")).rio.write_gcps(points, "EPSG:4326")
     with MemoryFile(written(array)) as memory, memory.open() as dataset:
         found, crs = dataset.gcps
         assert crs.to_epsg() == 4326
-        assert [(p.row, p.col, p.x, p.y) for p in found] == [(p.row, p.col, p.x, p.y) for p in points]
+        assert [(p.row, p.col, p.x, p.y) for p in found] == [
+            (p.row, p.col, p.x, p.y) for p in points
+        ]
 
 
 def test_a_raster_on_the_grid_of_a_tiling_scheme() -> None:
     pixel, half = 156543.03392804097 / 1024, 20037508.342789244
-    transform = rasterio.Affine(pixel, 0, 17 * 256 * pixel - half, 0, -pixel, half - 16 * 256 * pixel)
+    transform = rasterio.Affine(
+        pixel, 0, 17 * 256 * pixel - half, 0, -pixel, half - 16 * 256 * pixel
+    )
     pixels, options = terrain((1, 512, 768), "uint8"), {"tiling_scheme": "GoogleMapsCompatible"}
     place = {"crs": "EPSG:3857", "transform": transform}
     assert written(pixels, **options, **place) == gdal_cog(pixels, options, **place)
@@ -109,7 +127,9 @@ def test_a_raster_on_the_grid_of_a_tiling_scheme() -> None:
 
 def test_complex_integers_are_stored_as_such() -> None:
     pixels = (terrain((1, 300, 300), "complex64") * 500).round().astype("complex64")
-    data = written(pixels, dtype="complex_int16", overview_resampling="average", blocksize=128, **GEO)
+    data = written(
+        pixels, dtype="complex_int16", overview_resampling="average", blocksize=128, **GEO
+    )
     with MemoryFile(data) as memory, memory.open() as dataset:
         assert dataset.dtypes == ("complex_int16",)
         assert np.array_equal(dataset.read(), pixels)

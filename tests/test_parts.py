@@ -7,7 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ccog.errors import RasterError
-from ccog.parts import Buffer, Limits, Part, PartPlan, Rows, Run, cut, emit, fewest_parts, merge, split
+from ccog.geometry.parts import (
+    Buffer,
+    Limits,
+    Part,
+    PartPlan,
+    Rows,
+    Run,
+    cut,
+    emit,
+    fewest_parts,
+    merge,
+    split,
+)
 
 LIMITS = Limits(min_part=10, max_part=1000, max_parts=10_000, preferred_part=16)
 
@@ -47,7 +59,9 @@ def test_any_rows_become_valid_parts_of_the_same_bytes(sizes: list[int], arity: 
     (head, parts, tail), uploads, plan = write(rows, arity)
     assert [p[0] for p in parts] == sorted(uploads)
     assert all(1 < number < plan.last for number in uploads)
-    assert b"".join(head) + b"".join(uploads[p[0]] for p in parts) + b"".join(tail) == b"".join(rows)
+    assert b"".join(head) + b"".join(uploads[p[0]] for p in parts) + b"".join(tail) == b"".join(
+        rows
+    )
     assert all(LIMITS.min_part <= size <= LIMITS.max_part for _, size, _ in parts)
     assert not parts or sum(map(len, head)) >= LIMITS.min_part
 
@@ -89,7 +103,9 @@ def test_near_the_limit_rows_must_compress() -> None:
     plan, percent = found
     assert percent == 30
     fitting = bytes(6000 * percent // 100)
-    parts = [emit([fitting], *plan.numbers(n)[:2], limits, plan.part_size, _put)[1] for n in range(30)]
+    parts = [
+        emit([fitting], *plan.numbers(n)[:2], limits, plan.part_size, _put)[1] for n in range(30)
+    ]
     assert all(size <= limits.max_part for row in parts for _, size, _ in row)
     with pytest.raises(RasterError, match="a row of blocks has 6000 bytes"):
         emit([bytes(6000)], *plan.numbers(0)[:2], limits, plan.part_size, _put)
@@ -113,6 +129,8 @@ def test_where_parts_must_be_equal_none_is_uploaded_early(sizes: list[int]) -> N
     plan = PartPlan.build([Rows(1, max(1, size)) for size in sizes], limits)
     assert plan is not None
     assert plan.part_size * limits.max_parts >= sum(sizes)
-    (head, parts, tail), uploads, _ = write([bytes([n]) * size for n, size in enumerate(sizes)], 3, limits)
+    (head, parts, tail), uploads, _ = write(
+        [bytes([n]) * size for n, size in enumerate(sizes)], 3, limits
+    )
     assert (parts, tail, uploads) == ([], [], {})
     assert b"".join(head) == b"".join(bytes([n]) * size for n, size in enumerate(sizes))

@@ -17,13 +17,35 @@ from click.testing import CliRunner
 
 import ccog
 from cases import MODERN
-from ccog import tiff
 from ccog.cli import main
-from ccog.graph import CcogTasks
+from ccog.graph.build import CcogTasks
+from ccog.tiff import directories as tiff
 from conftest import GEO, terrain
 
-REAL = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
-COMPRESSIONS = ["none", "lzw", "deflate", "zstd", "lzma", "lerc", "lerc_deflate", "lerc_zstd", "jpeg", "webp"]
+REAL = [
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "uint32",
+    "int32",
+    "uint64",
+    "int64",
+    "float32",
+    "float64",
+]
+COMPRESSIONS = [
+    "none",
+    "lzw",
+    "deflate",
+    "zstd",
+    "lzma",
+    "lerc",
+    "lerc_deflate",
+    "lerc_zstd",
+    "jpeg",
+    "webp",
+]
 SIZE = (700, 901)
 
 Case = tuple[np.ndarray, np.ndarray | None, dict[str, Any]]
@@ -38,22 +60,39 @@ CASES = [
     *(case(dtype) for dtype in REAL),
     *(case(dtype, overview_resampling="nearest") for dtype in ("complex64", "complex128")),
     *(case(bands=bands, masked=masked) for bands in (1, 2, 5) for masked in (False, True)),
-    *(case("uint8", 3, masked, bigtiff=big) for big in ("yes", "no", "if_safer") for masked in (False, True)),
+    *(
+        case("uint8", 3, masked, bigtiff=big)
+        for big in ("yes", "no", "if_safer")
+        for masked in (False, True)
+    ),
     *(case("uint8", 3, masked=True, compress=c, quality=70) for c in ("jpeg", "webp")),
-    *(case(compress=c, predictor="yes", overview_compress="none", level=3) for c in ("deflate", "zstd")),
+    *(
+        case(compress=c, predictor="yes", overview_compress="none", level=3)
+        for c in ("deflate", "zstd")
+    ),
     *(case("float32", compress=c, max_z_error=0.5) for c in ("lerc", "lerc_deflate", "lerc_zstd")),
     *(case(overviews=o, masked=True) for o in ("none", "auto")),
     *(case("uint8", nbits=n) for n in (1, 5)),
     *(case(blocksize=n) for n in (64, 512, 1024)),
-    case(overview_count=3, descriptions=["x" * 301], update_tags={0: {"K": "v" * 1000}, 1: {"é": "odd"}}),
+    case(
+        overview_count=3,
+        descriptions=["x" * 301],
+        update_tags={0: {"K": "v" * 1000}, 1: {"é": "odd"}},
+    ),
     case("uint8", colormap={k: (k, 255 - k, 7, 255) for k in range(256)}),
     case(sparse_ok="yes", nodata=7, crs=None, transform=None),
 ]
 if MODERN:
-    CASES += [case(bands=3, masked=m, interleave=i) for i in ("pixel", "band", "tile") for m in (False, True)]
+    CASES += [
+        case(bands=3, masked=m, interleave=i)
+        for i in ("pixel", "band", "tile")
+        for m in (False, True)
+    ]
 
 
-def planned(found: Case, chunks: Any = (-1, 256, 256), store: Any = None, **more: Any) -> tuple[ccog.CogPlan, Any]:
+def planned(
+    found: Case, chunks: Any = (-1, 256, 256), store: Any = None, **more: Any
+) -> tuple[ccog.CogPlan, Any]:
     """The plan and the Delayed of the same arguments."""
     pixels, mask, options = found
     given = {"mask": mask, "COG_creation_options": options, **more}
@@ -74,7 +113,9 @@ def header_end(data: bytes) -> int:
 
 
 @pytest.mark.filterwarnings("ignore::ccog.CCOGWarning")
-@pytest.mark.parametrize("found", CASES, ids=lambda c: f"{c[0].dtype}-{len(c[0])}-{c[1] is not None}-{sorted(c[2])}")
+@pytest.mark.parametrize(
+    "found", CASES, ids=lambda c: f"{c[0].dtype}-{len(c[0])}-{c[1] is not None}-{sorted(c[2])}"
+)
 def test_figures_are_those_of_the_file(found: Case) -> None:
     plan, delayed = planned(found)
     data = delayed.compute()
@@ -82,15 +123,24 @@ def test_figures_are_those_of_the_file(found: Case) -> None:
     assert plan.header_is_exact
     assert (plan.header_size, plan.big_tiff) == (header_end(data), report.big_tiff)
     images = [level for level in report.levels if not level.name.startswith("mask")]
-    expected = [(v.name, v.width, v.height, (v.tile, v.tile), v.tiles, v.planes) for v in plan.levels]
+    expected = [
+        (v.name, v.width, v.height, (v.tile, v.tile), v.tiles, v.planes) for v in plan.levels
+    ]
     assert expected == [(v.name, v.width, v.height, v.tile, v.tiles, v.planes) for v in images]
     assert plan.has_mask == (len(images) < len(report.levels))
     # the tag says LERC for all of that family
     assert plan.compression.split("_")[0] == images[0].compression.split("_")[0]
-    whole = [(v, w) for v, w in zip(plan.levels, images, strict=True) if not w.sparse and "nbits" not in found[2]]
+    whole = [
+        (v, w)
+        for v, w in zip(plan.levels, images, strict=True)
+        if not w.sparse and "nbits" not in found[2]
+    ]
     assert all(planned.raw == round(level.ratio * level.size) for planned, level in whole)
     assert plan.tasks == tasks_of(delayed)
-    counts = {name.rpartition("-")[0]: n for name, n in delayed.dask.layers[delayed.key].mapping.counts.items()}
+    counts = {
+        name.rpartition("-")[0]: n
+        for name, n in delayed.dask.layers[delayed.key].mapping.counts.items()
+    }
     names = [f"ccog_{'overview' if k else 'encode'}_{k}" for k in range(len(images))]
     assert [math.prod(level.blocks) for level in plan.levels] == [counts[name] for name in names]
     assert len(data) <= plan.largest_size
@@ -99,9 +149,11 @@ def test_figures_are_those_of_the_file(found: Case) -> None:
 @pytest.mark.parametrize("apart", [True, False])
 @pytest.mark.parametrize("chunks", [(1, 128, 128), (1, 700, 128), (1, 211, 307)])
 @pytest.mark.filterwarnings("ignore::ccog.CCOGWarning")
-def test_tasks_are_those_of_the_graph(apart: bool, chunks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_are_those_of_the_graph(
+    apart: bool, chunks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not apart:
-        monkeypatch.setattr(ccog.planning, "_FEW_BLOCKS", 0)
+        monkeypatch.setattr(ccog.geometry.cog, "_FEW_BLOCKS", 0)
     for method in ("average", "cubic"):
         plan, delayed = planned(case(masked=True, overview_resampling=method), chunks)
         assert plan.tasks == tasks_of(delayed)
@@ -118,9 +170,15 @@ def test_the_largest_size_is_never_exceeded(compress: str, bands: int, masked: b
     shape = (bands, 515, 258)
     options: dict[str, Any] = {"compress": compress, "blocksize": 256}
     options |= {"quality": 100} if compress in ("jpeg", "webp") else {}
-    kinds = [np.uint8] if compress in ("jpeg", "webp") else [np.uint8, np.uint16, np.float32, np.float64]
+    kinds = (
+        [np.uint8]
+        if compress in ("jpeg", "webp")
+        else [np.uint8, np.uint16, np.float32, np.float64]
+    )
     for kind in kinds:
-        noise = np.frombuffer(rng.bytes(math.prod(shape) * np.dtype(kind).itemsize), kind).reshape(shape)
+        noise = np.frombuffer(rng.bytes(math.prod(shape) * np.dtype(kind).itemsize), kind).reshape(
+            shape
+        )
         # the worst for subsampled colour and for 8 x 8 blocks, and what compresses best
         checks = np.broadcast_to((np.indices(shape[1:]).sum(0) % 2 * 255).astype(kind), shape)
         for pixels in (noise, checks, np.full(shape, 7, kind)):
@@ -150,7 +208,9 @@ def test_statistics_make_the_header_an_upper_bound(dtype: str) -> None:
 
 def test_big_tiff_of_large_files() -> None:
     def plan_of(side: int, **options: Any) -> ccog.CogPlan:
-        return ccog.plan(da.zeros((side, side), chunks=4096, dtype="uint16"), COG_creation_options=options)
+        return ccog.plan(
+            da.zeros((side, side), chunks=4096, dtype="uint16"), COG_creation_options=options
+        )
 
     assert plan_of(20000).big_tiff is False
     undecided = plan_of(60000)
@@ -182,11 +242,17 @@ def test_parts_of_a_real_upload(s3_options: dict[str, Any]) -> None:
     pixels = np.random.default_rng(0).integers(0, 65535, (1, 6000, 7000), "uint16")
     array = da.from_array(pixels, chunks=(1, 1024, 1024))
     options = {"compress": "none"}
-    plan = ccog.plan(array, "s3://test/plan.tif", COG_creation_options=options, storage_options=s3_options)
+    plan = ccog.plan(
+        array, "s3://test/plan.tif", COG_creation_options=options, storage_options=s3_options
+    )
     assert plan.most_parts is not None
     assert plan.expected_parts is not None
     result = ccog.write_ccog(
-        array, "s3://test/plan.tif", COG_creation_options=options, storage_options=s3_options, compute=True
+        array,
+        "s3://test/plan.tif",
+        COG_creation_options=options,
+        storage_options=s3_options,
+        compute=True,
     )
     parts = int(result.etag.strip('"').split("-")[1])
     assert parts <= plan.most_parts
@@ -237,9 +303,13 @@ def test_only_the_blocks_of_a_sample_are_computed() -> None:
         computed.append(block_info[None]["chunk-location"])
         return np.zeros((128, 128), "uint8")
 
-    array = da.map_blocks(block, chunks=((128,) * 9, (128,) * 9), dtype="uint8", meta=np.empty((0, 0), "uint8"))
+    array = da.map_blocks(
+        block, chunks=((128,) * 9, (128,) * 9), dtype="uint8", meta=np.empty((0, 0), "uint8")
+    )
     ccog.plan(array, COG_creation_options={"blocksize": 128}, sample=3)
-    assert len({row for row, _ in computed}) == len({col for _, col in computed}) == len(computed) == 3
+    assert (
+        len({row for row, _ in computed}) == len({col for _, col in computed}) == len(computed) == 3
+    )
 
 
 @pytest.mark.parametrize("sample", [-1, True, 1.5, "3"])
@@ -267,7 +337,10 @@ print((peak() - before) / (2 * plan.memory))
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the peak of the process")
 def test_memory_that_was_planned_is_enough(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", MEMORY, tmp_path / "a.tif"], check=True, capture_output=True, text=True
+        [sys.executable, "-c", MEMORY, tmp_path / "a.tif"],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     # these pixels compress to half their size, as is guessed; a busy machine rarely has both threads at their peak,
     # so that only this side can be asserted: benchmarks/memory.py plan prints the figure itself
@@ -291,7 +364,9 @@ def test_four_terapixels_are_planned_at_once(chunk: int) -> None:
     assert len(html) < 100_000
     assert plan.levels[0].tiles == (3907, 3907)
     # offsets of 8 bytes and sizes of 4 for 20 million tiles
-    assert plan.header_size == pytest.approx(12 * sum(math.prod(v.tiles) for v in plan.levels), rel=0.001)
+    assert plan.header_size == pytest.approx(
+        12 * sum(math.prod(v.tiles) for v in plan.levels), rel=0.001
+    )
     assert any("BLOCKSIZE=2048" in text for text in plan.warnings)
     larger = ccog.plan(array, COG_creation_options={"blocksize": 2048, "bigtiff": "yes"})
     assert not any("BLOCKSIZE" in text for text in larger.warnings)
@@ -300,7 +375,9 @@ def test_four_terapixels_are_planned_at_once(chunk: int) -> None:
 def test_nothing_is_asked_of_the_store(tmp_path: Path) -> None:
     array = da.zeros((300, 300), chunks=128, dtype="uint8").map_blocks(never, dtype="uint8")
     storage = {"key": "k", "secret": "s", "endpoint_url": "http://127.0.0.1:9"}
-    assert ccog.plan(array, "s3://nowhere/a.tif", storage_options=storage).url == "s3://nowhere/a.tif"
+    assert (
+        ccog.plan(array, "s3://nowhere/a.tif", storage_options=storage).url == "s3://nowhere/a.tif"
+    )
     assert ccog.plan(array, tmp_path / "absent" / "a.tif").url.endswith("a.tif")
     (tmp_path / "a.tif").write_text("here")
     ccog.plan(array, tmp_path / "a.tif", COG_creation_options={"overwrite": False})
@@ -331,8 +408,12 @@ def test_errors_are_those_of_writing() -> None:
         ((2_000_000, 2_000_000), 4096, "s3://b/a.tif", {}, "one that fails is sent again"),
     ],
 )
-def test_warnings_have_remedies(shape: Any, chunks: Any, store: Any, options: dict[str, Any], says: str) -> None:
-    plan = ccog.plan(da.zeros(shape, chunks=chunks, dtype="uint16"), store, COG_creation_options=options)
+def test_warnings_have_remedies(
+    shape: Any, chunks: Any, store: Any, options: dict[str, Any], says: str
+) -> None:
+    plan = ccog.plan(
+        da.zeros(shape, chunks=chunks, dtype="uint16"), store, COG_creation_options=options
+    )
     if not says:
         assert plan.warnings == ()
         return
@@ -361,7 +442,14 @@ def test_text_and_picture() -> None:
 
 def test_command(tmp_path: Path) -> None:
     source = tmp_path / "in.tif"
-    profile = {"driver": "GTiff", "count": 1, "height": 300, "width": 400, "dtype": "uint8", "crs": "EPSG:32632"}
+    profile = {
+        "driver": "GTiff",
+        "count": 1,
+        "height": 300,
+        "width": 400,
+        "dtype": "uint8",
+        "crs": "EPSG:32632",
+    }
     with rasterio.open(source, "w", transform=GEO["transform"], **profile) as target:
         target.write(np.ones((1, 300, 400), "uint8"))
     given = [str(source), str(tmp_path / "out.tif"), "--co", "BLOCKSIZE=128", "--workers", "1"]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ccog.planning import Seams, choose_block
-from ccog.pyramid import SIMD_GROUP, AxisReduction, Interval, Kernel, halve, level_sizes
+from ccog.geometry.cog import Seams, choose_block
+from ccog.geometry.pyramid import SIMD_GROUP, AxisReduction, Interval, Kernel, halve, level_sizes
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,9 @@ from ccog.pyramid import SIMD_GROUP, AxisReduction, Interval, Kernel, halve, lev
         (2000, 2000, 0, [(2000, 2000)]),
     ],
 )
-def test_level_sizes(height: int, width: int, count: int | None, expected: list[tuple[int, int]]) -> None:
+def test_level_sizes(
+    height: int, width: int, count: int | None, expected: list[tuple[int, int]]
+) -> None:
     assert list(level_sizes(height, width, 512, count)) == expected
 
 
@@ -35,11 +37,16 @@ AXES = st.builds(
 
 
 @given(AXES, st.data())
-def test_reads_cover_what_is_wanted_with_the_exact_ratio(axis: AxisReduction, data: st.DataObject) -> None:
+def test_reads_cover_what_is_wanted_with_the_exact_ratio(
+    axis: AxisReduction, data: st.DataObject
+) -> None:
     start = data.draw(st.integers(0, axis.dst - 1))
     want = Interval(start, data.draw(st.integers(start + 1, axis.dst)))
     reads = axis.reads(want)
-    assert [read.keep.start for read in reads] == [want.start, *(read.keep.stop for read in reads[:-1])]
+    assert [read.keep.start for read in reads] == [
+        want.start,
+        *(read.keep.stop for read in reads[:-1]),
+    ]
     assert reads[-1].keep.stop == want.stop
     for read in reads:
         assert read.keep.within(read.dst)
@@ -63,14 +70,21 @@ def test_the_spare_pixel_is_outside_every_kernel(axis: AxisReduction, data: st.D
 
 
 @given(st.integers(1, 4000), st.integers(1, 40), KERNELS, st.sampled_from([1, SIMD_GROUP]))
-def test_blocks_and_gaps_make_the_whole_axis_once(n: int, tiles: int, kernel: Kernel, align: int) -> None:
+def test_blocks_and_gaps_make_the_whole_axis_once(
+    n: int, tiles: int, kernel: Kernel, align: int
+) -> None:
     axis = AxisReduction(n, halve(n), kernel, align)
     side = tiles * 16
     blocks = tuple(Interval(a, min(n, a + side)) for a in range(0, n, side))
     seams = Seams(axis, side)
     gaps = seams.gaps_in(Interval(0, axis.dst))
     assert [seams.block(b) for b in range(seams.count)] == list(blocks)
-    made = [i for b in range(seams.count) for done in [seams.done(b)] for i in range(done.start, done.stop)]
+    made = [
+        i
+        for b in range(seams.count)
+        for done in [seams.done(b)]
+        for i in range(done.start, done.stop)
+    ]
     made += [i for gap in gaps for i in range(gap.dst.start, gap.dst.stop)]
     assert sorted(made) == list(range(axis.dst))
     for b, block in enumerate(blocks):

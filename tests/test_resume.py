@@ -23,11 +23,12 @@ import s3fs
 from click.testing import CliRunner
 
 import ccog
-from ccog import manifest, planning
 from ccog.cli import main
-from ccog.graph import CcogTasks, new_token
-from ccog.receipts import dump_pieces, dump_stretch, parse_pieces, parse_stretch
-from ccog.statistics import BandStatistics
+from ccog.gdal.statistics import BandStatistics
+from ccog.geometry import cog as planning
+from ccog.graph.build import CcogTasks, new_token
+from ccog.runtime import manifest
+from ccog.tasks.checkpoints import dump_pieces, dump_stretch, parse_pieces, parse_stretch
 from conftest import terrain
 from faults import proxied
 from kills import CREATION, settle, write_and_kill
@@ -43,7 +44,9 @@ FAILS, AGAIN = 18, 4
 class Source:
     """An array that logs in a file which chunks are read, in any process, and fails at a row while told to."""
 
-    def __init__(self, folder: Path, side: int = 128, rows: int = ROWS, cols: int = COLS, count: int = 1) -> None:
+    def __init__(
+        self, folder: Path, side: int = 128, rows: int = ROWS, cols: int = COLS, count: int = 1
+    ) -> None:
         self.log, self.broken = folder / "reads", folder / "broken"
         self.shape, self.side, self.count = (rows, cols), side, count
         self.log.touch()
@@ -60,7 +63,9 @@ class Source:
             return terrain((count, side, side), seed=100 * i + j)
 
         chunks = ((count,), *((side,) * n for n in self.shape))
-        return da.map_blocks(read, chunks=chunks, dtype="uint16", meta=np.empty((0, 0, 0), "uint16"), name=name)
+        return da.map_blocks(
+            read, chunks=chunks, dtype="uint16", meta=np.empty((0, 0, 0), "uint16"), name=name
+        )
 
     def reads(self) -> list[tuple[int, int]]:
         """Chunks read since the last call."""
@@ -100,7 +105,9 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str,
 
 def records(name: str, options: dict[str, Any]) -> list[str]:
     filesystem = s3fs.S3FileSystem(**options, skip_instance_cache=True)
-    found = filesystem.call_s3("list_objects_v2", Bucket="test", Prefix=f"resume/{name}.tif.ccog-resume/")
+    found = filesystem.call_s3(
+        "list_objects_v2", Bucket="test", Prefix=f"resume/{name}.tif.ccog-resume/"
+    )
     return [item["Key"] for item in found.get("Contents") or []]
 
 
@@ -115,7 +122,9 @@ def left(target: dict[str, Any]) -> list[ccog.IncompleteUpload]:
     return ccog.list_incomplete(target["store"], target.get("storage_options"))
 
 
-def resumed(array: Any, target: dict[str, Any], creation: dict[str, Any] = SMALL, **kwargs: Any) -> Any:
+def resumed(
+    array: Any, target: dict[str, Any], creation: dict[str, Any] = SMALL, **kwargs: Any
+) -> Any:
     return ccog.write_ccog(array, **target, COG_creation_options=creation, resume=True, **kwargs)
 
 
@@ -162,7 +171,9 @@ def test_a_failed_write_continues(
         creation.pop("statistics", None)
         pixels = np.random.default_rng(0).random((ROWS * 128, COLS * 128)) > 0.2
         given["mask"] = da.from_array(pixels, chunks=256)
-    expected = ccog.write_ccog(reader.array(), COG_creation_options=creation, **given).compute(**THREADS)
+    expected = ccog.write_ccog(reader.array(), COG_creation_options=creation, **given).compute(
+        **THREADS
+    )
     reader.reads()
     fail(reader, resumed(reader.array(), target, creation, **given))
     assert [upload.resumable for upload in left(target)] == [True]
@@ -176,14 +187,20 @@ def test_a_failed_write_continues(
 @pytest.mark.parametrize("few", [4096, 0], ids=["apart", "whole"])
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 @pytest.mark.parametrize("method", ["average", "cubic"])
-def test_chunk_by_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int, masked: bool, method: str) -> None:
+def test_chunk_by_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int, masked: bool, method: str
+) -> None:
     monkeypatch.setattr(planning, "_FEW_BLOCKS", few)
     reader, target = Source(tmp_path, count=2), {"store": str(tmp_path / "a.tif")}
     given: dict[str, Any] = {"layout": "chunk"}
     if masked:
-        given["mask"] = da.from_array(np.random.default_rng(0).random((ROWS * 128, COLS * 128)) > 0.2, chunks=256)
+        given["mask"] = da.from_array(
+            np.random.default_rng(0).random((ROWS * 128, COLS * 128)) > 0.2, chunks=256
+        )
     creation = SMALL | {"overview_resampling": method}
-    expected = ccog.write_ccog(reader.array(), COG_creation_options=creation, **given).compute(**THREADS)
+    expected = ccog.write_ccog(reader.array(), COG_creation_options=creation, **given).compute(
+        **THREADS
+    )
     reader.reads()
     fail(reader, resumed(reader.array(), target, creation, **given))
     reader.reads()
@@ -197,7 +214,9 @@ def test_chunk_by_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: in
     assert len(again) == len(set(again)) < ROWS * COLS
 
 
-def test_each_scheduler(request: pytest.FixtureRequest, target: dict[str, Any], reader: Source) -> None:
+def test_each_scheduler(
+    request: pytest.FixtureRequest, target: dict[str, Any], reader: Source
+) -> None:
     expected = ccog.write_ccog(reader.array(), COG_creation_options=SMALL).compute(**THREADS)
     client = request.getfixturevalue("client")
     for first, second in ((client, "threads"), ("sync", client)):
@@ -232,13 +251,17 @@ def test_a_killed_worker_uploads_no_part_twice(s3_options: dict[str, Any]) -> No
         LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        write_and_kill(cluster, client, "s3://test/resume/worker.tif", options, 1.0, random.Random(1))
+        write_and_kill(
+            cluster, client, "s3://test/resume/worker.tif", options, 1.0, random.Random(1)
+        )
         settle(client, 3)
         assert set(proxy.parts.values()) == {1}
 
 
 def start(script: str, *args: str) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(script), *args], stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), *args], stderr=subprocess.PIPE, text=True
+    )
 
 
 KILLED = """
@@ -255,7 +278,9 @@ KILLED = """
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("cluster", [False, True], ids=["threads", "cluster"])
-def test_a_killed_client(request: pytest.FixtureRequest, target: dict[str, Any], cluster: bool) -> None:
+def test_a_killed_client(
+    request: pytest.FixtureRequest, target: dict[str, Any], cluster: bool
+) -> None:
     client = request.getfixturevalue("client") if cluster else None
     address = client.scheduler.address if client is not None else ""
     process = start(KILLED, str(Path(__file__).parent), json.dumps(target), address)
@@ -271,7 +296,9 @@ def test_a_killed_client(request: pytest.FixtureRequest, target: dict[str, Any],
     assert [upload.resumable for upload in left(target)] == [True]
     assert len(kept_names(job)) > 12
     job.compute(**({"scheduler": client} if cluster else THREADS))
-    assert data_of(target) == ccog.write_ccog(noise(), COG_creation_options=CREATION).compute(**THREADS)
+    assert data_of(target) == ccog.write_ccog(noise(), COG_creation_options=CREATION).compute(
+        **THREADS
+    )
 
 
 def mapping_of(delayed: Any) -> CcogTasks:
@@ -304,7 +331,9 @@ def test_two_that_fail_and_one_that_ends(target: dict[str, Any], reader: Source)
         fail(reader, resumed(reader.array(), target))
     assert len(left(target)) == 1
     resumed(reader.array(), target).compute(**THREADS)
-    assert data_of(target) == ccog.write_ccog(reader.array(), COG_creation_options=SMALL).compute(**THREADS)
+    assert data_of(target) == ccog.write_ccog(reader.array(), COG_creation_options=SMALL).compute(
+        **THREADS
+    )
 
 
 def test_abort_removes_the_records(target: dict[str, Any], reader: Source) -> None:
@@ -358,7 +387,9 @@ def test_ended_between_graph_and_begin(tmp_path: Path, reader: Source) -> None:
     delayed.compute(**THREADS)
 
 
-def test_another_write_is_refused(tmp_path: Path, reader: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_write_is_refused(
+    tmp_path: Path, reader: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = {"store": str(tmp_path / "a.tif")}
     mask = np.ones((ROWS * 128, COLS * 128), bool)
     fail(reader, resumed(reader.array(), target, mask=mask))
@@ -373,8 +404,15 @@ def test_another_write_is_refused(tmp_path: Path, reader: Source, monkeypatch: p
         resumed(reader.array(), target)
     with pytest.raises(ccog.ResumeError, match="the array differs, the chunks differ"):
         resumed(reader.array().rechunk((1, 256, 256)), target, mask=mask)
-    with pytest.raises(ccog.ResumeError, match=r"the environment differs \(GDAL_X was not given, is given\)"):
-        resumed(reader.array(), target, mask=mask, rasterio_env_options={"GDAL_X": 1, "GS_SECRET_ACCESS_KEY": "s"})
+    with pytest.raises(
+        ccog.ResumeError, match=r"the environment differs \(GDAL_X was not given, is given\)"
+    ):
+        resumed(
+            reader.array(),
+            target,
+            mask=mask,
+            rasterio_env_options={"GDAL_X": 1, "GS_SECRET_ACCESS_KEY": "s"},
+        )
     with pytest.raises(ccog.ResumeError, match=r"another one: the metadata differs\."):
         resumed(reader.array(), target, SMALL | {"units": "m"}, mask=mask)
     monkeypatch.setattr(manifest, "version", lambda _: "9.9")
@@ -387,15 +425,21 @@ def test_another_write_is_refused(tmp_path: Path, reader: Source, monkeypatch: p
     "A resumable write with a secret among GDAL's options, and its continuation with another value",
     "refused: the record and the message name the option, and hold no value",
 )
-def test_values_of_the_environment_are_neither_kept_nor_shown(tmp_path: Path, reader: Source) -> None:
+def test_values_of_the_environment_are_neither_kept_nor_shown(
+    tmp_path: Path, reader: Source
+) -> None:
     target = {"store": str(tmp_path / "a.tif")}
     then = {"SOME_PASSWORD": "earliersecret", "GDAL_HTTP_USERPWD": "user:accesssecret"}
     fail(reader, resumed(reader.array(), target, rasterio_env_options=then))
     kept = [path.read_bytes() for path in tmp_path.glob(".*.parts/*")]
     assert any(b"SOME_PASSWORD" in data for data in kept)
-    assert not any(secret in data for data in kept for secret in (b"earliersecret", b"accesssecret"))
+    assert not any(
+        secret in data for data in kept for secret in (b"earliersecret", b"accesssecret")
+    )
     now = then | {"SOME_PASSWORD": "latersecret"}
-    with pytest.raises(ccog.ResumeError, match=r"the environment differs \(SOME_PASSWORD had") as raised:
+    with pytest.raises(
+        ccog.ResumeError, match=r"the environment differs \(SOME_PASSWORD had"
+    ) as raised:
         resumed(reader.array(), target, rasterio_env_options=now)
     assert "secret" not in str(raised.value)
     # a secret that says how to reach data may be another one each time
@@ -429,7 +473,9 @@ def test_arrays_in_memory_are_known_by_their_values(tmp_path: Path) -> None:
      ("az://test/a.tif", {"account_name": "a", "anon": True})],
 )  # fmt: skip
 def test_targets_that_keep_nothing(store: Any, options: Any) -> None:
-    with pytest.raises(ccog.ResumeError, match=r"resume=True is not possible for .*local file systems"):
+    with pytest.raises(
+        ccog.ResumeError, match=r"resume=True is not possible for .*local file systems"
+    ):
         ccog.write_ccog(np.ones((300, 300), "uint8"), store, storage_options=options, resume=True)
 
 
@@ -446,10 +492,20 @@ def test_google_cloud_storage(gcs_options: dict[str, Any], reader: Source) -> No
 def test_the_command_line(tmp_path: Path) -> None:
     target = str(tmp_path / "a.tif")
     run = "from ccog.cli import main; main()"
-    options = ["demo", target, "--size=4096", "--co=BLOCKSIZE=256", "--workers=1", "--resume", "--quiet"]
+    options = [
+        "demo",
+        target,
+        "--size=4096",
+        "--co=BLOCKSIZE=256",
+        "--workers=1",
+        "--resume",
+        "--quiet",
+    ]
     process = subprocess.Popen([sys.executable, "-c", run, *options])
     try:
-        assert until(lambda: any("pieces-" in name or "row-" in name for name in parts_of(tmp_path)))
+        assert until(
+            lambda: any("pieces-" in name or "row-" in name for name in parts_of(tmp_path))
+        )
     finally:
         process.kill()
         process.wait()
@@ -476,9 +532,13 @@ def test_sources_of_the_command_line_have_stable_names(tmp_path: Path) -> None:
     names = []
     for value in (1, 1, 2):
         if len(names) != 1:
-            xr.Dataset({"a": (("y", "x"), np.full((300, 300), value, "uint8"))}).to_netcdf(path, engine="h5netcdf")
-        command = f"from ccog.rasterio_source import open_source; print(open_source({str(path)!r}).array.data.name)"
-        names.append(subprocess.run([sys.executable, "-c", command], check=True, capture_output=True).stdout)
+            xr.Dataset({"a": (("y", "x"), np.full((300, 300), value, "uint8"))}).to_netcdf(
+                path, engine="h5netcdf"
+            )
+        command = f"from ccog.input.files import open_source; print(open_source({str(path)!r}).array.data.name)"
+        names.append(
+            subprocess.run([sys.executable, "-c", command], check=True, capture_output=True).stdout
+        )
     assert names[0] == names[1] != names[2]
 
 
@@ -487,7 +547,9 @@ def test_rows_survive_their_records() -> None:
     statistics = (exact, BandStatistics())
     counts = np.arange(6, dtype="uint32").reshape(2, 3)
     for mask, found in ((None, None), (counts[:1], statistics)):
-        data = dump_stretch((([b"ab", b"", b"c"], [(3, 7, "tag")], []), (2, 5), [(1, (counts, mask), found)]))
+        data = dump_stretch(
+            (([b"ab", b"", b"c"], [(3, 7, "tag")], []), (2, 5), [(1, (counts, mask), found)])
+        )
         (head, parts, tail), joins, ((k, (image, masks), bands),) = parse_stretch(data)
         assert (b"".join(head), parts, tail, joins, k) == (b"abc", [(3, 7, "tag")], [], (2, 5), 1)
         assert image.dtype == counts.dtype

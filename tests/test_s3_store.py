@@ -16,8 +16,8 @@ import s3fs
 
 import ccog
 from ccog import errors
-from ccog.graph import new_token
-from ccog.parts import MIB
+from ccog.geometry.parts import MIB
+from ccog.graph.build import new_token
 from ccog.redaction import redacted
 from ccog.stores import resolve_store
 from ccog.stores.incomplete import _SILENT
@@ -107,7 +107,12 @@ def test_an_object_of_the_same_size_is_kept_where_overwriting_is_not_allowed(
 
 def head_of(tag: str, mark: str | None = None, **more: Any) -> dict[str, Any]:
     # MinIO writes names of metadata with capitals
-    return {"ContentLength": 7, "ETag": f'"{tag}"', "Metadata": {"Ccog-Write": mark} if mark else {}, **more}
+    return {
+        "ContentLength": 7,
+        "ETag": f'"{tag}"',
+        "Metadata": {"Ccog-Write": mark} if mark else {},
+        **more,
+    }
 
 
 def test_an_object_is_ours_by_its_mark_or_by_its_etag() -> None:
@@ -123,7 +128,9 @@ def test_an_object_is_ours_by_its_mark_or_by_its_etag() -> None:
     assert not is_proven(head_of(combined, None, **kms), parts, mine)
     assert not is_proven(head_of("0" * 32), parts, None), "put in one piece"
     assert not is_proven(head_of(combined) | {"ContentLength": 8}, parts, mine)
-    assert not is_proven(head_of("0" * 32 + "-2", mine), parts, mine), "the same array, written before"
+    assert not is_proven(head_of("0" * 32 + "-2", mine), parts, mine), (
+        "the same array, written before"
+    )
     assert not difference(head_of("opaque", mine, **kms), parts, mine)
     assert theirs in difference(head_of("opaque", theirs, **kms), parts, mine)
     assert not difference(head_of("opaque", theirs, **kms), parts, None), "an earlier run's"
@@ -149,9 +156,13 @@ def test_a_write_that_begins_again_finds_its_upload_by_its_mark(store: S3Store) 
     "a write begins again after a begin that never happened, while another program's upload to the key is new",
     "warned: the other upload is left alone and named",
 )
-def test_an_upload_of_another_program_is_never_aborted(store: S3Store, other: Callable[..., Any]) -> None:
+def test_an_upload_of_another_program_is_never_aborted(
+    store: S3Store, other: Callable[..., Any]
+) -> None:
     theirs = other("create_multipart_upload", Key=store.key)["UploadId"]
-    with pytest.warns(ccog.CCOGWarning, match=f"empty upload to {store.url} remains.*another writer's"):
+    with pytest.warns(
+        ccog.CCOGWarning, match=f"empty upload to {store.url} remains.*another writer's"
+    ):
         session = store.begin(new_token(), unanswered=1.0)
     assert {upload.session for upload in store.incomplete()} == {theirs, session}
     assert not store.is_marked(theirs)
@@ -174,7 +185,9 @@ def test_a_part_that_changed_is_named(server: str, store: S3Store) -> None:
         store.complete(session, [first, before], write)
         assert read(store) == b"a" * 5 * MIB + b"before"
         return
-    with pytest.raises(errors.StoreError, match=r"part 2 was put twice with different bytes\. The source"):
+    with pytest.raises(
+        errors.StoreError, match=r"part 2 was put twice with different bytes\. The source"
+    ):
         store.complete(session, [first, before], write)
     with pytest.raises(FileNotFoundError):
         read(store)
@@ -189,13 +202,17 @@ ODD_KEYS = ("/lead.tif", "odd//middle.tif")
     "refused before any pixel is computed, and nothing is left; right where the server keeps such names",
 )
 @pytest.mark.parametrize("key", ODD_KEYS)
-def test_odd_keys_leave_no_records(server: str, options: dict[str, Any], other: Callable[..., Any], key: str) -> None:
+def test_odd_keys_leave_no_records(
+    server: str, options: dict[str, Any], other: Callable[..., Any], key: str
+) -> None:
     array = da.from_array(terrain((1, 600, 300)), chunks=(1, 256, 300))
     delayed = ccog.write_ccog(array, f"s3://test/{key}", storage_options=options, resume=True)
     if server == "moto":
         delayed.compute(scheduler="threads")
     else:
-        with pytest.raises(errors.StoreError, match="does not list objects under the names they are given"):
+        with pytest.raises(
+            errors.StoreError, match="does not list objects under the names they are given"
+        ):
             delayed.compute(scheduler="threads")
     names = [item["Key"] for item in other("list_objects_v2").get("Contents") or []]
     assert not [name for name in names if "ccog-resume" in name]
@@ -205,7 +222,9 @@ def test_odd_keys_leave_no_records(server: str, options: dict[str, Any], other: 
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
-def test_odd_keys_can_be_written(options: dict[str, Any], other: Callable[..., Any], key: str) -> None:
+def test_odd_keys_can_be_written(
+    options: dict[str, Any], other: Callable[..., Any], key: str
+) -> None:
     ccog.write_ccog(terrain((1, 300, 300)), f"s3://test/{key}", storage_options=options).compute()
     store = S3Store("test", key, options)
     assert read(store) == ccog.write_ccog(terrain((1, 300, 300))).compute()
@@ -223,7 +242,8 @@ GONE: dict[str, Any] = {
 
 
 @pytest.mark.tried(
-    "the server is gone while parts are put", "refused after a minute on every store, with a line in the log"
+    "the server is gone while parts are put",
+    "refused after a minute on every store, with a line in the log",
 )
 @pytest.mark.parametrize("url", GONE)
 def test_a_server_that_is_gone_is_waited_for_as_long_on_every_store(
@@ -234,7 +254,10 @@ def test_a_server_that_is_gone_is_waited_for_as_long_on_every_store(
     store = resolve_store(url, GONE[url])
     session = "session" if url.startswith("gs") else "0" * 25
     started = time.monotonic()
-    with caplog.at_level(logging.INFO, "ccog"), pytest.raises(errors.StoreError, match=r"part 3|block 3") as caught:
+    with (
+        caplog.at_level(logging.INFO, "ccog"),
+        pytest.raises(errors.StoreError, match=r"part 3|block 3") as caught,
+    ):
         store.put(session, 3, [b"x"])
     assert 2 <= time.monotonic() - started < 4
     (line,) = [record.getMessage() for record in caplog.records if record.name == "ccog"]
@@ -244,7 +267,9 @@ def test_a_server_that_is_gone_is_waited_for_as_long_on_every_store(
         assert not any(secret in text for secret in ("uploadId", "c2VjcmV0", 'sec"', "?uploadId"))
 
 
-def test_patience_lasts_for_a_time_and_not_for_a_number_of_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patience_lasts_for_a_time_and_not_for_a_number_of_attempts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock = itertools.count(1000.0, 0.25)
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
@@ -261,17 +286,25 @@ def test_patience_lasts_for_a_time_and_not_for_a_number_of_attempts(monkeypatch:
 
 def test_logs_have_no_secrets_of_urls() -> None:
     text = 'Could not connect to "https://user:pw@host:9/bucket/key.tif?sig=secret&se=1" (again)'
-    assert redacted(text) == 'Could not connect to "https://user:***@host:9/bucket/key.tif?***" (again)'
+    assert (
+        redacted(text)
+        == 'Could not connect to "https://user:***@host:9/bucket/key.tif?***" (again)'
+    )
     assert redacted("is it done? yes") == "is it done? yes"
 
 
 @pytest.fixture
-def unfinished(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[tuple[str, dict[str, Any] | None, Any]]:
+def unfinished(
+    request: pytest.FixtureRequest, tmp_path: Any
+) -> Iterator[tuple[str, dict[str, Any] | None, Any]]:
     """A target with one unfinished write, and the store."""
     if request.param == "local":
         url, options = str(tmp_path / "a.tif"), None
     else:
-        url, options = f"{request.param[0]}://test/unfinished/a.tif", request.getfixturevalue(request.param[1])
+        url, options = (
+            f"{request.param[0]}://test/unfinished/a.tif",
+            request.getfixturevalue(request.param[1]),
+        )
     store: Any = resolve_store(url, options)
     sessions = [store.begin(new_token()), resolve_store(url + ".other", options).begin(new_token())]
     yield url, options, store
@@ -280,9 +313,12 @@ def unfinished(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[tuple[
 
 
 @pytest.mark.tried(
-    "a file is written where an earlier write was killed", "warned: names the time, and the command that removes it"
+    "a file is written where an earlier write was killed",
+    "warned: names the time, and the command that removes it",
 )
-@pytest.mark.parametrize("unfinished", ["local", ("s3", "s3_options"), ("gs", "gcs_options")], indirect=True)
+@pytest.mark.parametrize(
+    "unfinished", ["local", ("s3", "s3_options"), ("gs", "gcs_options")], indirect=True
+)
 def test_an_unfinished_write_is_named_when_the_next_is_built(
     unfinished: tuple[str, dict[str, Any] | None, Any],
 ) -> None:
@@ -302,7 +338,9 @@ def test_building_does_not_wait_for_a_server_that_is_not_there(s3_options: dict[
     gone = GONE["s3://test/gone.tif"]
     started = time.monotonic()
     for n in range(20):
-        ccog.write_ccog(np.ones((300, 300), "uint8"), f"s3://test/gone-{n}.tif", storage_options=gone)
+        ccog.write_ccog(
+            np.ones((300, 300), "uint8"), f"s3://test/gone-{n}.tif", storage_options=gone
+        )
     assert time.monotonic() - started < 10
     refused = s3_options | {"secret": "wrong"}
     ccog.write_ccog(np.ones((300, 300), "uint8"), "s3://test/refused.tif", storage_options=refused)

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 import ccog
-from ccog.rasterio_source import open_source
+from ccog.input.files import open_source
 from conftest import gdal_cog, terrain
 from faults import Fault, proxied
 from kills import CHUNK, CREATION, pixels
@@ -70,7 +70,11 @@ class Seen:
         """Everything by now."""
         time.sleep(0.2)
         logs = [path.read_text() for path in self.folder.glob("*.log")]
-        kept = [self.client.get_worker_logs(), self.client.get_scheduler_logs(), self.client.get_events()]
+        kept = [
+            self.client.get_worker_logs(),
+            self.client.get_scheduler_logs(),
+            self.client.get_events(),
+        ]
         return "\n".join([*logs, *map(repr, kept), *self._pages(), *self.texts])
 
     def _pages(self) -> Iterator[str]:
@@ -95,7 +99,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     with (
         _logging_everything(folder / "scheduler-and-client.log"),
         LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", preload=[str(preload)]
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            preload=[str(preload)],
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
@@ -145,7 +152,9 @@ def shown(text: str, secrets: tuple[str, ...]) -> list[str]:
     "succeed, fail with an abort that is denied, are cancelled, and lose a worker",
     "right: none is there",
 )
-def test_no_log_or_page_of_a_cluster_shows_credentials(seen: Seen, s3_options: dict[str, Any]) -> None:
+def test_no_log_or_page_of_a_cluster_shows_credentials(
+    seen: Seen, s3_options: dict[str, Any]
+) -> None:
     with proxied(s3_options) as (proxy, options):
 
         def write(array: da.Array, name: str, options: dict[str, Any] = options) -> Any:
@@ -156,7 +165,12 @@ def test_no_log_or_page_of_a_cluster_shows_credentials(seen: Seen, s3_options: d
                 storage_options=options,
                 rasterio_env_options={"GDAL_HTTP_USERPWD": ENV_SECRET},
             )
-            seen.keep(delayed, delayed.dask, *delayed.dask.layers.values(), *delayed.dask.to_dict().items())
+            seen.keep(
+                delayed,
+                delayed.dask,
+                *delayed.dask.layers.values(),
+                *delayed.dask.to_dict().items(),
+            )
             return seen.client.compute(delayed)
 
         seen.keep(write(slow(), "good").result(timeout=60))
@@ -189,7 +203,9 @@ def test_no_log_or_page_of_a_cluster_shows_credentials(seen: Seen, s3_options: d
 
 def slow() -> da.Array:
     """Eight blocks of noise, made slowly enough to be interrupted."""
-    return da.map_blocks(pixels, chunks=((CHUNK,) * 2, (CHUNK,) * 4), dtype="uint16", meta=np.empty((0, 0), "uint16"))
+    return da.map_blocks(
+        pixels, chunks=((CHUNK,) * 2, (CHUNK,) * 4), dtype="uint16", meta=np.empty((0, 0), "uint16")
+    )
 
 
 def _removals(dask_scheduler: Any) -> int:
@@ -219,7 +235,9 @@ def serving(folder: Path) -> Iterator[str]:
     "A source behind a presigned URL, read by a cluster until the URL fails; logs, pages and errors searched",
     "right: the signature is nowhere",
 )
-def test_a_presigned_source_is_read_without_showing_its_signature(seen: Seen, tmp_path: Path) -> None:
+def test_a_presigned_source_is_read_without_showing_its_signature(
+    seen: Seen, tmp_path: Path
+) -> None:
     signature = "5ignature0f4presignedUrl"
     for name in ("good", "gone"):
         pixels = gdal_cog(terrain((1, 1500, 1500)), {"compress": "deflate"})
@@ -316,12 +334,21 @@ def test_a_result_names_its_url_without_the_password() -> None:
         ("ftp://u:p:q@r@h:21/x", "ftp://u:***@h:21/x"),
         ("ftp://u@h/x", "ftp://u@h/x"),
         ("simplecache::sftp://u:p@h/x", "simplecache::sftp://u:***@h/x"),
-        ("'/vsicurl/https://h/a.tif?X-Amz-Signature=1&b=2' failed", "'/vsicurl/https://h/a.tif?***' failed"),
+        (
+            "'/vsicurl/https://h/a.tif?X-Amz-Signature=1&b=2' failed",
+            "'/vsicurl/https://h/a.tif?***' failed",
+        ),
         ("/vsicurl?url=https%3A%2F%2Fh%3Fsig%3D1", "/vsicurl?***"),
-        ("'X-Amz-Security-Token': b'abc/d', 'Host': 'h'", "'X-Amz-Security-Token': b'***', 'Host': 'h'"),
+        (
+            "'X-Amz-Security-Token': b'abc/d', 'Host': 'h'",
+            "'X-Amz-Security-Token': b'***', 'Host': 'h'",
+        ),
         ("x-amz-security-token:abc\nx-amz-date:1", "x-amz-security-token:***\nx-amz-date:1"),
         ("is a.tif there? yes", "is a.tif there? yes"),
-        ("abfs://container@account.dfs.core.windows.net/a.tif", "abfs://container@account.dfs.core.windows.net/a.tif"),
+        (
+            "abfs://container@account.dfs.core.windows.net/a.tif",
+            "abfs://container@account.dfs.core.windows.net/a.tif",
+        ),
     ],
 )
 def test_what_is_shown_of_a_url(text: str, expected: str) -> None:

@@ -45,14 +45,17 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> str:
 
 
 @pytest.mark.tried(
-    "SIGTERM and SIGHUP, twice, while `ccog demo` writes to a file", "right: nothing is left, exit 128 + n"
+    "SIGTERM and SIGHUP, twice, while `ccog demo` writes to a file",
+    "right: nothing is left, exit 128 + n",
 )
 @pytest.mark.parametrize(
     ("command", "number"),
     [(CCOG, signal.SIGTERM), (CCOG, signal.SIGHUP), (RIO, signal.SIGTERM)],
     ids=["SIGTERM", "SIGHUP", "rio ccog"],
 )
-def test_a_signal_leaves_nothing_of_a_file(command: list[str], number: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_leaves_nothing_of_a_file(
+    command: list[str], number: signal.Signals, tmp_path: Path
+) -> None:
     args = [*command, "demo", str(tmp_path / "a.tif"), "--quiet"]
     with subprocess.Popen(args, stderr=subprocess.PIPE, text=True) as process:
         until(lambda: left(tmp_path), process)
@@ -68,7 +71,13 @@ def test_a_signal_leaves_nothing_on_s3(
     request: pytest.FixtureRequest, s3_options: dict[str, Any], tmp_path: Path, cluster: bool
 ) -> None:
     url = f"s3://test/signals/{tmp_path.name}.tif"
-    args = [*CCOG, "demo", url, "--quiet", *(f"--storage-option={key}={value}" for key, value in s3_options.items())]
+    args = [
+        *CCOG,
+        "demo",
+        url,
+        "--quiet",
+        *(f"--storage-option={key}={value}" for key, value in s3_options.items()),
+    ]
     if cluster:
         args += ["--scheduler", request.getfixturevalue("client").scheduler.address]
     with subprocess.Popen(args, stderr=subprocess.PIPE, text=True) as process:
@@ -90,7 +99,9 @@ def test_what_can_be_resumed_stays(tmp_path: Path) -> None:
 @pytest.mark.tried("SIGHUP under nohup", "right: ignored, the file is written")
 def test_nohup_is_respected(tmp_path: Path) -> None:
     args = ["nohup", *CCOG, "demo", str(tmp_path / "a.tif"), "--quiet", "--size", "4096"]
-    with subprocess.Popen(args, stdout=-1, stderr=-1, stdin=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        args, stdout=-1, stderr=-1, stdin=subprocess.DEVNULL, text=True
+    ) as process:
         until(lambda: left(tmp_path), process)
         process.send_signal(signal.SIGHUP)
         _, err = process.communicate(timeout=90)
@@ -116,8 +127,17 @@ def test_a_closed_terminal_leaves_nothing(tmp_path: Path) -> None:
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     path = tmp_path / "small.tif"
-    profile = {"driver": "GTiff", "count": 1, "height": 300, "width": 400, "dtype": "uint8", "crs": "EPSG:32632"}
-    with rasterio.open(path, "w", transform=rasterio.Affine(10, 0, 5e5, 0, -10, 6e6), **profile) as target:
+    profile = {
+        "driver": "GTiff",
+        "count": 1,
+        "height": 300,
+        "width": 400,
+        "dtype": "uint8",
+        "crs": "EPSG:32632",
+    }
+    with rasterio.open(
+        path, "w", transform=rasterio.Affine(10, 0, 5e5, 0, -10, 6e6), **profile
+    ) as target:
         target.write(np.arange(120_000).reshape(1, 300, 400).astype("uint8"))
         target.update_tags(NOTE="which makes ccog say something on stderr")
     return path
@@ -128,23 +148,31 @@ def unread(args: list[str], **kwargs: Any) -> subprocess.CompletedProcess[str]:
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        return subprocess.run([*CCOG, *args], stdout=writing, timeout=120, check=False, text=True, **kwargs)
+        return subprocess.run(
+            [*CCOG, *args], stdout=writing, timeout=120, check=False, text=True, **kwargs
+        )
     finally:
         os.close(writing)
 
 
-@pytest.mark.tried("a closed stdout, or stdout and stderr, as of `| head -0`", "right: exit code 0 of a right file")
+@pytest.mark.tried(
+    "a closed stdout, or stdout and stderr, as of `| head -0`", "right: exit code 0 of a right file"
+)
 @pytest.mark.parametrize("both", [False, True], ids=["stdout", "stderr too"])
 def test_nobody_reading_does_not_fail_a_write(small: Path, tmp_path: Path, both: bool) -> None:
     out = tmp_path / "out.tif"
-    done = unread(["create", str(small), str(out)], stderr=subprocess.STDOUT if both else subprocess.PIPE)
+    done = unread(
+        ["create", str(small), str(out)], stderr=subprocess.STDOUT if both else subprocess.PIPE
+    )
     assert done.returncode == 0, done.stderr
     assert both or "Error" not in done.stderr
     with rasterio.open(out) as found:
         assert found.shape == (300, 400)
 
 
-@pytest.mark.tried("`ccog validate` of a file that is cut off, with nobody reading", "right: exit code 1")
+@pytest.mark.tried(
+    "`ccog validate` of a file that is cut off, with nobody reading", "right: exit code 1"
+)
 def test_nobody_reading_does_not_make_a_wrong_file_right(tmp_path: Path) -> None:
     cut = tmp_path / "cut.tif"
     cut.write_bytes(gdal_cog(terrain((1, 300, 300)), {"blocksize": 128})[:-100])

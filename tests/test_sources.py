@@ -62,10 +62,16 @@ def stac_item(folder: Path, k: int) -> pystac.Item:
     box = (5e5, 6e6 - 10 * HEIGHT, 5e5 + 10 * WIDTH, 6e6)
     x0, y0, x1, y1 = bounds = transform_bounds("EPSG:32755", "EPSG:4326", *box)
     ring = [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]
-    properties = {"proj:epsg": 32755, "proj:shape": [HEIGHT, WIDTH], "proj:transform": list(TRANSFORM)}
+    properties = {
+        "proj:epsg": 32755,
+        "proj:shape": [HEIGHT, WIDTH],
+        "proj:transform": list(TRANSFORM),
+    }
     when = datetime.datetime(2024, 1, 1 + k)
     geometry = {"type": "Polygon", "coordinates": [ring]}
-    item = pystac.Item(f"item{k}", geometry=geometry, bbox=list(bounds), datetime=when, properties=properties)
+    item = pystac.Item(
+        f"item{k}", geometry=geometry, bbox=list(bounds), datetime=when, properties=properties
+    )
     item.stac_extensions = [
         "https://stac-extensions.github.io/projection/v1.1.0/schema.json",
         "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
@@ -73,7 +79,12 @@ def stac_item(folder: Path, k: int) -> pystac.Item:
     for band in ("red", "nir"):
         fields = {"raster:bands": [{"data_type": "uint16", "nodata": 0}]}
         path = str(folder / f"{band}{k}.tif")
-        item.add_asset(band, pystac.Asset(path, media_type=pystac.MediaType.COG, roles=["data"], extra_fields=fields))
+        item.add_asset(
+            band,
+            pystac.Asset(
+                path, media_type=pystac.MediaType.COG, roles=["data"], extra_fields=fields
+            ),
+        )
     return item
 
 
@@ -107,12 +118,19 @@ def test_rioxarray_with_bands_as_variables(folder: Path) -> None:
     ds = rioxarray.open_rasterio(folder / "red0.tif", chunks=256, band_as_variable=True)
     found = Written(ds.ccog.write(**SMALL))
     assert np.array_equal(found.pixels[0], ds.band_1)
-    assert (found.crs, found.transform, found.nodata, found.descriptions) == (32755, TRANSFORM, 0, ("band_1",))
+    assert (found.crs, found.transform, found.nodata, found.descriptions) == (
+        32755,
+        TRANSFORM,
+        0,
+        ("band_1",),
+    )
 
 
 def test_plain_xarray_from_south_to_north() -> None:
     coords = {"latitude": -40 + 0.05 * np.arange(200), "longitude": 140 + 0.05 * np.arange(300)}
-    arr = xr.DataArray(terrain((1, 200, 300), "float32")[0], dims=("latitude", "longitude"), coords=coords)
+    arr = xr.DataArray(
+        terrain((1, 200, 300), "float32")[0], dims=("latitude", "longitude"), coords=coords
+    )
     found = Written(arr.ccog.write(crs=4326, **SMALL))
     assert np.array_equal(found.pixels[0], arr)
     assert found.crs == 4326
@@ -122,7 +140,9 @@ def test_plain_xarray_from_south_to_north() -> None:
 @pytest.mark.parametrize("order", [("x", "y"), ("y", "x", "band"), ("band", "x", "y")])
 def test_plain_xarray_in_any_order_of_dimensions(order: tuple[str, ...]) -> None:
     coords = {"y": 6e6 - 5 - 10 * np.arange(200), "x": 5e5 + 5 + 10 * np.arange(300)}
-    whole = xr.DataArray(da.from_array(terrain((2, 200, 300)), chunks=100), dims=("band", "y", "x"), coords=coords)
+    whole = xr.DataArray(
+        da.from_array(terrain((2, 200, 300)), chunks=100), dims=("band", "y", "x"), coords=coords
+    )
     arr = (whole if "band" in order else whole.isel(band=0)).transpose(*order)
     found = Written(arr.ccog.write(**SMALL))
     assert np.array_equal(found.pixels.squeeze(), whole if "band" in order else whole[0])
@@ -171,7 +191,9 @@ def test_odc_geo_rotated() -> None:
 @pytest.mark.parametrize("crs", ["EPSG:32755", "EPSG:4326"])
 def test_odc_stac(items: list[pystac.Item], crs: str) -> None:
     resolution = 10 if crs == "EPSG:32755" else 0.0001
-    ds = odc.stac.load(items, bands=["red", "nir"], crs=crs, resolution=resolution, chunks={"x": 256, "y": 256})
+    ds = odc.stac.load(
+        items, bands=["red", "nir"], crs=crs, resolution=resolution, chunks={"x": 256, "y": 256}
+    )
     found = Written(ds.red.isel(time=1).ccog.write(**SMALL))
     assert np.array_equal(found.pixels[0], ds.red.isel(time=1))
     assert (found.crs.to_string(), found.nodata) == (crs, 0)
@@ -189,7 +211,13 @@ def test_odc_stac(items: list[pystac.Item], crs: str) -> None:
 def test_stackstac(items: list[pystac.Item], xy_coords: Any) -> None:
     """Its coordinates are by default those of the pixels' upper left corners."""
     stack = stackstac.stack(
-        items, ["red", "nir"], epsg=32755, resolution=10, chunksize=256, xy_coords=xy_coords, rescale=False
+        items,
+        ["red", "nir"],
+        epsg=32755,
+        resolution=10,
+        chunksize=256,
+        xy_coords=xy_coords,
+        rescale=False,
     )
     first = stack.isel(time=0)
     found = Written(first.ccog.write(**SMALL))
@@ -208,7 +236,12 @@ class OnDevice:
 
     def __init__(self, pixels: np.ndarray) -> None:
         self._pixels = pixels
-        self.shape, self.dtype, self.ndim, self.nbytes = pixels.shape, pixels.dtype, pixels.ndim, pixels.nbytes
+        self.shape, self.dtype, self.ndim, self.nbytes = (
+            pixels.shape,
+            pixels.dtype,
+            pixels.ndim,
+            pixels.nbytes,
+        )
 
     def __getitem__(self, index: Any) -> OnDevice:
         return OnDevice(self._pixels[index])

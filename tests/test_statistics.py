@@ -13,7 +13,7 @@ from rasterio.io import MemoryFile
 
 import ccog
 from cases import MODERN
-from ccog.statistics import BandStatistics, block_statistics, merged
+from ccog.gdal.statistics import BandStatistics, block_statistics, merged
 from conftest import GEO, gdal_cog, terrain
 
 
@@ -28,12 +28,16 @@ def assert_close(found: dict[str, str], expected: dict[str, str]) -> None:
         assert float(found[key]) == pytest.approx(float(value), rel=1e-12, abs=1e-12), key
 
 
-@pytest.mark.parametrize("dtype", ["int8", "int16", "uint32", "int64", "float32", "float64", "complex64"])
+@pytest.mark.parametrize(
+    "dtype", ["int8", "int16", "uint32", "int64", "float32", "float64", "complex64"]
+)
 @pytest.mark.parametrize("nodata", [None, 7])
 def test_gdals_figures(dtype: str, nodata: int | None) -> None:
     pixels = terrain((2, 500, 333), dtype)
     if nodata is not None and dtype in ("int64", "complex64"):
-        pytest.skip("GDAL takes nodata pixels of 64-bit integers into account in some blocks; complex has none")
+        pytest.skip(
+            "GDAL takes nodata pixels of 64-bit integers into account in some blocks; complex has none"
+        )
     if nodata is not None:
         pixels[:, :100, :200] = nodata
     options = {"statistics": "yes", "overview_resampling": "nearest"}
@@ -55,13 +59,18 @@ def test_pixels_that_do_not_count(values: str) -> None:
     extra = {"nodata": -1} if values == "nan and nodata" else {}
     expected = gdal_cog(pixels, {"statistics": "yes"}, mask, **extra)
     options = GEO | {"statistics": "yes"} | extra
-    found = ccog.write_ccog(da.from_array(pixels, chunks=150), mask=mask, COG_creation_options=options).compute()
+    found = ccog.write_ccog(
+        da.from_array(pixels, chunks=150), mask=mask, COG_creation_options=options
+    ).compute()
     assert_close(band_tags(found), band_tags(expected))
 
 
 def test_a_large_offset_costs_no_digits() -> None:
     values = (np.random.default_rng(0).normal(0, 1, (1, 700, 900)) + 1e6).astype("float32")
-    blocks = [block_statistics(values[:, y : y + 100], None, None, alpha=False) for y in range(0, 700, 100)]
+    blocks = [
+        block_statistics(values[:, y : y + 100], None, None, alpha=False)
+        for y in range(0, 700, 100)
+    ]
     found = merged(blocks)[0]
     wide = values.astype("float64")
     assert found.mean == pytest.approx(wide.mean(), rel=1e-14)
@@ -72,7 +81,9 @@ def test_a_large_offset_costs_no_digits() -> None:
 @given(st.lists(st.lists(st.integers(-128, 127), max_size=20), min_size=1, max_size=8))
 def test_order_and_cuts_do_not_matter(parts: list[list[int]]) -> None:
     def of(values: list[int]) -> tuple[BandStatistics, ...]:
-        return block_statistics(np.array([[values]], "int8").reshape(1, 1, -1), None, 0, alpha=False)
+        return block_statistics(
+            np.array([[values]], "int8").reshape(1, 1, -1), None, 0, alpha=False
+        )
 
     filled = [part or [0] for part in parts]
     whole = of([v for part in filled for v in part])[0]

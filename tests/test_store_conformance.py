@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from ccog import errors
-from ccog.graph import new_token
-from ccog.parts import MIB, Part
+from ccog.geometry.parts import MIB, Part
+from ccog.graph.build import new_token
 from ccog.stores import Store, resolve_store
 
 #: Bytes of a part that every store takes.
@@ -60,15 +60,22 @@ class StoreTests:
         assert part == store.part(number, [body])
         return part, body
 
-    def test_parts_in_any_order(self, store: Store, url: str, options: dict[str, Any] | None) -> None:
+    def test_parts_in_any_order(
+        self, store: Store, url: str, options: dict[str, Any] | None
+    ) -> None:
         session = store.begin(new_token())
-        found = dict(self.put(pickle.loads(pickle.dumps(store)), session, n, 9 if n == 9 else PART) for n in (7, 9, 2))
+        found = dict(
+            self.put(pickle.loads(pickle.dumps(store)), session, n, 9 if n == 9 else PART)
+            for n in (7, 9, 2)
+        )
         result = store.complete(session, list(found))
         assert self.read(url, options) == b"".join(found[part] for part in sorted(found))
         assert result.size == 2 * PART + 9
         assert result.url == store.url
         assert not store.incomplete()
-        assert store.complete(session, list(found)).size == result.size, "a completion can be repeated"
+        assert store.complete(session, list(found)).size == result.size, (
+            "a completion can be repeated"
+        )
 
     def test_a_part_put_again(self, store: Store, url: str, options: dict[str, Any] | None) -> None:
         session = store.begin(new_token())
@@ -84,7 +91,9 @@ class StoreTests:
         store.complete(session, [part])
         assert self.read(url, options) == body
 
-    def test_nothing_shows_before_the_end(self, store: Store, url: str, options: dict[str, Any] | None) -> None:
+    def test_nothing_shows_before_the_end(
+        self, store: Store, url: str, options: dict[str, Any] | None
+    ) -> None:
         session = store.begin(new_token())
         with pytest.raises(FileNotFoundError):
             self.read(url, options)
@@ -100,7 +109,9 @@ class StoreTests:
         session = store.begin(new_token())
         part, _ = self.put(store, session, 3)
         if self.lists:
-            assert [(upload.url, upload.session) for upload in store.incomplete()] == [(store.url, session)]
+            assert [(upload.url, upload.session) for upload in store.incomplete()] == [
+                (store.url, session)
+            ]
         store.abort(session)
         store.abort(session)
         assert not store.incomplete()
@@ -117,7 +128,9 @@ class StoreTests:
             found = store.stored(session, first, count)
             # some stores mark the upload with a first part
             found.pop(1, None)
-            wanted = {number: part for number, part in parts.items() if first <= number < first + count}
+            wanted = {
+                number: part for number, part in parts.items() if first <= number < first + count
+            }
             assert found == (wanted if self.proves else {})
         store.abort(session)
         if store.resumes:
@@ -136,7 +149,10 @@ class StoreTests:
             assert {"manifest.json", "row-1"} <= store.saved(session)
             assert store.load(session, "manifest.json") == b"%d" % n
             store.save(session, "row-3", b"longer")
-            assert [store.load(session, "row-3", limit) for limit in (3, 100)] == [b"lon", b"longer"]
+            assert [store.load(session, "row-3", limit) for limit in (3, 100)] == [
+                b"lon",
+                b"longer",
+            ]
             assert store.load(session, "row-1", 10) == b""
             with pytest.raises(errors.StoreNotFoundError):
                 store.load(session, "row-2")
@@ -151,12 +167,15 @@ class StoreTests:
         store.abort(sessions[1])
         assert not store.saved(sessions[1])
 
-    def test_an_existing_file_is_kept(self, store: Store, url: str, options: dict[str, Any] | None) -> None:
+    def test_an_existing_file_is_kept(
+        self, store: Store, url: str, options: dict[str, Any] | None
+    ) -> None:
         keeping = resolve_store(url, options, overwrite=False)
         keeping.check()
         sessions = [store.begin(new_token()), keeping.begin(new_token())]
         parts = [
-            self.put(s, session, 1 + n) for n, (s, session) in enumerate(zip((store, keeping), sessions, strict=True))
+            self.put(s, session, 1 + n)
+            for n, (s, session) in enumerate(zip((store, keeping), sessions, strict=True))
         ]
         store.complete(sessions[0], [parts[0][0]])
         with pytest.raises(errors.StoreExistsError):
@@ -211,11 +230,15 @@ class TestMoto(ServerTests):
     def options(self, moto_options: dict[str, Any]) -> dict[str, Any]:
         return moto_options
 
-    @pytest.mark.skip("moto takes the marker of list_parts for a count, so that parts are not found")
+    @pytest.mark.skip(
+        "moto takes the marker of list_parts for a count, so that parts are not found"
+    )
     def test_what_is_stored(self) -> None:  # type: ignore[override]
         pass
 
-    @pytest.mark.skip("moto answers 500 where an upload to complete is gone, instead of NoSuchUpload")
+    @pytest.mark.skip(
+        "moto answers 500 where an upload to complete is gone, instead of NoSuchUpload"
+    )
     def test_abort(self) -> None:  # type: ignore[override]
         pass
 

@@ -14,8 +14,8 @@ import s3fs
 
 import ccog
 from ccog import errors
-from ccog.encode import Codec, encode_block
-from ccog.graph import new_token
+from ccog.gdal.encode import Codec, encode_block
+from ccog.graph.build import new_token
 from ccog.stores import Store, resolve_store
 from ccog.stores.local import LocalStore
 from conftest import GEO, gdal_cog, terrain
@@ -40,11 +40,15 @@ def expected(pixels: np.ndarray) -> bytes:
 
 def test_local_file_and_result(tmp_path: Path) -> None:
     small = terrain((1, 600, 700))
-    delayed = ccog.write_ccog(da.from_array(small, chunks=256), tmp_path / "a.tif", COG_creation_options=OPTIONS)
+    delayed = ccog.write_ccog(
+        da.from_array(small, chunks=256), tmp_path / "a.tif", COG_creation_options=OPTIONS
+    )
     assert not any(tmp_path.iterdir())
     result = delayed.compute()
     assert (tmp_path / "a.tif").read_bytes() == gdal_cog(small, gdal_options())
-    assert result == ccog.WriteResult(str(tmp_path / "a.tif"), (tmp_path / "a.tif").stat().st_size, None)
+    assert result == ccog.WriteResult(
+        str(tmp_path / "a.tif"), (tmp_path / "a.tif").stat().st_size, None
+    )
     assert delayed.compute() == result, "computing twice writes twice"
     (other,) = dask.compute(delayed)
     assert other == result
@@ -58,8 +62,13 @@ def test_two_files_in_one_graph_load_each_chunk_once(tmp_path: Path) -> None:
         loads.append(1)
         return block
 
-    source = da.from_array(terrain((1, 512, 512)), chunks=256).map_blocks(load, dtype="uint16", meta=np.empty((0,) * 3))
-    files = [ccog.write_ccog(source, tmp_path / name, COG_creation_options=OPTIONS) for name in ("a", "b")]
+    source = da.from_array(terrain((1, 512, 512)), chunks=256).map_blocks(
+        load, dtype="uint16", meta=np.empty((0,) * 3)
+    )
+    files = [
+        ccog.write_ccog(source, tmp_path / name, COG_creation_options=OPTIONS)
+        for name in ("a", "b")
+    ]
     dask.compute(*files, scheduler="threads")
     assert len(loads) == 4
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -78,7 +87,9 @@ def test_a_failing_chunk_leaves_nothing(tmp_path: Path, scheduler: str) -> None:
             raise RuntimeError("no pixels here")
         return block
 
-    source = da.from_array(terrain((1, 768, 768)), chunks=256).map_blocks(fail, dtype="uint16", meta=np.empty((0,) * 3))
+    source = da.from_array(terrain((1, 768, 768)), chunks=256).map_blocks(
+        fail, dtype="uint16", meta=np.empty((0,) * 3)
+    )
     target = tmp_path / "a.tif"
     target.write_bytes(b"before")
     with pytest.raises(RuntimeError, match="no pixels here"):
@@ -115,7 +126,9 @@ def test_a_late_part_of_an_aborted_write_is_an_error(tmp_path: Path) -> None:
 
 
 def uploads(options: dict[str, Any]) -> list[Any]:
-    found = s3fs.S3FileSystem(**options).call_s3("list_multipart_uploads", Bucket="test").get("Uploads")
+    found = (
+        s3fs.S3FileSystem(**options).call_s3("list_multipart_uploads", Bucket="test").get("Uploads")
+    )
     return list(found or [])
 
 
@@ -125,7 +138,9 @@ def read(options: dict[str, Any], key: str) -> bytes:
 
 def test_s3_from_threads(s3_options: dict[str, Any], pixels: np.ndarray, expected: bytes) -> None:
     array = da.from_array(pixels, chunks=(1, 1024, 1024))
-    delayed = ccog.write_ccog(array, "s3://test/t/a.tif", COG_creation_options=OPTIONS, storage_options=s3_options)
+    delayed = ccog.write_ccog(
+        array, "s3://test/t/a.tif", COG_creation_options=OPTIONS, storage_options=s3_options
+    )
     result = delayed.compute(scheduler="threads", num_workers=2)
     assert read(s3_options, "test/t/a.tif") == expected
     assert result.size == len(expected)
@@ -136,9 +151,13 @@ def test_s3_from_threads(s3_options: dict[str, Any], pixels: np.ndarray, expecte
     assert "testsecret" not in repr(resolve_store("s3://test/t/a.tif", s3_options))
 
 
-def test_s3_from_processes(client: Any, s3_options: dict[str, Any], pixels: np.ndarray, expected: bytes) -> None:
+def test_s3_from_processes(
+    client: Any, s3_options: dict[str, Any], pixels: np.ndarray, expected: bytes
+) -> None:
     array = da.from_array(pixels, chunks=(1, 1024, 1024))
-    delayed = ccog.write_ccog(array, "s3://test/p/a.tif", COG_creation_options=OPTIONS, storage_options=s3_options)
+    delayed = ccog.write_ccog(
+        array, "s3://test/p/a.tif", COG_creation_options=OPTIONS, storage_options=s3_options
+    )
     assert client.compute(delayed).result().size == len(expected)
     assert read(s3_options, "test/p/a.tif") == expected
     assert not uploads(s3_options)
@@ -146,7 +165,9 @@ def test_s3_from_processes(client: Any, s3_options: dict[str, Any], pixels: np.n
 
 def test_a_small_object_is_one_part(s3_options: dict[str, Any]) -> None:
     small = terrain((1, 300, 300))
-    ccog.write_ccog(small, "s3://test/s.tif", COG_creation_options=OPTIONS, storage_options=s3_options).compute()
+    ccog.write_ccog(
+        small, "s3://test/s.tif", COG_creation_options=OPTIONS, storage_options=s3_options
+    ).compute()
     assert read(s3_options, "test/s.tif") == gdal_cog(small, gdal_options())
 
 
@@ -154,7 +175,9 @@ def test_s3_failures_leave_no_upload(s3_options: dict[str, Any]) -> None:
     def fail(block: np.ndarray) -> np.ndarray:
         raise RuntimeError("no pixels here")
 
-    source = da.zeros((1, 600, 600), chunks=256, dtype="uint8").map_blocks(fail, dtype="uint8", meta=np.empty((0,) * 3))
+    source = da.zeros((1, 600, 600), chunks=256, dtype="uint8").map_blocks(
+        fail, dtype="uint8", meta=np.empty((0,) * 3)
+    )
     with pytest.raises(RuntimeError, match="no pixels here"):
         ccog.write_ccog(source, "s3://test/f.tif", storage_options=s3_options).compute()
     assert not uploads(s3_options)

@@ -33,12 +33,17 @@ STURDY = ("s3_options", "juicefs_options")
 def noise(block_info: Any) -> np.ndarray:
     """Pixels of one chunk, the same at each call."""
     (top, bottom), (left, right) = block_info[None]["array-location"]
-    return np.random.default_rng([top, left]).integers(0, 60000, (bottom - top, right - left), "uint16")
+    return np.random.default_rng([top, left]).integers(
+        0, 60000, (bottom - top, right - left), "uint16"
+    )
 
 
 def noisy(side: int) -> da.Array:
     return da.map_blocks(
-        noise, chunks=da.core.normalize_chunks(1024, (side, side)), dtype="uint16", meta=np.empty((0, 0), "uint16")
+        noise,
+        chunks=da.core.normalize_chunks(1024, (side, side)),
+        dtype="uint16",
+        meta=np.empty((0, 0), "uint16"),
     )
 
 
@@ -100,7 +105,9 @@ def test_the_bytes_result(
     if protocol != "az":
         assert not ccog.list_incomplete(f"{protocol}://test/whole/", options)
     if server != "juicefs_options":  # the gateway goes by the key's extension
-        assert content_type(url, options) == "image/tiff; application=geotiff; profile=cloud-optimized"
+        assert (
+            content_type(url, options) == "image/tiff; application=geotiff; profile=cloud-optimized"
+        )
     filesystem, path = fsspec.core.url_to_fs(url, **options)
     filesystem.rm_file(path)
 
@@ -114,11 +121,15 @@ def content_type(url: str, options: dict[str, Any]) -> str:
 
 def test_gdal_reads_what_was_written(s3_options: dict[str, Any]) -> None:
     array = terrain((2, 700, 600))
-    ccog.write_ccog(array, "s3://test/gdal/a.tif", COG_creation_options=CREATION, storage_options=s3_options).compute()
+    ccog.write_ccog(
+        array, "s3://test/gdal/a.tif", COG_creation_options=CREATION, storage_options=s3_options
+    ).compute()
     env = {"AWS_S3_ENDPOINT": s3_options["endpoint_url"].removeprefix("http://"), "AWS_HTTPS": "NO",
            "AWS_VIRTUAL_HOSTING": "FALSE", "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif"}  # fmt: skip
     session = rasterio.session.AWSSession(
-        aws_access_key_id=s3_options["key"], aws_secret_access_key=s3_options["secret"], region_name="us-east-1"
+        aws_access_key_id=s3_options["key"],
+        aws_secret_access_key=s3_options["secret"],
+        region_name="us-east-1",
     )
     with rasterio.Env(session, **env), rasterio.open("/vsis3/test/gdal/a.tif") as found:
         assert np.array_equal(found.read(), array)
@@ -128,8 +139,14 @@ def test_gdal_reads_what_was_written(s3_options: dict[str, Any]) -> None:
 def test_a_mapping_of_fsspec(s3_options: dict[str, Any], tmp_path: Path) -> None:
     array = terrain((1, 300, 300))
     expected = ccog.write_ccog(array, COG_creation_options=CREATION).compute()
-    for url, options in (("s3://test/map.tif", s3_options), (str(tmp_path / "a b%.tif"), {}), ("memory://map.tif", {})):
-        result = ccog.write_ccog(array, fsspec.get_mapper(url, **options), COG_creation_options=CREATION).compute()
+    for url, options in (
+        ("s3://test/map.tif", s3_options),
+        (str(tmp_path / "a b%.tif"), {}),
+        ("memory://map.tif", {}),
+    ):
+        result = ccog.write_ccog(
+            array, fsspec.get_mapper(url, **options), COG_creation_options=CREATION
+        ).compute()
         assert result.size == len(expected)
         assert stored(url, options) == expected
 
@@ -139,7 +156,9 @@ def test_memory_for_tests(recwarn: pytest.WarningsRecorder) -> None:
     for _ in range(2):
         ccog.write_ccog(array, "memory://a/b.tif", COG_creation_options=CREATION).compute()
     filesystem = fsspec.filesystem("memory")
-    assert filesystem.cat("a/b.tif") == ccog.write_ccog(array, COG_creation_options=CREATION).compute()
+    assert (
+        filesystem.cat("a/b.tif") == ccog.write_ccog(array, COG_creation_options=CREATION).compute()
+    )
     assert filesystem.ls("a", detail=False) == ["/a/b.tif"]
     assert not [warning for warning in recwarn if issubclass(warning.category, ccog.CCOGWarning)]
     with pytest.raises(errors.StoreExistsError, match=r"memory://a/b\.tif exists"):
@@ -150,28 +169,41 @@ def test_any_other_file_system_through_one_writer(tmp_path: Path) -> None:
     array = terrain((1, 300, 300))
     options = {"fs": fsspec.filesystem("file"), "path": str(tmp_path)}
     with pytest.warns(ccog.CCOGWarning, match="dir:// has no parallel uploads"):
-        delayed = ccog.write_ccog(array, "dir://a.tif", COG_creation_options=CREATION, storage_options=options)
+        delayed = ccog.write_ccog(
+            array, "dir://a.tif", COG_creation_options=CREATION, storage_options=options
+        )
     assert not any(tmp_path.iterdir())
     for _ in range(2):
         delayed.compute()
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
-    assert (tmp_path / "a.tif").read_bytes() == ccog.write_ccog(array, COG_creation_options=CREATION).compute()
+    assert (tmp_path / "a.tif").read_bytes() == ccog.write_ccog(
+        array, COG_creation_options=CREATION
+    ).compute()
 
 
 @pytest.mark.parametrize("compress", ["none", "deflate"])
 def test_equal_parts(s3_options: dict[str, Any], compress: str) -> None:
-    array = da.from_array(np.random.default_rng(0).integers(0, 60000, (4000, 5000)).astype("uint16"), chunks=1024)
+    array = da.from_array(
+        np.random.default_rng(0).integers(0, 60000, (4000, 5000)).astype("uint16"), chunks=1024
+    )
     creation = CREATION | {"compress": compress}
     with proxied(s3_options | {"fixed_upload_size": True}) as (proxy, options):
-        ccog.write_ccog(array, "s3://test/equal.tif", COG_creation_options=creation, storage_options=options).compute()
+        ccog.write_ccog(
+            array, "s3://test/equal.tif", COG_creation_options=creation, storage_options=options
+        ).compute()
         sizes = sorted(proxy.part_sizes, reverse=True)
     assert len(sizes) > 2
     assert len(set(sizes[:-1])) == 1
-    assert stored("s3://test/equal.tif", s3_options) == ccog.write_ccog(array, COG_creation_options=creation).compute()
+    assert (
+        stored("s3://test/equal.tif", s3_options)
+        == ccog.write_ccog(array, COG_creation_options=creation).compute()
+    )
 
 
 def test_options_of_s3fs_are_used(s3_options: dict[str, Any]) -> None:
-    options = s3_options | {"s3_additional_kwargs": {"ContentType": "image/tiff", "Metadata": {"by": "us"}}}
+    options = s3_options | {
+        "s3_additional_kwargs": {"ContentType": "image/tiff", "Metadata": {"by": "us"}}
+    }
     ccog.write_ccog(terrain((1, 300, 300)), "s3://test/own.tif", storage_options=options).compute()
     store = S3Store("test", "own.tif", s3_options)
     head = store._client.call("head_object", "look", Key="own.tif")
@@ -194,27 +226,56 @@ READER = {"key": servers.READER_KEY, "secret": servers.READER_SECRET}
 @pytest.mark.parametrize(
     ("bucket", "change", "kind", "says"),
     [
-        ("absent", {}, errors.StoreNotFoundError, r"start an upload to s3://absent/a.tif: .*bucket"),
+        (
+            "absent",
+            {},
+            errors.StoreNotFoundError,
+            r"start an upload to s3://absent/a.tif: .*bucket",
+        ),
         (
             "test",
             {"secret": "wrong"},
             errors.StorePermissionError,
             "access denied to the access key in storage_options",
         ),
-        ("test", {"key": "wrong"}, errors.StorePermissionError, "access denied to the access key in storage_options"),
+        (
+            "test",
+            {"key": "wrong"},
+            errors.StorePermissionError,
+            "access denied to the access key in storage_options",
+        ),
         (
             "test",
             {"key": servers.READER_KEY, "secret": servers.READER_SECRET},
             errors.StorePermissionError,
             "s3://test/a",
         ),
-        ("test", {"anon": True, "key": None, "secret": None}, errors.StorePermissionError, "anonymous"),
-        ("test", {"endpoint_url": "http://127.0.0.1:9"}, errors.StoreError, "no answer from the server"),
-        ("test", {"key": None, "secret": None, "profile": "absent"}, errors.StorePermissionError, "credentials"),
+        (
+            "test",
+            {"anon": True, "key": None, "secret": None},
+            errors.StorePermissionError,
+            "anonymous",
+        ),
+        (
+            "test",
+            {"endpoint_url": "http://127.0.0.1:9"},
+            errors.StoreError,
+            "no answer from the server",
+        ),
+        (
+            "test",
+            {"key": None, "secret": None, "profile": "absent"},
+            errors.StorePermissionError,
+            "credentials",
+        ),
     ],
 )
 def test_refused_by_s3_before_any_work(
-    s3_options: dict[str, Any], bucket: str, change: dict[str, Any], kind: type[Exception], says: str
+    s3_options: dict[str, Any],
+    bucket: str,
+    change: dict[str, Any],
+    kind: type[Exception],
+    says: str,
 ) -> None:
     options = s3_options | change
     started = time.monotonic()
@@ -252,5 +313,8 @@ def test_refused_urls(url: str, says: str) -> None:
 
 def test_a_raster_that_cannot_fit_is_refused_with_numbers() -> None:
     source = da.zeros((8_000_000, 2048), chunks=(512, 2048), dtype="uint8")
-    with pytest.raises(errors.RasterError, match=r"rows of blocks of up to \d+ bytes need \d+ parts.* takes 10000 of"):
+    with pytest.raises(
+        errors.RasterError,
+        match=r"rows of blocks of up to \d+ bytes need \d+ parts.* takes 10000 of",
+    ):
         ccog.write_ccog(source, "s3://bucket/a.tif", COG_creation_options={"overviews": "none"})

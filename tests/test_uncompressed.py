@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ccog.encode import Codec, encode_block
+from ccog.gdal.encode import Codec, encode_block
 
 SPARSE = Codec(64, "uint8", (("compress", "NONE"),), (), None, sparse=True, planar=False)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32", "int64", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int16", "float32", "int64", "float64", "complex64", "complex128"]
+)
 @pytest.mark.parametrize("bands", [1, 3])
 @pytest.mark.parametrize("by_chunk", [False, True])
 def test_like_gdal(dtype: str, bands: int, by_chunk: bool) -> None:
@@ -20,7 +22,9 @@ def test_like_gdal(dtype: str, bands: int, by_chunk: bool) -> None:
     by_gdal = replace(SPARSE, dtype=dtype, by_chunk=by_chunk)
     segments, counts, mask = encode_block(pixels, None, replace(by_gdal, sparse=False))
     expected, expected_counts, _ = encode_block(pixels, None, by_gdal)
-    assert [bytes(segment) for segment in segments[0]] == [bytes(segment) for segment in expected[0]]
+    assert [bytes(segment) for segment in segments[0]] == [
+        bytes(segment) for segment in expected[0]
+    ]
     assert isinstance(segments[0][0], np.ndarray)
     assert isinstance(expected[0][0], bytes)
     np.testing.assert_array_equal(counts, expected_counts)

@@ -34,7 +34,9 @@ class Counted:
 
     def array(self) -> da.Array:
         chunks = da.core.normalize_chunks(CHUNK, self.pixels.shape)
-        return da.map_blocks(self.read, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"))
+        return da.map_blocks(
+            self.read, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16")
+        )
 
     def assert_made_once(self) -> None:
         assert set(self.made.values()) == {1}
@@ -61,7 +63,9 @@ def test_filters_of_neighbourhoods() -> None:
 
 def test_layers_of_overlapping_reads() -> None:
     sources = [Counted(seed) for seed in range(3)]
-    layers = da.stack([da.where(source.array() > 1000 * n, source.array(), 0) for n, source in enumerate(sources)])
+    layers = da.stack(
+        [da.where(source.array() > 1000 * n, source.array(), 0) for n, source in enumerate(sources)]
+    )
     mosaic = layers.max(axis=0)
     found = written(mosaic)
     for source in sources:
@@ -120,7 +124,9 @@ def annotations_of(delayed: Any, name: str) -> dict[Any, Any]:
 
 def test_annotations_survive() -> None:
     with dask.annotate(retries=7, resources={"GPU": 1}):
-        source = da.ones((512, 512), chunks=128, dtype="uint16").map_blocks(np.add, 1, dtype="uint16")
+        source = da.ones((512, 512), chunks=128, dtype="uint16").map_blocks(
+            np.add, 1, dtype="uint16"
+        )
     delayed = ccog.write_ccog(source * 2, COG_creation_options=OPTIONS)
     for name, value in (("retries", 7), ("resources", {"GPU": 1})):
         found = annotations_of(delayed, name)
@@ -132,9 +138,13 @@ def test_annotations_survive() -> None:
 
 def test_annotations_of_the_write_itself() -> None:
     with dask.annotate(retries=3, priority=2):
-        delayed = ccog.write_ccog(da.ones((512, 512), chunks=128, dtype="uint16"), COG_creation_options=OPTIONS)
+        delayed = ccog.write_ccog(
+            da.ones((512, 512), chunks=128, dtype="uint16"), COG_creation_options=OPTIONS
+        )
     assert set(annotations_of(delayed, "retries").values()) == {3}
-    priorities = [value for value in annotations_of(delayed, "priority").values() if value is not None]
+    priorities = [
+        value for value in annotations_of(delayed, "priority").values() if value is not None
+    ]
     assert min(priorities) > 10**9
 
 
@@ -148,7 +158,9 @@ def test_retries_of_a_source_that_fails_once(client: Any, tmp_path: Path) -> Non
         return block
 
     with dask.annotate(retries=2):
-        array = da.ones((512, 512), chunks=128, dtype="uint16").map_blocks(flaky, dtype="uint16", meta=np.empty((0, 0)))
+        array = da.ones((512, 512), chunks=128, dtype="uint16").map_blocks(
+            flaky, dtype="uint16", meta=np.empty((0, 0))
+        )
     delayed = ccog.write_ccog(array, COG_creation_options=OPTIONS)
     assert client.compute(delayed).result() == written(np.ones((512, 512), "uint16"))
     assert flag.exists()

@@ -18,16 +18,26 @@ from rasterio.windows import Window
 from rio_cogeo import cog_profiles, cog_translate
 
 import ccog
-from ccog import tiff
 from ccog.cli import main
-from ccog.inspection import Check
-from ccog.inspection.directories import ImageDirectory, read_header
-from ccog.inspection.source import open_ranges
+from ccog.tiff import directories as tiff
+from ccog.views.inspection import Check
+from ccog.views.inspection.directories import ImageDirectory, read_header
+from ccog.views.inspection.source import open_ranges
 from conftest import GEO, gdal_cog, terrain
 from range_server import range_server
 
 PLAIN = {"compress": "none", "blocksize": 128, "overview_resampling": "average"}
-METHODS = ("nearest", "average", "mode", "rms", "gauss", "bilinear", "cubic", "cubicspline", "lanczos")
+METHODS = (
+    "nearest",
+    "average",
+    "mode",
+    "rms",
+    "gauss",
+    "bilinear",
+    "cubic",
+    "cubicspline",
+    "lanczos",
+)
 
 
 def checks(data: Any, **options: Any) -> dict[str, Check]:
@@ -71,7 +81,9 @@ def test_masks_and_nodata(dtype: str, masked: str) -> None:
         data = gdal_cog(pixels, PLAIN | {"overview_resampling": "cubic"}, mask)
     found = ccog.validate(data)
     assert {check.outcome for check in found.checks} == {"ok"}, found
-    assert {one.overview for one in found.overviews} == ({1, 2, 3} if masked == "nodata" else {1, 2})
+    assert {one.overview for one in found.overviews} == (
+        {1, 2, 3} if masked == "nodata" else {1, 2}
+    )
 
 
 def test_thorough_compares_every_pixel() -> None:
@@ -85,7 +97,9 @@ def test_thorough_compares_every_pixel() -> None:
 
 def test_files_of_ccog() -> None:
     pixels = da.from_array(terrain((3, 700, 900), "uint8"), chunks=(3, 256, 256))
-    data = ccog.write_ccog(pixels, COG_creation_options=GEO | {"blocksize": 128, "compress": "zstd"}).compute()
+    data = ccog.write_ccog(
+        pixels, COG_creation_options=GEO | {"blocksize": 128, "compress": "zstd"}
+    ).compute()
     assert {check.outcome for check in ccog.validate(data).checks} == {"ok"}
 
 
@@ -119,7 +133,9 @@ def test_what_is_not_compared() -> None:
 def test_files_of_rio_cogeo(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(gdal_cog(terrain((1, 701, 1003)), PLAIN))
     profile = cog_profiles.get("deflate") | {"blockxsize": 128, "blockysize": 128}
-    cog_translate(tmp_path / "a.tif", tmp_path / "b.tif", profile, overview_resampling="average", quiet=True)
+    cog_translate(
+        tmp_path / "a.tif", tmp_path / "b.tif", profile, overview_resampling="average", quiet=True
+    )
     found = ccog.validate(tmp_path / "b.tif")
     assert found.is_valid, found
     assert {one.method for one in found.overviews} == {"average"}
@@ -128,7 +144,9 @@ def test_files_of_rio_cogeo(tmp_path: Path) -> None:
 def test_overviews_of_something_else() -> None:
     data = bytearray(gdal_cog(terrain((1, 512, 512)), PLAIN))
     first = directories(bytes(data))[1]
-    noise = np.random.default_rng(0).integers(0, 60000, int(first.counts[0]) // 2, "uint16").tobytes()
+    noise = (
+        np.random.default_rng(0).integers(0, 60000, int(first.counts[0]) // 2, "uint16").tobytes()
+    )
     for offset in first.offsets:
         data[offset : offset + len(noise)] = noise
         data[offset + len(noise) : offset + len(noise) + 4] = noise[-4:]
@@ -144,7 +162,9 @@ def test_overviews_shifted_by_a_pixel() -> None:
         with file.open() as dataset:
             half = dataset.read(out_shape=(1, 256, 256), resampling=Resampling.nearest)
         shifted = np.roll(half, 1, axis=2)
-        with rasterio.open(file.name, "r+", OVERVIEW_LEVEL=0, IGNORE_COG_LAYOUT_BREAK="YES") as overview:
+        with rasterio.open(
+            file.name, "r+", OVERVIEW_LEVEL=0, IGNORE_COG_LAYOUT_BREAK="YES"
+        ) as overview:
             overview.write(shifted)
         data = bytes(file.read())
     assert outcome(data, "overview pixels")[0] in ("warning", "error")
@@ -155,11 +175,18 @@ def test_frames(part: str) -> None:
     data = bytearray(gdal_cog(terrain((1, 2048, 2048)), PLAIN))
     full = directories(bytes(data))[0]
     tile = 101  # none of the sampled
-    at = int(full.offsets[tile]) - 4 if part == "leader" else int(full.offsets[tile] + full.counts[tile])
+    at = (
+        int(full.offsets[tile]) - 4
+        if part == "leader"
+        else int(full.offsets[tile] + full.counts[tile])
+    )
     data[at] ^= 1
     assert outcome(bytes(data), "leaders and trailers")[0] == "ok"
     found = outcome(bytes(data), "leaders and trailers", thorough=True)
-    assert found == ("error", f"1 of 341 tiles, the first at byte {full.offsets[tile]}, have a wrong one")
+    assert found == (
+        "error",
+        f"1 of 341 tiles, the first at byte {full.offsets[tile]}, have a wrong one",
+    )
 
 
 def test_false_claims_of_order_and_overlaps() -> None:
@@ -192,7 +219,9 @@ def test_updated_and_untiled_files(tmp_path: Path) -> None:
     found = checks(path)
     assert found["rio-cogeo"].outcome == "error"
     assert found["places of tiles"].outcome == "warning"
-    with rasterio.open(path, "w", driver="GTiff", count=1, height=600, width=600, dtype="uint8") as dataset:
+    with rasterio.open(
+        path, "w", driver="GTiff", count=1, height=600, width=600, dtype="uint8"
+    ) as dataset:
         dataset.write(terrain((1, 600, 600), "uint8"))
     found = checks(path)
     assert "not tiled" in found["rio-cogeo"].detail

@@ -23,11 +23,11 @@ from nbclient import NotebookClient
 from rich.console import Console
 
 import ccog
-from ccog import planning
-from ccog.graph import CcogTasks
-from ccog.names import kind_of, level_of, stage_of, task_name
-from ccog.watching import display, screens
-from ccog.watching.tally import Snapshot, Stage
+from ccog.geometry import cog as planning
+from ccog.graph.build import CcogTasks
+from ccog.runtime.task_names import kind_of, level_of, stage_of, task_name
+from ccog.views.progress import display, screens
+from ccog.views.progress.tally import Snapshot, Stage
 
 TOKEN = "0123456789abcdef" * 2
 ZSTD = {"compress": "zstd", "blocksize": 128}
@@ -66,7 +66,9 @@ def slow(seconds: float = 0.05, side: int = 6) -> da.Array:
         return np.random.default_rng(block_id).integers(0, 60000, (256, 256), "uint16")
 
     sides = (256,) * side
-    return da.map_blocks(block, chunks=(sides, sides), dtype="uint16", meta=np.empty((0, 0), "uint16"))
+    return da.map_blocks(
+        block, chunks=(sides, sides), dtype="uint16", meta=np.empty((0, 0), "uint16")
+    )
 
 
 def failing(block: np.ndarray, block_info: Any = None) -> np.ndarray:
@@ -142,11 +144,15 @@ def test_groups_of_the_dashboard(client: Any) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("method", ["average", "cubic"])
-def test_threads(form: str, method: str, screen: Recorder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_threads(
+    form: str, method: str, screen: Recorder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     few, many = FORMS[form]
     monkeypatch.setattr(planning, "_FEW_BLOCKS", few)
     monkeypatch.setattr(planning, "_MANY_BLOCKS", many)
-    writer = ccog.write_ccog(slow(), tmp_path / "a.tif", COG_creation_options=ZSTD | {"overview_resampling": method})
+    writer = ccog.write_ccog(
+        slow(), tmp_path / "a.tif", COG_creation_options=ZSTD | {"overview_resampling": method}
+    )
     with ccog.progress():
         result = writer.compute(scheduler="threads", num_workers=2)
     assert_watched(screen, totals(writer))
@@ -160,12 +166,18 @@ def test_counts_are_of_tasks_that_are_done(screen: Recorder) -> None:
 
     def block(block_id: Any) -> np.ndarray:
         time.sleep(0.1)  # several ticks
-        shown = [stage.done for stage in screen.seen[-1].stages if stage.name == "encode"] if screen.seen else []
+        shown = (
+            [stage.done for stage in screen.seen[-1].stages if stage.name == "encode"]
+            if screen.seen
+            else []
+        )
         seen.append((len(loaded), shown[0] if shown else 0))
         loaded.append(1)
         return np.ones((256, 256), "uint16")
 
-    array = da.map_blocks(block, chunks=((256,) * 4,) * 2, dtype="uint16", meta=np.empty((0, 0), "uint16"))
+    array = da.map_blocks(
+        block, chunks=((256,) * 4,) * 2, dtype="uint16", meta=np.empty((0, 0), "uint16")
+    )
     with ccog.progress():
         ccog.write_ccog(array, COG_creation_options=ZSTD).compute(scheduler="synchronous")
     assert len(seen) == 16
@@ -189,7 +201,9 @@ def test_a_file_without_overviews(screen: Recorder) -> None:
 
 
 @pytest.mark.parametrize("form", ["apart", "whole"])
-def test_cluster(form: str, client: Any, screen: Recorder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cluster(
+    form: str, client: Any, screen: Recorder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     few, _ = FORMS[form]
     monkeypatch.setattr(planning, "_FEW_BLOCKS", few)
     writer = ccog.write_ccog(slow(0.2), tmp_path / "a.tif", COG_creation_options=ZSTD)
@@ -222,7 +236,9 @@ def test_what_is_not_waited_for_is_not_complete(client: Any, screen: Recorder) -
 def test_failures_on_threads(screen: Recorder, tmp_path: Path) -> None:
     array = slow(0.02).map_blocks(failing, dtype="uint16")
     with pytest.raises(RuntimeError, match="no such pixels"), ccog.progress():
-        ccog.write_ccog(array, tmp_path / "a.tif", COG_creation_options=ZSTD).compute(scheduler="threads")
+        ccog.write_ccog(array, tmp_path / "a.tif", COG_creation_options=ZSTD).compute(
+            scheduler="threads"
+        )
     assert (screen.last, screen.closed) == (None, 1)
 
 
@@ -247,7 +263,10 @@ def test_a_scheduler_that_is_gone_leaves_the_computation_alone(screen: Recorder)
 
 
 def snapshots(n: int) -> list[Snapshot]:
-    return [Snapshot((Stage("encode", k, n), Stage("upload", k // 2, n // 2)), 1000 * k) for k in range(n + 1)]
+    return [
+        Snapshot((Stage("encode", k, n), Stage("upload", k // 2, n // 2)), 1000 * k)
+        for k in range(n + 1)
+    ]
 
 
 def test_logs_are_not_flooded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +281,10 @@ def test_logs_are_not_flooded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert lines(10.0) == ["encode 5,000/5,000, upload 2,500/2,500, 5.00 MB"]
     assert 9 <= len(lines(0.0)) <= 11
-    assert all(re.fullmatch(r"encode [\d,]+/5,000, upload [\d,]+/2,500, [\d.]+ [kM]B", line) for line in lines(0.0))
+    assert all(
+        re.fullmatch(r"encode [\d,]+/5,000, upload [\d,]+/2,500, [\d.]+ [kM]B", line)
+        for line in lines(0.0)
+    )
 
 
 def test_nothing_is_printed_where_nothing_is_written(capfd: pytest.CaptureFixture[str]) -> None:
@@ -280,7 +302,9 @@ def test_a_log_of_a_failure_says_nothing(capfd: pytest.CaptureFixture[str]) -> N
 HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"
 
 
-def in_terminal(args: list[str], cwd: Path, during: Callable[[subprocess.Popen[bytes]], None] | None = None) -> bytes:
+def in_terminal(
+    args: list[str], cwd: Path, during: Callable[[subprocess.Popen[bytes]], None] | None = None
+) -> bytes:
     """What `ccog ARGS` writes to a terminal of 100 columns."""
     import pty
 
@@ -353,5 +377,9 @@ def test_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = [output for output in notebook.cells[0].outputs if output.output_type == "display_data"]
     assert len(shown) == 1
     html = re.sub("<[^>]*>", "", shown[0]["data"]["text/html"])
-    assert [line.split()[0] for line in html.strip().splitlines()] == ["encode", "overviews", "upload"]
+    assert [line.split()[0] for line in html.strip().splitlines()] == [
+        "encode",
+        "overviews",
+        "upload",
+    ]
     assert "9/9" in html

@@ -19,7 +19,9 @@ _HEAD = """Written by `python -m pytest -m tried --write-tried docs/tables/tried
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-tried", metavar="FILE", help="write the table of faults that tests tried")
+    parser.addoption(
+        "--write-tried", metavar="FILE", help="write the table of faults that tests tried"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -20,10 +20,10 @@ from ccog.errors import (
     StoreNotFoundError,
     StorePermissionError,
 )
-from ccog.inspection import Inspection, Validation, inspect, validate
-from ccog.preview import CogPlan, PlannedLevel, PlannedRead
 from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
-from ccog.watching import progress
+from ccog.views.inspection import Inspection, Validation, inspect, validate
+from ccog.views.preview import CogPlan, PlannedLevel, PlannedRead
+from ccog.views.progress import progress
 
 __all__ = [
     "ArgumentTypeError",

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ccog.api import plan, write_ccog
-from ccog.planning import FileLayout
-from ccog.preview import CogPlan
+from ccog.geometry.cog import FileLayout
+from ccog.views.preview import CogPlan
 
 
 class Accessor:

@@ -15,16 +15,12 @@ import numpy.typing as npt
 import rasterio
 from dask.array.core import normalize_chunks
 
-from ccog.codecs import level_codec
-from ccog.encode import encode_block
-from ccog.environment import environment_options
 from ccog.errors import ArgumentTypeError, CCOGWarning, EncodeError, OptionError, RasterError
-from ccog.graph import CcogDelayed, build_graph, new_token
-from ccog.manifest import find_kept, manifest_of
-from ccog.metadata import METADATA_OPTIONS
-from ccog.options import CreationOptions
-from ccog.parts import PartPlan, fewest_parts
-from ccog.planning import (
+from ccog.gdal.codec_options import level_codec
+from ccog.gdal.encode import encode_block
+from ccog.gdal.environment import environment_options
+from ccog.gdal.template import Described, write_template
+from ccog.geometry.cog import (
     CogGeometry,
     FileLayout,
     check_tiles,
@@ -34,14 +30,18 @@ from ccog.planning import (
     is_small,
     needs_big_tiff,
 )
-from ccog.preview import CogPlan, preview
-from ccog.pyramid import Kernel, Pyramid, level_sizes
-from ccog.raster import Raster, read_raster
-from ccog.sources import SourceGrid
+from ccog.geometry.options import CreationOptions
+from ccog.geometry.parts import PartPlan, fewest_parts
+from ccog.geometry.pyramid import Kernel, Pyramid, level_sizes
+from ccog.geometry.source_grid import SourceGrid
+from ccog.geometry.tiling_scheme import check_grid
+from ccog.graph.build import CcogDelayed, build_graph, new_token
+from ccog.input.metadata import METADATA_OPTIONS
+from ccog.input.raster import Raster, read_raster
+from ccog.runtime.manifest import find_kept, manifest_of
 from ccog.stores import Store, WholeStore, resolve_store, warn_of_unfinished
-from ccog.tasks import WriteJob
-from ccog.template import Described, write_template
-from ccog.tiling import check_grid
+from ccog.tasks.uploads import WriteJob
+from ccog.views.preview import CogPlan, preview
 
 # bands in a tile that takes long to compress
 _MANY_BANDS = 64
@@ -199,14 +199,18 @@ def plan(
 
 def _blocks_to_sample(sample: Any) -> int:
     if isinstance(sample, bool) or not isinstance(sample, Integral) or sample < 0:
-        raise OptionError(f"sample={sample!r} is no number of blocks to compress: 0, for none, or more")
+        raise OptionError(
+            f"sample={sample!r} is no number of blocks to compress: 0, for none, or more"
+        )
     return int(sample)
 
 
 def _resumable(job: WriteJob, arr: Any, mask: Any, raster: Raster, env: dict[str, Any]) -> WriteJob:
     """The job of a write that can be resumed; refuses where something else is unfinished."""
     chunks = [found.chunks for found in (raster.pixels, raster.mask) if found is not None]
-    manifest = manifest_of(arr, mask, chunks, job.described, job.template, (job.plan, job.parts), env)
+    manifest = manifest_of(
+        arr, mask, chunks, job.described, job.template, (job.plan, job.parts), env
+    )
     find_kept(job.store, manifest)
     return replace(job, manifest=manifest)
 
@@ -214,7 +218,9 @@ def _resumable(job: WriteJob, arr: Any, mask: Any, raster: Raster, env: dict[str
 def _split_options(given: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any], bool]:
     """Layout options, metadata options (upper-case keys), and whether an existing file may be replaced."""
     if given is not None and not isinstance(given, Mapping):
-        raise ArgumentTypeError(f"COG_creation_options is a mapping such as dict(compress='deflate'), not {given!r}")
+        raise ArgumentTypeError(
+            f"COG_creation_options is a mapping such as dict(compress='deflate'), not {given!r}"
+        )
     layout, described, overwrite = {}, {}, True
     for key, value in (given or {}).items():
         upper = key.upper() if isinstance(key, str) else key
@@ -253,18 +259,32 @@ def _prepare(
 
 
 def _job(
-    raster: Raster, options: CreationOptions, store: Store | WholeStore, env: dict[str, Any], layout: FileLayout
+    raster: Raster,
+    options: CreationOptions,
+    store: Store | WholeStore,
+    env: dict[str, Any],
+    layout: FileLayout,
 ) -> WriteJob:
     plan = _plan(raster, options, layout)
     described = Described(
-        options, raster.metadata, plan.count, plan.dtype, plan.has_mask, overviews=plan.top > 0, by_chunk=plan.by_chunk
+        options,
+        raster.metadata,
+        plan.count,
+        plan.dtype,
+        plan.has_mask,
+        overviews=plan.top > 0,
+        by_chunk=plan.by_chunk,
     )
     template = write_template(described)
     plan = replace(plan, planar=template.planar)
     check_tiles(plan)
     nodata = raster.metadata.nodata
-    full = level_codec(options, template, plan.dtype, nodata, overview=False, by_chunk=plan.by_chunk)
-    overview = level_codec(options, template, plan.dtype, nodata, overview=True, by_chunk=plan.by_chunk)
+    full = level_codec(
+        options, template, plan.dtype, nodata, overview=False, by_chunk=plan.by_chunk
+    )
+    overview = level_codec(
+        options, template, plan.dtype, nodata, overview=True, by_chunk=plan.by_chunk
+    )
     for codec in {full, overview}:
         _try_codec(codec, plan)
     plan, parts = _part_plan(plan, store, compressed=options.effective_compress != "NONE")
@@ -285,7 +305,13 @@ def _job(
 def _check_grid(raster: Raster, blocksize: int) -> None:
     crs, transform = raster.metadata.crs, raster.metadata.transform
     epsg = None if crs is None else crs.to_epsg()
-    check_grid(epsg, None if transform is None else tuple(transform)[:6], raster.height, raster.width, blocksize)
+    check_grid(
+        epsg,
+        None if transform is None else tuple(transform)[:6],
+        raster.height,
+        raster.width,
+        blocksize,
+    )
 
 
 def _alpha_as_mask(raster: Raster, options: CreationOptions) -> Raster:
@@ -298,10 +324,17 @@ def _alpha_as_mask(raster: Raster, options: CreationOptions) -> Raster:
             "the masked array has an alpha band, and JPEG keeps one mask: give nodata=, or fill the "
             "array (dask.array.ma.filled) and say in its alpha band what is transparent"
         )
-    return Raster(raster.pixels[:-1], raster.pixels[-1], raster.metadata.without_last_band(), mask_is_alpha=True)
+    return Raster(
+        raster.pixels[:-1],
+        raster.pixels[-1],
+        raster.metadata.without_last_band(),
+        mask_is_alpha=True,
+    )
 
 
-def _part_plan(plan: CogGeometry, store: Store | WholeStore, *, compressed: bool) -> tuple[CogGeometry, PartPlan]:
+def _part_plan(
+    plan: CogGeometry, store: Store | WholeStore, *, compressed: bool
+) -> tuple[CogGeometry, PartPlan]:
     """The plan, with more blocks uploaded together where the store has few part numbers, and those numbers.
 
     The parts hold the units whatever they compress to, or, near the store's limit, if they compress well enough.
@@ -364,15 +397,25 @@ def _plan(raster: Raster, options: CreationOptions, layout: FileLayout) -> CogGe
     sizes = level_sizes(raster.height, raster.width, options.blocksize, count, half_up=on_scheme)
     by_chunk, pixel_bytes = layout == "chunk", raster.count * dtype.itemsize
     block = choose_block(raster.pixels.chunks, options.blocksize, pixel_bytes)
-    split = block[0] // choose_chunk(raster.pixels.chunks, options.blocksize, pixel_bytes)[0] if by_chunk else 1
+    split = (
+        block[0] // choose_chunk(raster.pixels.chunks, options.blocksize, pixel_bytes)[0]
+        if by_chunk
+        else 1
+    )
     if dtype.kind == "c" and len(sizes) > 1 and method not in ("nearest", "average", "rms"):
-        raise OptionError(f"overview_resampling={method} is not possible for {dtype}; use nearest, average or rms")
+        raise OptionError(
+            f"overview_resampling={method} is not possible for {dtype}; use nearest, average or rms"
+        )
     if dtype == np.float16 and len(sizes) > 1 and raster.count > 1:
-        raise OptionError("GDAL makes no overviews of several bands of float16; cast to float32, or overviews='none'")
+        raise OptionError(
+            "GDAL makes no overviews of several bands of float16; cast to float32, or overviews='none'"
+        )
     low = not by_chunk and is_small(sizes[0], block, pixel_bytes)
     pyramid = Pyramid.build(sizes, options.blocksize, block, kernel, low=low, split=split)
     if raster.metadata.colormap is not None and method != "nearest":
-        raise OptionError(f"overview_resampling={method} is not supported for a colour map; use nearest, the default")
+        raise OptionError(
+            f"overview_resampling={method} is not supported for a colour map; use nearest, the default"
+        )
     nodata, has_alpha = raster.metadata.nodata, raster.metadata.has_alpha
     return CogGeometry(
         options,
@@ -391,13 +434,21 @@ def _plan(raster: Raster, options: CreationOptions, layout: FileLayout) -> CogGe
 
 def _default_method(raster: Raster) -> str:
     """CUBIC, but NEAREST for palettes and complex data (cogdriver.cpp, GetResampling)."""
-    return "nearest" if raster.metadata.colormap is not None or raster.pixels.dtype.kind == "c" else "cubic"
+    return (
+        "nearest"
+        if raster.metadata.colormap is not None or raster.pixels.dtype.kind == "c"
+        else "cubic"
+    )
 
 
 def _on_grid(raster: Raster, plan: CogGeometry) -> tuple[da.Array, da.Array | None]:
     """The raster in chunks that make up the plan's work blocks; warns where that costs much."""
     block = plan.level(0).block
-    pixels = raster.pixels if raster.pixels.dtype == plan.array_type else raster.pixels.astype(plan.array_type)
+    pixels = (
+        raster.pixels
+        if raster.pixels.dtype == plan.array_type
+        else raster.pixels.astype(plan.array_type)
+    )
     fitting = _fitting_chunks(pixels.chunks, block)
     if fitting != pixels.chunks:
         pixels = pixels.rechunk(fitting, method="tasks")
@@ -421,7 +472,9 @@ def _fitting_chunks(chunks: Chunks, block: tuple[int, int]) -> Chunks:
 
 def _mismatch(before: Chunks, after: Chunks) -> str | None:
     """What is wrong with chunks that are rechunked; None where they are kept, or only cut."""
-    if before == after or all(np.isin(_edges(b), _edges(a)).all() for b, a in zip(before, after, strict=True)):
+    if before == after or all(
+        np.isin(_edges(b), _edges(a)).all() for b, a in zip(before, after, strict=True)
+    ):
         return None
     return (
         f"chunks of {_largest(before)} (band, y, x) do not match the tiles: every block of {_largest(after)} is cut "

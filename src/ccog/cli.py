@@ -26,15 +26,15 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ccog import demo as terrain
 from ccog.api import plan, write_ccog
-from ccog.cleanup import wait_for_removal
 from ccog.errors import CCOGError, MissingDependencyError, StoreError, StoreExistsError
-from ccog.inspection import inspect, validate
+from ccog.geometry.cog import FileLayout
+from ccog.input.files import Source, open_source
 from ccog.local_s3 import BUCKET, local_s3
-from ccog.planning import FileLayout
-from ccog.preview import CogPlan
-from ccog.rasterio_source import Source, open_source
+from ccog.runtime.begin import wait_for_removal
 from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
-from ccog.watching import progress
+from ccog.views.inspection import inspect, validate
+from ccog.views.preview import CogPlan
+from ccog.views.progress import progress
 
 _CONNECT_SECONDS = 15
 
@@ -46,7 +46,13 @@ _NOBODY_READS = (errno.EPIPE, errno.EIO)
 _SIGNALLED = 128
 
 _WRITE_OPTIONS = (
-    click.option("--co", "creation", multiple=True, metavar="KEY=VALUE", help="Creation option of GDAL's COG driver."),
+    click.option(
+        "--co",
+        "creation",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Creation option of GDAL's COG driver.",
+    ),
     click.option(
         "--layout",
         type=click.Choice(get_args(FileLayout)),
@@ -54,9 +60,19 @@ _WRITE_OPTIONS = (
         show_default=True,
         help="Order of tiles: row by row as GDAL writes them, or chunk by chunk.",
     ),
-    click.option("--workers", type=click.IntRange(1), help="Threads to use. Default: one per core."),
-    click.option("--scheduler", metavar="ADDRESS", help="Run on the dask cluster at this address instead."),
-    click.option("--storage-option", "storage", multiple=True, metavar="KEY=VALUE", help="Passed to the store."),
+    click.option(
+        "--workers", type=click.IntRange(1), help="Threads to use. Default: one per core."
+    ),
+    click.option(
+        "--scheduler", metavar="ADDRESS", help="Run on the dask cluster at this address instead."
+    ),
+    click.option(
+        "--storage-option",
+        "storage",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Passed to the store.",
+    ),
     click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists."),
     click.option("--quiet", is_flag=True, help="Show neither progress nor result."),
 )
@@ -81,7 +97,9 @@ _Command = Callable[..., None]
 
 def _with(options: tuple[Callable[[_Command], _Command], ...]) -> Callable[[_Command], _Command]:
     """Several click decorators as one."""
-    return lambda command: functools.reduce(lambda found, option: option(found), reversed(options), command)
+    return lambda command: functools.reduce(
+        lambda found, option: option(found), reversed(options), command
+    )
 
 
 @click.group("ccog", context_settings={"help_option_names": ["-h", "--help"]})
@@ -94,17 +112,26 @@ _SOURCE_OPTIONS = (
     click.argument("source", metavar="INPUT"),
     click.argument("output"),
     click.option(
-        "--chunks", type=click.IntRange(1), metavar="N", help="Read in chunks of N x N pixels. Default: by blocks."
+        "--chunks",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Read in chunks of N x N pixels. Default: by blocks.",
     ),
-    click.option("--variable", metavar="NAME", help="Variable of a Zarr or netCDF INPUT; or say INPUT:NAME."),
     click.option(
-        "--tags/--no-tags", default=False, help="Copy metadata tags (statistics aside). Default: no, as rio convert."
+        "--variable", metavar="NAME", help="Variable of a Zarr or netCDF INPUT; or say INPUT:NAME."
+    ),
+    click.option(
+        "--tags/--no-tags",
+        default=False,
+        help="Copy metadata tags (statistics aside). Default: no, as rio convert.",
     ),
 )
 
 
 _resume_option = click.option(
-    "--resume", is_flag=True, help="Continue what the same command has left, and leave what can be continued."
+    "--resume",
+    is_flag=True,
+    help="Continue what the same command has left, and leave what can be continued.",
 )
 
 
@@ -122,7 +149,10 @@ def create(source: str, chunks: int | None, variable: str | None, tags: bool, **
     with _reported():
         opened = open_source(source, chunks, variable=variable, tags=tags)
         if opened.dropped_tags and not request.quiet:
-            _echo(f"Note: {opened.dropped_tags} metadata tags are not copied; --tags copies them.", err=True)
+            _echo(
+                f"Note: {opened.dropped_tags} metadata tags are not copied; --tags copies them.",
+                err=True,
+            )
         started = time.perf_counter()
         result = _write(opened, request)
         _say(request, _summary(result, opened.array.nbytes, time.perf_counter() - started))
@@ -138,7 +168,9 @@ def create(source: str, chunks: int | None, variable: str | None, tags: bool, **
     metavar="N",
     help="Compress N blocks for a better guess at sizes and memory. Default: 0.",
 )
-def plan_file(source: str, chunks: int | None, variable: str | None, tags: bool, sample: int, **given: Any) -> None:
+def plan_file(
+    source: str, chunks: int | None, variable: str | None, tags: bool, sample: int, **given: Any
+) -> None:
     """Print what `create` with the same options would write, and what that would cost, without doing it.
 
     Nothing of INPUT but its header and the blocks of a sample is read, and OUTPUT is not touched. With --quiet only
@@ -155,8 +187,16 @@ def plan_file(source: str, chunks: int | None, variable: str | None, tags: bool,
 
 @main.command()
 @click.argument("output", default="ccog-demo.tif")
-@click.option("--s3", "on_s3", is_flag=True, help="Write to an S3 server that is started here, until Ctrl-C.")
-@click.option("--size", type=click.IntRange(1), default=16384, show_default=True, help="Width and height in pixels.")
+@click.option(
+    "--s3", "on_s3", is_flag=True, help="Write to an S3 server that is started here, until Ctrl-C."
+)
+@click.option(
+    "--size",
+    type=click.IntRange(1),
+    default=16384,
+    show_default=True,
+    help="Width and height in pixels.",
+)
 @_with(_WRITE_OPTIONS)
 @_resume_option
 def demo(size: int, on_s3: bool, **given: Any) -> None:
@@ -169,7 +209,11 @@ def demo(size: int, on_s3: bool, **given: Any) -> None:
         if storage is None:
             _write_demo(size, request)
             return
-        request = replace(request, output=f"s3://{BUCKET}/{request.output}", storage={**storage, **request.storage})
+        request = replace(
+            request,
+            output=f"s3://{BUCKET}/{request.output}",
+            storage={**storage, **request.storage},
+        )
         _write_demo(size, request)
         _say(request, _how_to_read(request))
         with contextlib.suppress(KeyboardInterrupt):
@@ -178,12 +222,21 @@ def demo(size: int, on_s3: bool, **given: Any) -> None:
 
 def _how_to_read(request: _Request) -> str:
     given = " ".join(f"--storage-option {key}={value}" for key, value in request.storage.items())
-    return f"The server runs until Ctrl-C. In another terminal:\nccog inspect {request.output} {given}"
+    return (
+        f"The server runs until Ctrl-C. In another terminal:\nccog inspect {request.output} {given}"
+    )
 
 
 def _write_demo(size: int, request: _Request) -> None:
-    described = {"crs": terrain.CRS, "transform": terrain.TRANSFORM, "units": ("m",), "descriptions": ("elevation",)}
-    opened = Source(terrain.terrain(size), options={**described, "COMPRESS": "DEFLATE", "PREDICTOR": "YES"})
+    described = {
+        "crs": terrain.CRS,
+        "transform": terrain.TRANSFORM,
+        "units": ("m",),
+        "descriptions": ("elevation",),
+    }
+    opened = Source(
+        terrain.terrain(size), options={**described, "COMPRESS": "DEFLATE", "PREDICTOR": "YES"}
+    )
     started = time.perf_counter()
     result = _write(opened, request)
     seconds = time.perf_counter() - started
@@ -204,8 +257,20 @@ def uploads() -> None:
 
 _UPLOADS_OPTIONS = (
     click.argument("url"),
-    click.option("--storage-option", "storage", multiple=True, metavar="KEY=VALUE", help="Passed to the store."),
-    click.option("--older-than", type=float, default=0.0, metavar="HOURS", help="Only writes begun earlier than that."),
+    click.option(
+        "--storage-option",
+        "storage",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Passed to the store.",
+    ),
+    click.option(
+        "--older-than",
+        type=float,
+        default=0.0,
+        metavar="HOURS",
+        help="Only writes begun earlier than that.",
+    ),
 )
 
 
@@ -214,7 +279,9 @@ _UPLOADS_OPTIONS = (
 def list_uploads(url: str, storage: tuple[str, ...], older_than: float) -> None:
     """List the incomplete writes at URL: a file, a directory, s3://bucket or s3://bucket/prefix."""
     with _reported():
-        _print_uploads(list_incomplete(url, _storage(storage), older_than=timedelta(hours=older_than)))
+        _print_uploads(
+            list_incomplete(url, _storage(storage), older_than=timedelta(hours=older_than))
+        )
 
 
 @uploads.command("abort")
@@ -222,7 +289,9 @@ def list_uploads(url: str, storage: tuple[str, ...], older_than: float) -> None:
 def abort_uploads(url: str, storage: tuple[str, ...], older_than: float) -> None:
     """Remove the incomplete writes at URL, those in progress too unless --older-than spares them."""
     with _reported():
-        _print_uploads(abort_incomplete(url, _storage(storage), older_than=timedelta(hours=older_than)))
+        _print_uploads(
+            abort_incomplete(url, _storage(storage), older_than=timedelta(hours=older_than))
+        )
 
 
 def _print_uploads(found: list[IncompleteUpload]) -> None:
@@ -232,13 +301,19 @@ def _print_uploads(found: list[IncompleteUpload]) -> None:
 
 
 _look_options = click.option(
-    "--storage-option", "storage", multiple=True, metavar="KEY=VALUE", help="Passed to fsspec to read URL."
+    "--storage-option",
+    "storage",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Passed to fsspec to read URL.",
 )
 
 
 @main.command("inspect")
 @click.argument("url")
-@click.option("--png", type=click.Path(dir_okay=False), metavar="FILE", help="Save a picture of the file.")
+@click.option(
+    "--png", type=click.Path(dir_okay=False), metavar="FILE", help="Save a picture of the file."
+)
 @_look_options
 def inspect_file(url: str, png: str | None, storage: tuple[str, ...]) -> None:
     """Show how the GeoTIFF at URL, a path or http(s):// or s3:// URL, is stored, by reading only its header."""
@@ -251,7 +326,9 @@ def inspect_file(url: str, png: str | None, storage: tuple[str, ...]) -> None:
 
 @main.command("validate")
 @click.argument("url")
-@click.option("--all", "thorough", is_flag=True, help="Look at every tile and overview pixel, not at samples.")
+@click.option(
+    "--all", "thorough", is_flag=True, help="Look at every tile and overview pixel, not at samples."
+)
 @_look_options
 def validate_file(url: str, thorough: bool, storage: tuple[str, ...]) -> None:
     """Judge whether the file at URL is a valid COG and what it claims to be; exit code 1 where it is not."""
@@ -273,10 +350,16 @@ def _request(
     resume: bool = False,
 ) -> _Request:
     if workers and scheduler:
-        raise click.UsageError("--workers is for this machine, --scheduler for a cluster: give one of them")
-    options: dict[str, Any] = {key.upper(): value for key, value in _pairs(creation, "--co").items()}
+        raise click.UsageError(
+            "--workers is for this machine, --scheduler for a cluster: give one of them"
+        )
+    options: dict[str, Any] = {
+        key.upper(): value for key, value in _pairs(creation, "--co").items()
+    }
     creation_options = {**options, "OVERWRITE": overwrite}
-    return _Request(output, creation_options, _storage(storage), layout, workers, scheduler, quiet, resume)
+    return _Request(
+        output, creation_options, _storage(storage), layout, workers, scheduler, quiet, resume
+    )
 
 
 def _storage(given: tuple[str, ...]) -> dict[str, Any]:
@@ -318,10 +401,14 @@ def _ended_by_signals() -> Iterator[None]:
     Those that are ignored, as SIGHUP is under nohup, stay so. After the first, and after Ctrl-C, others do not
     disturb the clean-up; only another Ctrl-C does.
     """
-    usual = {number: signal.SIG_DFL for number in _ENDING} | {signal.SIGINT: signal.default_int_handler}
+    usual = {number: signal.SIG_DFL for number in _ENDING} | {
+        signal.SIGINT: signal.default_int_handler
+    }
     if threading.current_thread() is not threading.main_thread():
         usual = {}
-    before = {number: handler for number, handler in usual.items() if signal.getsignal(number) == handler}
+    before = {
+        number: handler for number, handler in usual.items() if signal.getsignal(number) == handler
+    }
 
     def end(number: int, _: Any) -> NoReturn:
         for other in before.keys() - {signal.SIGINT}:
@@ -380,7 +467,10 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def _write(source: Source, request: _Request) -> WriteResult:
     run = _on_threads if request.scheduler is None else _on_cluster
     return run(
-        lambda: write_ccog(source.array, request.output, resume=request.resume, **_arguments(source, request)), request
+        lambda: write_ccog(
+            source.array, request.output, resume=request.resume, **_arguments(source, request)
+        ),
+        request,
     )
 
 
@@ -435,7 +525,9 @@ def _connect(address: str) -> Any:
     try:
         from distributed import Client
     except ImportError as error:
-        raise MissingDependencyError("--scheduler needs distributed: pip install distributed") from error
+        raise MissingDependencyError(
+            "--scheduler needs distributed: pip install distributed"
+        ) from error
     try:
         return Client(address, timeout=_CONNECT_SECONDS)
     except (OSError, ValueError, TimeoutError) as error:

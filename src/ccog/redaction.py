@@ -17,7 +17,8 @@ _PASSWORD = re.compile(r"(?P<kept>[a-z][\w+.-]*://[^\s/:@'\"]*):[^\s/'\"]*@", re
 _QUERY = re.compile(r"(?P<kept>(?:://|/vsi)[^\s?'\"<>]*)\?[^\s'\"<>]+")
 # headers of requests, as botocore and s3fs log them
 _HEADER = re.compile(
-    r"(?P<kept>(?:x-amz-security-token|authorization|[\w-]*customer-?key)'?: ?(?:b?['\"])?)[^\n'\"]+", re.IGNORECASE
+    r"(?P<kept>(?:x-amz-security-token|authorization|[\w-]*customer-?key)'?: ?(?:b?['\"])?)[^\n'\"]+",
+    re.IGNORECASE,
 )
 _SIGNATURE = re.compile(r"[?&](x-amz-signature|x-goog-signature|signature|sig)=", re.IGNORECASE)
 
@@ -46,7 +47,9 @@ def holds_credentials(url: str) -> bool:
     return bool(_PASSWORD.search(url) or _SIGNATURE.search(url))
 
 
-def harmless(error: BaseException, options: Mapping[str, Any] | None = None) -> BaseException | None:
+def harmless(
+    error: BaseException, options: Mapping[str, Any] | None = None
+) -> BaseException | None:
     """The error, to be raised from, where neither it nor what it was raised from shows credentials; else None."""
     link: BaseException | None = error
     while link is not None:

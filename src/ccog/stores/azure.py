@@ -14,9 +14,16 @@ from ccog.errors import (
     StoreNotFoundError,
     StorePermissionError,
 )
-from ccog.parts import Buffer, Limits, Part
+from ccog.geometry.parts import Buffer, Limits, Part
 from ccog.redaction import harmless, redacted
-from ccog.stores.base import CONTENT_TYPE, IncompleteUpload, KeepsNothing, WriteResult, size_of, total_size
+from ccog.stores.base import (
+    CONTENT_TYPE,
+    IncompleteUpload,
+    KeepsNothing,
+    WriteResult,
+    size_of,
+    total_size,
+)
 from ccog.stores.body import Body, base64_text, md5
 from ccog.stores.retry import BRISK, PATIENT, Patience, first_line, patiently
 
@@ -62,13 +69,17 @@ class AzureStore(KeepsNothing):
         """Name the write, and stage one byte, so that missing containers and permissions show now."""
         session = uuid.uuid4().hex[:_SESSION_DIGITS]
         start: list[Buffer] = [b"\0"]
-        self._stage(_block(session, self.part(0, start)), start, f"start an upload to {self.target}", BRISK)
+        self._stage(
+            _block(session, self.part(0, start)), start, f"start an upload to {self.target}", BRISK
+        )
         return session
 
     def put(self, session: str, number: int, buffers: list[Buffer]) -> Part:
         """Stage one block; the service checks it against our MD5."""
         part = self.part(number, buffers)
-        self._stage(_block(session, part), buffers, f"upload block {number} of {self.target}", PATIENT)
+        self._stage(
+            _block(session, part), buffers, f"upload block {number} of {self.target}", PATIENT
+        )
         return part
 
     def part(self, number: int, buffers: list[Buffer]) -> Part:
@@ -97,7 +108,9 @@ class AzureStore(KeepsNothing):
                 raise
         found, expected = self._size(), total_size(parts)
         if found != expected:
-            raise StoreError(f"{self.target} has {found} bytes after the upload, not {expected}; write it again")
+            raise StoreError(
+                f"{self.target} has {found} bytes after the upload, not {expected}; write it again"
+            )
         return WriteResult(self.target, expected)
 
     def abort(self, session: str) -> None:
@@ -105,7 +118,9 @@ class AzureStore(KeepsNothing):
         from azure.core import MatchConditions
 
         async def drop(blob: Any) -> None:
-            done = await blob.commit_block_list([], match_condition=MatchConditions.IfMissing, **_ONE_ATTEMPT)
+            done = await blob.commit_block_list(
+                [], match_condition=MatchConditions.IfMissing, **_ONE_ATTEMPT
+            )
             unchanged = {"etag": done["etag"], "match_condition": MatchConditions.IfNotModified}
             await blob.delete_blob(**unchanged, **_ONE_ATTEMPT)
 
@@ -122,14 +137,18 @@ class AzureStore(KeepsNothing):
         size = size_of(buffers)
 
         def stage(blob: Any) -> Any:
-            return blob.stage_block(name, Body(buffers), length=size, headers=headers, **_ONE_ATTEMPT)
+            return blob.stage_block(
+                name, Body(buffers), length=size, headers=headers, **_ONE_ATTEMPT
+            )
 
         self._call(stage, what, patience)
 
     def _size(self, patience: Patience = PATIENT) -> int | None:
         what = f"look at {self.target}"
         try:
-            found = self._call(lambda blob: blob.get_blob_properties(**_ONE_ATTEMPT), what, patience)
+            found = self._call(
+                lambda blob: blob.get_blob_properties(**_ONE_ATTEMPT), what, patience
+            )
         except StoreNotFoundError:
             return None
         return int(found.size)
@@ -153,7 +172,9 @@ class AzureStore(KeepsNothing):
         try:
             import adlfs  # noqa: F401  # its absence deserves a better error than fsspec's
         except ImportError:
-            raise MissingDependencyError("writing to Azure needs adlfs: pip install 'ccog[azure]'") from None
+            raise MissingDependencyError(
+                "writing to Azure needs adlfs: pip install 'ccog[azure]'"
+            ) from None
         from fsspec.core import url_to_fs
 
         try:
@@ -162,7 +183,9 @@ class AzureStore(KeepsNothing):
             said = redacted(error, self.options)
             raise StoreError(f"cannot use {self.target}: {said}") from harmless(error, self.options)
 
-    def _call(self, call: Callable[[Any], Awaitable[Any]], what: str, patience: Patience = PATIENT) -> Any:
+    def _call(
+        self, call: Callable[[Any], Awaitable[Any]], what: str, patience: Patience = PATIENT
+    ) -> Any:
         """Run a call on the blob's client with patience; its errors become ccog's."""
         from fsspec.asyn import sync
 
@@ -174,7 +197,13 @@ class AzureStore(KeepsNothing):
                 return await call(client)
 
         try:
-            return patiently(lambda: sync(filesystem.loop, once), _is_passing, what, patience, options=self.options)
+            return patiently(
+                lambda: sync(filesystem.loop, once),
+                _is_passing,
+                what,
+                patience,
+                options=self.options,
+            )
         except Exception as error:
             raise _explained(error, what, self.options) from harmless(error, self.options)
 
@@ -193,7 +222,9 @@ def _is_passing(error: Exception) -> bool:
 
     if isinstance(error, HttpResponseError) and error.status_code is not None:
         return error.status_code in _PASSING_STATUS
-    return isinstance(error, ServiceRequestError | ServiceResponseError | ConnectionError | TimeoutError)
+    return isinstance(
+        error, ServiceRequestError | ServiceResponseError | ConnectionError | TimeoutError
+    )
 
 
 def _explained(error: Exception, what: str, options: dict[str, Any]) -> StoreError:
@@ -205,7 +236,9 @@ def _explained(error: Exception, what: str, options: dict[str, Any]) -> StoreErr
     if status == 404:
         return StoreNotFoundError(f"cannot {what}: the container or blob does not exist ({reason})")
     if status in (401, 403) or isinstance(error, ClientAuthenticationError | PermissionError):
-        return StorePermissionError(f"cannot {what}: access denied to the credentials in use ({reason})")
+        return StorePermissionError(
+            f"cannot {what}: access denied to the credentials in use ({reason})"
+        )
     if status in (409, 412):
         return StoreExistsError(f"cannot {what}: the blob was written meanwhile ({reason})")
     return StoreError(f"cannot {what}: {reason}")

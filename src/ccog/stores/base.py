@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from ccog.parts import Buffer, Limits, Part
+from ccog.geometry.parts import Buffer, Limits, Part
 
 #: S3, Azure and GCS objects are given this type unless the user says otherwise (COG draft standard).
 CONTENT_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"

@@ -9,7 +9,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import AsyncIterator
 
-from ccog.parts import Buffer
+from ccog.geometry.parts import Buffer
 
 # large enough to cost little, small enough for the transport to send without a copy of the part
 _CHUNK = 256 << 10

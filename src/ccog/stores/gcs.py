@@ -16,7 +16,7 @@ from ccog.errors import (
     StoreNotFoundError,
     StorePermissionError,
 )
-from ccog.parts import Buffer, Limits, Part
+from ccog.geometry.parts import Buffer, Limits, Part
 from ccog.redaction import harmless
 from ccog.stores.base import (
     CONTENT_TYPE,
@@ -97,7 +97,9 @@ class GCSStore:
         paths = [self._part(session, part) for part in sorted(parts)]
         try:
             if not self._try(lambda: self._left(session), "look at"):
-                raise StoreNotFoundError(f"the parts of {self.url} are gone: somebody else has ended the write")
+                raise StoreNotFoundError(
+                    f"the parts of {self.url} are gone: somebody else has ended the write"
+                )
             self._publish(self._joined(session, paths), session)
         except (StoreExistsError, StoreNotFoundError):
             # an earlier call may have succeeded without an answer, and have begun to remove the parts
@@ -105,7 +107,9 @@ class GCSStore:
                 raise
         found = self._size()
         if found != expected:
-            raise StoreError(f"{self.url} has {found} bytes after the upload, not {expected}; write it again")
+            raise StoreError(
+                f"{self.url} has {found} bytes after the upload, not {expected}; write it again"
+            )
         self.abort(session)
         return WriteResult(self.url, expected)
 
@@ -147,7 +151,9 @@ class GCSStore:
         prefix = f".{name}." if name else ""
         timeout, patience = (_QUICK_SECONDS, ONCE) if quick else (None, PATIENT)
         found: dict[str, IncompleteUpload] = {}
-        for path, info in self._try(lambda: self._find(folder, prefix, timeout), "look at", patience).items():
+        for path, info in self._try(
+            lambda: self._find(folder, prefix, timeout), "look at", patience
+        ).items():
             session = path.rpartition("/")[0].rpartition("/")[2]
             target = target_of(session)
             started = datetime.fromisoformat(str(info["timeCreated"])).astimezone(UTC)
@@ -156,7 +162,9 @@ class GCSStore:
             url = f"gs://{path.rpartition('/')[0].rpartition('/')[0]}/{target}"
             known = found.get(session, IncompleteUpload(url, session, started))
             resumable = known.resumable or path.endswith(f"/{MANIFEST}")
-            found[session] = replace(known, started=min(started, known.started), resumable=resumable)
+            found[session] = replace(
+                known, started=min(started, known.started), resumable=resumable
+            )
         return list(found.values())
 
     def stored(self, session: str, first: int, count: int) -> dict[int, Part]:
@@ -192,7 +200,9 @@ class GCSStore:
 
     def saved(self, session: str) -> frozenset[str]:
         """Names of all objects beside the parts, theirs included."""
-        return frozenset(path.rpartition("/")[2] for path in self._try(lambda: self._left(session), "look at"))
+        return frozenset(
+            path.rpartition("/")[2] for path in self._try(lambda: self._left(session), "look at")
+        )
 
     def forget(self, session: str) -> None:
         """Nothing to remove: records go with the parts."""
@@ -238,18 +248,30 @@ class GCSStore:
         given = {"consistency": "md5", "content_type": CONTENT_TYPE}
         self._try(lambda: filesystem.pipe_file(path, body, **given), what, patience)
 
-    def _compose(self, paths: list[str], path: str, metadata: dict[str, str] | None = None, **guard: str) -> None:
+    def _compose(
+        self, paths: list[str], path: str, metadata: dict[str, str] | None = None, **guard: str
+    ) -> None:
         filesystem = self._filesystem()
         sources = [{"name": source.partition("/")[2]} for source in paths]
         key = path.partition("/")[2]
-        destination: dict[str, Any] = {"name": key, "bucket": self.bucket, "contentType": CONTENT_TYPE}
+        destination: dict[str, Any] = {
+            "name": key,
+            "bucket": self.bucket,
+            "contentType": CONTENT_TYPE,
+        }
         if metadata:
             destination["metadata"] = metadata
-        body = {"kind": "storage#composeRequest", "sourceObjects": sources, "destination": destination}
+        body = {
+            "kind": "storage#composeRequest",
+            "sourceObjects": sources,
+            "destination": destination,
+        }
         headers = {"Content-Type": "application/json"}
 
         def compose() -> Any:
-            return filesystem.call("POST", "b/{}/o/{}/compose", self.bucket, key, headers=headers, json=body, **guard)
+            return filesystem.call(
+                "POST", "b/{}/o/{}/compose", self.bucket, key, headers=headers, json=body, **guard
+            )
 
         self._try(compose, "complete the upload to")
 
@@ -260,7 +282,9 @@ class GCSStore:
             raise
         except Exception as error:
             # an unknown token is taken for the name of a file, which the error then quotes
-            raise StoreError(f"cannot use {self.url}: {self._said(error)}") from harmless(error, self.options)
+            raise StoreError(f"cannot use {self.url}: {self._said(error)}") from harmless(
+                error, self.options
+            )
 
     def _said(self, error: Exception) -> str:
         """The message of another library's error, without credentials."""
@@ -269,22 +293,28 @@ class GCSStore:
     def _try(self, call: Callable[[], T], what: str, patience: Patience = PATIENT) -> T:
         """Run a call with patience; its errors become ccog's."""
         try:
-            return patiently(call, _is_passing, f"{what} {self.url}", patience, options=self.options)
+            return patiently(
+                call, _is_passing, f"{what} {self.url}", patience, options=self.options
+            )
         except FileNotFoundError as error:
-            raise StoreNotFoundError(f"cannot {what} {self.url}: the bucket or object does not exist") from harmless(
-                error, self.options
-            )
+            raise StoreNotFoundError(
+                f"cannot {what} {self.url}: the bucket or object does not exist"
+            ) from harmless(error, self.options)
         except FileExistsError as error:
-            raise StoreExistsError(f"cannot {what} {self.url}: the object was written meanwhile") from harmless(
-                error, self.options
-            )
+            raise StoreExistsError(
+                f"cannot {what} {self.url}: the object was written meanwhile"
+            ) from harmless(error, self.options)
         except Exception as error:
-            denied = getattr(error, "code", None) in (401, 403) or str(error).startswith("Forbidden")
+            denied = getattr(error, "code", None) in (401, 403) or str(error).startswith(
+                "Forbidden"
+            )
             if denied:
                 raise StorePermissionError(
                     f"cannot {what} {self.url}: access denied to the credentials in use ({self._said(error)})"
                 ) from harmless(error, self.options)
-            raise StoreError(f"cannot {what} {self.url}: {self._said(error)}") from harmless(error, self.options)
+            raise StoreError(f"cannot {what} {self.url}: {self._said(error)}") from harmless(
+                error, self.options
+            )
 
 
 @functools.cache
@@ -292,13 +322,17 @@ def _uploader() -> Any:
     try:
         import gcsfs
     except ImportError:
-        raise MissingDependencyError("writing to gs:// needs gcsfs: pip install 'ccog[gcs]'") from None
+        raise MissingDependencyError(
+            "writing to gs:// needs gcsfs: pip install 'ccog[gcs]'"
+        ) from None
 
     class Uploader(gcsfs.GCSFileSystem):  # type: ignore[misc]
         """Without retries of its own, which would add to ours, and with instances of its own."""
 
         # gcsfs 2026.10 wraps this method in its retries; where it does not, it is taken as it is
-        _request = getattr(gcsfs.GCSFileSystem._request, "__wrapped__", gcsfs.GCSFileSystem._request)
+        _request = getattr(
+            gcsfs.GCSFileSystem._request, "__wrapped__", gcsfs.GCSFileSystem._request
+        )
 
     return Uploader
 

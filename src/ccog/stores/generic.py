@@ -8,8 +8,14 @@ import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
-from ccog.errors import CCOGWarning, MissingDependencyError, StoreError, StoreExistsError, StorePermissionError
-from ccog.parts import Buffer
+from ccog.errors import (
+    CCOGWarning,
+    MissingDependencyError,
+    StoreError,
+    StoreExistsError,
+    StorePermissionError,
+)
+from ccog.geometry.parts import Buffer
 from ccog.redaction import harmless, redacted
 from ccog.stores.base import WriteResult, size_of
 from ccog.stores.whole import WholeStore
@@ -63,17 +69,21 @@ class FsspecStore(WholeStore):
             _move(filesystem, partial, path)
             found = filesystem.info(path)["size"]
         except PermissionError as error:
-            raise StorePermissionError(f"cannot write {self.url}: {self._said(error)}") from harmless(
+            raise StorePermissionError(
+                f"cannot write {self.url}: {self._said(error)}"
+            ) from harmless(error, self.options)
+        except (OSError, NotImplementedError, ValueError) as error:
+            raise StoreError(f"cannot write {self.url}: {self._said(error)}") from harmless(
                 error, self.options
             )
-        except (OSError, NotImplementedError, ValueError) as error:
-            raise StoreError(f"cannot write {self.url}: {self._said(error)}") from harmless(error, self.options)
         finally:
             with contextlib.suppress(Exception):
                 if filesystem.exists(partial):
                     filesystem.rm(partial)
         if found != size:
-            raise StoreError(f"{self.url} has {found} bytes, not the {size} that were written; write it again")
+            raise StoreError(
+                f"{self.url} has {found} bytes, not the {size} that were written; write it again"
+            )
         return WriteResult(self.url, size)
 
     def _open(self) -> tuple[Any, str]:
@@ -84,7 +94,9 @@ class FsspecStore(WholeStore):
         except ImportError as error:
             raise MissingDependencyError(f"cannot write to {self.url}: {error}") from error
         except Exception as error:
-            raise StoreError(f"cannot write to {self.url}: {self._said(error)}") from harmless(error, self.options)
+            raise StoreError(f"cannot write to {self.url}: {self._said(error)}") from harmless(
+                error, self.options
+            )
         return filesystem, path
 
     def _said(self, error: Exception) -> str:

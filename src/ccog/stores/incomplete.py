@@ -41,7 +41,9 @@ def list_incomplete(
     ccog.StoreError
         The target does not exist, or may not be listed.
     """
-    found = sorted(resolve_place(store, storage_options).incomplete(), key=lambda upload: upload.started)
+    found = sorted(
+        resolve_place(store, storage_options).incomplete(), key=lambda upload: upload.started
+    )
     latest = datetime.now(UTC) - older_than
     # without a limit all are listed, however the clocks of this machine and the store differ
     return [upload for upload in found if upload.started <= latest] if older_than else found

@@ -12,9 +12,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ccog.errors import CCOGWarning, StoreError, StoreExistsError, StoreNotFoundError
-from ccog.parts import Buffer, Limits, Part
+from ccog.geometry.parts import Buffer, Limits, Part
 from ccog.stores import local_folder, local_target
-from ccog.stores.base import MANIFEST, IncompleteUpload, WriteResult, new_session, size_of, target_of, total_size
+from ccog.stores.base import (
+    MANIFEST,
+    IncompleteUpload,
+    WriteResult,
+    new_session,
+    size_of,
+    target_of,
+    total_size,
+)
 from ccog.stores.local_errors import typed
 from ccog.stores.local_folder import Flaw, Piece
 
@@ -153,7 +161,10 @@ class LocalStore:
 
     def saved(self, session: str) -> frozenset[str]:
         """Names of all files beside the parts, theirs included."""
-        with contextlib.suppress(StoreNotFoundError), self._folder(session, "look for records of") as folder:
+        with (
+            contextlib.suppress(StoreNotFoundError),
+            self._folder(session, "look for records of") as folder,
+        ):
             return frozenset(os.listdir(folder))
         return frozenset()
 
@@ -180,7 +191,9 @@ class LocalStore:
             except StoreError:
                 raise
             except FileNotFoundError as error:
-                raise StoreNotFoundError(f"cannot {doing} {self.path}: its parts are gone ({error})") from error
+                raise StoreNotFoundError(
+                    f"cannot {doing} {self.path}: its parts are gone ({error})"
+                ) from error
 
     def _need_links(self, session: str) -> None:
         """Refuse file systems on which nothing but a look beforehand would keep an existing file."""
@@ -215,7 +228,11 @@ class LocalStore:
         """What is wrong with the parts; ``changed`` where an earlier run has put others."""
         named = "; ".join(f"part {flaw.piece.number} {flaw.why}" for flaw in flaws[:_NAMED])
         more = f"; so are {len(flaws) - _NAMED} others" if len(flaws) > _NAMED else ""
-        cause = _CHANGED if changed else "something other than ccog has changed or removed files among the parts"
+        cause = (
+            _CHANGED
+            if changed
+            else "something other than ccog has changed or removed files among the parts"
+        )
         return StoreError(
             f"{self.path} is as it was, since {named}{more}: {cause}. Write it again; with resume=True only what was "
             "lost is done again"

@@ -27,7 +27,7 @@ from pathlib import Path
 import xxhash
 
 from ccog.errors import StorePermissionError
-from ccog.parts import Buffer, Part
+from ccog.geometry.parts import Buffer, Part
 from ccog.stores.base import MANIFEST
 
 _COPY_UNAVAILABLE = (errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF)
@@ -184,7 +184,9 @@ def opened_whole(folder: int, pieces: list[Piece]) -> Iterator[int]:
 
     Its mode is that of any new file: it is what gets the name of the target.
     """
-    with _closing(os.open(whole_name(pieces), os.O_RDWR | os.O_CREAT | _SAFE, 0o666, dir_fd=folder)) as whole:
+    with _closing(
+        os.open(whole_name(pieces), os.O_RDWR | os.O_CREAT | _SAFE, 0o666, dir_fd=folder)
+    ) as whole:
         os.ftruncate(whole, _length(pieces))
         yield whole
 
@@ -268,7 +270,9 @@ def _join_one(folder: int, whole: int, piece: Piece) -> Flaw | None:
         return Flaw(piece, f"({piece.size} bytes) is missing")
     found = _checksum_at(whole, piece)
     if found != piece.checksum:
-        return Flaw(piece, f"holds other bytes than were written (checksum {found}, not {piece.checksum})")
+        return Flaw(
+            piece, f"holds other bytes than were written (checksum {found}, not {piece.checksum})"
+        )
     with contextlib.suppress(FileNotFoundError):
         os.unlink(piece.name, dir_fd=folder)
     return None
@@ -305,7 +309,9 @@ def _checksum_at(descriptor: int, piece: Piece) -> str:
 def _copy(part: int, whole: int, piece: Piece) -> None:
     """Copy a part file to its place, in the kernel where it can; what is copied is looked at afterwards."""
     done = 0
-    while done < piece.size and (count := _copy_some(part, whole, piece.size - done, done, piece.start + done)):
+    while done < piece.size and (
+        count := _copy_some(part, whole, piece.size - done, done, piece.start + done)
+    ):
         done += count
 
 

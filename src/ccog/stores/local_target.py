@@ -93,7 +93,9 @@ def take_over(old: os.stat_result, path: Path, new: int) -> None:
 
 def _take_over_attributes(path: Path, new: int) -> None:
     with contextlib.suppress(OSError):
-        names = [name for name in os.listxattr(path, follow_symlinks=False) if name not in _OF_CONTENT]
+        names = [
+            name for name in os.listxattr(path, follow_symlinks=False) if name not in _OF_CONTENT
+        ]
         for name in names:
             with contextlib.suppress(OSError):
                 os.setxattr(new, name, os.getxattr(path, name, follow_symlinks=False))
@@ -109,7 +111,9 @@ def _refuse_impossible(path: str) -> None:
             return
     except UnicodeEncodeError:
         pass
-    raise StoreError(f"{path!r} has characters that the name of a file cannot have; give another name")
+    raise StoreError(
+        f"{path!r} has characters that the name of a file cannot have; give another name"
+    )
 
 
 def _lstat(path: str | Path) -> os.stat_result | None:
@@ -140,7 +144,9 @@ def _refuse_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise StoreNotFoundError(f"the directory {folder} does not exist; create it first")
     if _is_fixed(folder):
-        raise StorePermissionError(f"{folder} may not be changed (chattr +i or +a); write elsewhere, or allow it")
+        raise StorePermissionError(
+            f"{folder} may not be changed (chattr +i or +a); write elsewhere, or allow it"
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StorePermissionError(f"no permission to create files in {folder}")
 
@@ -169,7 +175,9 @@ def _refuse_kept(path: Path, found: os.stat_result) -> None:
             "give another name"
         )
     if _is_fixed(path):
-        raise StorePermissionError(f"{path} may not be replaced (chattr +i or +a); give another name, or allow it")
+        raise StorePermissionError(
+            f"{path} may not be replaced (chattr +i or +a); give another name, or allow it"
+        )
 
 
 def _is_fixed(path: Path) -> bool:

@@ -18,7 +18,9 @@ from ccog.stores.local import LocalStore
 from ccog.stores.s3 import S3Store
 from ccog.stores.whole import BytesStore, WholeStore
 
-_SUPPORTED = "a local path, file://, s3://, az://, abfs://, gs://, or a protocol that fsspec can write"
+_SUPPORTED = (
+    "a local path, file://, s3://, az://, abfs://, gs://, or a protocol that fsspec can write"
+)
 _LOCAL = ("", "file", "local")
 _GCS_ENDPOINT = "https://storage.googleapis.com"
 _OBJECT_STORES = ("s3", "s3a", "az", "abfs", "abfss", "gs", "gcs")
@@ -111,7 +113,9 @@ def _protocol(text: str) -> str:
 def _refuse_credentials(text: str, protocol: str) -> None:
     """Object stores know no credentials in URLs, and would take them for part of a name."""
     if protocol in _OBJECT_STORES and holds_credentials(text):
-        raise StoreError(f"{redacted(text)} holds credentials, which {protocol}:// takes as storage_options only")
+        raise StoreError(
+            f"{redacted(text)} holds credentials, which {protocol}:// takes as storage_options only"
+        )
 
 
 def _refuse_options(options: dict[str, Any], where: str) -> None:
@@ -129,7 +133,9 @@ def _local_path(text: str, protocol: str, options: dict[str, Any]) -> str:
     elif protocol:
         text = text.split("://", 1)[1]
     if not text:
-        raise StoreError("the store is an empty path; name the file to write, or leave it out to get bytes")
+        raise StoreError(
+            "the store is an empty path; name the file to write, or leave it out to get bytes"
+        )
     if text.endswith(("/", os.sep)) and text != "/":
         raise StoreError(f"{text} ends in a slash; name the file to write")
     return str(Path(text).expanduser().absolute())
@@ -157,7 +163,9 @@ def _gcs_store(text: str, options: dict[str, Any], overwrite: bool) -> GCSStore 
 def _in_gcs(bucket: str, key: str, options: dict[str, Any], overwrite: bool) -> GCSStore | S3Store:
     """By multipart upload where there are HMAC keys for it, else by composing objects."""
     if "key" in options and "secret" in options:
-        config = {"request_checksum_calculation": "when_required"} | dict(options.get("config_kwargs") or {})
+        config = {"request_checksum_calculation": "when_required"} | dict(
+            options.get("config_kwargs") or {}
+        )
         given = {"endpoint_url": _GCS_ENDPOINT} | options | {"config_kwargs": config}
         return S3Store(bucket, key, given, overwrite, "gs")
     return GCSStore(bucket, key, options, overwrite)

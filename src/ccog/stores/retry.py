@@ -70,7 +70,9 @@ def patiently(
             if left <= 0:
                 raise
             if attempt == 1:
-                _LOGGER.warning("cannot %s: %s; trying again for %.0f s", what, first_line(error, options), left)
+                _LOGGER.warning(
+                    "cannot %s: %s; trying again for %.0f s", what, first_line(error, options), left
+                )
         time.sleep(min(patience.wait(attempt), left))
         attempt += 1
 

@@ -20,14 +20,29 @@ from ccog.errors import (
     StoreNotFoundError,
     StorePermissionError,
 )
-from ccog.parts import MIB, Buffer, Limits, Part
+from ccog.geometry.parts import MIB, Buffer, Limits, Part
 from ccog.redaction import harmless
-from ccog.stores.base import CONTENT_TYPE, MANIFEST, IncompleteUpload, WriteResult, size_of, total_size
+from ccog.stores.base import (
+    CONTENT_TYPE,
+    MANIFEST,
+    IncompleteUpload,
+    WriteResult,
+    size_of,
+    total_size,
+)
 from ccog.stores.body import Body, base64_text, crc32, md5
 from ccog.stores.retry import BRISK, ONCE, PATIENT, Patience, patiently
 from ccog.stores.s3_client import S3Client
 from ccog.stores.s3_errors import code_of, explained, is_passing, may_be_done
-from ccog.stores.s3_proof import MARK_BYTES, MARK_KEY, are_md5s, checked_tag, difference, is_proven, mark_of
+from ccog.stores.s3_proof import (
+    MARK_BYTES,
+    MARK_KEY,
+    are_md5s,
+    checked_tag,
+    difference,
+    is_proven,
+    mark_of,
+)
 
 _LOGGER = logging.getLogger("ccog")
 
@@ -140,7 +155,9 @@ class S3Store:
         """Upload one part with a checksum that the server verifies, and compare what it answers with ours."""
         return self._put(session, number, buffers, f"upload part {number} of {self.url}", PATIENT)
 
-    def _put(self, session: str, number: int, buffers: list[Buffer], what: str, patience: Patience) -> Part:
+    def _put(
+        self, session: str, number: int, buffers: list[Buffer], what: str, patience: Patience
+    ) -> Part:
         guard = self._guard(buffers)
 
         def attempt() -> Part:
@@ -152,7 +169,9 @@ class S3Store:
 
     def _guard(self, buffers: list[Buffer]) -> dict[str, Any]:
         """The checksum to send: CRC32 as Amazon's SDKs do, MD5 where they are told that the server knows no other."""
-        if (self.options.get("config_kwargs") or {}).get("request_checksum_calculation") == "when_required":
+        if (self.options.get("config_kwargs") or {}).get(
+            "request_checksum_calculation"
+        ) == "when_required":
             return {"ContentMD5": base64_text(md5(buffers))}
         return {"ChecksumCRC32": base64_text(crc32(buffers))}
 
@@ -163,7 +182,9 @@ class S3Store:
     def complete(self, session: str, parts: list[Part], write: str | None = None) -> WriteResult:
         """Complete the upload and compare what is there with the parts."""
         ordered = sorted(parts)
-        listed = {"Parts": [{"PartNumber": number, "ETag": f'"{tag}"'} for number, _, tag in ordered]}
+        listed = {
+            "Parts": [{"PartNumber": number, "ETag": f'"{tag}"'} for number, _, tag in ordered]
+        }
         given: dict[str, Any] = {"Key": self.key, "UploadId": session, "MultipartUpload": listed}
         guard: dict[str, Any] = {} if self.overwrite else {"IfNoneMatch": "*"}
 
@@ -173,7 +194,13 @@ class S3Store:
         if not self.overwrite:
             self._refuse_another(ordered, write)
         try:
-            done = patiently(attempt, is_passing, self._completing, after=self._client.renew, options=self.options)
+            done = patiently(
+                attempt,
+                is_passing,
+                self._completing,
+                after=self._client.renew,
+                options=self.options,
+            )
         except Exception as error:
             head = self._completed_before(error, session, ordered, write)
             # the answer was lost, but the object is there: nothing must stay beside it
@@ -189,7 +216,9 @@ class S3Store:
     def _completing(self) -> str:
         return f"complete the upload to {self.url}"
 
-    def _completed_before(self, error: Exception, session: str, parts: list[Part], write: str | None) -> dict[str, Any]:
+    def _completed_before(
+        self, error: Exception, session: str, parts: list[Part], write: str | None
+    ) -> dict[str, Any]:
         """What the store says of the object that an unanswered call has completed; raises where none is proven."""
         code, explanation = code_of(error), explained(error, self._completing, self._client.who)
         if code == "InvalidPart":
@@ -220,7 +249,11 @@ class S3Store:
         changed = [part[0] for part in parts if part[0] in held and held[part[0]] != part]
         if not changed:
             return None
-        perhaps = "" if are_md5s(parts) else " (or the store names equal bytes differently, as with encryption by KMS)"
+        perhaps = (
+            ""
+            if are_md5s(parts)
+            else " (or the store names equal bytes differently, as with encryption by KMS)"
+        )
         return StoreError(
             f"cannot {self._completing}: part {changed[0]}"
             f"{f' and {len(changed) - 1} others' if changed[1:] else ''} was put twice with different bytes. The "
@@ -252,7 +285,10 @@ class S3Store:
             # those to this very key come first
             first = itertools.islice(self._uploads(ONCE, timeout=_QUICK_SECONDS), _PAGE)
             return [upload for upload in first if upload.url == self.url]
-        return [replace(upload, resumable=self._is_resumable(upload)) for upload in self._uploads(PATIENT)]
+        return [
+            replace(upload, resumable=self._is_resumable(upload))
+            for upload in self._uploads(PATIENT)
+        ]
 
     def is_marked(self, session: str) -> bool:
         """Whether ccog has begun an upload: its first part is as long as a mark, and nobody else's would be.
@@ -268,12 +304,20 @@ class S3Store:
             return any(store._keys(store._records(upload.session) + MANIFEST))
         return False
 
-    def stored(self, session: str, first: int, count: int, patience: Patience = PATIENT) -> dict[int, Part]:
+    def stored(
+        self, session: str, first: int, count: int, patience: Patience = PATIENT
+    ) -> dict[int, Part]:
         """Parts as the server lists them, with their ETags, which are MD5s where nothing is encrypted by KMS."""
-        given: dict[str, Any] = {"Key": self.key, "UploadId": session, "MaxParts": min(count, _PAGE)}
+        given: dict[str, Any] = {
+            "Key": self.key,
+            "UploadId": session,
+            "MaxParts": min(count, _PAGE),
+        }
         if first > 1:
             given["PartNumberMarker"] = first - 1
-        answer = self._client.call("list_parts", f"look at the parts of {self.url}", patience, **given)
+        answer = self._client.call(
+            "list_parts", f"look at the parts of {self.url}", patience, **given
+        )
         found = {}
         for part in answer.get("Parts") or []:
             number = int(part["PartNumber"])
@@ -289,7 +333,9 @@ class S3Store:
     def save(self, session: str, name: str, data: bytes) -> None:
         """Put an object, with a checksum that the server verifies; the first must be listed as it was named."""
         key = self._records(session) + name
-        self._client.call("put_object", f"keep a record of {self.url}", Key=key, Body=data, **self._guard([data]))
+        self._client.call(
+            "put_object", f"keep a record of {self.url}", Key=key, Body=data, **self._guard([data])
+        )
         if name == MANIFEST and name not in self.saved(session):
             self._delete(key)
             raise StoreError(
@@ -353,7 +399,9 @@ class S3Store:
     def _delete(self, key: str) -> None:
         self._client.call("delete_object", f"remove a record of {self.url}", Key=key)
 
-    def _uploads(self, patience: Patience, timeout: float | None = None) -> Iterator[IncompleteUpload]:
+    def _uploads(
+        self, patience: Patience, timeout: float | None = None
+    ) -> Iterator[IncompleteUpload]:
         """Uploads to keys that begin with this one."""
         marker: dict[str, Any] = {}
         ask = partial(self._client.once, "list_multipart_uploads", timeout=timeout, Prefix=self.key)
@@ -365,7 +413,10 @@ class S3Store:
                 yield IncompleteUpload(url, upload["UploadId"], upload["Initiated"])
             if not found.get("IsTruncated"):
                 return
-            marker = {"KeyMarker": found["NextKeyMarker"], "UploadIdMarker": found["NextUploadIdMarker"]}
+            marker = {
+                "KeyMarker": found["NextKeyMarker"],
+                "UploadIdMarker": found["NextUploadIdMarker"],
+            }
 
     def _uploads_here(self) -> list[IncompleteUpload]:
         """Uploads to this very key, asked once."""
@@ -386,7 +437,9 @@ class S3Store:
             others = [upload for upload in self._uploads_here() if upload.session != session]
             empty = [upload for upload in others if not self.stored(upload.session, 1, 1, ONCE)]
         except StoreError as error:
-            self._warn(f"an empty upload to {self.url} may remain, since a call was not answered: {error}")
+            self._warn(
+                f"an empty upload to {self.url} may remain, since a call was not answered: {error}"
+            )
             return
         if empty:
             first = min(upload.started for upload in empty)
@@ -409,11 +462,15 @@ class S3Store:
         """Look once more before completing: not all servers heed the condition that guards it."""
         head = self._head()
         if head is not None and not is_proven(head, parts, write):
-            raise StoreExistsError(f"{self.url} was written meanwhile; remove it, or allow overwriting")
+            raise StoreExistsError(
+                f"{self.url} was written meanwhile; remove it, or allow overwriting"
+            )
 
     def _head(self, patience: Patience = PATIENT) -> dict[str, Any] | None:
         try:
-            found: dict[str, Any] = self._client.call("head_object", f"look at {self.url}", patience, Key=self.key)
+            found: dict[str, Any] = self._client.call(
+                "head_object", f"look at {self.url}", patience, Key=self.key
+            )
         except StoreNotFoundError:
             return None
         return found
@@ -425,5 +482,7 @@ class S3Store:
         except StorePermissionError:
             return {**done, "ContentLength": total_size(parts)}
         if head is None:
-            raise StoreError(f"{self.url} is not there after its upload was completed; write it again")
+            raise StoreError(
+                f"{self.url} is not there after its upload was completed; write it again"
+            )
         return head

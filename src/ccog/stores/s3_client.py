@@ -62,7 +62,9 @@ class S3Client:
             config["read_timeout"] = max(_SLOW_READ_SECONDS, config["read_timeout"])
         return _uploader()(**{**self.options, "config_kwargs": config})
 
-    def once(self, method: str, slow: bool = False, timeout: float | None = None, **kwargs: Any) -> Any:
+    def once(
+        self, method: str, slow: bool = False, timeout: float | None = None, **kwargs: Any
+    ) -> Any:
         """One attempt of an S3 call, with the errors of s3fs; ``timeout`` limits it as a whole, in seconds."""
         return self.connect(slow).call_s3(method, Bucket=self.bucket, timeout=timeout, **kwargs)
 
@@ -100,7 +102,9 @@ def _uploader() -> Any:
     try:
         import s3fs
     except ImportError:
-        raise MissingDependencyError("writing to s3:// needs s3fs: pip install 'ccog[s3]'") from None
+        raise MissingDependencyError(
+            "writing to s3:// needs s3fs: pip install 'ccog[s3]'"
+        ) from None
 
     class Uploader(s3fs.S3FileSystem):  # type: ignore[misc]
         """Without retries of its own, which would send a consumed body again, and with instances of its own."""

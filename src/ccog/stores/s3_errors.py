@@ -97,12 +97,16 @@ def is_unanswered(error: Exception) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
     if "SSLError" in names:
         return False
-    return isinstance(error, ConnectionError | TimeoutError | asyncio.TimeoutError) or bool(names & _UNREACHABLE)
+    return isinstance(error, ConnectionError | TimeoutError | asyncio.TimeoutError) or bool(
+        names & _UNREACHABLE
+    )
 
 
 def may_be_done(error: Exception) -> bool:
     """Whether the call may have done its work all the same."""
-    return is_unanswered(error) and not {kind.__name__ for kind in type(error).__mro__} & _NEVER_SENT
+    return (
+        is_unanswered(error) and not {kind.__name__ for kind in type(error).__mro__} & _NEVER_SENT
+    )
 
 
 def is_expired(error: Exception) -> bool:
@@ -122,11 +126,17 @@ def explained(error: Exception, what: str, who: str) -> StoreError:
     if kind is StorePermissionError or isinstance(error, PermissionError):
         return StorePermissionError(f"cannot {what}: access denied to {who} ({message})")
     if kind is StoreExistsError:
-        return StoreExistsError(f"cannot {what}: the object was written meanwhile and overwriting is not allowed")
+        return StoreExistsError(
+            f"cannot {what}: the object was written meanwhile and overwriting is not allowed"
+        )
     if kind is StoreNotFoundError or isinstance(error, FileNotFoundError):
-        return StoreNotFoundError(f"cannot {what}: the bucket, object or upload does not exist ({message})")
+        return StoreNotFoundError(
+            f"cannot {what}: the bucket, object or upload does not exist ({message})"
+        )
     if is_unanswered(error):
-        return StoreError(f"cannot {what}: no answer from the server ({message}); check endpoint_url and the network")
+        return StoreError(
+            f"cannot {what}: no answer from the server ({message}); check endpoint_url and the network"
+        )
     return StoreError(f"cannot {what}: {message}")
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ccog.parts import Buffer, Part
+from ccog.geometry.parts import Buffer, Part
 from ccog.stores.base import size_of, total_size
 from ccog.stores.body import md5
 from ccog.stores.s3_errors import TagMismatchError
@@ -54,7 +54,9 @@ def is_proven(head: Mapping[str, Any], parts: list[Part], write: str | None) -> 
         return False
     expected = _expected_tag(head, parts)
     # an array that is written a second time has the mark of the first
-    return _tag_of(head) == expected if expected else write is not None and _mark_shown(head) == write
+    return (
+        _tag_of(head) == expected if expected else write is not None and _mark_shown(head) == write
+    )
 
 
 def difference(head: Mapping[str, Any], parts: list[Part], write: str | None) -> str:
@@ -97,4 +99,7 @@ def _mark_shown(head: Mapping[str, Any]) -> str | None:
 
 def _has_opaque_tags(found: Mapping[str, Any]) -> bool:
     """Whether ETags are not MD5s: encryption with a key of KMS or of the customer (S3 API, Object)."""
-    return str(found.get("ServerSideEncryption", "")).startswith("aws:kms") or "SSECustomerAlgorithm" in found
+    return (
+        str(found.get("ServerSideEncryption", "")).startswith("aws:kms")
+        or "SSECustomerAlgorithm" in found
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ccog.parts import Buffer, Limits, Part
+from ccog.geometry.parts import Buffer, Limits, Part
 from ccog.stores.base import IncompleteUpload, KeepsNothing, WriteResult
 
 

@@ -1,0 +1,173 @@
+"""Statistics of bands, block by block and merged, as GDALRasterBand::ComputeStatistics would find them.
+
+Moments about the mean merge without cancellation (Chan, Golub and LeVeque 1979). Integers of up to 16 bits
+are summed exactly, as GDAL does, so that every digit written is GDAL's.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+# pixels looked at together: their float64 copy stays in the cache
+_STRIP = 1 << 16
+
+# GDAL takes floats to be nodata that are this many units of their spacing away (ARE_REAL_EQUAL)
+_ULPS = 2
+
+
+@dataclass(frozen=True)
+class BandStatistics:
+    """Moments of the valid pixels of one band, and how many pixels are nodata.
+
+    ``spread`` is the sum of squared distances from the mean; ``sums`` (of the values, of their squares) is
+    there for integers of up to 16 bits.
+    """
+
+    count: int = 0
+    nodata: int = 0
+    low: float = math.inf
+    high: float = -math.inf
+    mean: float = 0.0
+    spread: float = 0.0
+    sums: tuple[int, int] | None = None
+
+    def merge(self, other: BandStatistics) -> BandStatistics:
+        """Statistics of the pixels of both."""
+        if not other.count or not self.count:
+            kept = self if self.count else other
+            return replace(kept, nodata=self.nodata + other.nodata)
+        count = self.count + other.count
+        away = other.mean - self.mean
+        sums = None
+        if self.sums is not None and other.sums is not None:
+            sums = self.sums[0] + other.sums[0], self.sums[1] + other.sums[1]
+        return BandStatistics(
+            count,
+            self.nodata + other.nodata,
+            min(self.low, other.low),
+            max(self.high, other.high),
+            self.mean + away * other.count / count,
+            self.spread + other.spread + away * away * self.count * other.count / count,
+            sums,
+        )
+
+    def tags(self) -> dict[str, str]:
+        """The band's metadata items (GDALRasterBand::SetStatistics, SetValidPercent).
+
+        GDAL reads the rounded percentage back, and rounds the number of pixels it stands for down
+        (VRTSourcedRasterBand::ComputeStatistics).
+        """
+        total = self.count + self.nodata
+        count = int(total * float(_percent(self.count, total)) / 100)
+        if not count:
+            return {"STATISTICS_VALID_PERCENT": "0"}
+        mean, deviation = self._mean_and_deviation()
+        found = {"MAXIMUM": self.high, "MEAN": mean, "MINIMUM": self.low, "STDDEV": deviation}
+        written = {f"STATISTICS_{name}": f"{value:.14g}" for name, value in found.items()}
+        return written | {"STATISTICS_VALID_PERCENT": _percent(count, total)}
+
+    def _mean_and_deviation(self) -> tuple[float, float]:
+        if self.sums is None:
+            return self.mean, math.sqrt(self.spread / self.count)
+        total, squares = self.sums
+        return total / self.count, math.sqrt(squares * self.count - total * total) / self.count
+
+
+def _percent(count: int, total: int) -> str:
+    if count == total:
+        return "100" if count else "0"
+    text = f"{100 * count / total:.4g}"
+    return "99.999" if text == "100" else text
+
+
+def block_statistics(
+    pixels: Array, mask: Array | None, nodata: float | int | None, *, alpha: bool
+) -> tuple[BandStatistics, ...]:
+    """Statistics of each band of a block.
+
+    Parameters
+    ----------
+    pixels
+        (band, y, x); of complex pixels the real part counts.
+    mask
+        (y, x), non-zero valid, or None; it does not count where there is a nodata value.
+    nodata
+        What is not valid; NaN never is, and counts as missing only beside a nodata value.
+    alpha
+        Whether the last band is a mask of the others.
+    """
+    if nodata is not None and pixels.dtype in (np.int64, np.uint64):
+        mask, nodata, alpha = None, None, False  # GDAL counts nodata pixels of 64-bit integers
+    found = []
+    for band, values in enumerate(pixels.real if np.iscomplexobj(pixels) else pixels):
+        own = mask if nodata is None else None
+        if alpha and own is None and nodata is None and band < len(pixels) - 1:
+            own = pixels[-1]
+        found.append(_of_band(values, own, nodata))
+    return tuple(found)
+
+
+def merged(blocks: list[tuple[BandStatistics, ...]]) -> tuple[BandStatistics, ...]:
+    """Statistics of each band over all blocks."""
+    return tuple(
+        functools.reduce(BandStatistics.merge, bands) for bands in zip(*blocks, strict=True)
+    )
+
+
+def _of_band(values: Array, mask: Array | None, nodata: float | int | None) -> BandStatistics:
+    rows = max(1, _STRIP // values.shape[1])
+    found = BandStatistics()
+    for top in range(0, len(values), rows):
+        part = slice(top, top + rows)
+        found = found.merge(_of_strip(values[part], None if mask is None else mask[part], nodata))
+    return found
+
+
+def _of_strip(values: Array, mask: Array | None, nodata: float | int | None) -> BandStatistics:
+    flat = values.reshape(-1) if mask is None else values[mask != 0]
+    missing = 0
+    if nodata is not None and not math.isnan(nodata):
+        valid = ~_equals(flat, nodata)
+        missing = len(flat) - int(np.count_nonzero(valid))
+        flat = flat[valid] if missing else flat
+    if flat.dtype.kind == "f" and len(flat) and np.isnan(flat.min()):
+        numbers = ~np.isnan(flat)
+        missing += 0 if nodata is None else len(flat) - int(np.count_nonzero(numbers))
+        flat = flat[numbers]
+    return _moments(flat, missing)
+
+
+def _equals(values: Array, nodata: float | int) -> Array:
+    if values.dtype.kind != "f":
+        whole: Array = values == nodata
+        return whole
+    item = values.dtype.type(nodata)
+    tolerance = np.finfo(values.dtype).eps * np.abs(values + item) * _ULPS
+    near: Array = (values == item) | (np.abs(values - item) < tolerance)
+    return near
+
+
+def _moments(values: Array, missing: int) -> BandStatistics:
+    if not len(values):
+        return BandStatistics(nodata=missing)
+    low, high = float(values.min()), float(values.max())
+    if values.dtype.kind in "iu" and values.itemsize <= 2:
+        wide = values.astype(np.int64)
+        total, squares = int(wide.sum()), int(np.einsum("i,i", wide, wide))
+        mean = total / len(values)
+        spread = squares - total * total / len(values)
+        return BandStatistics(len(values), missing, low, high, mean, spread, (total, squares))
+    work = values.astype(np.float64)
+    mean = float(work.mean())
+    work -= mean
+    return BandStatistics(
+        len(values), missing, low, high, mean, float(np.einsum("i,i", work, work))
+    )

@@ -1,0 +1,319 @@
+"""Creation options of GDAL's COG driver, parsed once into a frozen value (cogdriver.cpp, GDALCOGCreator::Create)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ccog.errors import OptionError, ReprojectionError
+from ccog.geometry.pyramid import KERNEL_RADIUS
+from ccog.geometry.tiling_scheme import GOOGLE_MAPS
+
+COMPRESSIONS = ("NONE", "LZW", "DEFLATE", "ZSTD", "LZMA", "JPEG", "WEBP", "LERC", "LERC_DEFLATE", "LERC_ZSTD",
+                "JXL")  # fmt: skip
+
+#: Options that make the COG driver warp: they are refused.
+REPROJECTING = ("TARGET_SRS", "RES", "EXTENT", "WARP_RESAMPLING", "ADD_ALPHA", "ZOOM_LEVEL",
+                "ZOOM_LEVEL_STRATEGY", "ALIGNED_LEVELS")  # fmt: skip
+
+# tile side where there is a tiling scheme and no BLOCKSIZE
+_SCHEME_TILE = 256
+
+_TRUE, _FALSE = ("YES", "TRUE", "ON", "1"), ("NO", "FALSE", "OFF", "0")
+_PREDICTORS = {
+    "2": "STANDARD",
+    "3": "FLOATING_POINT",
+    "STANDARD": "STANDARD",
+    "FLOATING_POINT": "FLOATING_POINT",
+}
+_RESAMPLING_ALIASES = {
+    "near": "nearest",
+    "cubic_spline": "cubicspline",
+    "nearest_neighbour": "nearest",
+}
+
+
+@dataclass(frozen=True)
+class CreationOptions:
+    """How the file is laid out and compressed; None leaves GDAL's own default.
+
+    ``blocksize`` is the tile side in pixels, ``overview_resampling`` a key of
+    :data:`ccog.geometry.pyramid.KERNEL_RADIUS` or None (cubic, or nearest for palette and complex data);
+    GDAL writes it to the file as it was given, which ``resampling_text`` keeps.
+    ``overview_count`` None halves until both sides fit a tile.
+    """
+
+    blocksize: int = 512
+    compress: str | None = None
+    level: int | None = None
+    predictor: str | None = None
+    quality: int | None = None
+    max_z_error: float | int | None = None
+    bigtiff: str | None = None
+    overview_resampling: str | None = None
+    overviews: str = "AUTO"
+    overview_count: int | None = None
+    overview_compress: str | None = None
+    overview_quality: int | None = None
+    overview_predictor: str | None = None
+    geotiff_version: str | None = None
+    sparse_ok: bool = False
+    interleave: str | None = None
+    nbits: int | None = None
+    max_z_error_overview: float | int | None = None
+    jxl_lossless: str | None = None
+    jxl_effort: int | None = None
+    jxl_distance: float | int | None = None
+    jxl_alpha_distance: float | int | None = None
+    statistics: str | None = None
+    copy_src_mdd: str | None = None
+    src_mdd: str | None = None
+    tiling_scheme: str | None = None
+    resampling_text: str | None = None
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> CreationOptions:
+        """Parse options with case-insensitive keys and values as people write them.
+
+        Raises
+        ------
+        ReprojectionError
+            An option that would reproject.
+        OptionError
+            Any other unknown option or bad value; the message says what is allowed.
+        """
+        upper = _upper_keys(given)
+        _refuse(upper)
+        _settle_aliases(upper)
+        values: dict[str, Any] = {}
+        for key, value in upper.items():
+            if key not in _PARSERS:
+                raise OptionError(
+                    f"no creation option {key!r}; known are {', '.join(sorted(_PARSERS))}, RESAMPLING"
+                )
+            if value is not None:
+                values[key.lower()] = _PARSERS[key](key, value)
+        if isinstance(upper.get("OVERVIEW_RESAMPLING"), str):
+            values["resampling_text"] = upper["OVERVIEW_RESAMPLING"]
+        if values.get("tiling_scheme") is not None:
+            values.setdefault("blocksize", _SCHEME_TILE)
+        options = cls(**values)
+        options._check()
+        return options
+
+    def _check(self) -> None:
+        """Refuse combinations that no raster could satisfy."""
+        if self.level is not None:
+            top = {"DEFLATE": 12, "LERC_DEFLATE": 12, "ZSTD": 22, "LERC_ZSTD": 22, "LZMA": 9}.get(
+                self.effective_compress
+            )
+            least = 0 if self.effective_compress == "LZMA" else 1
+            if top is not None and not least <= self.level <= top:
+                raise OptionError(
+                    f"LEVEL={self.level} is out of range: {self.effective_compress} takes {least} to {top}"
+                )
+
+    def check_dtype(self, dtype: str) -> None:
+        """Refuse an NBITS that the type cannot have; GDAL would ignore it with a warning."""
+        digits = int("".join(c for c in dtype if c.isdigit()))
+        least = {8: 1, 16: 9, 32: 17}.get(digits)
+        allowed: tuple[int, ...] = (digits,)
+        if dtype.startswith("uint") and least is not None:
+            allowed = tuple(range(least, digits + 1))
+        elif dtype == "float32":
+            allowed = (16, 32)
+        if self.nbits is not None and self.nbits not in allowed:
+            raise OptionError(
+                f"NBITS={self.nbits} is not possible for {dtype}, which takes {allowed[0]} to {allowed[-1]}"
+            )
+
+    @property
+    def effective_compress(self) -> str:
+        """Compression of the full resolution (the COG driver's default is LZW)."""
+        return self.compress or "LZW"
+
+    @property
+    def effective_overview_compress(self) -> str:
+        """Compression of the overviews: that of the full resolution unless given."""
+        return self.overview_compress or self.effective_compress
+
+    def cog_options(self) -> dict[str, str]:
+        """The options as the COG driver takes them (only those that were given)."""
+        found = {name: getattr(self, name.lower()) for name in _PARSERS}
+        found["SPARSE_OK"] = "YES" if self.sparse_ok else None
+        found["OVERVIEW_RESAMPLING"] = self.resampling_text or self.overview_resampling
+        return {key: str(value) for key, value in found.items() if value is not None}
+
+
+def _upper_keys(given: Mapping[str, Any]) -> dict[str, Any]:
+    upper: dict[str, Any] = {}
+    for key, value in given.items():
+        if not isinstance(key, str):
+            raise OptionError(f"creation option names are strings, got {key!r}")
+        if key.upper() in upper:
+            raise OptionError(f"creation option {key.upper()} is given twice")
+        upper[key.upper()] = value
+    return upper
+
+
+def _settle_aliases(upper: dict[str, Any]) -> None:
+    """RESAMPLING stands for overviews; NUM_THREADS is the scheduler's business, and accepted."""
+    resampling = upper.pop("RESAMPLING", None)
+    if resampling is not None:
+        upper.setdefault("OVERVIEW_RESAMPLING", resampling)
+    upper.pop("NUM_THREADS", None)
+
+
+def _refuse(upper: Mapping[str, Any]) -> None:
+    for key in REPROJECTING:
+        if upper.get(key) is not None:
+            raise ReprojectionError(
+                f"{key}={upper[key]} would reproject the raster, which ccog does not do: reproject the array first, "
+                "e.g. with odc.geo.xr.xr_reproject or rioxarray's rio.reproject, then write it without this option"
+            )
+
+
+def _choice(*allowed: str) -> Any:
+    def parse(key: str, value: Any) -> str:
+        found = str(value).upper()
+        if found not in allowed:
+            raise OptionError(f"{key}={value!r} is not allowed; choose one of {', '.join(allowed)}")
+        return found
+
+    return parse
+
+
+def _integer(low: int, high: int) -> Any:
+    def parse(key: str, value: Any) -> int:
+        try:
+            number = int(str(value))
+        except ValueError:
+            raise OptionError(f"{key}={value!r} is not a whole number") from None
+        if isinstance(value, bool) or not low <= number <= high:
+            raise OptionError(f"{key}={value} is out of range; {low} to {high} are allowed")
+        return number
+
+    return parse
+
+
+def _blocksize(key: str, value: Any) -> int:
+    number: int = _integer(16, 1 << 16)(key, value)
+    if number % 16:
+        raise OptionError(
+            f"{key}={value} is not a multiple of 16, which TIFF tiles must be (TIFF 6.0, TileWidth)"
+        )
+    return number
+
+
+def _number(key: str, value: Any) -> float | int:
+    """A number in the form it was given in: some are written to the file as text."""
+    try:
+        number = value if isinstance(value, int | float) else _literal(str(value))
+    except ValueError:
+        raise OptionError(f"{key}={value!r} is not a number") from None
+    if isinstance(value, bool) or not math.isfinite(number) or number < 0:
+        raise OptionError(f"{key}={value} must be a finite number, 0 or more")
+    return number
+
+
+def _literal(text: str) -> float | int:
+    return int(text) if text.strip().isdigit() else float(text)
+
+
+def _boolean(key: str, value: Any) -> bool:
+    found = str(value).upper()
+    if found not in _TRUE + _FALSE:
+        raise OptionError(f"{key}={value!r} is neither yes nor no")
+    return found in _TRUE
+
+
+def _yes_or_no(key: str, value: Any) -> str:
+    return "YES" if _boolean(key, value) else "NO"
+
+
+def _auto_or_boolean(key: str, value: Any) -> str:
+    return "AUTO" if str(value).upper() == "AUTO" else _yes_or_no(key, value)
+
+
+def _tiling_scheme(key: str, value: Any) -> str | None:
+    name = str(value)
+    if name.upper() == "CUSTOM":
+        return None
+    if name != GOOGLE_MAPS:
+        raise ReprojectionError(f"{key}={value!r} is not supported: CUSTOM, the default, and {GOOGLE_MAPS} for a "
+                                "raster that already lies on its grid; reproject the array first")  # fmt: skip
+    return name
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise OptionError(f"{key}={value!r} is not text")
+    return value
+
+
+def _predictor(key: str, value: Any) -> str:
+    found = str(value).upper()
+    if found in ("YES", "TRUE", "ON"):
+        return "YES"
+    if found in ("NO", "FALSE", "OFF", "1"):
+        return "NO"
+    if found not in _PREDICTORS:
+        raise OptionError(
+            f"{key}={value!r} is not allowed; choose YES, NO, STANDARD (2) or FLOATING_POINT (3)"
+        )
+    return _PREDICTORS[found]
+
+
+def _resampling(key: str, value: Any) -> str:
+    found = str(getattr(value, "name", value)).lower()
+    found = _RESAMPLING_ALIASES.get(found, found)
+    if found not in KERNEL_RADIUS:
+        raise OptionError(
+            f"{key}={value!r} is not allowed; choose one of {', '.join(sorted(KERNEL_RADIUS))}"
+        )
+    return found
+
+
+def _bigtiff(key: str, value: Any) -> str:
+    found = str(value).upper()
+    if found in _TRUE + _FALSE:
+        return "YES" if found in _TRUE else "NO"
+    result: str = _choice("YES", "NO", "IF_NEEDED", "IF_SAFER")(key, value)
+    return result
+
+
+def _overviews(key: str, value: Any) -> str:
+    found: str = _choice("AUTO", "NONE", "IGNORE_EXISTING")(key, value)
+    return "AUTO" if found == "IGNORE_EXISTING" else found
+
+
+_PARSERS: dict[str, Any] = {
+    "BLOCKSIZE": _blocksize,
+    "COMPRESS": _choice(*COMPRESSIONS),
+    "LEVEL": _integer(0, 22),
+    "PREDICTOR": _predictor,
+    "QUALITY": _integer(1, 100),
+    "MAX_Z_ERROR": _number,
+    "BIGTIFF": _bigtiff,
+    "OVERVIEW_RESAMPLING": _resampling,
+    "OVERVIEWS": _overviews,
+    "OVERVIEW_COUNT": _integer(0, 64),
+    "OVERVIEW_COMPRESS": _choice(*COMPRESSIONS),
+    "OVERVIEW_QUALITY": _integer(1, 100),
+    "OVERVIEW_PREDICTOR": _predictor,
+    "GEOTIFF_VERSION": _choice("AUTO", "1.0", "1.1"),
+    "SPARSE_OK": _boolean,
+    "INTERLEAVE": _choice("PIXEL", "BAND", "TILE"),
+    "NBITS": _integer(1, 32),
+    "MAX_Z_ERROR_OVERVIEW": _number,
+    "JXL_LOSSLESS": _yes_or_no,
+    "JXL_EFFORT": _integer(1, 9),
+    "JXL_DISTANCE": _number,
+    "JXL_ALPHA_DISTANCE": _number,
+    "STATISTICS": _auto_or_boolean,
+    "COPY_SRC_MDD": _auto_or_boolean,
+    "SRC_MDD": _text,
+    "TILING_SCHEME": _tiling_scheme,
+}

@@ -1,0 +1,91 @@
+"""The one tiling scheme that ccog writes to, and whether a raster already lies on its grid.
+
+GDAL reprojects to a scheme unless size and corners are those of the grid (GDALCOGCreator::Create); then it
+only notes the scheme and the zoom level in the file.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ccog.errors import ReprojectionError
+
+#: As GDAL names it.
+GOOGLE_MAPS = "GoogleMapsCompatible"
+EPSG = 3857
+
+#: Half of the side of the whole map in metres (OGC Two Dimensional Tile Matrix Set, WebMercatorQuad).
+_HALF = 20037508.342789244
+
+_DEEPEST_ZOOM = 30
+
+# GDAL takes corners as equal within this part of their coordinates
+_TOLERANCE = 1e-10
+
+#: (pixel width, origin x, pixel height, origin y), north up
+Grid = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of the raster on a level whose tiles are ``span`` metres wide: its first tile, and how many."""
+
+    start: float
+    length: float
+    span: float
+
+    @property
+    def first(self) -> int:
+        return math.floor(self.start / self.span + 1e-6)
+
+    @property
+    def count(self) -> int:
+        return max(1, math.ceil((self.start + self.length) / self.span - 1e-6) - self.first)
+
+    @property
+    def fits(self) -> bool:
+        snapped = self.first * self.span, self.count * self.span
+        return all(
+            math.isclose(a, b, abs_tol=_TOLERANCE * _HALF)
+            for a, b in zip((self.start, self.length), snapped, strict=True)
+        )
+
+
+def check_grid(
+    epsg: int | None, transform: tuple[float, ...] | None, height: int, width: int, blocksize: int
+) -> None:
+    """Refuse a raster that GDAL would reproject to the scheme, and say what grid it would need.
+
+    ``transform`` holds the affine coefficients a to f, ``blocksize`` the tile side in pixels.
+
+    Raises
+    ------
+    ReprojectionError
+        The raster has another CRS, is rotated, or its pixels or corners are not those of the scheme's tiles.
+    """
+    if epsg != EPSG or transform is None or transform[1] or transform[3] or transform[4] >= 0:
+        raise ReprojectionError(
+            f"TILING_SCHEME={GOOGLE_MAPS} needs a north-up raster in EPSG:{EPSG}, this one has CRS "
+            f"{'EPSG:' + str(epsg) if epsg else 'unknown'} and transform {transform}; {_ADVICE}"
+        )
+    zoom = _zoom(transform[0] * blocksize)
+    span = 2 * _HALF / 2**zoom
+    x = _Axis(transform[2] + _HALF, width * transform[0], span)
+    y = _Axis(_HALF - transform[5], -height * transform[4], span)
+    square = math.isclose(transform[0], -transform[4], rel_tol=_TOLERANCE)
+    if not (square and x.fits and y.fits):
+        pixel = span / blocksize
+        raise ReprojectionError(
+            f"the raster is not on the grid of TILING_SCHEME={GOOGLE_MAPS}; at zoom level {zoom} it would be "
+            f"{y.count * blocksize} x {x.count * blocksize} pixels (y, x) with the transform "
+            f"({pixel!r}, 0, {x.first * span - _HALF!r}, 0, {-pixel!r}, {_HALF - y.first * span!r}); {_ADVICE}"
+        )
+
+
+_ADVICE = "reproject the array to that grid first, e.g. with odc.geo.xr.xr_reproject or rioxarray's rio.reproject"
+
+
+def _zoom(tile: float) -> int:
+    """The zoom level whose tiles are at most ``tile`` metres wide."""
+    return min(_DEEPEST_ZOOM, max(0, math.ceil(math.log2(2 * _HALF / tile) - 1e-6)))

@@ -1,0 +1,1 @@
+"""What users hold, as one raster: arrays, xarray objects and files, checked, with their metadata."""

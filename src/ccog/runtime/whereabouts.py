@@ -1,0 +1,59 @@
+"""Where code runs: in a task of a distributed worker, beside a distributed client, or neither.
+
+All that ccog asks of distributed about itself stands here (read in 2025.1 and 2026.8). distributed is optional.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ccog.runtime.task_names import PREFIX, token_of
+
+
+class ClusterTask(NamedTuple):
+    """A task of a write on a distributed worker, and the token of that write."""
+
+    worker: Any
+    token: str
+
+
+def current_task() -> ClusterTask | None:
+    """The task of a write that a distributed worker runs in this thread, which may run again when a worker dies.
+
+    None elsewhere, also where a task of somebody else's computes a write on a scheduler in its own process. Only the
+    thread that runs the task is told: ask there, and hand the answer to threads of a pool.
+    """
+    try:
+        from distributed import get_worker
+
+        worker = get_worker()
+        key = worker.get_current_task()
+    except (ImportError, ValueError, AttributeError, KeyError):
+        return None
+    name = str(key[0] if isinstance(key, tuple) else key)
+    return ClusterTask(worker, token_of(name)) if name.startswith(PREFIX) else None
+
+
+def current_client() -> Any:
+    """The distributed client that would compute here and now, or None."""
+    try:
+        from distributed import get_client
+
+        return get_client()
+    except (ImportError, ValueError):
+        return None
+
+
+def is_own_loop(client: Any) -> bool:
+    """Whether this thread runs the client's event loop, so that to wait for an answer would be to wait for ever."""
+    return bool(client is not None and client.asynchronous)
+
+
+def thread_count(client: Any) -> int:
+    """Threads of a client's cluster: asked now, or, on the client's own loop, as last heard of."""
+    if not is_own_loop(client):
+        return sum(int(n) for n in client.nthreads().values())
+    heard = client.scheduler_info()
+    # newer versions remember totals only, older ones only the workers
+    workers = heard.get("workers", {}).values()
+    return int(heard.get("total_threads") or sum(int(worker["nthreads"]) for worker in workers))

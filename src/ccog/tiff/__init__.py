@@ -1,0 +1,1 @@
+"""Image file directories and headers, to and from bytes. Pure."""

@@ -1,0 +1,1 @@
+"""What people look at: plans, finished files, and writes in progress."""

@@ -1,0 +1,255 @@
+"""Byte ranges of a file wherever it lies: a local path, an http(s):// or s3:// URL, or bytes in memory."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ccog.errors import (
+    ArgumentTypeError,
+    MissingDependencyError,
+    RasterError,
+    StoreError,
+    StoreNotFoundError,
+    StorePermissionError,
+)
+from ccog.redaction import harmless, redact_logs, redacted
+
+#: First and one past the last byte.
+Range = tuple[int, int]
+
+# one range request asks for at most this much, so that large headers travel side by side
+_LARGEST_REQUEST = 16 << 20
+# Linux reads at most 2 GiB in one call
+_LARGEST_READ = 1 << 30
+_KINDS: dict[str, Callable[[int], bool]] = {
+    "a directory": stat.S_ISDIR,
+    "a pipe": stat.S_ISFIFO,
+    "a socket": stat.S_ISSOCK,
+    "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+}
+_PACKAGES = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "http": "aiohttp",
+    "https": "aiohttp",
+    "gs": "gcsfs",
+    "az": "adlfs",
+}
+
+
+# fsspec logs URLs, and errors that quote them, at DEBUG
+redact_logs("fsspec", "fsspec.http")
+
+
+@dataclass
+class RangeReader:
+    """A file of ``size`` bytes that is read by ranges; counts what reading it has cost."""
+
+    url: str
+    size: int
+    requests: int = field(default=0, init=False)
+    bytes_read: int = field(default=0, init=False)
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes from ``start`` up to ``stop``, cut at the end of the file."""
+        return self.read_many([(start, stop)])[0]
+
+    def read_many(self, ranges: Sequence[Range]) -> list[bytes]:
+        """Several ranges, fetched side by side where the store can."""
+        cut = [(max(0, start), max(0, start, min(stop, self.size))) for start, stop in ranges]
+        pieces = [list(self._pieces(*one)) for one in cut]
+        flat = [piece for many in pieces for piece in many]
+        self.requests += len(flat)
+        self.bytes_read += sum(stop - start for start, stop in flat)
+        found = iter(self._fetch(flat))
+        return [
+            next(found) if len(many) == 1 else b"".join(next(found) for _ in many)
+            for many in pieces
+        ]
+
+    def for_gdal(self) -> AbstractContextManager[Any]:
+        """What ``rasterio.open`` takes to open the same file, one dataset at a time."""
+        raise NotImplementedError
+
+    def _pieces(self, start: int, stop: int) -> Iterator[Range]:
+        """The requests that a range is read by."""
+        yield start, stop
+
+    def _fetch(self, ranges: list[Range]) -> list[bytes]:
+        raise NotImplementedError
+
+
+@dataclass
+class _LocalReader(RangeReader):
+    path: str
+    descriptor: int
+
+    def _pieces(self, start: int, stop: int) -> Iterator[Range]:
+        return _cut(start, stop, _LARGEST_READ)
+
+    def _fetch(self, ranges: list[Range]) -> list[bytes]:
+        with _translated(self.path):
+            return [os.pread(self.descriptor, stop - start, start) for start, stop in ranges]
+
+    @contextmanager
+    def for_gdal(self) -> Iterator[Any]:
+        yield self.path
+
+
+@dataclass
+class _MemoryReader(RangeReader):
+    data: bytes
+
+    def _fetch(self, ranges: list[Range]) -> list[bytes]:
+        return [self.data[start:stop] for start, stop in ranges]
+
+    @contextmanager
+    def for_gdal(self) -> Iterator[Any]:
+        from rasterio.io import MemoryFile
+
+        with MemoryFile(self.data) as file:
+            yield file.name
+
+
+@dataclass
+class _RemoteReader(RangeReader):
+    filesystem: Any
+    path: str
+
+    def _pieces(self, start: int, stop: int) -> Iterator[Range]:
+        return _cut(start, stop, _LARGEST_REQUEST)
+
+    def _fetch(self, ranges: list[Range]) -> list[bytes]:
+        starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
+        with _translated(self.url, Exception):
+            found: list[bytes] = self.filesystem.cat_ranges(
+                [self.path] * len(ranges), starts, stops, on_error="raise"
+            )
+        return found
+
+    @contextmanager
+    def for_gdal(self) -> Iterator[Any]:
+        # a Python file: what fsspec can open, GDAL can read, with the same storage options
+        with (
+            _translated(self.url),
+            self.filesystem.open(self.path, "rb", block_size=1 << 20) as file,
+        ):
+            yield file
+
+
+def _cut(start: int, stop: int, size: int) -> Iterator[Range]:
+    return ((at, min(stop, at + size)) for at in range(start, stop, size))
+
+
+@contextmanager
+def open_ranges(
+    url: Any, storage_options: Mapping[str, Any] | None = None
+) -> Iterator[RangeReader]:
+    """A reader for a path, a URL of any protocol fsspec knows, or the bytes of a file.
+
+    Raises
+    ------
+    ArgumentTypeError
+        ``url`` is none of these.
+    MissingDependencyError
+        The package for this protocol is not installed.
+    StoreError
+        The file does not exist, cannot be read, or is not a regular file.
+    """
+    options = dict(storage_options or {})
+    with ExitStack() as stack, _in_memory(url):
+        if isinstance(url, bytes | bytearray | memoryview):
+            data = bytes(url)
+            yield _MemoryReader("bytes in memory", len(data), data)
+        elif not isinstance(url, str | os.PathLike):
+            raise ArgumentTypeError(f"{type(url).__name__} is not a path, URL or bytes of a file")
+        elif _is_local(text := os.fspath(url)):
+            yield stack.enter_context(_open_local(_local_path(text)))
+        else:
+            yield _open_remote(text, options)
+
+
+@contextmanager
+def _in_memory(url: Any) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        what = url if isinstance(url, str | os.PathLike) else "the file"
+        raise RasterError(f"there is not enough memory to look at {what}") from error
+
+
+def _is_local(text: str) -> bool:
+    return "://" not in text or urlsplit(text).scheme in ("file", "local")
+
+
+def _local_path(text: str) -> str:
+    return unquote(urlsplit(text).path) if "://" in text else text
+
+
+@contextmanager
+def _open_local(path: str) -> Iterator[RangeReader]:
+    with _translated(path, (OSError, ValueError)):
+        # before opening: that would wait for a pipe's other end, and wake up a device
+        _check_regular(path, os.stat(path))
+        file = Path(path).open("rb")  # noqa: SIM115  # what is done with it raises errors of its own
+    with file:
+        with _translated(path):
+            found = os.fstat(file.fileno())
+            _check_regular(path, found)
+        yield _LocalReader(path, found.st_size, path, file.fileno())
+
+
+def _check_regular(path: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = next(
+            (name for name, of_kind in _KINDS.items() if of_kind(found.st_mode)), "something else"
+        )
+        raise StoreError(f"{path} is {kind}, not a regular file; give the path of a GeoTIFF")
+
+
+def _open_remote(url: str, options: dict[str, Any]) -> RangeReader:
+    import fsspec
+
+    protocol, shown = urlsplit(url).scheme, redacted(url)
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url, **options)
+    except ImportError as error:
+        package = _PACKAGES.get(protocol, "the fsspec package for it")
+        raise MissingDependencyError(
+            f"reading {protocol}:// needs {package}: pip install {package}"
+        ) from error
+    except ValueError as error:
+        raise StoreError(f"cannot read {shown}: {redacted(error, options)}") from harmless(
+            error, options
+        )
+    with _translated(shown, Exception):
+        size = filesystem.info(path).get("size")
+    if size is None:
+        raise StoreError(
+            f"cannot read {shown}: the server does not tell its size, so it serves no byte ranges"
+        )
+    return _RemoteReader(shown, int(size), filesystem, path)
+
+
+@contextmanager
+def _translated(
+    url: str, kind: type[Exception] | tuple[type[Exception], ...] = OSError
+) -> Iterator[None]:
+    """Errors as ccog's; those of remote stores' libraries have no common base."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except FileNotFoundError as error:
+        raise StoreNotFoundError(f"{url} does not exist") from harmless(error)
+    except PermissionError as error:
+        raise StorePermissionError(f"{url} may not be read: {redacted(error)}") from harmless(error)
+    except kind as error:
+        raise StoreError(f"cannot read {url}: {redacted(error)}") from harmless(error)

@@ -1,0 +1,149 @@
+"""Where progress is shown: bars in a terminal or in a notebook, a line now and then in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import time
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from ccog.runtime.task_names import STAGES
+from ccog.views.inspection.tables import byte_text
+from ccog.views.progress.tally import Snapshot
+
+_LINE_SECONDS, _LINE_SHARE = 10.0, 0.1
+
+
+class Screen(Protocol):
+    """Shows snapshots until it is closed."""
+
+    def show(self, now: Snapshot) -> None:
+        """Show what is done by now."""
+
+    def close(self, now: Snapshot | None) -> None:
+        """Show what was done in the end, None after a failure, and leave the place tidy."""
+
+
+def open_screen(console: Console | None = None) -> Screen:
+    """The screen that suits where this process writes its errors to."""
+    console = Console(stderr=True) if console is None else console
+    if console.is_jupyter:
+        return _Optional(_Notebook(console))
+    if console.is_terminal and not console.is_dumb_terminal:
+        return _Optional(_Terminal(console))
+    return _Optional(_Log(console))
+
+
+class _Optional:
+    """A screen whose closed pipe or terminal does not fail the write; rich leaves the program then."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+
+    def show(self, now: Snapshot) -> None:
+        with contextlib.suppress(OSError, SystemExit):
+            self._screen.show(now)
+
+    def close(self, now: Snapshot | None) -> None:
+        with contextlib.suppress(OSError, SystemExit):
+            self._screen.close(now)
+
+
+class _Bars:
+    """One bar for each stage."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=40),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[note]}"),
+        )
+        self.progress = Progress(*columns, console=console, auto_refresh=False)
+        self._rows: dict[str, TaskID] = {
+            name: self.progress.add_task(name, start=False, total=None, visible=False, note="")
+            for name in STAGES
+        }
+
+    def update(self, now: Snapshot) -> None:
+        for stage in now.stages:
+            row = self._rows[stage.name]
+            self.progress.start_task(row)
+            note = byte_text(now.size) if stage.name == STAGES[-1] and now.size else ""
+            self.progress.update(
+                row, total=stage.total, completed=stage.done, visible=True, note=note
+            )
+
+
+class _Terminal:
+    def __init__(self, console: Console) -> None:
+        self._bars = _Bars(console)
+        self._bars.progress.start()
+
+    def show(self, now: Snapshot) -> None:
+        self._bars.update(now)
+        self._bars.progress.refresh()
+
+    def close(self, now: Snapshot | None) -> None:
+        if now is not None:
+            self._bars.update(now)
+        self._bars.progress.stop()
+
+
+class _Notebook:
+    """Bars as the output of a cell, which stay in the saved notebook; needs no widgets."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = _Bars(console)
+        self._handle: Any = None
+
+    def show(self, now: Snapshot) -> None:
+        if not now.stages:
+            return
+        self._bars.update(now)
+        if self._handle is None:
+            ipython: Any = importlib.import_module("IPython.display")
+            self._handle = ipython.display(self._bars.progress, display_id=True)
+        else:
+            self._handle.update(self._bars.progress)
+
+    def close(self, now: Snapshot | None) -> None:
+        if now is not None:
+            self.show(now)
+
+
+class _Log:
+    """A line for each tenth of the work, but not more than one in ten seconds, and one at the end."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._next_share, self._next_time = _LINE_SHARE, time.monotonic() + _LINE_SECONDS
+
+    def show(self, now: Snapshot) -> None:
+        share = now.done / max(1, now.total)
+        if share >= self._next_share and time.monotonic() >= self._next_time:
+            self._next_share, self._next_time = (
+                share + _LINE_SHARE,
+                time.monotonic() + _LINE_SECONDS,
+            )
+            self._write(now)
+
+    def close(self, now: Snapshot | None) -> None:
+        if now is not None and now.stages:
+            self._write(now)
+
+    def _write(self, now: Snapshot) -> None:
+        counts = [f"{stage.name} {stage.done:,}/{stage.total:,}" for stage in now.stages]
+        size = [byte_text(now.size)] if now.size else []
+        print(", ".join([*counts, *size]), file=self._console.file, flush=True)
