@@ -37,6 +37,7 @@ from ccog.planning import (
 from ccog.preview import CogPlan, preview
 from ccog.pyramid import Kernel, Pyramid, level_sizes
 from ccog.raster import Raster, read_raster
+from ccog.rechunk import Chunks, rechunked
 from ccog.sources import SourceGrid
 from ccog.stores import Store, WholeStore, resolve_store, warn_of_unfinished
 from ccog.tasks import WriteJob
@@ -45,9 +46,6 @@ from ccog.tiling import check_grid
 
 # bands in a tile that takes long to compress
 _MANY_BANDS = 64
-
-# sizes of chunks along each axis
-Chunks = tuple[tuple[int, ...], ...]
 
 
 @overload
@@ -400,13 +398,13 @@ def _on_grid(raster: Raster, plan: CogGeometry) -> tuple[da.Array, da.Array | No
     pixels = raster.pixels if raster.pixels.dtype == plan.array_type else raster.pixels.astype(plan.array_type)
     fitting = _fitting_chunks(pixels.chunks, block)
     if fitting != pixels.chunks:
-        pixels = pixels.rechunk(fitting, method="tasks")
+        pixels = rechunked(pixels, fitting)
         mismatch = _mismatch(raster.pixels.chunks, fitting)
         if mismatch is not None:
             warnings.warn(mismatch, CCOGWarning, stacklevel=3)
     mask = raster.mask
     if mask is not None:
-        mask = mask.rechunk(_fitting_chunks(mask.chunks, block), method="tasks")
+        mask = rechunked(mask, _fitting_chunks(mask.chunks, block))
     return pixels, mask
 
 
