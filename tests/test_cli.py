@@ -231,6 +231,14 @@ def test_real_files_equal_rio_convert(path: Path, tmp_path: Path) -> None:
     assert ours.read_bytes() == rio_convert(path, tmp_path / "theirs.tif")
 
 
+def test_a_scheduler_that_does_not_answer_is_not_asked_again(tmp_path: Path) -> None:
+    from distributed import default_client
+
+    assert "nowhere" in failure("demo", tmp_path / "a.tif", "--scheduler", "nowhere")
+    with pytest.raises(ValueError, match="No clients found"):
+        default_client()
+
+
 def test_existing_output_needs_overwrite(small: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.tif"
     out.write_text("precious")

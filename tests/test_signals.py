@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,15 @@ from conftest import gdal_cog, terrain
 from test_cli import CCOG, left
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
+
+
+@pytest.fixture(autouse=True)
+def _hang_ups_are_heard() -> Iterator[None]:
+    """Processes inherit it where SIGHUP is ignored, as under nohup: it is not, for these tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
 
 # as rasterio starts it
 RIO = [sys.executable, "-c", "from rasterio.rio.main import main_group; main_group()", "ccog"]

@@ -36,6 +36,7 @@ from ccog.geometry.pyramid import Kernel, Pyramid, level_sizes
 from ccog.geometry.source_grid import SourceGrid
 from ccog.geometry.tiling_scheme import check_grid
 from ccog.graph.build import CcogDelayed, build_graph, new_token
+from ccog.graph.rechunk import Chunks, rechunked
 from ccog.input.metadata import METADATA_OPTIONS
 from ccog.input.raster import Raster, read_raster
 from ccog.runtime.manifest import find_kept, manifest_of
@@ -45,9 +46,6 @@ from ccog.views.preview import CogPlan, preview
 
 # bands in a tile that takes long to compress
 _MANY_BANDS = 64
-
-# sizes of chunks along each axis
-Chunks = tuple[tuple[int, ...], ...]
 
 
 @overload
@@ -451,13 +449,13 @@ def _on_grid(raster: Raster, plan: CogGeometry) -> tuple[da.Array, da.Array | No
     )
     fitting = _fitting_chunks(pixels.chunks, block)
     if fitting != pixels.chunks:
-        pixels = pixels.rechunk(fitting, method="tasks")
+        pixels = rechunked(pixels, fitting)
         mismatch = _mismatch(raster.pixels.chunks, fitting)
         if mismatch is not None:
             warnings.warn(mismatch, CCOGWarning, stacklevel=3)
     mask = raster.mask
     if mask is not None:
-        mask = mask.rechunk(_fitting_chunks(mask.chunks, block), method="tasks")
+        mask = rechunked(mask, _fitting_chunks(mask.chunks, block))
     return pixels, mask
 
 

@@ -509,8 +509,7 @@ def _watched(request: _Request, client: Any = None) -> contextlib.AbstractContex
 
 
 def _on_cluster(build: Callable[[], Delayed], request: _Request) -> WriteResult:
-    client = _connect(str(request.scheduler))
-    with client, _watched(request, client):
+    with _connect(str(request.scheduler)) as client, _watched(request, client):
         future = client.compute(build())
         try:
             result: WriteResult = future.result()
@@ -521,7 +520,9 @@ def _on_cluster(build: Callable[[], Delayed], request: _Request) -> WriteResult:
             raise
 
 
-def _connect(address: str) -> Any:
+@contextlib.contextmanager
+def _connect(address: str) -> Iterator[Any]:
+    """The client that computes in the block; one that finds no scheduler must not stay the default."""
     try:
         from distributed import Client
     except ImportError as error:
@@ -529,9 +530,11 @@ def _connect(address: str) -> Any:
             "--scheduler needs distributed: pip install distributed"
         ) from error
     try:
-        return Client(address, timeout=_CONNECT_SECONDS)
+        client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise StoreError(f"no dask scheduler answers at {address}: {error}") from error
+    with client, client.as_current():
+        yield client
 
 
 def _summary(result: WriteResult, raw: int, seconds: float) -> str:

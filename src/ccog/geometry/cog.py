@@ -567,8 +567,8 @@ def needs_big_tiff(plan: CogGeometry) -> bool | None:
     is_large = plan.options.effective_compress == "NONE" and size > 4_200_000_000
     if given == "NO" and is_large:
         raise RasterError(
-            f"all levels have {size} bytes, and BIGTIFF=NO with compress='none' takes at most 4200000000; "
-            "leave BIGTIFF out, or compress"
+            f"the pixels of all levels have {size} bytes, and BIGTIFF=NO with compress='none' takes at most "
+            "4200000000; leave BIGTIFF out, or compress"
         )
     if given in ("YES", "NO"):
         return given == "YES"
