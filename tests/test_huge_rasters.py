@@ -12,13 +12,13 @@ import dask.array as da
 import numpy as np
 import pytest
 import rasterio
-from ccog.encode import Codec
-from ccog.order import tile_places
 from rasterio.errors import RasterioIOError
 
 import ccog
 from ccog.api import encode_block
+from ccog.gdal.encode import Codec
 from ccog.geometry.pyramid import Level
+from ccog.geometry.tile_order import tile_places
 from ccog.graph.build import CcogTasks
 from conftest import GEO, gdal_cog
 
