@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dask.array as da
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ccog
 from ccog.geometry.cog import Seams, choose_block
 from ccog.geometry.pyramid import SIMD_GROUP, AxisReduction, Interval, Kernel, halve, level_sizes
 
@@ -112,3 +114,20 @@ def test_blocks_follow_chunks_that_are_whole_tiles(
     chunks: tuple[tuple[int, ...], ...], expected: tuple[int, int]
 ) -> None:
     assert choose_block(chunks, 512, 2) == expected
+
+
+@pytest.mark.tried(
+    "complex pixels with a mask, averages, odd sides",
+    "right: GDAL's mask, where some pixels were not set",
+)
+def test_masks_beside_complex_pixels_are_reduced_from_all_that_gdal_fetches() -> None:
+    pixels = da.zeros((1198, 1050), chunks=(256, 512), dtype="complex64")
+    options = {"blocksize": 128, "overview_resampling": "average"}
+    delayed = ccog.write_ccog(pixels, mask=pixels.real > 0, COG_creation_options=options)
+    flows = delayed.dask.layers[delayed.key].mapping.job.plan.flows
+    masks = [flow for flow in flows if flow.mask]
+    assert masks
+    for axis in [axis for flow in masks for axis in (flow.y, flow.x)]:
+        for start in range(0, axis.dst, 16):
+            want = Interval(start, min(axis.dst, start + 16))
+            assert all(read.queried.within(axis.source_of(want)) for read in axis.reads(want))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ccog.errors import RasterError
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.parts import Rows
-from ccog.geometry.pyramid import AxisReduction, Interval, Level, Pyramid, Size, ceil_div
+from ccog.geometry.pyramid import AxisReduction, Interval, Kernel, Level, Pyramid, Size, ceil_div
 from ccog.geometry.tile_order import along_curve
 
 #: Order of tiles in a level: row-major as GDAL writes them, or chunk by chunk along the Morton curve.
@@ -272,6 +272,10 @@ class CogGeometry:
     def _flow(self, source: int, target: int, *, pixels: bool, mask: bool) -> Flow:
         swath = self._swath(source, target) if self.is_by_band and pixels else 0
         y, x = self.pyramid.reduction(source, target, swath)
+        if mask and not pixels:
+            # GDAL reduces it as the bytes it is, whatever the type of the pixels beside it
+            kernel = Kernel.of(self.method, "uint8", masked=True)
+            y, x = replace(y, kernel=kernel), replace(x, kernel=kernel)
         height, width = self.level(source).block
         return Flow(source, target, pixels, mask, y, x, Seams(y, height), Seams(x, width))
 
