@@ -1,4 +1,7 @@
-"""Which source pixels a reduction reads along one axis, so that GDAL's kernels round as they do for the whole."""
+"""Which source pixels a reduction reads along one axis.
+
+Reads are such that GDAL's kernels round as they do where they reduce the whole axis.
+"""
 
 from __future__ import annotations
 
@@ -131,7 +134,7 @@ class AxisReduction:
     def reads(self, want: Interval) -> tuple[ExactRead, ...]:
         """Reads that together give ``want``, none larger than GDAL serves in one piece.
 
-        No read covers the whole axis, unless it is too short to cut, so that each has a spare pixel.
+        No read covers the whole axis, unless it is too short to cut: so each has a spare pixel.
         """
         side = self._aligned_up(int(MAX_READ_SIDE / self.ratio) - 4 * self.align)
         if self.kernel.spare and len(want) == self.dst and self.dst > self.align:
@@ -169,7 +172,7 @@ class AxisReduction:
         return Interval(max(0, start - slack), min(self.src, stop))
 
     def _exact_read(self, keep: Interval) -> ExactRead:
-        """The shortest read that holds ``keep`` and a spare pixel and keeps GDAL's ratio bit for bit.
+        """The shortest read that holds ``keep`` and a spare pixel, and keeps GDAL's very ratio.
 
         ``GDALRasterBand::RasterIOResampled`` divides the length of the window by the length of the
         buffer; here the window grows downwards until that quotient is the float ``src / dst``.

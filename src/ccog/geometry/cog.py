@@ -1,4 +1,4 @@
-"""The geometry of a file: all that is known of its levels, blocks and tiles before a pixel is touched."""
+"""The geometry of a file: what is known of levels, blocks and tiles before a pixel is touched."""
 
 from __future__ import annotations
 

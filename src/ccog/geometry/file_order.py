@@ -1,4 +1,4 @@
-"""What comes where in the file behind the header: levels, their planes, upload groups, and tiles."""
+"""What comes where in the file behind the header: levels, planes, upload groups, tiles."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class FileOrder:
     planar: tuple[bool, bool]
 
     def is_planar(self, k: int) -> bool:
-        """Whether the bands of level ``k`` lie one after the other, in each chunk or in all of it."""
+        """Whether the bands of level ``k`` lie one after the other, in it or in each chunk."""
         return self.planar[min(k, 1)] and self.interleave != "TILE"
 
     def planes(self, k: int) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
 from ccog.geometry.axis_reduction import AxisReduction
-from ccog.geometry.intervals import Interval
 from ccog.geometry.pyramid import Level, Pyramid
 from ccog.geometry.raster_facts import RasterFacts
 from ccog.geometry.seams import Seams
@@ -86,32 +86,26 @@ class LevelReductions:
 
     def source_blocks(self, reduction: LevelReduction, i: int, j: int) -> list[tuple[int, int]]:
         """Source blocks that block (i, j) of the target is made of, halos included."""
-        rows = self._source_rows(reduction, i)
-        cols = self._source_cols(reduction, j)
-        return [(row, col) for row in rows for col in cols]
+        rows, cols = self._sources(reduction, 0, i), self._sources(reduction, 1, j)
+        return list(itertools.product(rows, cols))
 
     @cached_property
     def last_rows(self) -> list[list[int]]:
         """By level and block row: the last block row of full resolution that it needs."""
-        last = [list(range(self._level(0).blocks[0]))]
-        for level in self.pyramid.levels[1:]:
-            reductions = self.to_level(level.index)
-            of_level = []
-            for i in range(level.blocks[0]):
-                needed = (last[r.source][self._source_rows(r, i)[-1]] for r in reductions)
-                of_level.append(max(needed))
-            last.append(of_level)
-        return last
+        return self._last_needed(0)
 
     @cached_property
     def last_cols(self) -> list[list[int]]:
         """The same for block columns."""
-        last = [list(range(self._level(0).blocks[1]))]
+        return self._last_needed(1)
+
+    def _last_needed(self, axis: int) -> list[list[int]]:
+        last = [list(range(self._level(0).blocks[axis]))]
         for level in self.pyramid.levels[1:]:
             reductions = self.to_level(level.index)
             of_level = []
-            for j in range(level.blocks[1]):
-                needed = (last[r.source][self._source_cols(r, j)[-1]] for r in reductions)
+            for n in range(level.blocks[axis]):
+                needed = (last[r.source][self._sources(r, axis, n)[-1]] for r in reductions)
                 of_level.append(max(needed))
             last.append(of_level)
         return last
@@ -189,22 +183,15 @@ class LevelReductions:
         itemsize = 8 if self.method in ("average", "rms") else self.raster.itemsize
         return itemsize * height * self._level(source).width
 
-    def _source_rows(self, reduction: LevelReduction, i: int) -> list[int]:
-        """Block rows of the source that block row ``i`` of the target is made of."""
-        want = self._level(reduction.target).rows(i)
-        source = self._level(reduction.source)
-        return _source_blocks(reduction.row_seams, source, 0, want)
+    def _sources(self, reduction: LevelReduction, axis: int, n: int) -> list[int]:
+        """Source blocks along an axis (0 is y) that the ``n``-th of the target is made of.
 
-    def _source_cols(self, reduction: LevelReduction, j: int) -> list[int]:
-        """Block columns of the source that block column ``j`` of the target is made of."""
-        want = self._level(reduction.target).cols(j)
-        source = self._level(reduction.source)
-        return _source_blocks(reduction.col_seams, source, 1, want)
-
-
-def _source_blocks(seams: Seams, source: Level, axis: int, want: Interval) -> list[int]:
-    """Blocks along an axis that hold the source of ``want``, or a halo that its seams need."""
-    blocks = set(source.block_range(axis, seams.axis.source_of(want)))
-    for seam in seams.overlapping(want):
-        blocks.update(source.block_range(axis, seam.source))
-    return sorted(blocks)
+        They hold its source, or halos that its seams need.
+        """
+        source, target = self._level(reduction.source), self._level(reduction.target)
+        seams = (reduction.row_seams, reduction.col_seams)[axis]
+        want = target.cols(n) if axis else target.rows(n)
+        blocks = set(source.block_range(axis, seams.axis.source_of(want)))
+        for seam in seams.overlapping(want):
+            blocks.update(source.block_range(axis, seam.source))
+        return sorted(blocks)

@@ -74,8 +74,8 @@ _RESAMPLING_ALIASES = {
 class CreationOptions:
     """How the file is laid out and compressed; None leaves GDAL's own default.
 
-    ``blocksize`` is the tile side in pixels. ``overview_resampling`` is a key of ``KERNEL_RADIUS`` or
-    None (cubic, or nearest for palettes and complex data); GDAL writes it to the file as it was
+    ``blocksize`` is the tile side in pixels. ``overview_resampling`` is a key of ``KERNEL_RADIUS``,
+    or None: cubic, or nearest for palettes and complex data. GDAL writes it to the file as it was
     given, which ``resampling_text`` keeps. ``overview_count`` None halves until both sides fit a
     tile.
     """
@@ -277,8 +277,8 @@ def _tiling_scheme(key: str, value: Any) -> str | None:
         return None
     if name != GOOGLE_MAPS:
         raise ReprojectionError(
-            f"{key}={value!r} is not supported: CUSTOM, the default, and {GOOGLE_MAPS} for a raster "
-            "that already lies on its grid; reproject the array first"
+            f"{key}={value!r} is not supported: CUSTOM, the default, and {GOOGLE_MAPS} for a "
+            "raster that already lies on its grid; reproject the array first"
         )
     return name
 

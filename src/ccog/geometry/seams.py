@@ -12,7 +12,7 @@ from ccog.geometry.intervals import Interval, ceil_div
 
 @dataclass(frozen=True)
 class Seam:
-    """Destination pixels that straddle blocks, and the source they need: the halos of several blocks."""
+    """Destination pixels that straddle blocks, and the source they need: halos of the blocks."""
 
     dst: Interval
     source: Interval

@@ -17,7 +17,7 @@ class Settings:
     least_block_side: int = 1024
     #: Pixels. Such blocks get at most this side: larger ones hold the interpreter lock for longer.
     most_block_side: int = 4096
-    #: Bytes of pixels. A block has at most so many, since each thread of a worker holds one and more.
+    #: Bytes of pixels. A block has at most so many: each thread of a worker holds one and more.
     most_block_bytes: int = 256 << 20
 
     #: Uncompressed bytes that are uploaded together in ``layout="chunk"`` where blocks are small:
@@ -51,9 +51,10 @@ def settings() -> Settings:
 
 @contextlib.contextmanager
 def use_settings(**changes: Any) -> Iterator[Settings]:
-    """Replace settings by name until the end of the block, in this process; for tests and benchmarks.
+    """Replace settings of this process by name, until the end of the block.
 
-    They are looked at while a write is prepared, which keeps those that held then.
+    This is for tests and benchmarks. Settings are looked at while a write is prepared, which keeps
+    those that held then.
     """
     global _current
     before = _current

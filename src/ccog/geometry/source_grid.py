@@ -1,4 +1,4 @@
-"""Which chunks of the user's array make up a block, so that blocks of several chunks need no rechunk."""
+"""Which chunks of the user's array make up a block: blocks of several need no rechunk."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ from ccog.errors import RasterError
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.intervals import ceil_div
 
-# GDAL makes a BigTIFF of more uncompressed bytes, and with IF_SAFER of fewer (GTiffDataset::CreateLL)
+# GDAL makes a BigTIFF of more uncompressed bytes than the first, with IF_SAFER than the second
+# (GTiffDataset::CreateLL)
 _MOST_CLASSIC_BYTES = 4_200_000_000
 _MOST_SAFE_BYTES = 2_000_000_000
 

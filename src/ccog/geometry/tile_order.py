@@ -1,7 +1,7 @@
 """In which order the tiles of a level lie in the file.
 
-In GDAL's layout tiles lie row by row. In ``layout="chunk"`` chunks lie along the Morton curve, and in
-each chunk its tiles row by row.
+In GDAL's layout tiles lie row by row. In ``layout="chunk"`` chunks lie along the Morton curve, and
+the tiles of each chunk row by row.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class TileOrder:
     """The order of the tiles of a level, of which each plane (bands, mask) has one at each place.
 
     Planes lie one after the other where ``planar``, else the tiles of a place side by side.
-    ``positions`` (plane, tile) say instead where each tile lies, counted from the first of the level.
+    ``positions`` (plane, tile) say instead where each tile lies, counted from the level's first.
     """
 
     planar: bool
@@ -78,7 +78,7 @@ class TileOrder:
 
 
 class _OfTiles(NamedTuple):
-    """Of each tile: tiles before its chunk, tiles of its chunk before it, and tiles of its chunk."""
+    """Of each tile: tiles before its chunk, tiles before it in the chunk, tiles of the chunk."""
 
     before_chunk: Array
     in_chunk: Array
@@ -93,7 +93,7 @@ def tile_positions(
     by_tile: bool = False,
     corner: Size | None = None,
 ) -> Array:
-    """Where each tile of a level lies in ``layout="chunk"``, counted in tiles from the level's first.
+    """Where each tile of a level lies in ``layout="chunk"``, counted from the level's first.
 
     Of each chunk one plane lies after the other, the mask's last; where ``by_tile`` the planes'
     tiles of a place lie side by side.
@@ -145,7 +145,7 @@ def _within_chunks(level: Level, corner: Size) -> _OfTiles:
 
 
 def _tiles_before(level: Level, i: Array, j: Array) -> Array:
-    """Tiles before those of chunks (i, j): of the quadrants that the Morton curve leaves before them."""
+    """Tiles before chunks (i, j): those of the quadrants that the Morton curve leaves before."""
     down, across = (side // level.blocksize for side in level.chunk)
     rows, cols = level.tiles
     before = np.zeros((i.size, j.size), np.int64)
@@ -162,7 +162,7 @@ def _tiles_before(level: Level, i: Array, j: Array) -> Array:
 
 
 def _tiles_in(first: Array, count: int, tiles: int, most: int) -> Array:
-    """Tiles along an axis of ``most`` tiles in ``count`` chunks, each of ``tiles``, from ``first`` on."""
+    """Of ``most`` tiles along an axis, those in ``count`` chunks of ``tiles`` from ``first`` on."""
     return np.minimum((first + count) * tiles, most) - np.minimum(first * tiles, most)
 
 

@@ -15,7 +15,7 @@ from ccog.errors import ReprojectionError
 GOOGLE_MAPS = "GoogleMapsCompatible"
 EPSG = 3857
 
-#: Half of the side of the whole map in metres (OGC Two Dimensional Tile Matrix Set, WebMercatorQuad).
+#: Half of the side of the whole map in metres (OGC Tile Matrix Set, WebMercatorQuad).
 _HALF = 20037508.342789244
 
 _DEEPEST_ZOOM = 30
@@ -78,9 +78,9 @@ def check_grid(
         pixel = span / blocksize
         left, upper = x.first * span - _HALF, _HALF - y.first * span
         raise ReprojectionError(
-            f"the raster is not on the grid of TILING_SCHEME={GOOGLE_MAPS}; at zoom level {zoom} it "
-            f"would be {y.count * blocksize} x {x.count * blocksize} pixels (y, x) with the transform "
-            f"({pixel!r}, 0, {left!r}, 0, {-pixel!r}, {upper!r}); {_ADVICE}"
+            f"the raster is not on the grid of TILING_SCHEME={GOOGLE_MAPS}; at zoom level {zoom} "
+            f"it would be {y.count * blocksize} x {x.count * blocksize} pixels (y, x) with the "
+            f"transform ({pixel!r}, 0, {left!r}, 0, {-pixel!r}, {upper!r}); {_ADVICE}"
         )
 
 

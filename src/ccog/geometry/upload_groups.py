@@ -61,7 +61,7 @@ class UploadGroups:
 
     @cached_property
     def for_merges(self) -> GroupSequence:
-        """The groups that merges join; others are joined to one of these where they are uploaded."""
+        """The groups that merges join; others are joined to one of these when they are uploaded."""
         last = {k: self.last_joined(self.count(k)) for k in range(len(self._levels))}
         return self.order.groups(last)
 
@@ -71,7 +71,7 @@ class UploadGroups:
         return tuple(Rows(len(of), self.bytes(of.level)) for of in self.all.levels)
 
     def blocks(self, k: int, n: int) -> list[tuple[int, int]]:
-        """Blocks of group ``n`` of a plane of level ``k``; chunk by chunk in the order of the file."""
+        """Blocks of group ``n`` of a plane of level ``k``, in the order of the file."""
         if not self.order.by_chunk:
             return [(n, j) for j in range(self._levels[k].blocks[1])]
         length = self.length(k)
@@ -86,9 +86,9 @@ class UploadGroups:
     def joined_at(self, n: int) -> list[int]:
         """Groups of a level that group ``n`` is joined to once it is uploaded.
 
-        Each comes with what it was joined to before. Chunk by chunk they are joined as a binary
-        counter carries, so that few segments of the file wait at a time: group 1 to 0, 3 to 2 and 1,
-        7 to 6, 5 and 3.
+        Each comes with what it was joined to before. In ``layout="chunk"`` they are joined as a
+        binary counter carries, so that few segments of the file wait at a time: group 1 to 0, 3 to
+        2 and 1, 7 to 6, 5 and 3.
         """
         if not self.order.by_chunk:
             return []
@@ -115,7 +115,7 @@ class UploadGroups:
         return max(self.of_block(0, rows[i], cols[j]) for i, j in self.blocks(k, n))
 
     def bytes(self, k: int) -> int:
-        """Uncompressed bytes of a group of a plane of level ``k``, tile padding and framing included."""
+        """Uncompressed bytes of a group of level ``k``, tile padding and framing included."""
         level, raster = self._levels[k], self.order.raster
         bands = 1 if self.order.planes(k) > 1 else raster.count
         tile = level.blocksize**2 * bands * raster.itemsize + _FRAMING

@@ -1,9 +1,10 @@
-"""The header of the COG: every directory as GDAL writes it, re-laid with the true sizes and tile arrays.
+"""The header of the COG: every directory as GDAL writes it, with the true sizes and tile arrays.
 
-A template, a tiny sparse COG with the same options and metadata written by the installed COG driver,
-supplies each tag. Its layout rules (GTiffDataset::CreateCopy with ``IFDS_BEFORE_DATA``) are: header,
-ghost area, then the directories (full size, its mask, the overviews, their masks), each followed by
-its out-of-line values, then the tile arrays level by level, and then the pixel data.
+A template supplies each tag: a tiny sparse COG with the same options and metadata, written by the
+installed COG driver. The header is laid out by its rules (GTiffDataset::CreateCopy with
+``IFDS_BEFORE_DATA``): file header, ghost area, then the directories (full size, its mask, the
+overviews, their masks), each followed by its out-of-line values, then the tile arrays level by
+level, and then the pixel data.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class LevelCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """Directories that GDAL wrote for a tiny raster: full size and one overview, with or without masks."""
+    """Directories that GDAL wrote for a tiny raster: full size, one overview, perhaps masks."""
 
     ghost: bytes
     image: Directory
@@ -102,7 +103,7 @@ class Template:
 
     @property
     def planar(self) -> tuple[bool, bool]:
-        """Whether the bands of full resolution, and of the overviews, are compressed each by itself."""
+        """Whether bands are compressed each by itself, in full resolution and in overviews."""
         return _is_planar(self.image), _is_planar(self.overview)
 
     @classmethod
@@ -366,7 +367,7 @@ def uncompressed_tile(source: Directory) -> int:
 
 
 def _out_of_line(directory: Directory, layout: Layout) -> list[int]:
-    """Tags, other than tile arrays, whose values lie behind the directory, in the order they lie."""
+    """Tags whose values lie behind the directory, tile arrays aside, in the order they lie."""
     tags = directory.tags
     large = [n for n, tag in tags.items() if len(tag.raw) > layout.inline and n not in _TILE_TAGS]
     return sorted(large, key=lambda n: (tags[n].offset is None, tags[n].offset or n))
