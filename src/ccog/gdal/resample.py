@@ -23,9 +23,7 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from ccog.gdal.blank import is_blank
-from ccog.geometry.axis_reduction import AxisReduction, ExactRead
-from ccog.geometry.intervals import Area as Area
-from ccog.geometry.intervals import Interval
+from ccog.geometry.pyramid import AxisReduction, ExactRead, Interval
 
 Array = npt.NDArray[Any]
 
@@ -64,6 +62,19 @@ class _UncroppedWindow(Window):  # type: ignore[misc]
 
     def crop(self, height: int, width: int) -> _UncroppedWindow:
         return self
+
+
+@dataclass(frozen=True)
+class Area:
+    """A rectangle of pixels of one level."""
+
+    rows: Interval
+    cols: Interval
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)."""
+        return len(self.rows), len(self.cols)
 
 
 @dataclass(frozen=True)

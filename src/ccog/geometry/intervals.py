@@ -48,3 +48,7 @@ class Area:
     def shape(self) -> Size:
         """(height, width)."""
         return len(self.rows), len(self.cols)
+
+    def slices_of(self, outer: Area) -> tuple[slice, slice]:
+        """Where the area lies in an array of the pixels of ``outer``."""
+        return self.rows.slice_of(outer.rows), self.cols.slice_of(outer.cols)
