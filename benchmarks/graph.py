@@ -7,12 +7,11 @@ import sys
 import time
 import tracemalloc
 from typing import Any
-from unittest import mock
 
 import dask.array as da
 
 import ccog
-from ccog.geometry import cog as planning
+from ccog.geometry.settings import settings, use_settings
 
 
 def source(side: int, chunk: int = 1024) -> da.Array:
@@ -29,12 +28,13 @@ def tasks(delayed: Any) -> int:
 def main() -> None:
     side = int(sys.argv[1]) if len(sys.argv) > 1 else 632
     layout: Any = (sys.argv[2:] or ["gdal"])[0]
+    usual = settings().many_blocks
     print(
         "| kernel | chunks | build s | build MB | pickled kB | tasks a chunk |\n|---|---|---|---|---|---|"
     )
     for kernel in ("average", "cubic"):
-        for many in (planning._MANY_BLOCKS, 1 << 40):
-            with mock.patch.object(planning, "_MANY_BLOCKS", many):
+        for many in (usual, 1 << 40):
+            with use_settings(many_blocks=many):
                 array = source(side)
                 tracemalloc.start()
                 started = time.perf_counter()
@@ -44,11 +44,7 @@ def main() -> None:
                 tracemalloc.stop()
                 layer = delayed.dask.layers[delayed.key]
                 size = len(pickle.dumps(layer.mapping))
-                name = (
-                    kernel
-                    if many == planning._MANY_BLOCKS
-                    else f"{kernel}, no blocks of several chunks"
-                )
+                name = kernel if many == usual else f"{kernel}, no blocks of several chunks"
                 count = tasks(delayed) / side**2
                 print(
                     f"| {name} | {side**2} | {seconds:.2f} | {peak / 1e6:.0f} | {size / 1e3:.0f} | {count:.2f} |",

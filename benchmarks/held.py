@@ -28,6 +28,7 @@ from dask.callbacks import Callback
 
 import ccog
 from ccog.geometry.parts import Limits
+from ccog.geometry.settings import use_settings
 from ccog.stores.local import LocalStore
 
 CHUNK = 128
@@ -159,7 +160,7 @@ def peak(where: str, layout: str, side: int, kernel: str) -> tuple[float, float]
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch("ccog.stores.resolve.LocalStore", SmallParts),
-        mock.patch("ccog.geometry.cog._TINY_BLOCK_BYTES", 0),  # these chunks stand for large ones
+        use_settings(tiny_block_bytes=0),  # these chunks stand for large ones
     ):
         path, started = Path(folder) / "a.tif", time.perf_counter()
         if where == "threads":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import rasterio
 from rasterio.io import MemoryFile
 
 import servers
+from ccog.geometry.settings import use_settings
 
 pytest_plugins = ["tried"]
 
@@ -64,6 +65,13 @@ def terrain(shape: tuple[int, ...], dtype: str = "uint16", seed: int = 0) -> np.
         return (field * 100).astype(kind)
     scale = 40 if kind.itemsize == 1 else 9000
     return ((field + (3 if kind.kind == "u" else 0)) * scale).astype(kind)
+
+
+@pytest.fixture
+def change_settings() -> Iterator[Callable[..., Any]]:
+    """Replaces settings by name until the test ends."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **changes: stack.enter_context(use_settings(**changes))
 
 
 @pytest.fixture(scope="session")

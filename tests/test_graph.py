@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import ccog
-from ccog.geometry import cog as planning
 from ccog.graph.build import CcogTasks
 from ccog.graph.fusion import optimize
 from conftest import GEO, gdal_cog, terrain
@@ -23,10 +22,9 @@ FORMS = {"apart": (4096, 20000), "whole": (0, 20000), "fused": (0, 3)}
 
 
 @pytest.fixture(params=FORMS)
-def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def form(request: pytest.FixtureRequest, change_settings: Any) -> str:
     few, many = FORMS[request.param]
-    monkeypatch.setattr(planning, "_FEW_BLOCKS", few)
-    monkeypatch.setattr(planning, "_MANY_BLOCKS", many)
+    change_settings(few_blocks=few, many_blocks=many)
     return str(request.param)
 
 
@@ -89,11 +87,11 @@ def test_nothing_grows_with_the_number_of_chunks() -> None:
 
 
 @pytest.mark.parametrize(("method", "most"), [("average", 1.5), ("cubic", 2.5)])
-def test_tasks_of_a_large_graph(method: str, most: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_of_a_large_graph(method: str, most: float, change_settings: Any) -> None:
     options = {"overview_resampling": method, "bigtiff": "yes"}
     fused = mapping_of(ccog.write_ccog(lazy(160), COG_creation_options=options))
     assert len(fused) / 160**2 <= 0.5 * (1 if method == "average" else 2)
-    monkeypatch.setattr(planning, "_MANY_BLOCKS", 1 << 40)
+    change_settings(many_blocks=1 << 40)
     whole = mapping_of(ccog.write_ccog(lazy(160), COG_creation_options=options))
     assert len(whole) / 160**2 <= most
 

@@ -26,7 +26,6 @@ from rio_cogeo import cog_validate
 import ccog
 from cases import MODERN
 from ccog.cli import main
-from ccog.geometry import cog as planning
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.pyramid import Level
 from ccog.geometry.tile_order import along_curve, tile_places
@@ -137,15 +136,12 @@ def test_other_codecs(kind: dict[str, Any]) -> None:
     "form", [(4096, 20000), (0, 20000), (0, 3)], ids=["apart", "whole", "fused"]
 )
 @pytest.mark.parametrize("method", ["average", "cubic"])
-def test_how_tasks_are_cut_does_not_matter(
-    form: Any, method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_how_tasks_are_cut_does_not_matter(form: Any, method: str, change_settings: Any) -> None:
     pixels = terrain((2, 1301, 1151))
     mask = np.random.default_rng(0).random(pixels.shape[1:]) > 0.2
     options = {"overview_resampling": method}
     expected = written(pixels, (2, 256, 256), options, mask=mask)
-    monkeypatch.setattr(planning, "_FEW_BLOCKS", form[0])
-    monkeypatch.setattr(planning, "_MANY_BLOCKS", form[1])
+    change_settings(few_blocks=form[0], many_blocks=form[1])
     assert written(pixels, (2, 256, 256), options, mask=mask) == expected
 
 
@@ -184,7 +180,13 @@ def test_schedulers_and_stores_give_the_same_bytes(
 def test_tile_places_follow_the_curve(
     rows: int, cols: int, down: int, across: int, planes: int, mask: bool, by_tile: bool
 ) -> None:
-    level = Level(0, rows * 16 - 3, cols * 16 - 5, 16, (down * 16, across * 16))
+    level = Level(
+        index=0,
+        height=rows * 16 - 3,
+        width=cols * 16 - 5,
+        blocksize=16,
+        block=(down * 16, across * 16),
+    )
     chunks = [(i, j) for i in range(-(-rows // down)) for j in range(-(-cols // across))]
     bits = [f"{v:016b}" for v in range(64)]
     chunks.sort(
@@ -233,14 +235,18 @@ def geometry(array: da.Array, store: Any = None, **options: Any) -> CogGeometry:
 @pytest.mark.parametrize("on_cluster", [False, True])
 @pytest.mark.parametrize(("method", "most"), [("average", 1.5), ("cubic", 2.5)])
 def test_tasks_of_a_large_graph(
-    method: str, most: float, on_cluster: bool, monkeypatch: pytest.MonkeyPatch
+    method: str,
+    most: float,
+    on_cluster: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    change_settings: Any,
 ) -> None:
     monkeypatch.setattr(steering, "_cluster_threads", lambda: 8 * on_cluster)
     array = da.zeros((160 * 1024, 160 * 1024), chunks=1024, dtype="uint8")
     options = {"overview_resampling": method, "bigtiff": "yes"}
     fused = tasks_of(ccog.write_ccog(array, COG_creation_options=options, layout="chunk"))
     assert len(fused) / 160**2 <= most / 2.5
-    monkeypatch.setattr(planning, "_MANY_BLOCKS", 1 << 40)
+    change_settings(many_blocks=1 << 40)
     whole = tasks_of(ccog.write_ccog(array, COG_creation_options=options, layout="chunk"))
     assert len(whole) / 160**2 <= most + 0.04 * (not on_cluster)
     assert len(set(whole)) == len(whole)
@@ -263,8 +269,8 @@ def test_more_is_uploaded_together_where_a_store_has_few_part_numbers(tmp_path: 
     assert plan.unit == 16
 
 
-def test_chunks_of_fused_blocks_still_lie_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "_MANY_BLOCKS", 3)
+def test_chunks_of_fused_blocks_still_lie_together(change_settings: Any) -> None:
+    change_settings(many_blocks=3)
     data = written(terrain((1, 1200, 1600)), (1, 256, 384), {})
     assert ccog.inspect(data).levels[0].order == "groups of 3 x 2 tiles, Morton"
     assert [(r.what, r.gdal) for r in ccog.inspect(data).reads][-1] == ("chunk of 3 x 2 tiles", 1)

@@ -149,11 +149,9 @@ def test_figures_are_those_of_the_file(found: Case) -> None:
 @pytest.mark.parametrize("apart", [True, False])
 @pytest.mark.parametrize("chunks", [(1, 128, 128), (1, 700, 128), (1, 211, 307)])
 @pytest.mark.filterwarnings("ignore::ccog.CCOGWarning")
-def test_tasks_are_those_of_the_graph(
-    apart: bool, chunks: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tasks_are_those_of_the_graph(apart: bool, chunks: Any, change_settings: Any) -> None:
     if not apart:
-        monkeypatch.setattr(ccog.geometry.cog, "_FEW_BLOCKS", 0)
+        change_settings(few_blocks=0)
     for method in ("average", "cubic"):
         plan, delayed = planned(case(masked=True, overview_resampling=method), chunks)
         assert plan.tasks == tasks_of(delayed)

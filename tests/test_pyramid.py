@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dask.array as da
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import ccog
-from ccog.geometry.cog import Seams, choose_block
-from ccog.geometry.pyramid import SIMD_GROUP, AxisReduction, Interval, Kernel, halve, level_sizes
+from ccog.geometry.axis_reduction import SIMD_GROUP, AxisReduction, Kernel
+from ccog.geometry.blocks import choose_block
+from ccog.geometry.intervals import Interval
+from ccog.geometry.pyramid import halve, level_sizes
+from ccog.geometry.seams import Seam, Seams
+from ccog.geometry.settings import settings, use_settings
 
 
 @pytest.mark.parametrize(
@@ -31,7 +37,7 @@ def test_level_sizes(
 
 KERNELS = st.builds(Kernel, radius=st.integers(0, 3), sampled=st.booleans(), spare=st.booleans())
 AXES = st.builds(
-    lambda n, kernel, align: AxisReduction(n, halve(n), kernel, align),
+    lambda n, kernel, align: AxisReduction(n, halve(n), kernel, align=align),
     st.integers(1, 3000),
     KERNELS,
     st.sampled_from([1, SIMD_GROUP]),
@@ -72,33 +78,32 @@ def test_the_spare_pixel_is_outside_every_kernel(axis: AxisReduction, data: st.D
 
 
 @given(st.integers(1, 4000), st.integers(1, 40), KERNELS, st.sampled_from([1, SIMD_GROUP]))
-def test_blocks_and_gaps_make_the_whole_axis_once(
+def test_blocks_and_seams_make_the_whole_axis_once(
     n: int, tiles: int, kernel: Kernel, align: int
 ) -> None:
-    axis = AxisReduction(n, halve(n), kernel, align)
+    axis = AxisReduction(n, halve(n), kernel, align=align)
     side = tiles * 16
-    blocks = tuple(Interval(a, min(n, a + side)) for a in range(0, n, side))
+    blocks = [Interval(start, min(n, start + side)) for start in range(0, n, side)]
     seams = Seams(axis, side)
-    gaps = seams.gaps_in(Interval(0, axis.dst))
-    assert [seams.block(b) for b in range(seams.count)] == list(blocks)
-    made = [
-        i
-        for b in range(seams.count)
-        for done in [seams.done(b)]
-        for i in range(done.start, done.stop)
-    ]
-    made += [i for gap in gaps for i in range(gap.dst.start, gap.dst.stop)]
-    assert sorted(made) == list(range(axis.dst))
+    straddling = seams.overlapping(Interval(0, axis.dst))
+    assert [seams.block(b) for b in range(seams.count)] == blocks
+    made: list[int] = []
     for b, block in enumerate(blocks):
-        if len(seams.done(b)):
-            assert axis.source_of(seams.done(b)).within(block)
-    for gap in gaps:
-        assert axis.source_of(gap.dst) == gap.source
-        for b, block in enumerate(blocks):
-            assert (gap in seams.fed(b)) == bool(len(gap.source.intersect(block)))
+        alone = seams.alone(b)
+        made += range(alone.start, alone.stop)
+        assert not len(alone) or axis.source_of(alone).within(block)
+    halos: dict[int, list[Seam]] = {}
+    for seam in straddling:
+        made += range(seam.dst.start, seam.dst.stop)
+        assert axis.source_of(seam.dst) == seam.source
+        for b in {pixel // side for pixel in range(seam.source.start, seam.source.stop)}:
+            halos.setdefault(b, []).append(seam)
+    for b in range(seams.count):
+        assert list(seams.needing(b)) == halos.get(b, [])
+    assert sorted(made) == list(range(axis.dst))
     probe = Interval(axis.dst // 3, axis.dst // 3 + 1)
-    expected = [gap for gap in gaps if len(gap.dst.intersect(probe))]
-    assert seams.gaps_in(probe) == Seams(axis, side).gaps_in(probe) == expected
+    expected = [seam for seam in straddling if len(seam.dst.intersect(probe))]
+    assert seams.overlapping(probe) == Seams(axis, side).overlapping(probe) == expected
 
 
 @pytest.mark.parametrize(
@@ -131,3 +136,23 @@ def test_masks_beside_complex_pixels_are_reduced_from_all_that_gdal_fetches() ->
         for start in range(0, axis.dst, 16):
             want = Interval(start, min(axis.dst, start + 16))
             assert all(read.queried.within(axis.source_of(want)) for read in axis.reads(want))
+
+
+def test_settings_hold_until_the_end_of_the_block() -> None:
+    before = settings()
+    with use_settings(few_blocks=1) as inner:
+        assert settings() is inner
+        assert inner == replace(before, few_blocks=1)
+    assert settings() is before
+    with pytest.raises(TypeError, match="few_block"), use_settings(few_block=1):
+        pass
+    assert settings() is before
+
+
+def test_many_chunks_make_up_a_block_of_several() -> None:
+    chunks = ((1,), (512,) * 8, (512,) * 8)
+    assert choose_block(chunks, 512, 2) == (512, 512)
+    with use_settings(many_blocks=16):
+        assert choose_block(chunks, 512, 2) == (1024, 1024)
+    with use_settings(many_blocks=16, most_block_bytes=512 * 512 * 2):
+        assert choose_block(chunks, 512, 2) == (512, 512)

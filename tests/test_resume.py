@@ -25,7 +25,6 @@ from click.testing import CliRunner
 import ccog
 from ccog.cli import main
 from ccog.gdal.statistics import BandStatistics
-from ccog.geometry import cog as planning
 from ccog.graph.build import CcogTasks, new_token
 from ccog.runtime import manifest
 from ccog.tasks.checkpoints import dump_pieces, dump_stretch, parse_pieces, parse_stretch
@@ -161,9 +160,9 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 @pytest.mark.parametrize("case", CASES)
 def test_a_failed_write_continues(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int, masked: bool, case: str
+    tmp_path: Path, change_settings: Any, few: int, masked: bool, case: str
 ) -> None:
-    monkeypatch.setattr(planning, "_FEW_BLOCKS", few)
+    change_settings(few_blocks=few)
     reader, target = Source(tmp_path, count=2), {"store": str(tmp_path / "a.tif")}
     creation = SMALL | CASES[case]
     given: dict[str, Any] = {}
@@ -188,9 +187,9 @@ def test_a_failed_write_continues(
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 @pytest.mark.parametrize("method", ["average", "cubic"])
 def test_chunk_by_chunk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int, masked: bool, method: str
+    tmp_path: Path, change_settings: Any, few: int, masked: bool, method: str
 ) -> None:
-    monkeypatch.setattr(planning, "_FEW_BLOCKS", few)
+    change_settings(few_blocks=few)
     reader, target = Source(tmp_path, count=2), {"store": str(tmp_path / "a.tif")}
     given: dict[str, Any] = {"layout": "chunk"}
     if masked:

@@ -23,7 +23,6 @@ from nbclient import NotebookClient
 from rich.console import Console
 
 import ccog
-from ccog.geometry import cog as planning
 from ccog.graph.build import CcogTasks
 from ccog.runtime.task_names import kind_of, level_of, stage_of, task_name
 from ccog.views.progress import display, screens
@@ -145,11 +144,10 @@ def test_groups_of_the_dashboard(client: Any) -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("method", ["average", "cubic"])
 def test_threads(
-    form: str, method: str, screen: Recorder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    form: str, method: str, screen: Recorder, change_settings: Any, tmp_path: Path
 ) -> None:
     few, many = FORMS[form]
-    monkeypatch.setattr(planning, "_FEW_BLOCKS", few)
-    monkeypatch.setattr(planning, "_MANY_BLOCKS", many)
+    change_settings(few_blocks=few, many_blocks=many)
     writer = ccog.write_ccog(
         slow(), tmp_path / "a.tif", COG_creation_options=ZSTD | {"overview_resampling": method}
     )
@@ -202,10 +200,10 @@ def test_a_file_without_overviews(screen: Recorder) -> None:
 
 @pytest.mark.parametrize("form", ["apart", "whole"])
 def test_cluster(
-    form: str, client: Any, screen: Recorder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    form: str, client: Any, screen: Recorder, change_settings: Any, tmp_path: Path
 ) -> None:
     few, _ = FORMS[form]
-    monkeypatch.setattr(planning, "_FEW_BLOCKS", few)
+    change_settings(few_blocks=few)
     writer = ccog.write_ccog(slow(0.2), tmp_path / "a.tif", COG_creation_options=ZSTD)
     with ccog.progress(client):
         result = client.compute(writer).result()

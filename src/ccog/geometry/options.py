@@ -1,4 +1,7 @@
-"""Creation options of GDAL's COG driver, parsed once into a frozen value (cogdriver.cpp, GDALCOGCreator::Create)."""
+"""Creation options of GDAL's COG driver, parsed once into a frozen value.
+
+The rules are those of GDALCOGCreator::Create (cogdriver.cpp).
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,52 @@ from dataclasses import dataclass
 from typing import Any
 
 from ccog.errors import OptionError, ReprojectionError
-from ccog.geometry.pyramid import KERNEL_RADIUS
+from ccog.geometry.axis_reduction import KERNEL_RADIUS
 from ccog.geometry.tiling_scheme import GOOGLE_MAPS
 
-COMPRESSIONS = ("NONE", "LZW", "DEFLATE", "ZSTD", "LZMA", "JPEG", "WEBP", "LERC", "LERC_DEFLATE", "LERC_ZSTD",
-                "JXL")  # fmt: skip
+COMPRESSIONS = (
+    "NONE",
+    "LZW",
+    "DEFLATE",
+    "ZSTD",
+    "LZMA",
+    "JPEG",
+    "WEBP",
+    "LERC",
+    "LERC_DEFLATE",
+    "LERC_ZSTD",
+    "JXL",
+)
 
 #: Options that make the COG driver warp: they are refused.
-REPROJECTING = ("TARGET_SRS", "RES", "EXTENT", "WARP_RESAMPLING", "ADD_ALPHA", "ZOOM_LEVEL",
-                "ZOOM_LEVEL_STRATEGY", "ALIGNED_LEVELS")  # fmt: skip
+REPROJECTING = (
+    "TARGET_SRS",
+    "RES",
+    "EXTENT",
+    "WARP_RESAMPLING",
+    "ADD_ALPHA",
+    "ZOOM_LEVEL",
+    "ZOOM_LEVEL_STRATEGY",
+    "ALIGNED_LEVELS",
+)
+
+# lowest and highest LEVEL of a compression
+_LEVELS = {
+    "DEFLATE": (1, 12),
+    "LERC_DEFLATE": (1, 12),
+    "ZSTD": (1, 22),
+    "LERC_ZSTD": (1, 22),
+    "LZMA": (0, 9),
+}
+
+# least NBITS of a type of so many bits
+_LEAST_NBITS = {8: 1, 16: 9, 32: 17}
 
 # tile side where there is a tiling scheme and no BLOCKSIZE
 _SCHEME_TILE = 256
 
-_TRUE, _FALSE = ("YES", "TRUE", "ON", "1"), ("NO", "FALSE", "OFF", "0")
+_TRUE = ("YES", "TRUE", "ON", "1")
+_FALSE = ("NO", "FALSE", "OFF", "0")
 _PREDICTORS = {
     "2": "STANDARD",
     "3": "FLOATING_POINT",
@@ -35,14 +70,14 @@ _RESAMPLING_ALIASES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CreationOptions:
     """How the file is laid out and compressed; None leaves GDAL's own default.
 
-    ``blocksize`` is the tile side in pixels, ``overview_resampling`` a key of
-    :data:`ccog.geometry.pyramid.KERNEL_RADIUS` or None (cubic, or nearest for palette and complex data);
-    GDAL writes it to the file as it was given, which ``resampling_text`` keeps.
-    ``overview_count`` None halves until both sides fit a tile.
+    ``blocksize`` is the tile side in pixels. ``overview_resampling`` is a key of ``KERNEL_RADIUS``,
+    or None: cubic, or nearest for palettes and complex data. GDAL writes it to the file as it was
+    given, which ``resampling_text`` keeps. ``overview_count`` None halves until both sides fit a
+    tile.
     """
 
     blocksize: int = 512
@@ -74,7 +109,7 @@ class CreationOptions:
     resampling_text: str | None = None
 
     @classmethod
-    def parse(cls, given: Mapping[str, Any]) -> CreationOptions:
+    def parse(cls, options: Mapping[str, Any]) -> CreationOptions:
         """Parse options with case-insensitive keys and values as people write them.
 
         Raises
@@ -84,49 +119,47 @@ class CreationOptions:
         OptionError
             Any other unknown option or bad value; the message says what is allowed.
         """
-        upper = _upper_keys(given)
+        upper = _upper_keys(options)
         _refuse(upper)
         _settle_aliases(upper)
         values: dict[str, Any] = {}
         for key, value in upper.items():
             if key not in _PARSERS:
-                raise OptionError(
-                    f"no creation option {key!r}; known are {', '.join(sorted(_PARSERS))}, RESAMPLING"
-                )
+                known = ", ".join(sorted(_PARSERS))
+                raise OptionError(f"no creation option {key!r}; known are {known}, RESAMPLING")
             if value is not None:
                 values[key.lower()] = _PARSERS[key](key, value)
         if isinstance(upper.get("OVERVIEW_RESAMPLING"), str):
             values["resampling_text"] = upper["OVERVIEW_RESAMPLING"]
         if values.get("tiling_scheme") is not None:
             values.setdefault("blocksize", _SCHEME_TILE)
-        options = cls(**values)
-        options._check()
-        return options
+        parsed = cls(**values)
+        parsed._check_level()
+        return parsed
 
-    def _check(self) -> None:
-        """Refuse combinations that no raster could satisfy."""
-        if self.level is not None:
-            top = {"DEFLATE": 12, "LERC_DEFLATE": 12, "ZSTD": 22, "LERC_ZSTD": 22, "LZMA": 9}.get(
-                self.effective_compress
+    def _check_level(self) -> None:
+        """Refuse a LEVEL that the compression does not have."""
+        compress = self.effective_compress
+        if self.level is None or compress not in _LEVELS:
+            return
+        lowest, highest = _LEVELS[compress]
+        if not lowest <= self.level <= highest:
+            raise OptionError(
+                f"LEVEL={self.level} is out of range: {compress} takes {lowest} to {highest}"
             )
-            least = 0 if self.effective_compress == "LZMA" else 1
-            if top is not None and not least <= self.level <= top:
-                raise OptionError(
-                    f"LEVEL={self.level} is out of range: {self.effective_compress} takes {least} to {top}"
-                )
 
     def check_dtype(self, dtype: str) -> None:
         """Refuse an NBITS that the type cannot have; GDAL would ignore it with a warning."""
-        digits = int("".join(c for c in dtype if c.isdigit()))
-        least = {8: 1, 16: 9, 32: 17}.get(digits)
-        allowed: tuple[int, ...] = (digits,)
-        if dtype.startswith("uint") and least is not None:
-            allowed = tuple(range(least, digits + 1))
+        bits = int("".join(character for character in dtype if character.isdigit()))
+        allowed: tuple[int, ...] = (bits,)
+        if dtype.startswith("uint") and bits in _LEAST_NBITS:
+            allowed = tuple(range(_LEAST_NBITS[bits], bits + 1))
         elif dtype == "float32":
             allowed = (16, 32)
         if self.nbits is not None and self.nbits not in allowed:
             raise OptionError(
-                f"NBITS={self.nbits} is not possible for {dtype}, which takes {allowed[0]} to {allowed[-1]}"
+                f"NBITS={self.nbits} is not possible for {dtype}, which takes {allowed[0]} to "
+                f"{allowed[-1]}"
             )
 
     @property
@@ -141,15 +174,15 @@ class CreationOptions:
 
     def cog_options(self) -> dict[str, str]:
         """The options as the COG driver takes them (only those that were given)."""
-        found = {name: getattr(self, name.lower()) for name in _PARSERS}
-        found["SPARSE_OK"] = "YES" if self.sparse_ok else None
-        found["OVERVIEW_RESAMPLING"] = self.resampling_text or self.overview_resampling
-        return {key: str(value) for key, value in found.items() if value is not None}
+        values = {name: getattr(self, name.lower()) for name in _PARSERS}
+        values["SPARSE_OK"] = "YES" if self.sparse_ok else None
+        values["OVERVIEW_RESAMPLING"] = self.resampling_text or self.overview_resampling
+        return {key: str(value) for key, value in values.items() if value is not None}
 
 
-def _upper_keys(given: Mapping[str, Any]) -> dict[str, Any]:
+def _upper_keys(options: Mapping[str, Any]) -> dict[str, Any]:
     upper: dict[str, Any] = {}
-    for key, value in given.items():
+    for key, value in options.items():
         if not isinstance(key, str):
             raise OptionError(f"creation option names are strings, got {key!r}")
         if key.upper() in upper:
@@ -170,29 +203,30 @@ def _refuse(upper: Mapping[str, Any]) -> None:
     for key in REPROJECTING:
         if upper.get(key) is not None:
             raise ReprojectionError(
-                f"{key}={upper[key]} would reproject the raster, which ccog does not do: reproject the array first, "
-                "e.g. with odc.geo.xr.xr_reproject or rioxarray's rio.reproject, then write it without this option"
+                f"{key}={upper[key]} would reproject the raster, which ccog does not do: reproject "
+                "the array first, e.g. with odc.geo.xr.xr_reproject or rioxarray's rio.reproject, "
+                "then write it without this option"
             )
 
 
 def _choice(*allowed: str) -> Any:
     def parse(key: str, value: Any) -> str:
-        found = str(value).upper()
-        if found not in allowed:
+        name = str(value).upper()
+        if name not in allowed:
             raise OptionError(f"{key}={value!r} is not allowed; choose one of {', '.join(allowed)}")
-        return found
+        return name
 
     return parse
 
 
-def _integer(low: int, high: int) -> Any:
+def _integer(least: int, most: int) -> Any:
     def parse(key: str, value: Any) -> int:
         try:
             number = int(str(value))
         except ValueError:
             raise OptionError(f"{key}={value!r} is not a whole number") from None
-        if isinstance(value, bool) or not low <= number <= high:
-            raise OptionError(f"{key}={value} is out of range; {low} to {high} are allowed")
+        if isinstance(value, bool) or not least <= number <= most:
+            raise OptionError(f"{key}={value} is out of range; {least} to {most} are allowed")
         return number
 
     return parse
@@ -223,10 +257,10 @@ def _literal(text: str) -> float | int:
 
 
 def _boolean(key: str, value: Any) -> bool:
-    found = str(value).upper()
-    if found not in _TRUE + _FALSE:
+    word = str(value).upper()
+    if word not in _TRUE + _FALSE:
         raise OptionError(f"{key}={value!r} is neither yes nor no")
-    return found in _TRUE
+    return word in _TRUE
 
 
 def _yes_or_no(key: str, value: Any) -> str:
@@ -242,8 +276,10 @@ def _tiling_scheme(key: str, value: Any) -> str | None:
     if name.upper() == "CUSTOM":
         return None
     if name != GOOGLE_MAPS:
-        raise ReprojectionError(f"{key}={value!r} is not supported: CUSTOM, the default, and {GOOGLE_MAPS} for a "
-                                "raster that already lies on its grid; reproject the array first")  # fmt: skip
+        raise ReprojectionError(
+            f"{key}={value!r} is not supported: CUSTOM, the default, and {GOOGLE_MAPS} for a "
+            "raster that already lies on its grid; reproject the array first"
+        )
     return name
 
 
@@ -254,39 +290,39 @@ def _text(key: str, value: Any) -> str:
 
 
 def _predictor(key: str, value: Any) -> str:
-    found = str(value).upper()
-    if found in ("YES", "TRUE", "ON"):
+    word = str(value).upper()
+    if word in ("YES", "TRUE", "ON"):
         return "YES"
-    if found in ("NO", "FALSE", "OFF", "1"):
+    # 1 is the number of no predictor in a TIFF
+    if word in ("NO", "FALSE", "OFF", "1"):
         return "NO"
-    if found not in _PREDICTORS:
+    if word not in _PREDICTORS:
         raise OptionError(
             f"{key}={value!r} is not allowed; choose YES, NO, STANDARD (2) or FLOATING_POINT (3)"
         )
-    return _PREDICTORS[found]
+    return _PREDICTORS[word]
 
 
 def _resampling(key: str, value: Any) -> str:
-    found = str(getattr(value, "name", value)).lower()
-    found = _RESAMPLING_ALIASES.get(found, found)
-    if found not in KERNEL_RADIUS:
-        raise OptionError(
-            f"{key}={value!r} is not allowed; choose one of {', '.join(sorted(KERNEL_RADIUS))}"
-        )
-    return found
+    word = str(getattr(value, "name", value)).lower()
+    method = _RESAMPLING_ALIASES.get(word, word)
+    if method not in KERNEL_RADIUS:
+        known = ", ".join(sorted(KERNEL_RADIUS))
+        raise OptionError(f"{key}={value!r} is not allowed; choose one of {known}")
+    return method
 
 
 def _bigtiff(key: str, value: Any) -> str:
-    found = str(value).upper()
-    if found in _TRUE + _FALSE:
-        return "YES" if found in _TRUE else "NO"
+    word = str(value).upper()
+    if word in _TRUE + _FALSE:
+        return "YES" if word in _TRUE else "NO"
     result: str = _choice("YES", "NO", "IF_NEEDED", "IF_SAFER")(key, value)
     return result
 
 
 def _overviews(key: str, value: Any) -> str:
-    found: str = _choice("AUTO", "NONE", "IGNORE_EXISTING")(key, value)
-    return "AUTO" if found == "IGNORE_EXISTING" else found
+    word: str = _choice("AUTO", "NONE", "IGNORE_EXISTING")(key, value)
+    return "AUTO" if word == "IGNORE_EXISTING" else word
 
 
 _PARSERS: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Which chunks of the user's array make up a work block, so that blocks of several chunks need no rechunk."""
+"""Which chunks of the user's array make up a block: blocks of several need no rechunk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ccog.errors import RasterError
-from ccog.geometry.pyramid import Interval, ceil_div
+from ccog.geometry.intervals import Interval, ceil_div
 
 Array = npt.NDArray[Any]
 
@@ -33,22 +33,27 @@ class SourceGrid:
 
     def is_aligned(self, block: tuple[int, int]) -> bool:
         """Whether blocks of ``block`` pixels begin and end where chunks do."""
-        return all(
-            _begin_where_chunks_do(sizes, side)
-            for sizes, side in zip(self.chunks[-2:], block, strict=True)
-        )
+        return all(map(_begin_where_chunks_do, self.chunks[-2:], block))
 
     def keys(self, rows: Interval, cols: Interval) -> Nested:
         """Keys of the chunks of an area that chunks fill."""
-        bands = [(b,) for b in range(len(self.chunks[0]))] if len(self.chunks) == 3 else [()]
-        down, across = (
-            self._within(edges, side) for edges, side in zip(self._edges, (rows, cols), strict=True)
-        )
-        return [[[(self.name, *band, r, c) for c in across] for r in down] for band in bands]
+        down, across = map(_chunks_in, self._edges, (rows, cols))
+        if len(self.chunks) == 2:
+            return [self._band_keys((self.name,), down, across)]
+        bands = range(len(self.chunks[0]))
+        return [self._band_keys((self.name, band), down, across) for band in bands]
 
     @staticmethod
-    def _within(edges: tuple[int, ...], side: Interval) -> range:
-        return range(bisect.bisect_left(edges, side.start), bisect.bisect_left(edges, side.stop))
+    def _band_keys(start: tuple[Any, ...], down: range, across: range) -> list[list[Any]]:
+        keys = []
+        for row in down:
+            keys.append([(*start, row, col) for col in across])
+        return keys
+
+
+def _chunks_in(edges: tuple[int, ...], side: Interval) -> range:
+    """Chunks along an axis that fill an interval."""
+    return range(bisect.bisect_left(edges, side.start), bisect.bisect_left(edges, side.stop))
 
 
 def _begin_where_chunks_do(sizes: tuple[int, ...], side: int) -> bool:
@@ -61,7 +66,10 @@ def _begin_where_chunks_do(sizes: tuple[int, ...], side: int) -> bool:
 
 def join_chunks(nested: Nested) -> Array:
     """The chunks of a block as one array, masked where they are; of one chunk the chunk itself."""
-    bands = [_joined([_joined(row, -1) for row in rows], -2) for rows in nested]
+    bands = []
+    for rows in nested:
+        joined = [_joined(row, -1) for row in rows]
+        bands.append(_joined(joined, -2))
     return _joined(bands, 0)
 
 

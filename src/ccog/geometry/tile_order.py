@@ -1,15 +1,31 @@
-"""The order of tiles in files of ``layout="chunk"``: chunks along the Morton curve, in each its tiles row by row."""
+"""In which order the tiles of a level lie in the file.
+
+In GDAL's layout tiles lie row by row. In ``layout="chunk"`` chunks lie along the Morton curve, and
+the tiles of each chunk row by row.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ccog.geometry.pyramid import Level, Size, ceil_div
+from ccog.geometry.intervals import Size, ceil_div
+from ccog.geometry.pyramid import Level
 
 Array = npt.NDArray[np.int64]
+
+# shifts that spread the bits of a number to every second place, and the bits that remain after each
+_SPREADS = (
+    (16, 0x0000FFFF0000FFFF),
+    (8, 0x00FF00FF00FF00FF),
+    (4, 0x0F0F0F0F0F0F0F0F),
+    (2, 0x3333333333333333),
+    (1, 0x5555555555555555),
+)
 
 
 def morton(y: Array, x: Array) -> Array:
@@ -19,8 +35,7 @@ def morton(y: Array, x: Array) -> Array:
 
 def _spread(values: Array) -> Array:
     out = values.astype(np.int64)
-    for shift, mask in ((16, 0x0000FFFF0000FFFF), (8, 0x00FF00FF00FF00FF), (4, 0x0F0F0F0F0F0F0F0F),
-                        (2, 0x3333333333333333), (1, 0x5555555555555555)):  # fmt: skip
+    for shift, mask in _SPREADS:
         out = (out | out << shift) & mask
     return out
 
@@ -32,7 +47,45 @@ def along_curve(shape: Size) -> Array:
     return np.stack(np.divmod(order, shape[1]), axis=1)
 
 
-def tile_places(
+@dataclass(frozen=True)
+class TileOrder:
+    """The order of the tiles of a level, of which each plane (bands, mask) has one at each place.
+
+    Planes lie one after the other where ``planar``, else the tiles of a place side by side.
+    ``positions`` (plane, tile) say instead where each tile lies, counted from the level's first.
+    """
+
+    planar: bool
+    positions: Array | None = None
+
+    def to_file(self, planes: Sequence[Array]) -> Array:
+        """Values of the tiles of each plane, row-major, in the order of the file."""
+        if self.positions is not None:
+            in_file = np.empty(self.positions.size, np.int64)
+            in_file[self.positions.reshape(-1)] = np.concatenate(planes)
+            return in_file
+        if self.planar:
+            return np.concatenate(planes)
+        return np.stack(planes, axis=1).reshape(-1)
+
+    def from_file(self, in_file: Array, planes: int) -> Array:
+        """The inverse of ``to_file``, plane after plane."""
+        if self.positions is not None:
+            return in_file[self.positions.reshape(-1)]
+        if self.planar:
+            return in_file
+        return in_file.reshape(-1, planes).T.reshape(-1)
+
+
+class _OfTiles(NamedTuple):
+    """Of each tile: tiles before its chunk, tiles before it in the chunk, tiles of the chunk."""
+
+    before_chunk: Array
+    in_chunk: Array
+    chunk_size: Array
+
+
+def tile_positions(
     level: Level,
     planes: int = 1,
     *,
@@ -40,62 +93,85 @@ def tile_places(
     by_tile: bool = False,
     corner: Size | None = None,
 ) -> Array:
-    """Where each tile of a level lies, counted in tiles from the level's first.
+    """Where each tile of a level lies in ``layout="chunk"``, counted from the level's first.
 
-    Of each chunk one plane lies after the other, the mask's last; where ``by_tile`` the planes' tiles of a place lie
-    side by side. Of ``corner``, (rows, columns) of tiles at the upper left, no others are looked at.
+    Of each chunk one plane lies after the other, the mask's last; where ``by_tile`` the planes'
+    tiles of a place lie side by side.
+
+    Parameters
+    ----------
+    level
+        The level.
+    planes
+        How many planes the image has.
+    mask
+        Whether there is a mask, which is one more plane.
+    by_tile
+        Whether the planes' tiles of a place lie side by side.
+    corner
+        (rows, columns) of tiles at the upper left: only these are looked at.
 
     Returns
     -------
     numpy.ndarray
         (plane, tile), tiles row-major; the mask is the last plane.
     """
-    first, inside, size = (
-        part.reshape(-1) for part in _within_chunks(level, corner or level.tiles)
-    )
+    tiles = _within_chunks(level, corner or level.tiles)
     stack = planes + mask
-    found = np.empty((stack, first.size), np.int64)
+    positions = np.empty((stack, tiles.in_chunk.size), np.int64)
+    positions[:] = stack * tiles.before_chunk
     for plane in range(planes):
-        found[plane] = stack * first + (
-            inside * planes + plane if by_tile else size * plane + inside
-        )
+        if by_tile:
+            positions[plane] += tiles.in_chunk * planes + plane
+        else:
+            positions[plane] += tiles.chunk_size * plane + tiles.in_chunk
     if mask:
-        found[planes] = stack * first + size * planes + inside
-    return found
+        positions[planes] += tiles.chunk_size * planes + tiles.in_chunk
+    return positions
 
 
-def _within_chunks(level: Level, corner: Size) -> tuple[Array, Array, Array]:
-    """Of each tile of a corner: tiles before its chunk, tiles before it in its chunk, and tiles of the chunk."""
+def _within_chunks(level: Level, corner: Size) -> _OfTiles:
+    """How the tiles of a corner lie, row-major."""
     down, across = (side // level.blocksize for side in level.chunk)
     y, x = _axes(corner)
     i, j = _axes((ceil_div(corner[0], down), ceil_div(corner[1], across)))
-    sizes = _within(i, 1, down, level.tiles[0]) * _within(j, 1, across, level.tiles[1])
-    at = y // down, x // across
-    wide = _within(j, 1, across, level.tiles[1])[:, at[1][0]]
-    inside = (y % down) * wide + x % across
-    return _tiles_before(level, i, j)[at], inside, sizes[at]
+    heights = _tiles_in(i, 1, down, level.tiles[0])
+    widths = _tiles_in(j, 1, across, level.tiles[1])
+    of_tile = y // down, x // across
+    in_chunk = (y % down) * widths[:, of_tile[1][0]] + x % across
+    before = _tiles_before(level, i, j)[of_tile]
+    size = (heights * widths)[of_tile]
+    return _OfTiles(before.reshape(-1), in_chunk.reshape(-1), size.reshape(-1))
 
 
 def _tiles_before(level: Level, i: Array, j: Array) -> Array:
-    """Tiles that lie before those of chunks (i, j): those of the quadrants that the Morton curve leaves before them."""
-    (down, across), (rows, cols) = (side // level.blocksize for side in level.chunk), level.tiles
-    found = np.zeros((i.size, j.size), np.int64)
+    """Tiles before chunks (i, j): those of the quadrants that the Morton curve leaves before."""
+    down, across = (side // level.blocksize for side in level.chunk)
+    rows, cols = level.tiles
+    before = np.zeros((i.size, j.size), np.int64)
     for bit in range(int(max(i.max(), j.max())).bit_length()):
         side = 1 << bit
         top, left = i >> bit + 1 << bit + 1, j >> bit + 1 << bit + 1
         lower, right = i & side, j & side
-        above = _within(top, side, down, rows) * _within(left, 2 * side, across, cols)
-        beside = _within(top + lower, side, down, rows) * _within(left, side, across, cols)
-        found += np.where(lower > 0, above, 0) + np.where(right > 0, beside, 0)
-    return found
+        upper_half = _tiles_in(top, side, down, rows) * _tiles_in(left, 2 * side, across, cols)
+        left_quarter = _tiles_in(top + lower, side, down, rows) * _tiles_in(
+            left, side, across, cols
+        )
+        before += np.where(lower > 0, upper_half, 0) + np.where(right > 0, left_quarter, 0)
+    return before
 
 
-def _within(first: Array, count: int, tiles: int, most: int) -> Array:
-    """Tiles along an axis of ``most`` tiles in ``count`` chunks, each of ``tiles``, from the chunk ``first`` on."""
+def _tiles_in(first: Array, count: int, tiles: int, most: int) -> Array:
+    """Of ``most`` tiles along an axis, those in ``count`` chunks of ``tiles`` from ``first`` on."""
     return np.minimum((first + count) * tiles, most) - np.minimum(first * tiles, most)
 
 
 def _axes(shape: Size) -> tuple[Array, Array]:
     """Row and column numbers of a grid, to be broadcast."""
-    found: Any = np.ogrid[: shape[0], : shape[1]]
-    return found[0], found[1]
+    rows, cols = np.ogrid[: shape[0], : shape[1]]
+    return rows, cols
+
+
+# >>> until renames_fgeometry
+tile_places = tile_positions
+# <<< until renames_fgeometry

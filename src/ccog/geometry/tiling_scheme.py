@@ -1,7 +1,7 @@
 """The one tiling scheme that ccog writes to, and whether a raster already lies on its grid.
 
-GDAL reprojects to a scheme unless size and corners are those of the grid (GDALCOGCreator::Create); then it
-only notes the scheme and the zoom level in the file.
+GDAL reprojects to a scheme unless size and corners are those of the grid (GDALCOGCreator::Create);
+then it only notes the scheme and the zoom level in the file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ccog.errors import ReprojectionError
 GOOGLE_MAPS = "GoogleMapsCompatible"
 EPSG = 3857
 
-#: Half of the side of the whole map in metres (OGC Two Dimensional Tile Matrix Set, WebMercatorQuad).
+#: Half of the side of the whole map in metres (OGC Tile Matrix Set, WebMercatorQuad).
 _HALF = 20037508.342789244
 
 _DEEPEST_ZOOM = 30
@@ -23,13 +23,10 @@ _DEEPEST_ZOOM = 30
 # GDAL takes corners as equal within this part of their coordinates
 _TOLERANCE = 1e-10
 
-#: (pixel width, origin x, pixel height, origin y), north up
-Grid = tuple[float, float, float, float]
-
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of the raster on a level whose tiles are ``span`` metres wide: its first tile, and how many."""
+    """One axis of the raster, in metres, on a zoom level whose tiles are ``span`` wide."""
 
     start: float
     length: float
@@ -37,19 +34,20 @@ class _Axis:
 
     @property
     def first(self) -> int:
+        """Index of its first tile."""
         return math.floor(self.start / self.span + 1e-6)
 
     @property
     def count(self) -> int:
+        """Tiles that it touches."""
         return max(1, math.ceil((self.start + self.length) / self.span - 1e-6) - self.first)
 
     @property
     def fits(self) -> bool:
-        snapped = self.first * self.span, self.count * self.span
-        return all(
-            math.isclose(a, b, abs_tol=_TOLERANCE * _HALF)
-            for a, b in zip((self.start, self.length), snapped, strict=True)
-        )
+        """Whether it begins and ends where tiles do."""
+        tolerance = _TOLERANCE * _HALF
+        begins = math.isclose(self.start, self.first * self.span, abs_tol=tolerance)
+        return begins and math.isclose(self.length, self.count * self.span, abs_tol=tolerance)
 
 
 def check_grid(
@@ -62,12 +60,14 @@ def check_grid(
     Raises
     ------
     ReprojectionError
-        The raster has another CRS, is rotated, or its pixels or corners are not those of the scheme's tiles.
+        The raster has another CRS, is rotated, or its pixels or corners are not those of the
+        scheme's tiles.
     """
     if epsg != EPSG or transform is None or transform[1] or transform[3] or transform[4] >= 0:
+        crs = f"EPSG:{epsg}" if epsg else "unknown"
         raise ReprojectionError(
             f"TILING_SCHEME={GOOGLE_MAPS} needs a north-up raster in EPSG:{EPSG}, this one has CRS "
-            f"{'EPSG:' + str(epsg) if epsg else 'unknown'} and transform {transform}; {_ADVICE}"
+            f"{crs} and transform {transform}; {_ADVICE}"
         )
     zoom = _zoom(transform[0] * blocksize)
     span = 2 * _HALF / 2**zoom
@@ -76,14 +76,18 @@ def check_grid(
     square = math.isclose(transform[0], -transform[4], rel_tol=_TOLERANCE)
     if not (square and x.fits and y.fits):
         pixel = span / blocksize
+        left, upper = x.first * span - _HALF, _HALF - y.first * span
         raise ReprojectionError(
-            f"the raster is not on the grid of TILING_SCHEME={GOOGLE_MAPS}; at zoom level {zoom} it would be "
-            f"{y.count * blocksize} x {x.count * blocksize} pixels (y, x) with the transform "
-            f"({pixel!r}, 0, {x.first * span - _HALF!r}, 0, {-pixel!r}, {_HALF - y.first * span!r}); {_ADVICE}"
+            f"the raster is not on the grid of TILING_SCHEME={GOOGLE_MAPS}; at zoom level {zoom} "
+            f"it would be {y.count * blocksize} x {x.count * blocksize} pixels (y, x) with the "
+            f"transform ({pixel!r}, 0, {left!r}, 0, {-pixel!r}, {upper!r}); {_ADVICE}"
         )
 
 
-_ADVICE = "reproject the array to that grid first, e.g. with odc.geo.xr.xr_reproject or rioxarray's rio.reproject"
+_ADVICE = (
+    "reproject the array to that grid first, e.g. with odc.geo.xr.xr_reproject or rioxarray's "
+    "rio.reproject"
+)
 
 
 def _zoom(tile: float) -> int:

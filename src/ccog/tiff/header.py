@@ -1,25 +1,36 @@
-"""The header of the COG: every directory as GDAL writes it, re-laid with the true sizes and tile arrays.
+"""The header of the COG: every directory as GDAL writes it, with the true sizes and tile arrays.
 
-A template, a tiny sparse COG with the same options and metadata written by the installed COG driver,
-supplies each tag. Its layout rules (GTiffDataset::CreateCopy with ``IFDS_BEFORE_DATA``) are: header,
-ghost area, then the directories (full size, its mask, the overviews, their masks), each followed by its
-out-of-line values, then the tile arrays level by level, and then the pixel data.
+A template supplies each tag: a tiny sparse COG with the same options and metadata, written by the
+installed COG driver. The header is laid out by its rules (GTiffDataset::CreateCopy with
+``IFDS_BEFORE_DATA``): file header, ghost area, then the directories (full size, its mask, the
+overviews, their masks), each followed by its out-of-line values, then the tile arrays level by
+level, and then the pixel data.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ccog.geometry.file_order import in_file_order
+from ccog.geometry.tile_order import TileOrder
 from ccog.tiff import directories as tiff
 from ccog.tiff.directories import LONG, LONG8, SHORT, Directory, Layout, Tag
 
 Counts = npt.NDArray[np.uint32]
+_Offsets = npt.NDArray[np.int64]
 
-_STRILE_TAGS = (tiff.TILE_OFFSETS, tiff.TILE_BYTE_COUNTS)
+_TILE_TAGS = (tiff.TILE_OFFSETS, tiff.TILE_BYTE_COUNTS)
+
+# values of COMPRESSION, PHOTOMETRIC, PLANAR_CONFIG
+_UNCOMPRESSED, _YCBCR, _CONTIGUOUS = 1, 6, 1
+
+# values of NEW_SUBFILE_TYPE
+_IMAGE, _OVERVIEW, _MASK, _OVERVIEW_MASK = 0, 1, 4, 5
 
 #: Bytes before each tile (its size) and after it (its last four bytes again), COG ghost area.
 LEADER, TRAILER = 4, 4
@@ -31,13 +42,39 @@ _TRUE_OF_CHUNKS = ("LAYOUT", "KNOWN_INCOMPATIBLE_EDITION")
 CLASSIC_LIMIT = 1 << 32
 
 
+class Framing(NamedTuple):
+    """Bytes before and after each tile."""
+
+    leader: int
+    trailer: int
+
+
+def framing(ghost: str) -> Framing:
+    """The framing that a ghost area announces."""
+    leader = LEADER if "BLOCK_LEADER=SIZE_AS_UINT4" in ghost else 0
+    trailer = TRAILER if "BLOCK_TRAILER=LAST_4_BYTES_REPEATED" in ghost else 0
+    return Framing(leader, trailer)
+
+
 @dataclass(frozen=True)
 class LevelCounts:
-    """Size of one level, and the byte counts of its tiles in file order (0 for a sparse tile).
+    """Size of one level, and the byte counts of its tiles (0 for a sparse tile).
 
-    ``image`` and ``mask`` are flat, row-major, band after band where bands are compressed apart: then the
-    file holds them in that order (``planar``), or the ``tile_planes`` tiles of a place side by side. Where given,
-    ``places`` say instead where each tile lies, image and then mask, counted in tiles from the first of the level.
+    Attributes
+    ----------
+    height, width
+        Size of the level in pixels.
+    image
+        Flat, tiles row-major, band after band where bands are compressed each by itself.
+    mask
+        The same for the mask; None where there is none.
+    planar
+        Whether the file holds the bands, and then the mask, one after the other.
+    tile_planes
+        How many bands are compressed each by itself and do not lie so.
+    places
+        In ``layout="chunk"`` where each tile lies, (plane, tile), the mask last, counted in tiles
+        from the first of the level.
     """
 
     height: int
@@ -48,16 +85,15 @@ class LevelCounts:
     tile_planes: int = 1
     places: npt.NDArray[np.int64] | None = None
 
+    @property
+    def order(self) -> TileOrder:
+        """The order of the tiles in the file."""
+        return TileOrder(self.planar, self.places)
 
-def framing(ghost: str) -> tuple[int, int]:
-    """Bytes before and after each tile that a ghost area announces."""
-    leader = LEADER if "BLOCK_LEADER=SIZE_AS_UINT4" in ghost else 0
-    return leader, TRAILER if "BLOCK_TRAILER=LAST_4_BYTES_REPEATED" in ghost else 0
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Template:
-    """Directories that GDAL wrote for a tiny raster: full size and one overview, with or without masks."""
+    """Directories that GDAL wrote for a tiny raster: full size, one overview, perhaps masks."""
 
     ghost: bytes
     image: Directory
@@ -67,18 +103,30 @@ class Template:
 
     @property
     def planar(self) -> tuple[bool, bool]:
-        """Whether the bands of full resolution, and of the overviews, lie one after the other."""
-        full, overview = (
-            d.value(tiff.PLANAR_CONFIG, 1) == tiff.SEPARATE for d in (self.image, self.overview)
-        )
-        return full, overview
+        """Whether bands are compressed each by itself, in full resolution and in overviews."""
+        return _is_planar(self.image), _is_planar(self.overview)
 
     @classmethod
     def parse(cls, data: bytes) -> Template:
         """Pick the four kinds of directory from a template file."""
         parsed = tiff.parse(data)
         kinds = {d.value(tiff.NEW_SUBFILE_TYPE): d for d in reversed(parsed.directories)}
-        return cls(parsed.ghost, kinds[0], kinds.get(1, kinds[0]), kinds.get(4), kinds.get(5))
+        image = kinds[_IMAGE]
+        return cls(
+            ghost=parsed.ghost,
+            image=image,
+            overview=kinds.get(_OVERVIEW, image),
+            mask=kinds.get(_MASK),
+            overview_mask=kinds.get(_OVERVIEW_MASK),
+        )
+
+    def image_of(self, k: int) -> Directory:
+        """The directory of level ``k``."""
+        return self.overview if k else self.image
+
+    def mask_of(self, k: int) -> Directory | None:
+        """The directory of the mask of level ``k``; None where there is none."""
+        return self.overview_mask if k else self.mask
 
     def with_tiles(self, side: int, overview_side: int) -> Template:
         """The same for tiles of full resolution, and of overviews, of these sides in pixels."""
@@ -86,278 +134,296 @@ class Template:
             self,
             image=_with_tiles(self.image, side),
             overview=_with_tiles(self.overview, overview_side),
-            mask=None if self.mask is None else _with_tiles(self.mask, side),
-            overview_mask=None
-            if self.overview_mask is None
-            else _with_tiles(self.overview_mask, overview_side),
+            mask=self.mask and _with_tiles(self.mask, side),
+            overview_mask=self.overview_mask and _with_tiles(self.overview_mask, overview_side),
         )
 
     @property
-    def framing(self) -> tuple[int, int]:
+    def framing(self) -> Framing:
         """Bytes before and after each tile."""
         return framing(self.ghost.decode("ascii"))
 
     def by_chunk(self) -> Template:
-        """The same for tiles that lie chunk by chunk, bare: a ghost area that claims nothing else."""
+        """The same for bare tiles that lie chunk by chunk: the ghost area claims nothing else."""
         lines = [line.strip(" \0") for line in self.ghost.decode("ascii").split("\n")[1:]]
+        true_lines = [line for line in lines if line.partition("=")[0] in _TRUE_OF_CHUNKS]
         # GDAL rewrites NO as YES, which takes the space after the line
-        text = (
-            "".join(f"{line}\n" for line in lines if line.partition("=")[0] in _TRUE_OF_CHUNKS)
-            + " "
-        )
+        text = "".join(f"{line}\n" for line in true_lines) + " "
         ghost = f"GDAL_STRUCTURAL_METADATA_SIZE={len(text):06d} bytes\n{text}".encode("ascii")
         return replace(self, ghost=ghost + b"\0" * (len(ghost) % 2))
 
 
+def _is_planar(directory: Directory) -> bool:
+    return directory.value(tiff.PLANAR_CONFIG, _CONTIGUOUS) == tiff.SEPARATE
+
+
 def _with_tiles(directory: Directory, side: int) -> Directory:
-    size = Tag.integer(side)
-    return directory.with_tags(**{f"t{tiff.TILE_WIDTH}": size, f"t{tiff.TILE_LENGTH}": size})
+    return _with_integers(directory, {tiff.TILE_WIDTH: side, tiff.TILE_LENGTH: side})
 
 
-@dataclass(frozen=True)
-class _Placed:
-    """A directory with its tile arrays, before offsets are known."""
+def _with_integers(directory: Directory, values: dict[int, int]) -> Directory:
+    """A directory with other values of integer tags."""
+    tags = {f"t{number}": Tag.integer(value) for number, value in values.items()}
+    return directory.with_tags(**tags)
 
+
+@dataclass(frozen=True, kw_only=True)
+class _Image:
+    """The image or the mask of a level: its directory, and the byte counts of its tiles."""
+
+    level: int
+    is_mask: bool
     directory: Directory
     counts: Counts
     offsets_type: int
     counts_type: int
 
+    @property
+    def array_sizes(self) -> tuple[int, int]:
+        """Bytes of its two tile arrays, offsets and byte counts."""
+        count = self.counts.size
+        return count * tiff.SIZES[self.offsets_type], count * tiff.SIZES[self.counts_type]
+
+    def tile_arrays(self, offsets: _Offsets) -> tuple[_TileArray, _TileArray]:
+        """Its tile arrays, once the offsets are known."""
+        return (
+            _TileArray(tiff.TILE_OFFSETS, self.offsets_type, offsets),
+            _TileArray(tiff.TILE_BYTE_COUNTS, self.counts_type, self.counts),
+        )
+
+
+class _TileArray(NamedTuple):
+    """The values of a tag that has one for each tile."""
+
+    tag: int
+    type: int
+    values: npt.NDArray[Any]
+
+    def packed(self) -> bytes:
+        return tiff.pack_array(self.values, self.type)
+
+
+class _ArrayOffsets(NamedTuple):
+    """Where the tile arrays of an image lie in the file; 0 for one that lies in its directory."""
+
+    offsets: int
+    counts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arrangement:
+    """Where all of the header lies, which follows before the offsets of tiles are known.
+
+    Attributes
+    ----------
+    layout
+        Classic TIFF or BigTIFF.
+    images
+        The directories, in the order of the file.
+    out_of_line
+        Of each directory: tags whose values lie behind it, in the order they lie there.
+    starts
+        Offsets of the directories.
+    arrays
+        Offsets of the tile arrays of each directory.
+    data_start
+        Where the pixel data begins.
+    """
+
+    layout: Layout
+    images: list[_Image]
+    out_of_line: list[list[int]]
+    starts: list[int]
+    arrays: list[_ArrayOffsets]
+    data_start: int
+
 
 def build_header(template: Template, levels: tuple[LevelCounts, ...], *, big: bool) -> bytes:
     """Header bytes of a COG whose levels (full size first) have the given tile sizes.
 
-    The pixel data is understood to follow at once: smallest overview first, tiles in the order of the
-    counts, each mask tile right after its image tile or, in a planar level, all of them after the last plane.
+    The pixel data is understood to follow at once: smallest overview first, tiles in the order of
+    each level (``LevelCounts.order``).
     """
-    layout = Layout(big)
-    placed = _directories(template, levels, layout)
-    out_of_line = [_metadata_order(entry.directory, layout) for entry in placed]
-    starts, position = _place_directories(template, placed, out_of_line, layout)
-    arrays, data_start = _place_arrays(placed, len(levels), layout, position)
-    offsets = _tile_offsets(levels, data_start, template.framing)
-    header = bytearray(layout.header(starts[0]) + template.ghost)
-    for k, (entry, tags) in enumerate(zip(placed, out_of_line, strict=True)):
-        following = starts[k + 1] if k + 1 < len(starts) else 0
-        header += b"\0" * (starts[k] - len(header))
-        header += _directory_bytes(entry, offsets[k], tags, arrays[k], layout, starts[k], following)
-    for raw in _array_bytes(placed, offsets, len(levels), layout):
-        header += raw
-    if len(header) != data_start:
-        raise AssertionError(f"header of {len(header)} bytes, planned {data_start}")
+    places = _arrange(template, levels, big=big)
+    offsets = _tile_offsets(levels, places.data_start, template.framing)
+    offsets_of = [offsets[image.level].of(image) for image in places.images]
+    header = bytearray(places.layout.header(places.starts[0]) + template.ghost)
+    for n, start in enumerate(places.starts):
+        header += b"\0" * (start - len(header))
+        header += _directory_bytes(places, n, offsets_of[n])
+    for n in _array_order(places.images):
+        image, at = places.images[n], places.arrays[n]
+        for array, offset in zip(image.tile_arrays(offsets_of[n]), at, strict=True):
+            header += array.packed() if offset else b""
+    if len(header) != places.data_start:
+        raise AssertionError(f"header of {len(header)} bytes, planned {places.data_start}")
     return bytes(header)
 
 
 def header_size(template: Template, levels: tuple[LevelCounts, ...], *, big: bool) -> int:
     """Bytes of the header; of the counts only how many there are matters."""
-    layout = Layout(big)
-    placed = _directories(template, levels, layout)
-    out_of_line = [_metadata_order(entry.directory, layout) for entry in placed]
-    _, position = _place_directories(template, placed, out_of_line, layout)
-    return _place_arrays(placed, len(levels), layout, position)[1]
-
-
-def _place_directories(
-    template: Template, placed: list[_Placed], out_of_line: list[list[int]], layout: Layout
-) -> tuple[list[int], int]:
-    """Offsets of the directories, and where the last one's values end."""
-    starts, position = [], layout.header_size + len(template.ghost)
-    for entry, tags in zip(placed, out_of_line, strict=True):
-        starts.append(_even(position))
-        position = starts[-1] + layout.directory_size(len(entry.directory.tags))
-        for tag in tags:
-            position = _even(position) + len(entry.directory.tags[tag].raw)
-    return starts, position
-
-
-def _even(position: int) -> int:
-    """The next word boundary, where libtiff puts directories and out-of-line values (not tile arrays)."""
-    return position + (position & 1)
+    return _arrange(template, levels, big=big).data_start
 
 
 def data_size(template: Template, levels: tuple[LevelCounts, ...]) -> int:
     """Bytes of pixel data, tile leaders and trailers included."""
     frame = sum(template.framing)
-    return sum(
-        int(_framed(c, frame).sum())
-        for level in levels
-        for c in (level.image, level.mask)
-        if c is not None
-    )
+    size = 0
+    for level in levels:
+        size += int(_framed(level.image, frame).sum())
+        if level.mask is not None:
+            size += int(_framed(level.mask, frame).sum())
+    return size
 
 
-def _framed(counts: Counts, frame: int) -> npt.NDArray[np.int64]:
+def _framed(counts: Counts, frame: int) -> _Offsets:
+    """Bytes that tiles take in the file: sparse tiles have no frame."""
     wide = counts.astype(np.int64)
     return np.where(wide > 0, wide + frame, 0) if frame else wide
 
 
-def _directories(
-    template: Template, levels: tuple[LevelCounts, ...], layout: Layout
-) -> list[_Placed]:
+def _arrange(template: Template, levels: tuple[LevelCounts, ...], *, big: bool) -> _Arrangement:
+    """Lay out the directories, their values and the tile arrays, one after the other."""
+    layout = Layout(big)
+    images = _images(template, levels, layout)
+    out_of_line = [_out_of_line(image.directory, layout) for image in images]
+    starts, position = [], layout.header_size + len(template.ghost)
+    for image, tags in zip(images, out_of_line, strict=True):
+        starts.append(_even(position))
+        position = starts[-1] + layout.directory_size(len(image.directory.tags))
+        for tag in tags:
+            position = _even(position) + len(image.directory.tags[tag].raw)
+    arrays = [_ArrayOffsets(0, 0)] * len(images)
+    for n in _array_order(images):
+        of_image = []
+        for size in images[n].array_sizes:
+            is_inline = size <= layout.inline
+            of_image.append(0 if is_inline else position)
+            position += 0 if is_inline else size
+        arrays[n] = _ArrayOffsets(*of_image)
+    return _Arrangement(
+        layout=layout,
+        images=images,
+        out_of_line=out_of_line,
+        starts=starts,
+        arrays=arrays,
+        data_start=position,
+    )
+
+
+def _even(position: int) -> int:
+    """The next word boundary, where libtiff puts directories and values, but not tile arrays."""
+    return position + (position & 1)
+
+
+def _images(template: Template, levels: tuple[LevelCounts, ...], layout: Layout) -> list[_Image]:
     """Directories in file order: full size, its mask, the overviews, their masks."""
-    images = [
-        _placed(template.image if k == 0 else template.overview, v, v.image, layout)
-        for k, v in enumerate(levels)
-    ]
-    masks = []
+    images, masks = [], []
     for k, level in enumerate(levels):
-        source = template.mask if k == 0 else template.overview_mask
-        if level.mask is not None and source is not None:
-            masks.append(_placed(source, level, level.mask, layout))
+        images.append(_image(template.image_of(k), k, level, layout, is_mask=False))
+        mask = template.mask_of(k)
+        if mask is not None and level.mask is not None:
+            masks.append(_image(mask, k, level, layout, is_mask=True))
     return [images[0], *masks[:1], *images[1:], *masks[1:]]
 
 
-def _placed(source: Directory, level: LevelCounts, counts: Counts, layout: Layout) -> _Placed:
-    directory = source.with_tags(
-        **{
-            f"t{tiff.IMAGE_WIDTH}": Tag.integer(level.width),
-            f"t{tiff.IMAGE_LENGTH}": Tag.integer(level.height),
-        }
+def _image(
+    source: Directory, k: int, level: LevelCounts, layout: Layout, *, is_mask: bool
+) -> _Image:
+    """A directory of the template with the size and the tiles of level ``k``."""
+    counts = level.mask if is_mask and level.mask is not None else level.image
+    size = {tiff.IMAGE_WIDTH: level.width, tiff.IMAGE_LENGTH: level.height}
+    # libtiff chooses a type for arrays only
+    counts_type = layout.offset_type if counts.size == 1 else _counts_type(source)
+    return _Image(
+        level=k,
+        is_mask=is_mask,
+        directory=_with_integers(source, size),
+        counts=counts,
+        offsets_type=layout.offset_type,
+        counts_type=counts_type,
     )
-    if counts.size == 1:
-        return _Placed(directory, counts, layout.offset_type, layout.offset_type)
-    return _Placed(directory, counts, layout.offset_type, _counts_type(source))
 
 
 def _counts_type(source: Directory) -> int:
-    """Field type libtiff gives tile byte counts, from the largest a tile may get (_WriteAsType, tif_dirwrite.c)."""
+    """Field type of tile byte counts, from the largest a tile may get (libtiff, _WriteAsType)."""
     tile = uncompressed_tile(source)
-    # libtiff takes the worst case of these compressions to be ten times the raw size
-    factor = 1 if source.value(tiff.COMPRESSION) == 1 else 10
-    for kind, limit in ((LONG8, 0xFFFFFFFF), (LONG, 0xFFFF)):
-        if tile > limit if factor == 1 else tile >= limit // factor:
-            return kind
-    return SHORT
+    if source.value(tiff.COMPRESSION) == _UNCOMPRESSED:
+        exceeds = [tile > limit for limit in (0xFFFF, 0xFFFFFFFF)]
+    else:
+        # the worst case is ten times the raw size
+        exceeds = [tile >= limit // 10 for limit in (0xFFFF, 0xFFFFFFFF)]
+    return (SHORT, LONG, LONG8)[sum(exceeds)]
 
 
 def uncompressed_tile(source: Directory) -> int:
-    """Bytes of a tile of a directory before compression, of one band where bands are apart."""
-    samples = (
-        source.value(tiff.SAMPLES_PER_PIXEL, 1) if source.value(tiff.PLANAR_CONFIG, 1) == 1 else 1
-    )
+    """Bytes of a tile of a directory before compression; of one band where each has tiles."""
+    samples = 1 if _is_planar(source) else source.value(tiff.SAMPLES_PER_PIXEL, 1)
     bits = source.value(tiff.BITS_PER_SAMPLE, 1) * samples
-    width, height = source.value(322), source.value(323)
-    if source.value(tiff.PHOTOMETRIC) == 6 and samples == 3:
+    width, height = source.value(tiff.TILE_WIDTH), source.value(tiff.TILE_LENGTH)
+    if source.value(tiff.PHOTOMETRIC) == _YCBCR and samples == 3:
         return width * height * 3 // 2  # 2 x 2 chroma subsampling
     return -(-bits * width // 8) * height
 
 
-def _metadata_order(directory: Directory, layout: Layout) -> list[int]:
-    """Tags, other than tile arrays, whose values lie behind the directory, in the order they lie there."""
-    found = [
-        t
-        for t, tag in directory.tags.items()
-        if t not in _STRILE_TAGS and len(tag.raw) > layout.inline
-    ]
-    return sorted(
-        found, key=lambda t: (directory.tags[t].offset is None, directory.tags[t].offset or t)
-    )
+def _out_of_line(directory: Directory, layout: Layout) -> list[int]:
+    """Tags whose values lie behind the directory, tile arrays aside, in the order they lie."""
+    tags = directory.tags
+    large = [n for n, tag in tags.items() if len(tag.raw) > layout.inline and n not in _TILE_TAGS]
+    return sorted(large, key=lambda n: (tags[n].offset is None, tags[n].offset or n))
 
 
-def _level_order(placed: list[_Placed], levels: int) -> list[int]:
-    """Indices of the directories in the order of their tile arrays: level by level, image before mask."""
-    if len(placed) == levels:
-        return list(range(levels))
-    order = [0, 1]
-    for k in range(1, levels):
-        order += [1 + k, levels + k]
-    return order
+def _array_order(images: Sequence[_Image]) -> list[int]:
+    """Indices of the images in the order of their tile arrays: by level, image before mask."""
+    return sorted(range(len(images)), key=lambda n: (images[n].level, images[n].is_mask))
 
 
-def _place_arrays(
-    placed: list[_Placed], levels: int, layout: Layout, position: int
-) -> tuple[dict[int, tuple[int, int]], int]:
-    """Offsets of each directory's two tile arrays (0 where inline), and where the pixel data starts."""
-    where: dict[int, tuple[int, int]] = {}
-    for k in _level_order(placed, levels):
-        found = []
-        for kind in (placed[k].offsets_type, placed[k].counts_type):
-            size = placed[k].counts.size * tiff.SIZES[kind]
-            found.append(position if size > layout.inline else 0)
-            position += size if size > layout.inline else 0
-        where[k] = (found[0], found[1])
-    return where, position
+class _LevelOffsets(NamedTuple):
+    """Offsets of the tiles of a level, 0 for sparse tiles, in the order of its byte counts."""
+
+    image: _Offsets
+    mask: _Offsets
+
+    def of(self, entry: _Image) -> _Offsets:
+        return self.mask if entry.is_mask else self.image
 
 
 def _tile_offsets(
-    levels: tuple[LevelCounts, ...], start: int, frame: tuple[int, int]
-) -> list[npt.NDArray[np.int64]]:
-    """Offsets of the tiles of each directory, in directory order; 0 for sparse tiles."""
-    images: list[npt.NDArray[np.int64]] = []
-    masks: list[npt.NDArray[np.int64]] = []
-    for level in reversed(levels):
-        sizes = [*_framed(level.image, sum(frame)).reshape(level.tile_planes, -1)]
-        sizes += [] if level.mask is None else [_framed(level.mask, sum(frame))]
-        stored = _in_file_order(level, sizes)
-        ends = start + np.cumsum(stored)
-        at = np.where(stored > 0, ends - stored + frame[0], 0)
-        start = int(ends[-1])
-        image, mask = np.split(_in_tile_order(level, at, len(sizes)), [level.image.size])
-        images.insert(0, image)
+    levels: tuple[LevelCounts, ...], start: int, frame: Framing
+) -> list[_LevelOffsets]:
+    """Offsets of the tiles of each level, full size first."""
+    of_levels = []
+    for level in in_file_order(levels):
+        planes = [*_framed(level.image, sum(frame)).reshape(level.tile_planes, -1)]
         if level.mask is not None:
-            masks.insert(0, mask)
-    return [images[0], *masks[:1], *images[1:], *masks[1:]]
+            planes.append(_framed(level.mask, sum(frame)))
+        sizes = level.order.to_file(planes)
+        ends = start + np.cumsum(sizes)
+        in_file = np.where(sizes > 0, ends - sizes + frame.leader, 0)
+        start = int(ends[-1])
+        by_plane = level.order.from_file(in_file, len(planes))
+        of_levels.append(_LevelOffsets(*np.split(by_plane, [level.image.size])))
+    return of_levels[::-1]
 
 
-def _in_file_order(
-    level: LevelCounts, planes: list[npt.NDArray[np.int64]]
-) -> npt.NDArray[np.int64]:
-    """What is known of the tiles of each plane, in the order of their bytes."""
-    if level.places is None:
-        return np.concatenate(planes) if level.planar else np.stack(planes, axis=1).reshape(-1)
-    found = np.empty(level.places.size, np.int64)
-    found[level.places.reshape(-1)] = np.concatenate(planes)
-    return found
-
-
-def _in_tile_order(
-    level: LevelCounts, found: npt.NDArray[np.int64], planes: int
-) -> npt.NDArray[np.int64]:
-    """The inverse of ``_in_file_order``, plane after plane."""
-    if level.places is not None:
-        return found[level.places.reshape(-1)]
-    return found if level.planar else found.reshape(-1, planes).T.reshape(-1)
-
-
-def _directory_bytes(
-    entry: _Placed,
-    offsets: npt.NDArray[np.int64],
-    out_of_line: list[int],
-    arrays: tuple[int, int],
-    layout: Layout,
-    start: int,
-    following: int,
-) -> bytes:
-    position = start + layout.directory_size(len(entry.directory.tags))
-    entries, values = [], []
-    for tag, found in entry.directory.tags.items():
-        if tag in _STRILE_TAGS:
-            continue
-        if tag not in out_of_line:
-            entries.append((tag, found.type, found.count, found.raw))
-    for tag in out_of_line:
-        found = entry.directory.tags[tag]
-        gap = position & 1
-        position += gap
-        entries.append((tag, found.type, found.count, layout.pack_offset(position)))
-        values.append(b"\0" * gap + found.raw)
-        position += len(found.raw)
-    values_of: tuple[npt.NDArray[Any], ...] = (offsets, entry.counts)
-    kinds = (entry.offsets_type, entry.counts_type)
-    for tag, where, array, kind in zip(_STRILE_TAGS, arrays, values_of, kinds, strict=True):
-        value = layout.pack_offset(where) if where else tiff.pack_array(array, kind)
-        entries.append((tag, kind, int(array.size), value))
-    return layout.directory(entries, following) + b"".join(values)
-
-
-def _array_bytes(
-    placed: list[_Placed], offsets: list[npt.NDArray[np.int64]], levels: int, layout: Layout
-) -> list[bytes]:
-    chunks = []
-    for k in _level_order(placed, levels):
-        entry = placed[k]
-        for array, kind in ((offsets[k], entry.offsets_type), (entry.counts, entry.counts_type)):
-            raw = tiff.pack_array(array, kind)
-            if len(raw) > layout.inline:
-                chunks.append(raw)
-    return chunks
+def _directory_bytes(places: _Arrangement, n: int, offsets: _Offsets) -> bytes:
+    """The ``n``-th directory, and its values that lie behind it."""
+    layout, image = places.layout, places.images[n]
+    tags, out_of_line = image.directory.tags, places.out_of_line[n]
+    entries = []
+    for number, tag in tags.items():
+        if number not in _TILE_TAGS and number not in out_of_line:
+            entries.append((number, tag.type, tag.count, tag.raw))
+    values, position = b"", places.starts[n] + layout.directory_size(len(tags))
+    for number in out_of_line:
+        tag = tags[number]
+        if (position + len(values)) % 2:
+            values += b"\0"
+        value = layout.pack_offset(position + len(values))
+        entries.append((number, tag.type, tag.count, value))
+        values += tag.raw
+    for array, offset in zip(image.tile_arrays(offsets), places.arrays[n], strict=True):
+        value = layout.pack_offset(offset) if offset else array.packed()
+        entries.append((array.tag, array.type, array.values.size, value))
+    following = places.starts[n + 1] if n + 1 < len(places.starts) else 0
+    return layout.directory(entries, following) + values

@@ -1,0 +1,89 @@
+"""How large blocks are, and how many of them are uploaded together."""
+
+from __future__ import annotations
+
+from ccog.geometry.intervals import Size, ceil_div
+from ccog.geometry.settings import Settings, settings
+
+#: Sizes of the chunks of an array along band, y and x.
+Chunks = tuple[tuple[int, ...], ...]
+
+
+def choose_block(chunks: Chunks, blocksize: int, pixel_bytes: int) -> Size:
+    """Block (height, width) for an array: the chunk of :func:`choose_chunk`, or several of them.
+
+    Of very many chunks 2 x 2, 4 x 4 and so on make up a block, as far as memory allows.
+    """
+    height, width = choose_chunk(chunks, blocksize, pixel_bytes)
+    shape = sum(chunks[1]), sum(chunks[2])
+    limit = settings().most_block_bytes
+    while (
+        _are_too_many(shape, (height, width), pixel_bytes)
+        and 4 * height * width * pixel_bytes <= limit
+    ):
+        height, width = 2 * height, 2 * width
+    return height, width
+
+
+def choose_chunk(chunks: Chunks, blocksize: int, pixel_bytes: int) -> Size:
+    """Chunk (height, width) of whole tiles: that of the array where it is made of whole tiles."""
+    height, width = (_block_side(sizes, blocksize) for sizes in chunks[1:])
+    limit = settings().most_block_bytes
+    while height * width * pixel_bytes > limit and max(height, width) > blocksize:
+        if height >= width:
+            height = _half_of_tiles(height, blocksize)
+        else:
+            width = _half_of_tiles(width, blocksize)
+    return height, width
+
+
+def choose_group(shape: Size, block: Size, pixel_bytes: int) -> int:
+    """Blocks of full resolution in an upload group of ``layout="chunk"``: a power of two."""
+    limits = settings()
+    if not is_small(shape, block, pixel_bytes):
+        return limits.group_blocks
+    fitting = limits.group_bytes // (block[0] * block[1] * pixel_bytes)
+    wanted = min(limits.group_blocks, fitting)
+    return 1 << max(0, wanted.bit_length() - 1)
+
+
+def is_small(shape: Size, block: Size, pixel_bytes: int) -> bool:
+    """Whether a raster has so few blocks that there may be more tasks for each."""
+    limits = settings()
+    few = limits.few_blocks
+    if _is_tiny(block, pixel_bytes, limits):
+        few = min(few, limits.few_tiny_blocks)
+    return _block_count(shape, block) <= few
+
+
+def _are_too_many(shape: Size, block: Size, pixel_bytes: int) -> bool:
+    """Whether the tasks of the blocks would cost a scheduler more than they do themselves."""
+    limits = settings()
+    many = limits.many_blocks
+    if _is_tiny(block, pixel_bytes, limits):
+        many = min(many, limits.many_tiny_blocks)
+    return _block_count(shape, block) > many
+
+
+def _is_tiny(block: Size, pixel_bytes: int, limits: Settings) -> bool:
+    return block[0] * block[1] * pixel_bytes < limits.tiny_block_bytes
+
+
+def _block_count(shape: Size, block: Size) -> int:
+    return ceil_div(shape[0], block[0]) * ceil_div(shape[1], block[1])
+
+
+def _block_side(sizes: tuple[int, ...], blocksize: int) -> int:
+    """Side of a chunk of whole tiles along an axis of chunks of these sizes."""
+    largest = max(sizes)
+    is_regular = len(set(sizes[:-1])) <= 1 and sizes[-1] <= largest
+    if len(sizes) > 1 and is_regular and largest % blocksize == 0:
+        return largest
+    limits = settings()
+    side = min(max(largest, limits.least_block_side), limits.most_block_side)
+    return max(1, round(side / blocksize)) * blocksize
+
+
+def _half_of_tiles(side: int, blocksize: int) -> int:
+    """Half of a side, in whole tiles."""
+    return max(blocksize, side // 2 // blocksize * blocksize)

@@ -1,0 +1,201 @@
+"""From which level GDAL computes each overview, and in which swaths."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from ccog.geometry.axis_reduction import AxisReduction, Kernel
+from ccog.geometry.pyramid import Level, Pyramid
+from ccog.geometry.raster_facts import RasterFacts
+from ccog.geometry.seams import Seams
+
+# GDALRegenerateOverviewsEx works in swaths of at most this size
+_SWATH_BYTES = 10 << 20
+
+# GDAL's temporary overviews have blocks of this many lines, an array in memory those of one
+_LINES_OF_OVERVIEW = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelReduction:
+    """How one level is reduced to another.
+
+    Attributes
+    ----------
+    source, target
+        Indices of the levels.
+    pixels, mask
+        Whether the pixels of the target come from the source, and whether its mask does.
+    y, x
+        The reductions of the axes.
+    row_seams, col_seams
+        What each row, and each column, of source blocks reduces alone.
+    """
+
+    source: int
+    target: int
+    pixels: bool
+    mask: bool
+    y: AxisReduction
+    x: AxisReduction
+    row_seams: Seams
+    col_seams: Seams
+
+    # >>> until renames_fgeometry
+    # ruff: noqa: D102
+    @property
+    def rows(self) -> Seams:
+        return self.row_seams
+
+    @property
+    def cols(self) -> Seams:
+        return self.col_seams
+
+    # <<< until renames_fgeometry
+
+
+@dataclass(frozen=True)
+class LevelReductions:
+    """All reductions of a pyramid by a resampling method.
+
+    GDAL reduces complex data band by band, in swaths (GTIFFBuildOverviewsEx), and their mask by
+    itself.
+    """
+
+    pyramid: Pyramid
+    raster: RasterFacts
+    method: str
+
+    @cached_property
+    def all(self) -> tuple[LevelReduction, ...]:
+        """The reductions, in order of their targets."""
+        reductions: list[LevelReduction] = []
+        for k in range(1, len(self.pyramid.levels)):
+            reductions += self._made_for(k)
+        return tuple(reductions)
+
+    def to_level(self, k: int) -> list[LevelReduction]:
+        """Reductions that make level ``k``."""
+        return [reduction for reduction in self.all if reduction.target == k]
+
+    def from_level(self, k: int) -> list[LevelReduction]:
+        """Reductions of level ``k``."""
+        return [reduction for reduction in self.all if reduction.source == k]
+
+    def source_blocks(self, reduction: LevelReduction, i: int, j: int) -> list[tuple[int, int]]:
+        """Source blocks that block (i, j) of the target is made of, halos included."""
+        rows, cols = self._sources(reduction, 0, i), self._sources(reduction, 1, j)
+        return list(itertools.product(rows, cols))
+
+    @cached_property
+    def last_rows(self) -> list[list[int]]:
+        """By level and block row: the last block row of full resolution that it needs."""
+        return self._last_needed(0)
+
+    @cached_property
+    def last_cols(self) -> list[list[int]]:
+        """The same for block columns."""
+        return self._last_needed(1)
+
+    def _last_needed(self, axis: int) -> list[list[int]]:
+        last = [list(range(self._level(0).blocks[axis]))]
+        for level in self.pyramid.levels[1:]:
+            reductions = self.to_level(level.index)
+            of_level = []
+            for n in range(level.blocks[axis]):
+                needed = (last[r.source][self._sources(r, axis, n)[-1]] for r in reductions)
+                of_level.append(max(needed))
+            last.append(of_level)
+        return last
+
+    def _level(self, k: int) -> Level:
+        return self.pyramid.levels[k]
+
+    @property
+    def _last_level(self) -> int:
+        return len(self.pyramid.levels) - 1
+
+    def _made_for(self, k: int) -> list[LevelReduction]:
+        """The reductions that make level ``k``: one, or one for the pixels and one for the mask."""
+        usual = self._usual_source(k)
+        has_mask = self.raster.has_mask
+        if not self.raster.is_complex:
+            return [self._reduction(usual, k, pixels=True, mask=has_mask)]
+        source = 0 if self._by_band_from_full else k - 1
+        of_pixels = self._reduction(source, k, self._swath(source, k), pixels=True, mask=False)
+        of_mask = self._reduction(usual, k, pixels=False, mask=True)
+        return [of_pixels, of_mask] if has_mask else [of_pixels]
+
+    def _reduction(
+        self, source: int, target: int, swath: int = 0, *, pixels: bool, mask: bool
+    ) -> LevelReduction:
+        y, x = self.pyramid.reduction(source, target, swath)
+        if mask and not pixels:
+            # GDAL reduces it as the bytes it is, whatever the type of the pixels beside it
+            kernel = Kernel.of(self.method, "uint8", masked=True)
+            y, x = replace(y, kernel=kernel), replace(x, kernel=kernel)
+        height, width = self._level(source).block
+        return LevelReduction(
+            source=source,
+            target=target,
+            pixels=pixels,
+            mask=mask,
+            y=y,
+            x=x,
+            row_seams=Seams(y, height),
+            col_seams=Seams(x, width),
+        )
+
+    def _usual_source(self, k: int) -> int:
+        """The previous level, but full resolution where that is no wider.
+
+        GDALRegenerateOverviewsMultiBand chooses like this.
+        """
+        return k - 1 if self._level(k - 1).width > self._level(k).width else 0
+
+    @cached_property
+    def _by_band_from_full(self) -> bool:
+        """Whether all overviews of complex data come from full resolution.
+
+        GDALRegenerateOverviewsEx does so for averages beside a mask, and for nearest where a swath
+        of the source fits 10 MiB.
+        """
+        if self._last_level == 1:
+            return True
+        if self.method in ("average", "rms"):
+            return self.raster.has_mask
+        least = self._least_swath(0, self._last_level)
+        return self._swath_bytes(0, least) <= _SWATH_BYTES
+
+    def _swath(self, source: int, target: int) -> int:
+        """Height of the swaths of a reduction of complex data, in source pixels."""
+        last = self._last_level if self._by_band_from_full else target
+        height = self._least_swath(source, last)
+        while self._swath_bytes(source, height) < _SWATH_BYTES // 2:
+            height *= 2
+        return height
+
+    def _least_swath(self, source: int, target: int) -> int:
+        a, b = self._level(source), self._level(target)
+        factor = max(1, int(a.width / b.width + 0.5), int(a.height / b.height + 0.5))
+        lines = _LINES_OF_OVERVIEW if source else 1
+        return max(lines, 2 * factor)
+
+    def _swath_bytes(self, source: int, height: int) -> int:
+        itemsize = 8 if self.method in ("average", "rms") else self.raster.itemsize
+        return itemsize * height * self._level(source).width
+
+    def _sources(self, reduction: LevelReduction, axis: int, n: int) -> list[int]:
+        """Source blocks along an axis (0 is y) that the ``n``-th of the target is made of.
+
+        They hold its source, or halos that its seams need.
+        """
+        source, target = self._level(reduction.source), self._level(reduction.target)
+        seams = (reduction.row_seams, reduction.col_seams)[axis]
+        want = target.cols(n) if axis else target.rows(n)
+        blocks = set(source.block_range(axis, seams.axis.source_of(want)))
+        for seam in seams.overlapping(want):
+            blocks.update(source.block_range(axis, seam.source))
+        return sorted(blocks)
