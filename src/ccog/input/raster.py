@@ -18,6 +18,8 @@ from dask.layers import ArrayBlockwiseDep
 from rasterio.dtypes import check_dtype
 
 from ccog.errors import ArgumentTypeError, DtypeError, OptionError, RasterError
+from ccog.geometry.options import CreationOptions
+from ccog.geometry.tiling_scheme import check_grid
 from ccog.input.chunk_checks import Declared, MaskIntake, PixelIntake, Place, type_name
 from ccog.input.from_xarray import Source, is_xarray, mask_of, sources_and_metadata
 from ccog.input.metadata import Metadata, with_options
@@ -26,7 +28,7 @@ _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int
            "float16", "float32", "float64", "complex64", "complex128")  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Raster:
     """(band, y, x) pixels, (y, x) mask (True valid) or None, and metadata.
 
@@ -65,6 +67,42 @@ class Raster:
         """Columns."""
         return int(self.pixels.shape[2])
 
+    def suited_to(self, options: CreationOptions) -> Raster:
+        """The raster as a file with these options can store it.
+
+        Raises
+        ------
+        OptionError, ReprojectionError, RasterError
+            No such file can store it.
+        """
+        if options.tiling_scheme is not None:
+            self._check_on_scheme(options.blocksize)
+        options.check_dtype(self.pixels.dtype.name)
+        # JPEG has no alpha: one beside grey or RGB becomes the mask (GDALCOGCreator::Create)
+        is_jpeg = options.effective_compress == "JPEG" and options.interleave in (None, "PIXEL")
+        if is_jpeg and self.metadata.has_alpha and self.count in (2, 4):
+            return self._with_alpha_as_mask()
+        return self
+
+    def _check_on_scheme(self, blocksize: int) -> None:
+        crs, transform = self.metadata.crs, self.metadata.transform
+        epsg = None if crs is None else crs.to_epsg()
+        coefficients = None if transform is None else tuple(transform)[:6]
+        check_grid(epsg, coefficients, self.height, self.width, blocksize)
+
+    def _with_alpha_as_mask(self) -> Raster:
+        if self.is_masked:
+            raise RasterError(
+                "the masked array has an alpha band, and JPEG keeps one mask: give nodata=, or fill "
+                "the array (dask.array.ma.filled) and let its alpha band say what is transparent"
+            )
+        return Raster(
+            pixels=self.pixels[:-1],
+            mask=self.pixels[-1],
+            metadata=self.metadata.without_last_band(),
+            mask_is_alpha=True,
+        )
+
 
 def read_raster(arr: Any, mask: Any, options: Mapping[str, Any]) -> Raster:
     """Normalise the user's array, mask and metadata options (upper-case keys of METADATA_OPTIONS).
@@ -95,7 +133,12 @@ def read_raster(arr: Any, mask: Any, options: Mapping[str, Any]) -> Raster:
     with_masks = is_masked and metadata.nodata is None
     bands = [_pixels(source, dtype, metadata.nodata, with_masks=with_masks) for source in sources]
     pixels = bands[0] if len(bands) == 1 else da.concatenate(bands)
-    return Raster(pixels, _read_mask(mask, shape[1:]), metadata, is_masked=with_masks)
+    return Raster(
+        pixels=pixels,
+        mask=_read_mask(mask, shape[1:]),
+        metadata=metadata,
+        is_masked=with_masks,
+    )
 
 
 def _as_dask(arr: Any, what: str) -> da.Array:
