@@ -39,7 +39,8 @@ class Accessor:
         compute
             Write now, the default; False returns the Delayed.
         **options
-            Creation options of GDAL's COG driver and metadata, in any case: ``compress="zstd"``, ``nodata=0``, ...
+            Creation options of GDAL's COG driver and metadata, in any case: ``compress="zstd"``,
+            ``nodata=0``, ...
 
         Returns
         -------
@@ -83,7 +84,8 @@ class Accessor:
         Returns
         -------
         ccog.CogPlan
-            See :func:`ccog.plan`; no pixel is computed, but for a sample, and the store is not spoken to.
+            See :func:`ccog.plan`; no pixel is computed, but for a sample, and the store is not
+            spoken to.
         """
         return plan(
             self._arr,

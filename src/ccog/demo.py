@@ -13,7 +13,8 @@ TRANSFORM = (10.0, 0.0, 400000.0, 0.0, -10.0, 5400000.0)
 
 # cell size in pixels and amplitude in metres of each octave of noise
 _OCTAVES = ((4096, 1800), (1024, 700), (256, 160), (64, 30))
-# Weights and heights are whole numbers, so sums are exact in float64 and do not depend on how blocks are cut.
+# Weights and heights are whole numbers, so sums are exact in float64 and do not depend on how
+# blocks are cut.
 _ONE = 1 << 12
 _STRIP = 128
 

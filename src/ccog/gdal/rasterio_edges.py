@@ -28,16 +28,16 @@ __all__ = ["GDAL_FAILURES", "CPLE_BaseError", "ExactWindow", "Frame", "MemoryDat
 GDAL_FAILURES = (RasterioError, CPLE_BaseError, SystemError, TypeError, ValueError)
 
 # ``rasterio._io.MemoryDataset`` shows a (band, y, x) array as a dataset, which
-# ``rasterio.shutil.copy`` takes. Without it the pixels would have to be written to a GTiff in memory
-# first, which costs a copy.
+# ``rasterio.shutil.copy`` takes. Without it the pixels would have to be written to a GTiff in
+# memory first, which costs a copy.
 
 
 class ExactWindow(Window):  # type: ignore[misc]
     """A window whose floats reach GDAL as they are.
 
     It relies on ``DatasetReader.read`` doing nothing but ``window.crop`` to the window before its
-    floats are handed to GDAL. The usual ``crop`` rounds the length again, and overviews of odd sizes
-    would then differ from GDAL's in their last bits.
+    floats are handed to GDAL. The usual ``crop`` rounds the length again, and overviews of odd
+    sizes would then differ from GDAL's in their last bits.
     """
 
     def crop(self, height: int, width: int) -> ExactWindow:

@@ -1,11 +1,11 @@
 """Overview pixels from the pixels of the level above, by GDAL's own kernels, bit for bit.
 
 How is an odd-sized overview computed? A level of 1001 pixels has an overview of 500. Pixel ``i`` of
-the overview stands for the source from ``i * 2.002`` to ``(i + 1) * 2.002``, so the kernel has other
-weights for each pixel. GDAL's COG driver works them out in ``GDALRegenerateOverviewsMultiBand``, which
-rasterio cannot call. But ``GDALRasterBand::RasterIOResampled`` runs the same kernels when a window is
-read into a smaller buffer. Reading a piece of a level gives the very floats of the whole level if
-three things hold:
+the overview stands for the source from ``i * 2.002`` to ``(i + 1) * 2.002``, so the weights of the
+kernel differ from pixel to pixel. GDAL's COG driver works them out in
+``GDALRegenerateOverviewsMultiBand``, which rasterio cannot call. But
+``GDALRasterBand::RasterIOResampled`` runs the same kernels when a window is read into a smaller
+buffer. Reading a piece of a level gives the very floats of the whole level if three things hold:
 
 1. The piece lies in a dataset of the whole level's size, since GDAL computes positions from the
    absolute index and the ratio (:class:`ccog.gdal.rasterio_edges.Frame`).
@@ -13,8 +13,8 @@ three things hold:
    (``AxisReduction.reads`` finds such windows, :class:`ccog.gdal.rasterio_edges.ExactWindow` keeps
    them).
 3. With a nodata value or a mask, the window is neither all valid nor all invalid. Otherwise GDAL
-   takes a shortcut that its overview builder does not take. A spare pixel outside of every kernel is
-   therefore made the odd one.
+   takes a shortcut that its overview builder does not take. A spare pixel outside of every kernel
+   is therefore made the odd one.
 
 Nearest neighbours, and averages of complex pixels, need no kernel: :mod:`ccog.gdal.cells` has them.
 """

@@ -1,6 +1,7 @@
 """Inputs of the command line as lazy arrays: files that rasterio opens, and variables of Zarr and netCDF files.
 
-Each chunk is read by a task that opens the file by name, so that workers in other processes can read it too.
+Each chunk is read by a task that opens the file by name, so that workers in other processes can
+read it too.
 """
 
 from __future__ import annotations
@@ -92,9 +93,9 @@ def open_source(
 def open_raster(path: str, chunk: int | None = None, *, tags: bool = False) -> Source:
     """Describe the raster at ``path`` without reading its pixels.
 
-    ``chunk`` is the side of the chunks in pixels. Georeferencing, nodata, palette, alpha, units and a lossless
-    compression are carried over, as by ``rio convert``; with ``tags`` also colour interpretation and the tags of
-    all domains, as by GDAL's CreateCopy.
+    ``chunk`` is the side of the chunks in pixels. Georeferencing, nodata, palette, alpha, units and
+    a lossless compression are carried over, as by ``rio convert``; with ``tags`` also colour
+    interpretation and the tags of all domains, as by GDAL's CreateCopy.
     """
     if os.path.exists(path):
         path = os.path.abspath(path)  # workers may run in another directory
@@ -148,7 +149,8 @@ def chunk_shape(
 ) -> tuple[int, int]:
     """Chunk of about ``DEFAULT_CHUNK`` pixels a side and at most ``limit`` bytes that suits blocks of ``block``.
 
-    Files in strips are read in strips: a chunk that cuts strips would decode each of them many times.
+    Files in strips are read in strips: a chunk that cuts strips would decode each of them many
+    times.
     """
     side = min(DEFAULT_CHUNK, math.isqrt(limit // pixel_bytes))
     if block[1] >= width > side:

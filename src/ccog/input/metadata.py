@@ -41,8 +41,8 @@ TagKey = int | tuple[int, str]
 class Metadata:
     """What the file says of its pixels; all as rasterio takes it.
 
-    Keys of ``tags`` are band numbers, 0 for the dataset, or (band, domain). ``stored_type`` is the pixels' type
-    in the file where NumPy has none for it.
+    Keys of ``tags`` are band numbers, 0 for the dataset, or (band, domain). ``stored_type`` is the
+    pixels' type in the file where NumPy has none for it.
     """
 
     crs: CRS | None = None
