@@ -28,7 +28,8 @@ from ccog import demo as terrain
 from ccog.api import plan, write_ccog
 from ccog.errors import CCOGError, MissingDependencyError, StoreError, StoreExistsError
 from ccog.geometry.cog import FileLayout
-from ccog.input.files import Source, open_source
+from ccog.input.opening import open_source
+from ccog.input.source import Source
 from ccog.local_s3 import BUCKET, local_s3
 from ccog.runtime.begin import wait_for_removal
 from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
@@ -235,7 +236,8 @@ def _write_demo(size: int, request: _Request) -> None:
         "descriptions": ("elevation",),
     }
     opened = Source(
-        terrain.terrain(size), options={**described, "COMPRESS": "DEFLATE", "PREDICTOR": "YES"}
+        array=terrain.terrain(size),
+        options={**described, "COMPRESS": "DEFLATE", "PREDICTOR": "YES"},
     )
     started = time.perf_counter()
     result = _write(opened, request)
