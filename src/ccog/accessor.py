@@ -1,4 +1,4 @@
-"""The xarray accessors ``da.ccog`` and ``ds.ccog``, which write and plan; registered once xarray is imported."""
+"""The xarray accessors ``da.ccog`` and ``ds.ccog``; registered once xarray is imported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ccog.views.preview import CogPlan
 
 
 class Accessor:
-    """Writing or planning a DataArray, or the variables of a Dataset as bands; ``da.ccog`` and ``ds.ccog``."""
+    """Writes or plans a DataArray, or the variables of a Dataset as bands."""
 
     def __init__(self, arr: Any) -> None:
         self._arr = arr
@@ -28,7 +28,9 @@ class Accessor:
         compute: bool = True,
         **options: Any,
     ) -> Any:
-        """Write the array, or the variables as bands, as ONE Cloud Optimised GeoTIFF; see :func:`ccog.write_ccog`.
+        """Write the array, or the variables as bands, as ONE Cloud Optimised GeoTIFF.
+
+        See :func:`ccog.write_ccog`.
 
         Parameters
         ----------
@@ -45,7 +47,7 @@ class Accessor:
         Returns
         -------
         bytes, ccog.WriteResult or dask.delayed.Delayed
-            The file, what was written, or with ``compute=False`` what will write it.
+            The file; where it was written; or with ``compute=False`` the Delayed that writes it.
         """
         return write_ccog(
             self._arr,
@@ -77,7 +79,7 @@ class Accessor:
         store, mask, storage_options, rasterio_env_options, layout
             As for :meth:`write`.
         sample
-            How many work blocks to compute and compress, for a better guess at sizes and memory.
+            How many blocks to compute and compress, for a better guess at sizes and memory.
         **options
             Creation options and metadata, in any case.
 

@@ -89,7 +89,7 @@ def _named(dataset: Any, path: str, name: str) -> Any:
 
 
 def _chunk_lengths(variable: Any, chunk: int | None) -> dict[Any, int]:
-    """Chunk lengths by dimension: along the last two multiples of the stored ones, else as stored."""
+    """Chunk lengths by dimension: as stored, but along the last two some multiples of it."""
     stored = variable.encoding.get("preferred_chunks") or {}
     lengths = {dim: int(stored.get(dim, 1)) for dim in variable.dims[:-2]}
     y, x = variable.dims[-2:]
