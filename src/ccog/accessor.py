@@ -86,8 +86,8 @@ class Accessor:
         Returns
         -------
         ccog.CogPlan
-            See :func:`ccog.plan`; no pixel is computed, but for a sample, and the store is not
-            spoken to.
+            See :func:`ccog.plan`. Only the pixels of a sample are computed, and the store is not
+            asked anything.
         """
         return plan(
             self._arr,

@@ -181,7 +181,8 @@ def plan(
             layout=layout,
         )
         raster, job = prepared
-        return preview(job, raster.pixels, mismatch=chunk_mismatch(prepared), sample=blocks)
+        mismatch = chunk_mismatch(prepared)
+        return preview(job, raster.pixels, mismatch=mismatch, sample=blocks)
 
 
 def _block_count(sample: Any) -> int:

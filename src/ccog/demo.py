@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
+import numpy.typing as npt
 
 CRS = "EPSG:32632"
 #: Affine coefficients of the demo raster: 10 m pixels in the Alps.
@@ -42,7 +43,7 @@ def _block(*, size: int, chunk: int, block_id: tuple[int, int]) -> Any:
     return elevation(row, min(row + chunk, size), col, min(col + chunk, size))
 
 
-def elevation(row0: int, row1: int, col0: int, col1: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
+def elevation(row0: int, row1: int, col0: int, col1: int) -> npt.NDArray[np.uint16]:
     """Elevation of the pixels [row0, row1) x [col0, col1), which follows from these alone."""
     out = np.empty((row1 - row0, col1 - col0), "uint16")
     for start in range(row0, row1, _STRIP):

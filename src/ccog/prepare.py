@@ -148,8 +148,9 @@ def chunk_mismatch(prepared: Prepared) -> str | None:
         return None
     ideal = _largest(fitting)
     return (
-        f"chunks of {_largest(chunks)} (band, y, x) do not match the tiles: every block of {ideal} "
-        "is cut from several chunks, which then stay in memory longer and cross between workers; "
+        f"chunks of {_largest(chunks)} (band, y, x) do not match the tiles: "
+        f"every block of {ideal} is cut from several chunks, "
+        "which then stay in memory longer and cross between workers; "
         f"chunks of {ideal} are ideal"
     )
 
@@ -227,7 +228,8 @@ def _default_method(raster: Raster) -> str:
 def _level_sizes(raster: Raster, options: CreationOptions) -> tuple[Size, ...]:
     count = 0 if options.overviews == "NONE" else options.overview_count
     on_scheme = options.tiling_scheme is not None
-    return level_sizes(raster.height, raster.width, options.blocksize, count, half_up=on_scheme)
+    shape = raster.height, raster.width
+    return level_sizes(*shape, options.blocksize, count, half_up=on_scheme)
 
 
 def _check_resampling(raster: Raster, method: str, *, has_overviews: bool) -> None:
@@ -290,9 +292,10 @@ def _assign_parts(geometry: CogGeometry, store: Store | WholeStore) -> tuple[Cog
         if fit is not None:
             parts, percent = fit
             warn_user(
-                f"{store.url} takes {limits.max_parts} parts of at most {limits.max_part} bytes: "
-                f"blocks that are uploaded together must compress to {percent} % of their "
-                f"{_largest_upload(geometry)} bytes, or the write fails when they do not"
+                f"{store.url} takes {limits.max_parts} parts of at most "
+                f"{limits.max_part} bytes: blocks that are uploaded together must compress "
+                f"to {percent} % of their {_largest_upload(geometry)} bytes, "
+                "or the write fails when they do not"
             )
             return geometry, parts
     raise _too_few_parts(geometry, store)
@@ -311,8 +314,8 @@ def _too_few_parts(geometry: CogGeometry, store: Store | WholeStore) -> RasterEr
     groups = "runs" if geometry.by_chunk else "rows"
     needed = fewest_parts(geometry.unit_rows, limits)
     return RasterError(
-        f"{len(geometry.units)} {groups} of blocks of up to {_largest_upload(geometry)} bytes need "
-        f"{needed} parts, and {store.url} takes {limits.max_parts} of at most "
+        f"{len(geometry.units)} {groups} of blocks of up to {_largest_upload(geometry)} bytes "
+        f"need {needed} parts, and {store.url} takes {limits.max_parts} of at most "
         f"{limits.max_part} bytes; {_how_to_need_fewer_parts(geometry)}"
     )
 

@@ -55,8 +55,8 @@ def create(
     with reported():
         opened = open_source(source, chunks, variable=variable, tags=tags)
         if opened.dropped_tags and not request.quiet:
-            count = opened.dropped_tags
-            echo(f"Note: {count} metadata tags are not copied; --tags copies them.", err=True)
+            note = f"Note: {opened.dropped_tags} metadata tags are not copied; --tags copies them."
+            echo(note, err=True)
         request.say(str(written(opened, request)))
 
 

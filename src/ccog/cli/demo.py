@@ -63,7 +63,8 @@ def _write_to_local_s3(size: int, request: Request) -> None:
         url = f"s3://{BUCKET}/{request.output}"
         request = replace(request, output=url, storage={**storage, **request.storage})
         _write_terrain(size, request)
-        options = [f"--storage-option {key}={value}" for key, value in request.storage.items()]
+        pairs = request.storage.items()
+        options = [f"--storage-option {key}={value}" for key, value in pairs]
         request.say(
             "The server runs until Ctrl-C. In another terminal:\n"
             f"ccog inspect {url} {' '.join(options)}"

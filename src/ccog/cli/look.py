@@ -16,7 +16,10 @@ _with_storage_option = storage_option("Passed to fsspec to read URL.")
 @click.command("inspect")
 @click.argument("url")
 @click.option(
-    "--png", type=click.Path(dir_okay=False), metavar="FILE", help="Save a picture of the file."
+    "--png",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Save a picture of the file.",
 )
 @_with_storage_option
 def inspect_file(url: str, png: str | None, storage: tuple[str, ...]) -> None:

@@ -54,7 +54,9 @@ with_write_options = together(
         "--workers", type=click.IntRange(1), help="Threads to use. Default: one per core."
     ),
     click.option(
-        "--scheduler", metavar="ADDRESS", help="Run on the dask cluster at this address instead."
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Run on the dask cluster at this address instead.",
     ),
     storage_option("Passed to the store."),
     click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists."),
@@ -64,8 +66,8 @@ with_write_options = together(
 with_resume_option = click.option(
     "--resume",
     is_flag=True,
-    help="Continue an unfinished write of the same command, and if this one fails, leave what can "
-    "be continued.",
+    help="Continue an unfinished write of the same command. If this one fails, leave what can be "
+    "continued.",
 )
 
 
@@ -105,7 +107,7 @@ class Request:
         """
         if workers and scheduler:
             raise click.UsageError(
-                "--workers is for this machine, --scheduler for a cluster: give one of them"
+                "--workers is for this machine, --scheduler for a cluster: give one"
             )
         options: dict[str, Any] = {
             key.upper(): value for key, value in _pairs(creation, "--co").items()

@@ -18,7 +18,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from ccog.errors import CCOGError, StoreExistsError
 
 # batch systems, Kubernetes, `timeout` and closed terminals send these; Windows has no SIGHUP
-_ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 # errors of writing to a pipe whose reader has gone, and to a terminal that is closed
 _NOBODY_READS = (errno.EPIPE, errno.EIO)

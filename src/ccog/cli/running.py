@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import dask
@@ -99,8 +99,8 @@ def _on_cluster(build: Callable[[], Delayed], request: Request) -> WriteResult:
             raise
 
 
-def _progress(request: Request, client: Any = None) -> contextlib.AbstractContextManager[None]:
-    return contextlib.nullcontext() if request.quiet else progress(client)
+def _progress(request: Request, client: Any = None) -> AbstractContextManager[None]:
+    return nullcontext() if request.quiet else progress(client)
 
 
 def _connect(address: str) -> Any:

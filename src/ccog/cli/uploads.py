@@ -48,5 +48,6 @@ def abort_uploads(url: str, storage: tuple[str, ...], older_than: float) -> None
 
 def _print(incomplete: list[IncompleteUpload]) -> None:
     for upload in incomplete:
+        begun = f"{upload.started:%Y-%m-%dT%H:%M:%SZ}"
         resumable = " resumable" if upload.resumable else ""
-        echo(f"{upload.started:%Y-%m-%dT%H:%M:%SZ} {upload.url} {upload.session}{resumable}")
+        echo(f"{begun} {upload.url} {upload.session}{resumable}")

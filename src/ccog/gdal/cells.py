@@ -96,5 +96,5 @@ def _rooted(values: Array) -> Array:
 def _rounded(values: Array) -> Array:
     """Both parts as GDAL converts floats to integers: halves away from zero, clamped."""
     parts = values.view(np.float32)
-    whole = np.clip(np.trunc(parts + np.copysign(np.float32(0.5), parts)), _LOWEST, _HIGHEST)
-    return whole.astype(np.float32).view(np.complex64)
+    whole = np.trunc(parts + np.copysign(np.float32(0.5), parts))
+    return np.clip(whole, _LOWEST, _HIGHEST).astype(np.float32).view(np.complex64)

@@ -79,8 +79,9 @@ def _level_codec(geometry: CogGeometry, template: Template, *, overview: bool) -
     directory = template.overview if overview else template.image
     mask = template.overview_mask if overview else template.mask
     image = _image_options(options, directory, overview=overview)
+    blocksize = options.blocksize
     return Codec(
-        blocksize=overview_blocksize(options.blocksize) if overview else options.blocksize,
+        blocksize=overview_blocksize(blocksize) if overview else blocksize,
         dtype=dtype,
         image=tuple(sorted(image.items())),
         mask=() if mask is None else tuple(sorted(_mask_options(mask).items())),
@@ -104,7 +105,9 @@ def _heeds_nodata(options: CreationOptions, dtype: str) -> bool:
 def _image_options(
     options: CreationOptions, directory: Directory, *, overview: bool
 ) -> dict[str, str]:
-    compress = options.effective_overview_compress if overview else options.effective_compress
+    compress = options.effective_compress
+    if overview:
+        compress = options.effective_overview_compress
     gtiff = {"compress": compress}
     predictor = directory.value(tiff.PREDICTOR, 1)
     if predictor > 1:

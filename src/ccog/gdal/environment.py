@@ -41,11 +41,12 @@ def environment_options(env: Mapping[str, Any] | None) -> dict[str, Any]:
     refused = [key for key in _CREDENTIALS if key in options]
     if refused:
         raise OptionError(
-            f"rasterio_env_options holds {' and '.join(refused)}, which rasterio does not take as "
-            "options of GDAL. For the target give storage_options=dict(key=..., secret=...). For "
-            "sources that GDAL reads give "
-            "rasterio_env_options=dict(session=rasterio.session.AWSSession(...)), or set the "
-            "variables of these names in the environment of the workers"
+            f"rasterio_env_options holds {' and '.join(refused)}, "
+            "which rasterio does not take as options of GDAL. "
+            "For the target give storage_options=dict(key=..., secret=...). "
+            "For sources that GDAL reads give "
+            "rasterio_env_options=dict(session=rasterio.session.AWSSession(...)), "
+            "or set the variables of these names in the environment of the workers"
         )
     return options
 

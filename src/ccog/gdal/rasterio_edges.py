@@ -64,7 +64,8 @@ class Frame:
     def open(self, pixels: npt.NDArray[Any]) -> Iterator[Any]:
         """A dataset with the pixels (band, y, x) in it, whose lines must be contiguous."""
         name = self._name(pixels)
-        with rasterio.Env(GDAL_MEM_ENABLE_OPEN=True), rasterio.open(name, "r+") as dataset:
+        may_open = rasterio.Env(GDAL_MEM_ENABLE_OPEN=True)
+        with may_open, rasterio.open(name, "r+") as dataset:
             yield dataset
 
     def _name(self, pixels: npt.NDArray[Any]) -> str:
@@ -72,9 +73,10 @@ class Frame:
         pointer = pixels.ctypes.data - self.row * line - self.col * item
         height, width = self.shape
         return (
-            f"MEM:::DATAPOINTER=0x{pointer:x},PIXELS={width},LINES={height},BANDS={len(pixels)},"
-            f"DATATYPE={_GDAL_TYPES[pixels.dtype.name]},"
-            f"PIXELOFFSET={item},LINEOFFSET={line},BANDOFFSET={band},GEOTRANSFORM=1/1/0/1/0/-1"
+            f"MEM:::DATAPOINTER=0x{pointer:x},PIXELS={width},LINES={height},"
+            f"BANDS={len(pixels)},DATATYPE={_GDAL_TYPES[pixels.dtype.name]},"
+            f"PIXELOFFSET={item},LINEOFFSET={line},BANDOFFSET={band},"
+            "GEOTRANSFORM=1/1/0/1/0/-1"
         )
 
 

@@ -119,7 +119,8 @@ def reduce_area(
     if np.iscomplexobj(pixels) and len(pixels):
         rows = cell_bounds(how.y, want.rows, source.rows)
         cols = cell_bounds(how.x, want.cols, source.cols)
-        return complex_average(pixels, rows, cols, rms=how.method == "rms", whole=how.whole), None
+        is_rms = how.method == "rms"
+        return complex_average(pixels, rows, cols, rms=is_rms, whole=how.whole), None
     return _by_kernel(pixels, mask, source, want, how)
 
 
@@ -268,7 +269,8 @@ def _moved_off(out: Array, piece: _Piece, nodata: float | int, read: _PieceRead)
     # averages are compared before they are rounded to the type
     is_exact = method not in _AVERAGES or out.dtype in (np.uint8, np.uint16)
     compared = out if is_exact else _by_gdal(_as_work_type(piece), read)
-    return np.where(_equals_nodata(compared, nodata), _replacement(nodata, out.dtype), out)
+    is_nodata = _equals_nodata(compared, nodata)
+    return np.where(is_nodata, _replacement(nodata, out.dtype), out)
 
 
 def _as_work_type(piece: _Piece) -> _Piece:

@@ -71,7 +71,12 @@ class BandStatistics:
         if not count:
             return {"STATISTICS_VALID_PERCENT": "0"}
         mean, deviation = self._mean_and_deviation()
-        values = {"MAXIMUM": self.high, "MEAN": mean, "MINIMUM": self.low, "STDDEV": deviation}
+        values = {
+            "MAXIMUM": self.high,
+            "MEAN": mean,
+            "MINIMUM": self.low,
+            "STDDEV": deviation,
+        }
         items = {f"STATISTICS_{name}": f"{value:.14g}" for name, value in values.items()}
         return items | {"STATISTICS_VALID_PERCENT": _percent(count, total)}
 
@@ -79,7 +84,8 @@ class BandStatistics:
         if self.sums is None:
             return self.mean, math.sqrt(self.spread / self.count)
         total, squares = self.sums
-        return total / self.count, math.sqrt(squares * self.count - total * total) / self.count
+        deviation = math.sqrt(squares * self.count - total * total) / self.count
+        return total / self.count, deviation
 
 
 def _percent(count: int, total: int) -> str:
@@ -107,7 +113,8 @@ def block_statistics(
         Whether the last band is a mask of the others.
     """
     if nodata is not None and pixels.dtype in (np.int64, np.uint64):
-        mask, nodata, alpha = None, None, False  # GDAL counts nodata pixels of 64-bit integers
+        # GDAL counts nodata pixels of 64-bit integers
+        mask, nodata, alpha = None, None, False
     bands = pixels.real if np.iscomplexobj(pixels) else pixels
     if nodata is not None:
         return tuple(_of_band(band, None, nodata) for band in bands)
@@ -119,9 +126,8 @@ def block_statistics(
 
 def merged(blocks: list[tuple[BandStatistics, ...]]) -> tuple[BandStatistics, ...]:
     """Statistics of each band over all blocks."""
-    return tuple(
-        functools.reduce(BandStatistics.merge, bands) for bands in zip(*blocks, strict=True)
-    )
+    bands = zip(*blocks, strict=True)
+    return tuple(functools.reduce(BandStatistics.merge, of_band) for of_band in bands)
 
 
 def _of_band(values: Array, mask: Array | None, nodata: float | int | None) -> BandStatistics:
@@ -162,7 +168,10 @@ def _moments(values: Array, missing: int) -> BandStatistics:
     if not len(values):
         return BandStatistics(nodata=missing)
     statistics = BandStatistics(
-        count=len(values), nodata=missing, low=float(values.min()), high=float(values.max())
+        count=len(values),
+        nodata=missing,
+        low=float(values.min()),
+        high=float(values.max()),
     )
     if values.dtype.kind in "iu" and values.itemsize <= 2:
         wide = values.astype(np.int64)

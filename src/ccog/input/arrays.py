@@ -130,7 +130,7 @@ class _ChunkPositions(ArrayBlockwiseDep):  # type: ignore[misc]
 
     def __init__(self, chunks: tuple[tuple[int, ...], ...]) -> None:
         super().__init__(chunks)
-        self._edges = [list(itertools.accumulate(map(int, sizes), initial=0)) for sizes in chunks]
+        self._edges = [_edges(sizes) for sizes in chunks]
 
     def __getitem__(self, index: tuple[int, ...]) -> ChunkPosition:
         axes = list(zip(self._edges, index, strict=True))
@@ -140,3 +140,7 @@ class _ChunkPositions(ArrayBlockwiseDep):  # type: ignore[misc]
 
     def __dask_tokenize__(self) -> Any:
         return type(self).__name__, self.chunks
+
+
+def _edges(sizes: tuple[int, ...]) -> list[int]:
+    return list(itertools.accumulate(map(int, sizes), initial=0))

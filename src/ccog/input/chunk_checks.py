@@ -68,7 +68,8 @@ class Declared:
             remedy = "return that shape, or declare what comes with chunks= in map_blocks"
             return self.error(position, declared, came, remedy)
         # arr.astype(...) alone would do nothing: dask takes the chunks to be of that type
-        cast = f"arr.map_blocks(lambda chunk: chunk.astype('{self.dtype}'), dtype='{self.dtype}')"
+        name = f"'{self.dtype}'"
+        cast = f"arr.map_blocks(lambda chunk: chunk.astype({name}), dtype={name})"
         declare = f"declare what comes with dtype='{chunk.dtype}' in map_blocks"
         remedy = f"{declare}, or cast every chunk: {cast}"
         return self.error(position, declared, came, remedy)
@@ -80,8 +81,8 @@ class Declared:
         ranges = zip(position.start, position.stop, strict=True)
         pixels = ", ".join(f"{start}:{stop}" for start, stop in ranges)
         return ChunkError(
-            f"chunk {position.number} of {self.name}, pixels [{pixels}] ({order}), is not what "
-            f"{self.name} declares: {declared} was declared, {came} came; {remedy}"
+            f"chunk {position.number} of {self.name}, pixels [{pixels}] ({order}), "
+            f"is not what {self.name} declares: {declared} was declared, {came} came; {remedy}"
         )
 
 
@@ -119,7 +120,8 @@ class PixelIntake:
                 position,
                 "an array without masked pixels",
                 "a numpy.ma.MaskedArray",
-                "give nodata=, say that chunks are masked with arr.map_blocks(numpy.ma.asarray), "
+                "give nodata=, say that chunks are masked with "
+                "arr.map_blocks(numpy.ma.asarray), "
                 "or fill them with dask.array.ma.filled(arr, value)",
             )
         return pixels

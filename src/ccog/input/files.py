@@ -25,6 +25,9 @@ from ccog.errors import StoreError
 from ccog.input.source import Source, chunk_shape, file_stamp
 from ccog.redaction import Address, harmless, redact_logs, redacted
 
+# (height, width) in pixels
+Sides = tuple[int, int]
+
 # compressions of the source worth keeping: lossless, and known to the COG driver
 _KEPT_COMPRESSIONS = {"deflate", "lzw", "zstd"}
 
@@ -59,9 +62,12 @@ def _described(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source
     dtype = _common_dtype(dataset.dtypes)
     sides = _chunk_sides(dataset, dtype) if chunk is None else (chunk, chunk)
     token = tokenize(path, file_stamp(path), dataset.shape, dtype, dataset.count, *sides)
+    mask = None
+    if _has_mask(dataset):
+        mask = _lazy_mask(dataset, path, sides, f"read-mask-{token}")
     return Source(
         array=_lazy_pixels(dataset, path, sides, dtype, f"read-raster-{token}"),
-        mask=_lazy_mask(dataset, path, sides, f"read-mask-{token}") if _has_mask(dataset) else None,
+        mask=mask,
         options=_options(dataset, path, tags),
         dropped_tags=0 if tags else sum(map(len, _user_tags(dataset).values())),
     )
@@ -75,7 +81,8 @@ def _common_dtype(dtypes: tuple[str, ...]) -> np.dtype[Any]:
 
 def _chunk_sides(dataset: Any, dtype: np.dtype[Any]) -> tuple[int, int]:
     height, width = dataset.shape
-    return chunk_shape(height, width, dataset.block_shapes[0], dtype.itemsize * dataset.count)
+    pixel_bytes = dtype.itemsize * dataset.count
+    return chunk_shape(height, width, dataset.block_shapes[0], pixel_bytes)
 
 
 def _has_mask(dataset: Any) -> bool:
@@ -87,7 +94,7 @@ def _has_mask(dataset: Any) -> bool:
 
 
 def _lazy_pixels(
-    dataset: Any, path: str, sides: tuple[int, int], dtype: np.dtype[Any], name: str
+    dataset: Any, path: str, sides: Sides, dtype: np.dtype[Any], name: str
 ) -> da.Array:
     """Dask array (band, y, x)."""
     return da.map_blocks(
@@ -104,7 +111,7 @@ def _lazy_pixels(
     )
 
 
-def _lazy_mask(dataset: Any, path: str, sides: tuple[int, int], name: str) -> da.Array:
+def _lazy_mask(dataset: Any, path: str, sides: Sides, name: str) -> da.Array:
     """Dask array (y, x), 255 valid and 0 not."""
     return da.map_blocks(
         _read_mask,
@@ -118,7 +125,7 @@ def _lazy_mask(dataset: Any, path: str, sides: tuple[int, int], name: str) -> da
     )
 
 
-def _chunks(shape: tuple[int, int], sides: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
+def _chunks(shape: Sides, sides: Sides) -> tuple[tuple[int, ...], ...]:
     chunks: tuple[tuple[int, ...], ...] = normalize_chunks(sides, shape)
     return chunks
 
@@ -126,8 +133,8 @@ def _chunks(shape: tuple[int, int], sides: tuple[int, int]) -> tuple[tuple[int, 
 def _read_pixels(
     *,
     path: str,
-    shape: tuple[int, int],
-    sides: tuple[int, int],
+    shape: Sides,
+    sides: Sides,
     bands: tuple[int, ...],
     kind: str,
     block_id: tuple[int, ...],
@@ -137,14 +144,12 @@ def _read_pixels(
     return pixels.astype(kind, copy=False)
 
 
-def _read_mask(
-    *, path: str, shape: tuple[int, int], sides: tuple[int, int], block_id: tuple[int, ...]
-) -> Any:
+def _read_mask(*, path: str, shape: Sides, sides: Sides, block_id: tuple[int, ...]) -> Any:
     window = _window(shape, sides, block_id)
     return _read(path, lambda dataset: dataset.read_masks(1, window=window))
 
 
-def _window(shape: tuple[int, int], sides: tuple[int, int], block: tuple[int, ...]) -> Window:
+def _window(shape: Sides, sides: Sides, block: tuple[int, ...]) -> Window:
     row, col = block[0] * sides[0], block[1] * sides[1]
     return Window(col, row, min(sides[1], shape[1] - col), min(sides[0], shape[0] - row))
 

@@ -124,7 +124,8 @@ def _one_band(variable: Any, name: str) -> _Described:
     array, metadata = _from_array(flat, name)
     if array.array.ndim != 2:
         raise RasterError(
-            f"{name} has dimensions of sizes {array.array.shape}; a variable is one band, (y, x): "
+            f"{name} has dimensions of sizes {array.array.shape}; "
+            "a variable is one band, (y, x): "
             "write one raster at a time, e.g. ds.isel(time=0)"
         )
     if variable.ndim == 3:

@@ -50,8 +50,8 @@ class Metadata:
         """The same for all bands but the last."""
         last = len(self.colorinterp or ())
         tags = {key: items for key, items in self.tags.items() if _band_of(key) != last}
-        values = {name: getattr(self, name) for name in _BY_BAND}
-        shorter = {name: value[:-1] for name, value in values.items() if value is not None}
+        by_band = {name: getattr(self, name) for name in _BY_BAND}
+        shorter = {name: all_[:-1] for name, all_ in by_band.items() if all_ is not None}
         return replace(self, tags=tags, **shorter)
 
 
@@ -106,7 +106,9 @@ def _crs(name: str, value: Any, count: int) -> CRS:
 
 def _transform(name: str, value: Any, count: int) -> Affine:
     try:
-        return value if isinstance(value, Affine) else Affine(*map(float, list(value)[:6]))
+        if isinstance(value, Affine):
+            return value
+        return Affine(*map(float, list(value)[:6]))
     except (TypeError, ValueError) as error:
         raise OptionError(
             f"{name}={value!r} is not six numbers (a, b, c, d, e, f) or an affine.Affine"
@@ -136,7 +138,8 @@ def _check_tag_key(name: str, key: Any, count: int) -> None:
     band, domain = key if isinstance(key, tuple) and len(key) == 2 else (key, "")
     if not isinstance(band, int) or not 0 <= band <= count or not isinstance(domain, str):
         raise OptionError(
-            f"{name} has an entry for band {key!r}; 0 (the dataset) to {count} are allowed, "
+            f"{name} has an entry for band {key!r}; "
+            f"0 (the dataset) to {count} are allowed, "
             "or (band, 'DOMAIN') for another metadata domain"
         )
 
@@ -204,8 +207,9 @@ def _rpcs(name: str, value: Any, count: int) -> RPC:
 def _stored_type(name: str, value: Any, count: int) -> str:
     if value != "complex_int16":
         raise OptionError(
-            f"{name}={value!r} is not allowed: cast the array, arr.astype(...). Only complex_int16 "
-            "is asked for here (of a complex64 array), since NumPy has no such type"
+            f"{name}={value!r} is not allowed: cast the array, arr.astype(...). "
+            "Only complex_int16 is asked for here (of a complex64 array), "
+            "since NumPy has no such type"
         )
     return str(value)
 

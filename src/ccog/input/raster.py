@@ -84,8 +84,9 @@ class Raster:
             self._check_on_scheme(options.blocksize)
         options.check_dtype(self.pixels.dtype.name)
         # JPEG has no alpha: one beside grey or RGB becomes the mask (GDALCOGCreator::Create)
-        is_jpeg = options.effective_compress == "JPEG" and options.interleave in (None, "PIXEL")
-        if is_jpeg and self.metadata.has_alpha and self.count in (2, 4):
+        is_jpeg = options.effective_compress == "JPEG"
+        by_pixel = options.interleave in (None, "PIXEL")
+        if is_jpeg and by_pixel and self.metadata.has_alpha and self.count in (2, 4):
             return self._with_alpha_as_mask()
         return self
 
@@ -98,9 +99,9 @@ class Raster:
     def _with_alpha_as_mask(self) -> Raster:
         if self.is_masked:
             raise RasterError(
-                "the masked array has an alpha band, and JPEG keeps one mask: give nodata=, or "
-                "fill the array (dask.array.ma.filled) and let its alpha band say what is "
-                "transparent"
+                "the masked array has an alpha band, and JPEG keeps one mask: "
+                "give nodata=, or fill the array (dask.array.ma.filled) "
+                "and let its alpha band say what is transparent"
             )
         return Raster(
             pixels=self.pixels[:-1],
@@ -187,7 +188,7 @@ def _check_shape(shape: tuple[int, int, int]) -> None:
 
 def _native_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The type in which pixels are worked on, in native byte order."""
-    native: np.dtype[Any] = np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
+    native = np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
     if native.name in _DTYPES and check_dtype(native.name):
         return native
     remedy = _NEAREST_DTYPES.get(native.kind, "float64")
@@ -208,7 +209,8 @@ def _check_nodata(nodata: float | int | None, dtype: np.dtype[Any]) -> None:
         return
     if dtype.kind in "iu":
         low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-        if not math.isfinite(nodata) or nodata != int(nodata) or not low <= nodata <= high:
+        is_whole = math.isfinite(nodata) and nodata == int(nodata)
+        if not is_whole or not low <= nodata <= high:
             raise OptionError(
                 f"nodata={nodata} is not a {dtype}; use a whole number from {low} to {high}"
             )
@@ -226,6 +228,6 @@ def _check_fill(nodata: float | int | None, dtype: np.dtype[Any]) -> None:
         nearest = float(np.float16(nodata))
     if math.isfinite(nodata) and nearest != nodata:
         raise OptionError(
-            f"nodata={nodata} is not a {dtype}, so masked pixels would be {nearest} and valid; "
-            "give a number that is, or nan"
+            f"nodata={nodata} is not a {dtype}, "
+            f"so masked pixels would be {nearest} and valid; give a number that is, or nan"
         )

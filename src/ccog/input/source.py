@@ -28,7 +28,11 @@ class Source:
 
 
 def chunk_shape(
-    height: int, width: int, block: tuple[int, int], pixel_bytes: int, limit: int = MAX_CHUNK_BYTES
+    height: int,
+    width: int,
+    block: tuple[int, int],
+    pixel_bytes: int,
+    limit: int = MAX_CHUNK_BYTES,
 ) -> tuple[int, int]:
     """Chunk that suits a file in blocks of ``block``, all in pixels.
 

@@ -75,8 +75,8 @@ def _only(dataset: Any, path: str) -> Any:
     if len(names) != 1:
         listed = ", ".join(map(str, names)) or "none"
         raise RasterError(
-            f"{redacted(path)} has {len(names)} variables of two or more dimensions ({listed}); "
-            "name one: --variable NAME"
+            f"{redacted(path)} has {len(names)} variables of two or more dimensions "
+            f"({listed}); name one: --variable NAME"
         )
     return dataset[names[0]]
 
@@ -116,4 +116,6 @@ def _options(variable: Any) -> dict[str, Any]:
 
 def _python_value(value: Any) -> Any:
     """The Python value of a NumPy scalar, or of an array of one."""
-    return np.asarray(value).item() if isinstance(value, np.generic | np.ndarray) else value
+    if isinstance(value, np.generic | np.ndarray):
+        return np.asarray(value).item()
+    return value
