@@ -36,7 +36,15 @@ def giant(path: Path, side: int) -> int:
             LevelCounts(height, width, rng.integers(1000, 200_000, tiles, np.uint32), None, False)
         )
     options = CreationOptions.parse({"compress": "deflate", "bigtiff": "yes"})
-    template = write_template(Described(options, Metadata(), 1, "uint16", False, overviews=True))
+    spec = Described(
+        options=options,
+        metadata=Metadata(),
+        count=1,
+        dtype="uint16",
+        has_mask=False,
+        overviews=True,
+    )
+    template = write_template(spec)
     header = build_header(template, tuple(levels), big=True)
     with path.open("wb") as file:
         file.write(header)

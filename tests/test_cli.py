@@ -19,7 +19,8 @@ from rasterio.transform import from_origin
 
 from ccog import demo
 from ccog.cli import main
-from ccog.input.files import chunk_shape, open_source
+from ccog.input.opening import open_source
+from ccog.input.source import chunk_shape
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 OTHERS = {

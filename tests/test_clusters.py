@@ -91,7 +91,7 @@ def test_a_worker_that_dies_after_completing_makes_no_error_of_a_right_file(
         else DyingLocal(path, flag=flag)
     )
     expected = ccog.write_ccog(noise(), COG_creation_options=CREATION).compute(scheduler="threads")
-    monkeypatch.setattr(ccog.api, "resolve_store", lambda *_, **__: dying)
+    monkeypatch.setattr(ccog.prepare, "resolve_store", lambda *_, **__: dying)
     with (
         LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster,
         Client(cluster, set_as_default=False) as client,

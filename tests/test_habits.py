@@ -58,6 +58,19 @@ def test_the_accessor_hands_everything_on() -> None:
         arr.ccog.write(nonsense=1)
 
 
+@pytest.mark.parametrize(
+    "write",
+    [lambda arr: ccog.write_ccog(arr), lambda arr: arr.ccog.write(compute=False)],
+    ids=["write_ccog", "accessor"],
+)
+def test_a_warning_names_the_line_of_the_user(write: Any) -> None:
+    # chunks that are cut and joined again
+    arr = xr.DataArray(da.zeros((9000, 9000), chunks=3000, dtype="uint8"), dims=("y", "x"))
+    with pytest.warns(ccog.CCOGWarning, match="do not match the tiles") as warned:
+        write(arr)
+    assert [warning.filename for warning in warned] == [__file__]
+
+
 def test_the_accessor_on_s3(s3_options: dict[str, Any]) -> None:
     result = raster().ccog.write("s3://test/accessor.tif", storage_options=s3_options, **SMALL)
     assert result.url == "s3://test/accessor.tif"

@@ -534,7 +534,7 @@ def test_sources_of_the_command_line_have_stable_names(tmp_path: Path) -> None:
             xr.Dataset({"a": (("y", "x"), np.full((300, 300), value, "uint8"))}).to_netcdf(
                 path, engine="h5netcdf"
             )
-        command = f"from ccog.input.files import open_source; print(open_source({str(path)!r}).array.data.name)"
+        command = f"from ccog.input.opening import open_source; print(open_source({str(path)!r}).array.data.name)"
         names.append(
             subprocess.run([sys.executable, "-c", command], check=True, capture_output=True).stdout
         )

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 import ccog
-from ccog.input.files import open_source
+from ccog.input.opening import open_source
 from conftest import gdal_cog, terrain
 from faults import Fault, proxied
 from kills import CHUNK, CREATION, pixels

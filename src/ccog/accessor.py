@@ -1,4 +1,4 @@
-"""The xarray accessors ``da.ccog`` and ``ds.ccog``, which write and plan; registered once xarray is imported."""
+"""The xarray accessors ``da.ccog`` and ``ds.ccog``; registered once xarray is imported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ccog.views.preview import CogPlan
 
 
 class Accessor:
-    """Writing or planning a DataArray, or the variables of a Dataset as bands; ``da.ccog`` and ``ds.ccog``."""
+    """Writes or plans a DataArray, or the variables of a Dataset as bands."""
 
     def __init__(self, arr: Any) -> None:
         self._arr = arr
@@ -28,7 +28,9 @@ class Accessor:
         compute: bool = True,
         **options: Any,
     ) -> Any:
-        """Write the array, or the variables as bands, as ONE Cloud Optimised GeoTIFF; see :func:`ccog.write_ccog`.
+        """Write the array, or the variables as bands, as ONE Cloud Optimised GeoTIFF.
+
+        See :func:`ccog.write_ccog`.
 
         Parameters
         ----------
@@ -39,12 +41,13 @@ class Accessor:
         compute
             Write now, the default; False returns the Delayed.
         **options
-            Creation options of GDAL's COG driver and metadata, in any case: ``compress="zstd"``, ``nodata=0``, ...
+            Creation options of GDAL's COG driver and metadata, in any case: ``compress="zstd"``,
+            ``nodata=0``, ...
 
         Returns
         -------
         bytes, ccog.WriteResult or dask.delayed.Delayed
-            The file, what was written, or with ``compute=False`` what will write it.
+            The file; where it was written; or with ``compute=False`` the Delayed that writes it.
         """
         return write_ccog(
             self._arr,
@@ -76,14 +79,15 @@ class Accessor:
         store, mask, storage_options, rasterio_env_options, layout
             As for :meth:`write`.
         sample
-            How many work blocks to compute and compress, for a better guess at sizes and memory.
+            How many blocks to compute and compress, for a better guess at sizes and memory.
         **options
             Creation options and metadata, in any case.
 
         Returns
         -------
         ccog.CogPlan
-            See :func:`ccog.plan`; no pixel is computed, but for a sample, and the store is not spoken to.
+            See :func:`ccog.plan`. Only the pixels of a sample are computed, and the store is not
+            asked anything.
         """
         return plan(
             self._arr,

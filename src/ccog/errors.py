@@ -1,4 +1,9 @@
-"""The exception tree: every error ccog raises on purpose is a :class:`CCOGError` and the builtin it resembles."""
+"""The exception tree: each error is a :class:`CCOGError` and the builtin that it resembles."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
 
 
 class CCOGError(Exception):
@@ -50,7 +55,7 @@ class StorePermissionError(StoreError, PermissionError):
 
 
 class ResumeError(CCOGError, ValueError):
-    """What is unfinished at the target is another write than the one to be resumed, or cannot be resumed there."""
+    """Another write is unfinished at the target, or the target cannot keep unfinished writes."""
 
 
 class MissingDependencyError(CCOGError, ImportError):
@@ -59,3 +64,15 @@ class MissingDependencyError(CCOGError, ImportError):
 
 class CCOGWarning(UserWarning):
     """Something costs more than it needs to, or behaves differently than a user may expect."""
+
+
+def warn_user(message: str) -> None:
+    """Give a :class:`CCOGWarning` at the user's line: that of the first caller outside of ccog."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and _is_ours(frame.f_globals.get("__name__", "")):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, CCOGWarning, stacklevel=level)
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "ccog"

@@ -1,1 +1,1 @@
-"""All that calls GDAL: tiles, overviews, the template of the header; and statistics as GDAL counts them."""
+"""All that calls GDAL: tiles, overviews, the header's template; and statistics as GDAL counts."""

@@ -9,7 +9,10 @@ import numpy.typing as npt
 
 
 def is_blank(pixels: npt.NDArray[Any]) -> bool:
-    """Whether all pixels (band, y, x) are zero to the bit, which -0.0 is not; told at a glance where they are not."""
+    """Whether all pixels (band, y, x) are zero to the bit, which -0.0 is not.
+
+    A few pixels are looked at first, so the answer is quick where it is no.
+    """
     size = pixels.itemsize
     # an axis along which memory repeats is looked at once
     pixels = pixels[tuple(slice(None if stride else 1) for stride in pixels.strides)]

@@ -1,75 +1,166 @@
-"""From COG creation options to the GTiff options that give the same tiles (cogdriver.cpp, gtiffdataset_write.cpp)."""
+"""From COG creation options to the GTiff options that give the same tiles.
+
+The rules are those of cogdriver.cpp (GDALCOGCreator::Create) and gtiffdataset_write.cpp.
+"""
 
 from __future__ import annotations
 
-from ccog.gdal.encode import Codec
+from dataclasses import replace
+
+import numpy as np
+
+from ccog.errors import EncodeError, OptionError
+from ccog.gdal.encode import Codec, encode_block
+from ccog.geometry.cog import CogGeometry
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.pyramid import overview_blocksize
 from ccog.tiff import directories as tiff
 from ccog.tiff.directories import Directory
 from ccog.tiff.header import Template
 
+# TIFF's numbers of a colour space and of compressions
 _YCBCR = 6
+_MASK_COMPRESSIONS = {1: "NONE", 8: "DEFLATE", 32773: "PACKBITS", 5: "LZW"}
+
+# GTiff's name of LEVEL for each compression
+_LEVEL_NAMES = {
+    "DEFLATE": "zlevel",
+    "LERC_DEFLATE": "zlevel",
+    "ZSTD": "zstd_level",
+    "LERC_ZSTD": "zstd_level",
+    "LZMA": "lzma_preset",
+}
+
+_DEFAULT_JPEG_QUALITY = 75
 
 _JXL_OPTIONS = ("jxl_lossless", "jxl_effort", "jxl_distance", "jxl_alpha_distance")
 
+# a tile of so many bands takes long to compress
+_MANY_BANDS = 64
 
-def level_codec(
-    options: CreationOptions,
-    template: Template,
-    dtype: str,
-    nodata: float | int | None,
-    *,
-    overview: bool,
-    by_chunk: bool = False,
-) -> Codec:
-    """How the tiles of full resolution, or of an overview, are compressed."""
+# side in pixels of the tile that tries a codec
+_TRIAL_SIDE = 16
+
+
+def tried_codecs(geometry: CogGeometry, template: Template) -> tuple[Codec, Codec]:
+    """How the tiles of full resolution, and those of overviews, are compressed.
+
+    One tile is compressed with each, so that a refusal by the encoder is known before the work
+    starts.
+
+    Raises
+    ------
+    OptionError
+        GDAL cannot compress such tiles.
+    """
+    full = _level_codec(geometry, template, overview=False)
+    overviews = _level_codec(geometry, template, overview=True)
+    for codec in {full, overviews}:
+        _try_codec(codec, geometry)
+    return full, overviews
+
+
+def _try_codec(codec: Codec, geometry: CogGeometry) -> None:
+    side = _TRIAL_SIDE
+    mask = np.ones((side, side), np.uint8) if geometry.has_mask else None
+    # bands that are compressed by themselves are all alike
+    count = min(geometry.count, 2) if codec.planar else geometry.count
+    if count > _MANY_BANDS:
+        # a refusal of many bands does not depend on the size of their tile
+        codec = replace(codec, blocksize=side)
+    try:
+        encode_block(np.ones((count, side, side), geometry.array_type), mask, codec)
+    except EncodeError as error:
+        raise OptionError(str(error)) from error
+
+
+def _level_codec(geometry: CogGeometry, template: Template, *, overview: bool) -> Codec:
+    options, dtype = geometry.options, geometry.dtype
     directory = template.overview if overview else template.image
     mask = template.overview_mask if overview else template.mask
     image = _image_options(options, directory, overview=overview)
+    blocksize = options.blocksize
     return Codec(
-        blocksize=overview_blocksize(options.blocksize) if overview else options.blocksize,
+        blocksize=overview_blocksize(blocksize) if overview else blocksize,
         dtype=dtype,
         image=tuple(sorted(image.items())),
-        mask=tuple(sorted(_mask_options(mask).items())) if mask is not None else (),
-        # only sparse tiles need it; GTiff pads tiles of nothing else with it, which the COG driver does not.
-        # tiles of 64-bit integers are sparse where they are zero, whatever is nodata
-        nodata=nodata if options.sparse_ok and dtype not in ("int64", "uint64") else None,
+        mask=() if mask is None else tuple(sorted(_mask_options(mask).items())),
+        nodata=geometry.nodata if _heeds_nodata(options, dtype) else None,
         sparse=options.sparse_ok,
         planar=directory.value(tiff.PLANAR_CONFIG, 1) == tiff.SEPARATE,
         by_tile=options.interleave == "TILE",
-        by_chunk=by_chunk,
+        by_chunk=geometry.by_chunk,
     )
+
+
+def _heeds_nodata(options: CreationOptions, dtype: str) -> bool:
+    """Whether GTiff must know the nodata value.
+
+    It decides which tiles are sparse, but for 64-bit integers, where those of zeros are. Otherwise
+    GTiff would only pad tiles with it, which the COG driver does not.
+    """
+    return options.sparse_ok and dtype not in ("int64", "uint64")
 
 
 def _image_options(
     options: CreationOptions, directory: Directory, *, overview: bool
 ) -> dict[str, str]:
-    compress = options.effective_overview_compress if overview else options.effective_compress
-    found = {"compress": compress}
+    compress = options.effective_compress
+    if overview:
+        compress = options.effective_overview_compress
+    gtiff = {"compress": compress}
     predictor = directory.value(tiff.PREDICTOR, 1)
     if predictor > 1:
-        found["predictor"] = str(predictor)
-    quality = options.overview_quality if overview else options.quality
-    found |= _level_options(options, compress)
+        gtiff["predictor"] = str(predictor)
+    gtiff |= _level_options(options, compress)
     if compress == "JPEG":
-        found |= {"jpeg_quality": str(quality or options.quality or 75)}
-        if directory.value(tiff.PHOTOMETRIC) == _YCBCR:
-            found["photometric"] = "YCBCR"
-    elif compress == "WEBP" and (quality or options.quality):
-        found["webp_level"] = str(quality or options.quality)
-        # overviews are lossless only where OVERVIEW_QUALITY itself says so
-        if quality == 100:
-            found["webp_lossless"] = "YES"
+        gtiff |= _jpeg_options(options, directory, overview=overview)
+    elif compress == "WEBP":
+        gtiff |= _webp_options(options, overview=overview)
     elif compress.startswith("LERC"):
-        found |= _lerc_options(options, overview=overview)
+        gtiff |= _lerc_options(options, overview=overview)
     elif compress == "JXL":
-        found |= {
-            name: str(v) for name in _JXL_OPTIONS if (v := getattr(options, name)) is not None
-        }
+        gtiff |= _jxl_options(options)
     if options.nbits is not None:
-        found["nbits"] = str(directory.value(tiff.BITS_PER_SAMPLE, 1))
-    return found
+        gtiff["nbits"] = str(directory.value(tiff.BITS_PER_SAMPLE, 1))
+    return gtiff
+
+
+def _level_options(options: CreationOptions, compress: str) -> dict[str, str]:
+    """LEVEL reaches the overviews only if the full resolution calls it by the same name."""
+    name = _LEVEL_NAMES.get(compress)
+    if options.level is None or name is None:
+        return {}
+    if name != _LEVEL_NAMES.get(options.effective_compress):
+        return {}
+    return {name: str(options.level)}
+
+
+def _jpeg_options(
+    options: CreationOptions, directory: Directory, *, overview: bool
+) -> dict[str, str]:
+    quality = _quality(options, overview=overview) or _DEFAULT_JPEG_QUALITY
+    gtiff = {"jpeg_quality": str(quality)}
+    if directory.value(tiff.PHOTOMETRIC) == _YCBCR:
+        gtiff["photometric"] = "YCBCR"
+    return gtiff
+
+
+def _webp_options(options: CreationOptions, *, overview: bool) -> dict[str, str]:
+    quality = _quality(options, overview=overview)
+    if not quality:
+        return {}
+    gtiff = {"webp_level": str(quality)}
+    # overviews are lossless only where OVERVIEW_QUALITY itself says so
+    own = options.overview_quality if overview else options.quality
+    if own == 100:
+        gtiff["webp_lossless"] = "YES"
+    return gtiff
+
+
+def _quality(options: CreationOptions, *, overview: bool) -> int | None:
+    own = options.overview_quality if overview else None
+    return own or options.quality
 
 
 def _lerc_options(options: CreationOptions, *, overview: bool) -> dict[str, str]:
@@ -79,19 +170,12 @@ def _lerc_options(options: CreationOptions, *, overview: bool) -> dict[str, str]
     return {} if error is None else {"max_z_error": repr(error)}
 
 
-def _level_options(options: CreationOptions, compress: str) -> dict[str, str]:
-    """LEVEL reaches a compression only where the full resolution has it too (GDALCOGCreator::Create)."""
-    family = {"DEFLATE": "zlevel", "LERC_DEFLATE": "zlevel", "ZSTD": "zstd_level", "LERC_ZSTD": "zstd_level",
-              "LZMA": "lzma_preset"}  # fmt: skip
-    name = family.get(compress)
-    if options.level is None or name is None or family.get(options.effective_compress) != name:
-        return {}
-    return {name: str(options.level)}
+def _jxl_options(options: CreationOptions) -> dict[str, str]:
+    values = {name: getattr(options, name) for name in _JXL_OPTIONS}
+    return {name: str(value) for name, value in values.items() if value is not None}
 
 
 def _mask_options(directory: Directory) -> dict[str, str]:
     """Masks are single bits; LEVEL does not reach them (GTiffDataset::CreateMaskBand)."""
-    compression = {1: "NONE", 8: "DEFLATE", 32773: "PACKBITS", 5: "LZW"}[
-        directory.value(tiff.COMPRESSION, 1)
-    ]
+    compression = _MASK_COMPRESSIONS[directory.value(tiff.COMPRESSION, 1)]
     return {"compress": compression, "nbits": "1"}

@@ -15,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import rasterio.shutil
-from rasterio._err import CPLE_BaseError
-from rasterio._io import MemoryDataset  # private: rasterio has no other reader of arrays
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from ccog.errors import EncodeError
 from ccog.gdal.blank import is_blank
+from ccog.gdal.rasterio_edges import CPLE_BaseError, MemoryDataset
 from ccog.gdal.uncompressed import plain_tiles
 from ccog.tiff import directories as tiff
 

@@ -17,7 +17,7 @@ from ccog.errors import ArgumentTypeError, OptionError
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
-def environment_options(given: Mapping[str, Any] | None) -> dict[str, Any]:
+def environment_options(env: Mapping[str, Any] | None) -> dict[str, Any]:
     """The options as a dictionary.
 
     Raises
@@ -27,11 +27,12 @@ def environment_options(given: Mapping[str, Any] | None) -> dict[str, Any]:
     OptionError
         Credentials are among them that rasterio does not take as options.
     """
-    if given is not None and not isinstance(given, Mapping):
+    if env is not None and not isinstance(env, Mapping):
         raise ArgumentTypeError(
-            f"rasterio_env_options is a mapping such as dict(GDAL_NUM_THREADS=2), not {type(given).__name__}"
+            "rasterio_env_options is a mapping such as dict(GDAL_NUM_THREADS=2), "
+            f"not {type(env).__name__}"
         )
-    options = dict(given or {})
+    options = dict(env or {})
     for key in options:
         if not isinstance(key, str):
             raise ArgumentTypeError(
@@ -40,17 +41,19 @@ def environment_options(given: Mapping[str, Any] | None) -> dict[str, Any]:
     refused = [key for key in _CREDENTIALS if key in options]
     if refused:
         raise OptionError(
-            f"rasterio_env_options holds {' and '.join(refused)}, which rasterio does not take as options of GDAL. "
-            "For the target give storage_options=dict(key=..., secret=...). For sources that GDAL reads give "
-            "rasterio_env_options=dict(session=rasterio.session.AWSSession(...)), or set the variables of these "
-            "names in the environment of the workers"
+            f"rasterio_env_options holds {' and '.join(refused)}, "
+            "which rasterio does not take as options of GDAL. "
+            "For the target give storage_options=dict(key=..., secret=...). "
+            "For sources that GDAL reads give "
+            "rasterio_env_options=dict(session=rasterio.session.AWSSession(...)), "
+            "or set the variables of these names in the environment of the workers"
         )
     return options
 
 
 @dataclass(frozen=True)
 class WithEnv:
-    """Runs a function with GDAL configuration options, which may be secrets and stay out of the repr."""
+    """Runs a function with GDAL configuration options, which stay out of the repr."""
 
     options: tuple[tuple[str, Any], ...] = field(repr=False)
 

@@ -1,7 +1,7 @@
-"""Statistics of bands, block by block and merged, as GDALRasterBand::ComputeStatistics would find them.
+"""Statistics of bands, block by block and merged, as GDALRasterBand::ComputeStatistics has them.
 
-Moments about the mean merge without cancellation (Chan, Golub and LeVeque 1979). Integers of up to 16 bits
-are summed exactly, as GDAL does, so that every digit written is GDAL's.
+Moments about the mean merge without cancellation (Chan, Golub and LeVeque 1979). Integers of up to
+16 bits are summed exactly, as GDAL does, so that every digit written is GDAL's.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-# pixels looked at together: their float64 copy stays in the cache
+# pixels that are summed together: their float64 copy stays in the cache
 _STRIP = 1 << 16
 
-# GDAL takes floats to be nodata that are this many units of their spacing away (ARE_REAL_EQUAL)
+# GDAL takes floats for nodata that are this many units of their spacing away (ARE_REAL_EQUAL)
 _ULPS = 2
 
 
@@ -27,8 +27,8 @@ _ULPS = 2
 class BandStatistics:
     """Moments of the valid pixels of one band, and how many pixels are nodata.
 
-    ``spread`` is the sum of squared distances from the mean; ``sums`` (of the values, of their squares) is
-    there for integers of up to 16 bits.
+    ``spread`` is the sum of squared distances from the mean. ``sums`` are those of the values and
+    of their squares, for integers of up to 16 bits.
     """
 
     count: int = 0
@@ -42,43 +42,50 @@ class BandStatistics:
     def merge(self, other: BandStatistics) -> BandStatistics:
         """Statistics of the pixels of both."""
         if not other.count or not self.count:
-            kept = self if self.count else other
-            return replace(kept, nodata=self.nodata + other.nodata)
+            valid = self if self.count else other
+            return replace(valid, nodata=self.nodata + other.nodata)
         count = self.count + other.count
-        away = other.mean - self.mean
+        distance = other.mean - self.mean
+        between = distance * distance * self.count * other.count / count
         sums = None
         if self.sums is not None and other.sums is not None:
             sums = self.sums[0] + other.sums[0], self.sums[1] + other.sums[1]
         return BandStatistics(
-            count,
-            self.nodata + other.nodata,
-            min(self.low, other.low),
-            max(self.high, other.high),
-            self.mean + away * other.count / count,
-            self.spread + other.spread + away * away * self.count * other.count / count,
-            sums,
+            count=count,
+            nodata=self.nodata + other.nodata,
+            low=min(self.low, other.low),
+            high=max(self.high, other.high),
+            mean=self.mean + distance * other.count / count,
+            spread=self.spread + other.spread + between,
+            sums=sums,
         )
 
     def tags(self) -> dict[str, str]:
         """The band's metadata items (GDALRasterBand::SetStatistics, SetValidPercent).
 
-        GDAL reads the rounded percentage back, and rounds the number of pixels it stands for down
-        (VRTSourcedRasterBand::ComputeStatistics).
+        GDAL reads the rounded percentage back, and rounds the number of pixels that it stands for
+        down (VRTSourcedRasterBand::ComputeStatistics).
         """
         total = self.count + self.nodata
         count = int(total * float(_percent(self.count, total)) / 100)
         if not count:
             return {"STATISTICS_VALID_PERCENT": "0"}
         mean, deviation = self._mean_and_deviation()
-        found = {"MAXIMUM": self.high, "MEAN": mean, "MINIMUM": self.low, "STDDEV": deviation}
-        written = {f"STATISTICS_{name}": f"{value:.14g}" for name, value in found.items()}
-        return written | {"STATISTICS_VALID_PERCENT": _percent(count, total)}
+        values = {
+            "MAXIMUM": self.high,
+            "MEAN": mean,
+            "MINIMUM": self.low,
+            "STDDEV": deviation,
+        }
+        items = {f"STATISTICS_{name}": f"{value:.14g}" for name, value in values.items()}
+        return items | {"STATISTICS_VALID_PERCENT": _percent(count, total)}
 
     def _mean_and_deviation(self) -> tuple[float, float]:
         if self.sums is None:
             return self.mean, math.sqrt(self.spread / self.count)
         total, squares = self.sums
-        return total / self.count, math.sqrt(squares * self.count - total * total) / self.count
+        deviation = math.sqrt(squares * self.count - total * total) / self.count
+        return total / self.count, deviation
 
 
 def _percent(count: int, total: int) -> str:
@@ -96,53 +103,55 @@ def block_statistics(
     Parameters
     ----------
     pixels
-        (band, y, x); of complex pixels the real part counts.
+        (band, y, x); the real part of complex pixels counts.
     mask
         (y, x), non-zero valid, or None; it does not count where there is a nodata value.
     nodata
-        What is not valid; NaN never is, and counts as missing only beside a nodata value.
+        The value of pixels that are not valid. NaN never is valid, and counts as missing only
+        beside a nodata value.
     alpha
         Whether the last band is a mask of the others.
     """
     if nodata is not None and pixels.dtype in (np.int64, np.uint64):
-        mask, nodata, alpha = None, None, False  # GDAL counts nodata pixels of 64-bit integers
-    found = []
-    for band, values in enumerate(pixels.real if np.iscomplexobj(pixels) else pixels):
-        own = mask if nodata is None else None
-        if alpha and own is None and nodata is None and band < len(pixels) - 1:
-            own = pixels[-1]
-        found.append(_of_band(values, own, nodata))
-    return tuple(found)
+        # GDAL counts nodata pixels of 64-bit integers
+        mask, nodata, alpha = None, None, False
+    bands = pixels.real if np.iscomplexobj(pixels) else pixels
+    if nodata is not None:
+        return tuple(_of_band(band, None, nodata) for band in bands)
+    if mask is not None or not alpha:
+        return tuple(_of_band(band, mask, None) for band in bands)
+    colours = tuple(_of_band(band, pixels[-1], None) for band in bands[:-1])
+    return (*colours, _of_band(bands[-1], None, None))
 
 
 def merged(blocks: list[tuple[BandStatistics, ...]]) -> tuple[BandStatistics, ...]:
     """Statistics of each band over all blocks."""
-    return tuple(
-        functools.reduce(BandStatistics.merge, bands) for bands in zip(*blocks, strict=True)
-    )
+    bands = zip(*blocks, strict=True)
+    return tuple(functools.reduce(BandStatistics.merge, of_band) for of_band in bands)
 
 
 def _of_band(values: Array, mask: Array | None, nodata: float | int | None) -> BandStatistics:
     rows = max(1, _STRIP // values.shape[1])
-    found = BandStatistics()
+    statistics = BandStatistics()
     for top in range(0, len(values), rows):
-        part = slice(top, top + rows)
-        found = found.merge(_of_strip(values[part], None if mask is None else mask[part], nodata))
-    return found
+        strip = values[top : top + rows]
+        valid = None if mask is None else mask[top : top + rows] != 0
+        flat = strip.reshape(-1) if valid is None else strip[valid]
+        statistics = statistics.merge(_of_pixels(flat, nodata))
+    return statistics
 
 
-def _of_strip(values: Array, mask: Array | None, nodata: float | int | None) -> BandStatistics:
-    flat = values.reshape(-1) if mask is None else values[mask != 0]
+def _of_pixels(pixels: Array, nodata: float | int | None) -> BandStatistics:
     missing = 0
     if nodata is not None and not math.isnan(nodata):
-        valid = ~_equals(flat, nodata)
-        missing = len(flat) - int(np.count_nonzero(valid))
-        flat = flat[valid] if missing else flat
-    if flat.dtype.kind == "f" and len(flat) and np.isnan(flat.min()):
-        numbers = ~np.isnan(flat)
-        missing += 0 if nodata is None else len(flat) - int(np.count_nonzero(numbers))
-        flat = flat[numbers]
-    return _moments(flat, missing)
+        valid = ~_equals(pixels, nodata)
+        missing = len(pixels) - int(np.count_nonzero(valid))
+        pixels = pixels[valid] if missing else pixels
+    if pixels.dtype.kind == "f" and len(pixels) and np.isnan(pixels.min()):
+        numbers = pixels[~np.isnan(pixels)]
+        missing += 0 if nodata is None else len(pixels) - len(numbers)
+        pixels = numbers
+    return _moments(pixels, missing)
 
 
 def _equals(values: Array, nodata: float | int) -> Array:
@@ -158,16 +167,19 @@ def _equals(values: Array, nodata: float | int) -> Array:
 def _moments(values: Array, missing: int) -> BandStatistics:
     if not len(values):
         return BandStatistics(nodata=missing)
-    low, high = float(values.min()), float(values.max())
+    statistics = BandStatistics(
+        count=len(values),
+        nodata=missing,
+        low=float(values.min()),
+        high=float(values.max()),
+    )
     if values.dtype.kind in "iu" and values.itemsize <= 2:
         wide = values.astype(np.int64)
         total, squares = int(wide.sum()), int(np.einsum("i,i", wide, wide))
         mean = total / len(values)
         spread = squares - total * total / len(values)
-        return BandStatistics(len(values), missing, low, high, mean, spread, (total, squares))
+        return replace(statistics, mean=mean, spread=spread, sums=(total, squares))
     work = values.astype(np.float64)
     mean = float(work.mean())
     work -= mean
-    return BandStatistics(
-        len(values), missing, low, high, mean, float(np.einsum("i,i", work, work))
-    )
+    return replace(statistics, mean=mean, spread=float(np.einsum("i,i", work, work)))

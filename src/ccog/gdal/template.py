@@ -1,27 +1,29 @@
-"""The template of the header: a tiny sparse COG with the same options and metadata, written by the installed GDAL."""
+"""The template of the header: a tiny sparse COG with the same options and metadata.
+
+The installed GDAL writes it, so that every tag of the file is GDAL's.
+"""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import rasterio
 import rasterio.shutil
-from rasterio._err import CPLE_BaseError
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
 from ccog.errors import OptionError
+from ccog.gdal.rasterio_edges import GDAL_FAILURES
 from ccog.gdal.statistics import BandStatistics
+from ccog.geometry.cog import CogGeometry
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.pyramid import overview_blocksize
 from ccog.input.metadata import Metadata
 from ccog.tiff.header import Template
-
-# what any GDAL driver is told of a raster
-_PLAIN = frozenset({"driver", "height", "width", "count", "dtype", "crs", "nodata", "transform"})
 
 # small enough to cost nothing, large enough for an overview
 _SIDE = 16
@@ -29,12 +31,24 @@ _SIDE = 16
 # GDAL takes time for every pixel of a tile in every band, of which there may be tens of thousands
 _TILE = 128
 
+# what any GDAL driver is told of a raster; the rest of a profile are options of the COG driver
+_OF_ANY_DRIVER = frozenset(
+    {"driver", "height", "width", "count", "dtype", "crs", "nodata", "transform"}
+)
 
-@dataclass(frozen=True)
+# options that the template needs, and nobody asked for
+_OF_TEMPLATE = frozenset({"BIGTIFF", "OVERVIEW_COUNT", "SPARSE_OK"})
+
+# fields of Metadata that a dataset takes as they are
+_ATTRIBUTES = ("descriptions", "offsets", "scales", "units", "colorinterp", "rpcs")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Described:
-    """What GDAL has to know to write the tags: options, metadata, bands, type, and whether the rest exists.
+    """What GDAL must know to write the tags.
 
-    ``by_chunk`` says that tiles will lie chunk by chunk, of which GDAL knows nothing.
+    ``overviews`` says that there are some. ``by_chunk`` says that the tiles will lie chunk by
+    chunk, of which GDAL knows nothing.
     """
 
     options: CreationOptions
@@ -45,45 +59,36 @@ class Described:
     overviews: bool
     by_chunk: bool = False
 
+    @classmethod
+    def of(cls, metadata: Metadata, geometry: CogGeometry) -> Described:
+        """The same of a file with this metadata and geometry."""
+        return cls(
+            options=geometry.options,
+            metadata=metadata,
+            count=geometry.count,
+            dtype=geometry.dtype,
+            has_mask=geometry.has_mask,
+            overviews=geometry.top > 0,
+            by_chunk=geometry.by_chunk,
+        )
+
 
 def write_template(
-    described: Described, statistics: tuple[BandStatistics, ...] | None = None
+    spec: Described, statistics: tuple[BandStatistics, ...] | None = None
 ) -> Template:
     """Let GDAL write the tags, with the statistics of the bands where they are wanted and known.
 
     Raises
     ------
     OptionError
-        GDAL refuses the options for this dtype or band count.
+        GDAL refuses the options for this dtype or number of bands.
     """
-    metadata, count, dtype = described.metadata, described.count, described.dtype
-    creation = described.options.cog_options() | {
-        "BIGTIFF": "NO",
-        "OVERVIEW_COUNT": str(int(described.overviews)),
-        "SPARSE_OK": "YES",
-    }
-    if creation.get("STATISTICS") == "YES":
-        creation["STATISTICS"] = "AUTO"
+    options = _cog_options(spec)
+    metadata = spec.metadata
     if statistics is not None:
         metadata = _with_statistics(metadata, statistics)
-    # on a tiling scheme the template is its first tile
-    blocksize, on_scheme = described.options.blocksize, described.options.tiling_scheme is not None
-    side = blocksize if on_scheme else _SIDE
-    if not on_scheme:
-        creation["BLOCKSIZE"] = str(min(blocksize, _TILE))
-    profile: dict[str, Any] = {
-        "driver": "COG",
-        "height": side,
-        "width": side,
-        "count": count,
-        "dtype": dtype,
-        "crs": metadata.crs,
-        "nodata": metadata.nodata,
-        **creation,
-    }
-    if metadata.transform is not None:
-        profile["transform"] = metadata.transform
-    write = _written_by_copy if dtype == "complex_int16" else _written
+    # rasterio writes pixels that NumPy has no type for in the next larger type
+    write = _write_by_copy if spec.dtype == "complex_int16" else _write
     try:
         with (
             warnings.catch_warnings(),
@@ -91,64 +96,74 @@ def write_template(
             MemoryFile() as memory,
         ):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            write(memory, profile, metadata, described.has_mask)
+            write(memory, _profile(spec, options), metadata, spec.has_mask)
             data = memory.read()
-    except (RasterioError, CPLE_BaseError, SystemError, TypeError, ValueError) as error:
-        raise _refused(creation, count, dtype, error) from error
+    except GDAL_FAILURES as error:
+        raise _refusal(spec, options, f": {error}") from error
     if not data:
-        raise _refused(creation, count, dtype, None)
+        raise _refusal(spec, options)
+    blocksize = spec.options.blocksize
     template = Template.parse(data).with_tiles(blocksize, overview_blocksize(blocksize))
-    return template.by_chunk() if described.by_chunk else template
+    return template.by_chunk() if spec.by_chunk else template
 
 
-def _written(
-    memory: MemoryFile, profile: dict[str, Any], metadata: Metadata, has_mask: bool
+def _cog_options(spec: Described) -> dict[str, str]:
+    options = spec.options.cog_options()
+    options["BIGTIFF"] = "NO"
+    options["OVERVIEW_COUNT"] = str(int(spec.overviews))
+    options["SPARSE_OK"] = "YES"
+    if options.get("STATISTICS") == "YES":
+        options["STATISTICS"] = "AUTO"
+    if spec.options.tiling_scheme is None:
+        options["BLOCKSIZE"] = str(min(spec.options.blocksize, _TILE))
+    return options
+
+
+def _profile(spec: Described, options: Mapping[str, str]) -> dict[str, Any]:
+    on_scheme = spec.options.tiling_scheme is not None
+    # on a tiling scheme the template is the first tile of the raster
+    side = spec.options.blocksize if on_scheme else _SIDE
+    profile = {
+        "driver": "COG",
+        "height": side,
+        "width": side,
+        "count": spec.count,
+        "dtype": spec.dtype,
+        "crs": spec.metadata.crs,
+        "nodata": spec.metadata.nodata,
+        **options,
+    }
+    if spec.metadata.transform is not None:
+        profile["transform"] = spec.metadata.transform
+    return profile
+
+
+def _write(
+    memory: MemoryFile, profile: Mapping[str, Any], metadata: Metadata, has_mask: bool
 ) -> None:
     with memory.open(**profile) as dataset:
-        _describe(dataset, metadata)
+        _set_metadata(dataset, metadata)
         if has_mask:
             dataset.write_mask(np.full(dataset.shape, 255, np.uint8))
 
 
-def _written_by_copy(
-    memory: MemoryFile, profile: dict[str, Any], metadata: Metadata, has_mask: bool
+def _write_by_copy(
+    memory: MemoryFile, profile: Mapping[str, Any], metadata: Metadata, has_mask: bool
 ) -> None:
-    """The same by CreateCopy: rasterio would write pixels that NumPy has no type for in the next larger one."""
-    plain = {key: profile[key] for key in _PLAIN if key in profile}
-    creation = {key: value for key, value in profile.items() if key not in _PLAIN}
+    """The same by CreateCopy, which keeps the type of the pixels."""
+    source_profile = {key: profile[key] for key in _OF_ANY_DRIVER if key in profile}
+    source_profile["driver"] = "GTiff"
+    options = {key: value for key, value in profile.items() if key not in _OF_ANY_DRIVER}
     with MemoryFile() as source:
-        _written(source, plain | {"driver": "GTiff"}, metadata, has_mask)
-        rasterio.shutil.copy(source.name, memory.name, driver="COG", **creation)
+        _write(source, source_profile, metadata, has_mask)
+        rasterio.shutil.copy(source.name, memory.name, driver="COG", **options)
 
 
-def _refused(
-    creation: dict[str, str], count: int, dtype: str, error: Exception | None
-) -> OptionError:
-    asked = ", ".join(
-        f"{k}={v}"
-        for k, v in creation.items()
-        if k not in ("BIGTIFF", "OVERVIEW_COUNT", "SPARSE_OK")
-    )
-    reason = f": {error}" if error else ""
-    return OptionError(
-        f"GDAL {rasterio.__gdal_version__} refuses {count} band(s) of {dtype} with {asked}{reason}"
-    )
-
-
-def _with_statistics(metadata: Metadata, statistics: tuple[BandStatistics, ...]) -> Metadata:
-    """Band tags with statistics among them (GDAL sorts them by name)."""
-    tags = dict(metadata.tags)
-    for band, found in enumerate(statistics, 1):
-        kept = {k: v for k, v in tags.get(band, {}).items() if not k.startswith("STATISTICS_")}
-        tags[band] = kept | found.tags()
-    return replace(metadata, tags=tags)
-
-
-def _describe(dataset: Any, metadata: Metadata) -> None:
+def _set_metadata(dataset: Any, metadata: Metadata) -> None:
     for key, tags in metadata.tags.items():
         band, domain = key if isinstance(key, tuple) else (key, None)
         dataset.update_tags(band, domain, **tags)
-    for name in ("descriptions", "offsets", "scales", "units", "colorinterp", "rpcs"):
+    for name in _ATTRIBUTES:
         value = getattr(metadata, name)
         if value is not None:
             setattr(dataset, name, value)
@@ -156,3 +171,21 @@ def _describe(dataset: Any, metadata: Metadata) -> None:
         dataset.gcps = (list(metadata.gcps), metadata.crs)
     if metadata.colormap is not None:
         dataset.write_colormap(1, dict(metadata.colormap))
+
+
+def _with_statistics(metadata: Metadata, statistics: tuple[BandStatistics, ...]) -> Metadata:
+    """The metadata with statistics among the tags of the bands (GDAL sorts tags by name)."""
+    tags = dict(metadata.tags)
+    for band, of_band in enumerate(statistics, 1):
+        items = tags.get(band, {}).items()
+        others = {key: value for key, value in items if not key.startswith("STATISTICS_")}
+        tags[band] = others | of_band.tags()
+    return replace(metadata, tags=tags)
+
+
+def _refusal(spec: Described, options: Mapping[str, str], reason: str = "") -> OptionError:
+    asked = [f"{key}={value}" for key, value in options.items() if key not in _OF_TEMPLATE]
+    return OptionError(
+        f"GDAL {rasterio.__gdal_version__} refuses {spec.count} band(s) of {spec.dtype} "
+        f"with {', '.join(asked)}{reason}"
+    )

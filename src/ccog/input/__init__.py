@@ -1,1 +1,1 @@
-"""What users hold, as one raster: arrays, xarray objects and files, checked, with their metadata."""
+"""Arrays, xarray objects and files of users as one raster, checked, with its metadata."""

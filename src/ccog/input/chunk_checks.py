@@ -1,7 +1,7 @@
-"""What each chunk of the user's arrays goes through first: it is checked, and made plain.
+"""The first step of each chunk of the user's arrays: it is checked, and made plain.
 
-Dask trusts a function to return what ``dtype=``, ``chunks=`` and ``meta=`` say, and so would every
-step after it: larger chunks would be cropped, and other types read as what they are not. No step of
+Dask trusts a function to return what ``dtype=``, ``chunks=`` and ``meta=`` declare, and so would
+every later step: larger chunks would be cropped, and pixels of another type misread. No step of
 ours comes before this one.
 """
 
@@ -18,73 +18,80 @@ from ccog.errors import ChunkError
 Array = npt.NDArray[Any]
 
 
-class Place(NamedTuple):
-    """Where a chunk lies, axis by axis: its number, its first pixel, the one behind its last."""
+class ChunkPosition(NamedTuple):
+    """Along each axis of a chunk: its number, its first pixel, and the one behind its last."""
 
     number: tuple[int, ...]
     start: tuple[int, ...]
     stop: tuple[int, ...]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Pixels along each axis."""
+        return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
+
 
 @dataclass(frozen=True)
 class Declared:
-    """What an array says of its chunks besides their shapes.
+    """What an array declares of its chunks besides their shapes.
 
-    ``what`` names the array in messages; ``axes`` are the numbers of its axes of bands (if any), rows
-    and columns.
+    ``name`` names the array in messages; ``axes`` are the numbers of its axes of bands (if any),
+    rows and columns.
     """
 
-    what: str
+    name: str
     axes: tuple[int, ...]
     dtype: np.dtype[Any]
 
-    def check(self, chunk: Any, place: Place) -> Array:
-        """The chunk in the memory that GDAL can read, masked or not, if it is what was declared.
+    def check(self, chunk: Any, position: ChunkPosition) -> Array:
+        """The chunk, masked or not, in memory that GDAL can read.
 
         Raises
         ------
         ChunkError
-            It is not a NumPy array, or has another shape or dtype.
+            It is not a NumPy array, or has another shape or dtype than was declared.
         """
         if hasattr(chunk, "__cuda_array_interface__") and hasattr(chunk, "get"):
             chunk = chunk.get()
-        shape = tuple(b - a for a, b in zip(place.start, place.stop, strict=True))
-        if not isinstance(chunk, np.ndarray) or chunk.shape != shape or chunk.dtype != self.dtype:
-            raise self._refusal(chunk, place, shape)
+        is_array = isinstance(chunk, np.ndarray)
+        if not is_array or chunk.shape != position.shape or chunk.dtype != self.dtype:
+            raise self._refusal(chunk, position)
         return chunk if isinstance(chunk, np.ma.MaskedArray) else np.asarray(chunk)
 
-    def _refusal(self, chunk: Any, place: Place, shape: tuple[int, ...]) -> ChunkError:
-        declared = f"{self.dtype} of shape {shape}"
+    def _refusal(self, chunk: Any, position: ChunkPosition) -> ChunkError:
+        declared = f"{self.dtype} of shape {position.shape}"
         if not isinstance(chunk, np.ndarray):
             remedy = "return a numpy.ndarray from what computes the chunk"
-            return self.error(place, declared, type_name(chunk), remedy)
+            return self.error(position, declared, type_name(chunk), remedy)
         came = f"{chunk.dtype} of shape {chunk.shape}"
-        if chunk.shape != shape:
+        if chunk.shape != position.shape:
             remedy = "return that shape, or declare what comes with chunks= in map_blocks"
-            return self.error(place, declared, came, remedy)
+            return self.error(position, declared, came, remedy)
         # arr.astype(...) alone would do nothing: dask takes the chunks to be of that type
-        cast = f"arr.map_blocks(lambda chunk: chunk.astype('{self.dtype}'), dtype='{self.dtype}')"
+        name = f"'{self.dtype}'"
+        cast = f"arr.map_blocks(lambda chunk: chunk.astype({name}), dtype={name})"
         declare = f"declare what comes with dtype='{chunk.dtype}' in map_blocks"
         remedy = f"{declare}, or cast every chunk: {cast}"
-        return self.error(place, declared, came, remedy)
+        return self.error(position, declared, came, remedy)
 
-    def error(self, place: Place, declared: str, came: str, remedy: str) -> ChunkError:
-        """What is said of a chunk that is not what was declared."""
+    def error(self, position: ChunkPosition, declared: str, came: str, remedy: str) -> ChunkError:
+        """The error of a chunk that differs from what was declared."""
         names = ("band", "row", "column")[-len(self.axes) :]
         order = ", ".join(name for _, name in sorted(zip(self.axes, names, strict=True)))
-        pixels = ", ".join(f"{a}:{b}" for a, b in zip(place.start, place.stop, strict=True))
+        ranges = zip(position.start, position.stop, strict=True)
+        pixels = ", ".join(f"{start}:{stop}" for start, stop in ranges)
         return ChunkError(
-            f"chunk {place.number} of {self.what}, pixels [{pixels}] ({order}), is not what "
-            f"{self.what} declares: {declared} was declared, {came} came; {remedy}"
+            f"chunk {position.number} of {self.name}, pixels [{pixels}] ({order}), "
+            f"is not what {self.name} declares: {declared} was declared, {came} came; {remedy}"
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PixelIntake:
     """Chunks of pixels as (band, y, x), in native byte order, booleans as ``dtype`` uint8.
 
-    Masked pixels become ``nodata``. Without one, chunks of an array ``with_masks`` are masked arrays,
-    and others that come masked are refused: a mask that nobody expects would be lost.
+    Masked pixels become ``nodata``. Without one, chunks of an array ``with_masks`` are masked
+    arrays. Masked chunks of any other array are refused: their mask would be lost.
     """
 
     declared: Declared
@@ -92,42 +99,43 @@ class PixelIntake:
     nodata: Any
     with_masks: bool
 
-    def __call__(self, chunk: Any, place: Place) -> Array:
+    def __call__(self, chunk: Any, position: ChunkPosition) -> Array:
         """Check a chunk and convert it; without a copy where that is possible."""
-        pixels = self.declared.check(chunk, place)
+        pixels = self.declared.check(chunk, position)
         if pixels.dtype != self.dtype:
             pixels = pixels.astype(self.dtype)
         if isinstance(pixels, np.ma.MaskedArray):
-            pixels = self._unmasked(pixels, place)
+            pixels = self._filled(pixels, position)
         if self.with_masks:
             pixels = np.ma.asarray(pixels)
         pixels = pixels.transpose(self.declared.axes)
         return pixels if pixels.ndim == 3 else pixels[np.newaxis]
 
-    def _unmasked(self, pixels: np.ma.MaskedArray[Any, Any], place: Place) -> Array:
+    def _filled(self, pixels: np.ma.MaskedArray[Any, Any], position: ChunkPosition) -> Array:
         if self.nodata is not None:
             filled: Array = pixels.filled(self.nodata)
             return filled
         if not self.with_masks:
             raise self.declared.error(
-                place,
+                position,
                 "an array without masked pixels",
                 "a numpy.ma.MaskedArray",
-                "give nodata=, say that chunks are masked with arr.map_blocks(numpy.ma.asarray), or "
-                "fill them with dask.array.ma.filled(arr, value)",
+                "give nodata=, say that chunks are masked with "
+                "arr.map_blocks(numpy.ma.asarray), "
+                "or fill them with dask.array.ma.filled(arr, value)",
             )
         return pixels
 
 
 @dataclass(frozen=True)
 class MaskIntake:
-    """Chunks of the mask as booleans, True being valid: neither zero, nor NaN, nor masked."""
+    """Chunks of the mask as booleans. True is valid: neither zero, nor NaN, nor masked."""
 
     declared: Declared
 
-    def __call__(self, chunk: Any, place: Place) -> Array:
+    def __call__(self, chunk: Any, position: ChunkPosition) -> Array:
         """Check a chunk and convert it."""
-        mask = self.declared.check(chunk, place)
+        mask = self.declared.check(chunk, position)
         values = np.ma.getdata(mask)
         valid: Array = values != 0
         if values.dtype.kind == "f":

@@ -1,13 +1,13 @@
-"""xarray DataArrays and Datasets as pixels and metadata, read as rioxarray and CF users store them.
+"""xarray DataArrays and Datasets as arrays and metadata, read as rioxarray and CF users store them.
 
-* CRS, transform, nodata and ground control points come from rioxarray's accessor, else from the coordinates
-  and ``_FillValue``.
-* Descriptions: ``long_name`` where it is a list, else a band coordinate of text, else ``long_name``; of a
-  Dataset the names of its variables.
-* ``units``, ``scale_factor`` (or ``scales``) and ``add_offset`` (or ``offsets``) of the attributes, one for all
-  bands or one each; those of ``encoding`` are left, as the values are decoded.
-* Other attributes that are text, numbers or booleans become tags of the dataset (of a Dataset's variables: of
-  their bands).
+* CRS, transform, nodata and ground control points come from rioxarray's accessor, else from the
+  coordinates and ``_FillValue``.
+* Descriptions: ``long_name`` where it is a list, else a band coordinate of text, else
+  ``long_name``; of a Dataset the names of its variables.
+* ``units``, ``scale_factor`` (or ``scales``) and ``add_offset`` (or ``offsets``) of the attributes,
+  one for all bands or one each. Those of ``encoding`` are left out, as the values are decoded.
+* Other attributes that are text, numbers or booleans become tags of the dataset (of a Dataset's
+  variables: of their bands).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import dask.array as da
 import numpy as np
@@ -23,17 +23,33 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from ccog.errors import DtypeError, RasterError
+from ccog.input.arrays import UserArray
 from ccog.input.metadata import Metadata, python_number
+from ccog.input.rioxarray_edges import chosen_dimension, stored_transform
 
-_Y_NAMES = ("y", "latitude", "lat", "northing", "Y", "LATITUDE", "LAT")
-_X_NAMES = ("x", "longitude", "lon", "easting", "X", "LONGITUDE", "LON")
+_NAMES = {
+    "y": ("y", "latitude", "lat", "northing", "Y", "LATITUDE", "LAT"),
+    "x": ("x", "longitude", "lon", "easting", "X", "LONGITUDE", "LON"),
+}
 
 # attributes that say how values are stored or where they lie, or that have a field of their own
 _NOT_TAGS = frozenset({
-    "AREA_OR_POINT", "_FillValue", "missing_value", "scale_factor", "scales", "add_offset", "offsets", "long_name",
-    "units", "grid_mapping", "coordinates", "crs", "crs_wkt", "spatial_ref", "transform", "GeoTransform", "res",
-    "is_tiled", "nodatavals", "band_names", "spec",
+    "AREA_OR_POINT", "_FillValue", "missing_value", "scale_factor", "scales", "add_offset",
+    "offsets", "long_name", "units", "grid_mapping", "coordinates", "crs", "crs_wkt", "spatial_ref",
+    "transform", "GeoTransform", "res", "is_tiled", "nodatavals", "band_names", "spec",
 })  # fmt: skip
+
+_TAG_TYPES = str | bool | int | float | np.number | np.bool_
+
+# part of a pixel by which a stored transform and coordinates may differ, which carry rounding
+_ROUNDING = 1e-3
+
+
+class _Described(NamedTuple):
+    """An array and its metadata."""
+
+    array: UserArray
+    metadata: Metadata
 
 
 def is_xarray(arr: Any) -> bool:
@@ -41,18 +57,24 @@ def is_xarray(arr: Any) -> bool:
     return hasattr(arr, "dims") and hasattr(arr, "coords") and hasattr(arr, "attrs")
 
 
-class Source(NamedTuple):
-    """An array as the user has it: the numbers of its axes of bands (if any), rows and columns; its name."""
-
-    array: Any
-    axes: tuple[int, ...]
-    what: str
+def plain(arr: Any) -> Any:
+    """The dask or NumPy array inside."""
+    return arr.data if isinstance(arr.data, da.Array | np.ndarray) else arr.to_numpy()
 
 
-def sources_and_metadata(arr: Any, *, nodata_given: bool) -> tuple[list[Source], Metadata]:
-    """The arrays whose bands are those of the raster, and what the DataArray or Dataset says of them.
+def mask_of(arr: Any) -> Any:
+    """The array inside a mask, its axes in the order (y, x) where it names both."""
+    for names in _NAMES.values():
+        if not any(dim in names for dim in arr.dims):
+            return plain(arr)
+    return plain(arr.transpose(..., _dimension(arr, "y"), _dimension(arr, "x")))
 
-    Variables of a Dataset may differ in nodata value where one is given for all.
+
+def arrays_and_metadata(arr: Any, *, nodata_given: bool) -> tuple[list[UserArray], Metadata]:
+    """The arrays whose bands are those of the raster, and its metadata.
+
+    Variables of a Dataset may differ in their nodata values if ``nodata_given`` says that the user
+    gives one for all.
 
     Raises
     ------
@@ -63,75 +85,55 @@ def sources_and_metadata(arr: Any, *, nodata_given: bool) -> tuple[list[Source],
     """
     if hasattr(arr, "data_vars"):
         return _from_dataset(arr, nodata_given=nodata_given)
-    source, metadata = _from_array(arr, "the array")
-    return [source], metadata
+    array, metadata = _from_array(arr, "the array")
+    return [array], metadata
 
 
-def plain(arr: Any) -> Any:
-    """The dask or NumPy array inside."""
-    return arr.data if isinstance(arr.data, da.Array | np.ndarray) else arr.to_numpy()
+# Datasets
 
 
-def _from_array(arr: Any, what: str) -> tuple[Source, Metadata]:
-    y, x = _dimension(arr, _Y_NAMES, "y"), _dimension(arr, _X_NAMES, "x")
-    others = [d for d in arr.dims if d not in (y, x)]
-    if len(others) > 1:
-        raise RasterError(
-            f"the array has dimensions {arr.dims}; write one raster at a time: (y, x) or (band, y, x), "
-            f"e.g. arr.isel({others[0]}=0)"
-        )
-    count = arr.sizes[others[0]] if others else 1
-    names = _band_names(arr, others[0]) if others else None
-    source = Source(plain(arr), tuple(map(arr.dims.index, (*others, y, x))), what)
-    return source, _described(_georeferencing(arr, y, x), arr.attrs, count, names)
-
-
-def mask_of(arr: Any) -> Any:
-    """The array inside a mask, its axes in the order (y, x) where it names both."""
-    known = [any(d in names for d in arr.dims) for names in (_Y_NAMES, _X_NAMES)]
-    if not all(known):
-        return plain(arr)
-    return plain(arr.transpose(..., _dimension(arr, _Y_NAMES, "y"), _dimension(arr, _X_NAMES, "x")))
-
-
-def _from_dataset(dataset: Any, *, nodata_given: bool) -> tuple[list[Source], Metadata]:
-    variables = {str(name): found for name, found in dataset.data_vars.items() if found.ndim >= 2}
-    if not variables:
+def _from_dataset(dataset: Any, *, nodata_given: bool) -> tuple[list[UserArray], Metadata]:
+    bands = {
+        str(name): _one_band(variable, f"the variable {name}")
+        for name, variable in dataset.data_vars.items()
+        if variable.ndim >= 2
+    }
+    if not bands:
         raise RasterError(
             "the Dataset has no variable of two dimensions; there is nothing to write"
         )
-    found = {
-        name: _one_band(variable, f"the variable {name}") for name, variable in variables.items()
-    }
-    dtypes = {name: source.array.dtype.name for name, (source, _) in found.items()}
+    dtypes = {name: band.array.array.dtype.name for name, band in bands.items()}
     if len(set(dtypes.values())) > 1:
         raise DtypeError(
-            f"the variables have dtypes {_listed(dtypes)}; bands of one file share one: ds.astype(...) first"
+            f"the variables have dtypes {_listed(dtypes)}; bands of one file share one: "
+            "ds.astype(...) first"
         )
-    nodata = {name: metadata.nodata for name, (_, metadata) in found.items()}
-    if not nodata_given and len({repr(value) for value in nodata.values()}) > 1:
+    nodata = {name: band.metadata.nodata for name, band in bands.items()}
+    if not nodata_given and len(set(map(repr, nodata.values()))) > 1:
         raise RasterError(
             f"the variables have nodata values {_listed(nodata)}; bands share one: give nodata="
         )
-    metadata = _together({name: metadata for name, (_, metadata) in found.items()}, dataset.attrs)
-    return [source for source, _ in found.values()], metadata
+    arrays = [band.array for band in bands.values()]
+    metadata = {name: band.metadata for name, band in bands.items()}
+    return arrays, _together(metadata, dataset.attrs)
 
 
-def _one_band(variable: Any, what: str) -> tuple[Source, Metadata]:
+def _one_band(variable: Any, name: str) -> _Described:
     """A variable that is (y, x), but for dimensions of one entry."""
     flat = variable.squeeze(drop=True)
-    source, metadata = _from_array(flat, what)
-    if source.array.ndim != 2:
+    array, metadata = _from_array(flat, name)
+    if array.array.ndim != 2:
         raise RasterError(
-            f"{what} has dimensions of sizes {source.array.shape}; a variable is one band, (y, x): "
+            f"{name} has dimensions of sizes {array.array.shape}; "
+            "a variable is one band, (y, x): "
             "write one raster at a time, e.g. ds.isel(time=0)"
         )
     if variable.ndim == 3:
-        # as it is: what is squeezed can no longer be compared with what it declares
-        band = next(d for d in variable.dims if d not in flat.dims)
-        y, x = (flat.dims[axis] for axis in source.axes)
-        source = Source(plain(variable), tuple(map(variable.dims.index, (band, y, x))), what)
-    return source, metadata
+        # unsqueezed: a squeezed chunk cannot be compared with the declared one
+        band = next(dim for dim in variable.dims if dim not in flat.dims)
+        dims = (band, *(flat.dims[axis] for axis in array.axes))
+        array = UserArray(plain(variable), tuple(map(variable.dims.index, dims)), name)
+    return _Described(array, metadata)
 
 
 def _listed(values: Mapping[str, Any]) -> str:
@@ -139,98 +141,118 @@ def _listed(values: Mapping[str, Any]) -> str:
 
 
 def _together(bands: Mapping[str, Metadata], attrs: Mapping[Any, Any]) -> Metadata:
-    """Metadata of bands that were variables: georeferencing of the first, and what each says of itself."""
-    first = next(iter(bands.values()))
-    tags = {0: _tags(attrs)} | {
-        n: found.tags.get(0, {}) for n, found in enumerate(bands.values(), 1)
-    }
+    """One metadata for bands that were variables: georeferencing is that of the first."""
+    each = list(bands.values())
+    tags = {0: _tags(attrs)}
+    for band, metadata in enumerate(each, 1):
+        tags[band] = dict(metadata.tags.get(0, {}))
     return replace(
-        first,
-        tags={key: value for key, value in tags.items() if value},
+        each[0],
+        tags={band: of_band for band, of_band in tags.items() if of_band},
         descriptions=tuple(bands),
-        units=_gathered([found.units for found in bands.values()], ""),
-        scales=_gathered([found.scales for found in bands.values()], 1.0),
-        offsets=_gathered([found.offsets for found in bands.values()], 0.0),
+        units=_gathered([metadata.units for metadata in each], ""),
+        scales=_gathered([metadata.scales for metadata in each], 1.0),
+        offsets=_gathered([metadata.offsets for metadata in each], 0.0),
     )
 
 
 def _gathered(values: list[Any], default: Any) -> tuple[Any, ...] | None:
-    return (
-        None
-        if all(v is None for v in values)
-        else tuple(default if v is None else v[0] for v in values)
-    )
+    """The first entry of each value, with ``default`` for None; None where all are None."""
+    if all(value is None for value in values):
+        return None
+    return tuple((value or (default,))[0] for value in values)
 
 
-def _described(
-    metadata: Metadata, attrs: Mapping[Any, Any], count: int, names: tuple[str, ...] | None
-) -> Metadata:
-    long_name = attrs.get("long_name")
-    listed = isinstance(long_name, list | tuple)
+# DataArrays
+
+
+def _from_array(arr: Any, name: str) -> _Described:
+    y, x = _dimension(arr, "y"), _dimension(arr, "x")
+    others = [dim for dim in arr.dims if dim not in (y, x)]
+    if len(others) > 1:
+        raise RasterError(
+            f"the array has dimensions {arr.dims}; write one raster at a time: "
+            f"(y, x) or (band, y, x), e.g. arr.isel({others[0]}=0)"
+        )
+    axes = tuple(map(arr.dims.index, (*others, y, x)))
+    metadata = _with_attributes(_georeferencing(arr, y, x), arr, others)
+    return _Described(UserArray(plain(arr), axes, name), metadata)
+
+
+def _dimension(arr: Any, axis: Literal["y", "x"]) -> Any:
+    chosen = chosen_dimension(arr, axis)
+    if chosen in arr.dims:
+        return chosen
+    names: Sequence[str] = _NAMES[axis]
+    dims = [dim for dim in arr.dims if dim in names]
+    if len(dims) != 1:
+        raise RasterError(
+            f"cannot tell which of the dimensions {arr.dims} is {axis}; "
+            f"name it one of {', '.join(names)}"
+        )
+    return dims[0]
+
+
+def _with_attributes(metadata: Metadata, arr: Any, band_dims: list[Any]) -> Metadata:
+    attrs = arr.attrs
+    count = arr.sizes[band_dims[0]] if band_dims else 1
     tags = _tags(attrs)
     if attrs.get("AREA_OR_POINT") == "Point":
         tags["AREA_OR_POINT"] = "Point"
+    long_name = attrs.get("long_name")
+    descriptions = None
+    if band_dims and not isinstance(long_name, list | tuple):
+        descriptions = _band_names(arr, band_dims[0])
+    if descriptions is None:
+        descriptions = _per_band("long_name", long_name, count, str)
+    scales = attrs.get("scale_factor", attrs.get("scales"))
+    offsets = attrs.get("add_offset", attrs.get("offsets"))
     return replace(
         metadata,
         tags={0: tags} if tags else {},
-        descriptions=names
-        if names is not None and not listed
-        else _per_band("long_name", long_name, count, str),
+        descriptions=descriptions,
         units=_per_band("units", attrs.get("units"), count, str),
-        scales=_per_band(
-            "scale_factor", attrs.get("scale_factor", attrs.get("scales")), count, float
-        ),
-        offsets=_per_band(
-            "add_offset", attrs.get("add_offset", attrs.get("offsets")), count, float
-        ),
+        scales=_per_band("scale_factor", scales, count, float),
+        offsets=_per_band("add_offset", offsets, count, float),
     )
+
+
+def _tags(attrs: Mapping[Any, Any]) -> dict[str, str]:
+    return {
+        str(key): str(value)
+        for key, value in attrs.items()
+        if str(key) not in _NOT_TAGS and isinstance(value, _TAG_TYPES)
+    }
 
 
 def _band_names(arr: Any, band: Any) -> tuple[str, ...] | None:
-    values = np.asarray(arr.coords[band].values) if band in arr.coords else np.empty(0)
-    return (
-        tuple(map(str, values))
-        if values.dtype.kind in "UTO" and len(values) == arr.sizes[band]
-        else None
-    )
+    if band not in arr.coords:
+        return None
+    values = np.asarray(arr.coords[band].values)
+    if values.dtype.kind not in "UTO" or len(values) != arr.sizes[band]:
+        return None
+    return tuple(map(str, values))
 
 
 def _per_band(name: str, value: Any, count: int, kind: type) -> tuple[Any, ...] | None:
     """One value for all bands, or one each; None where there is none."""
     if value is None:
         return None
-    values = list(np.asarray(value).reshape(-1).tolist()) if not isinstance(value, str) else [value]
+    values = [value] if isinstance(value, str) else np.asarray(value).reshape(-1).tolist()
     values = values * count if len(values) == 1 else values
     if len(values) != count:
         raise RasterError(
             f"the attribute {name} has {len(values)} entries for {count} bands: {value!r}"
         )
     try:
-        return tuple(kind(v) for v in values)
+        return tuple(kind(entry) for entry in values)
     except (TypeError, ValueError):
         raise RasterError(
             f"the attribute {name}={value!r} is not made of {kind.__name__}"
         ) from None
 
 
-def _tags(attrs: Mapping[Any, Any]) -> dict[str, str]:
-    kinds = str | bool | int | float | np.number | np.bool_
-    return {
-        str(k): str(v) for k, v in attrs.items() if str(k) not in _NOT_TAGS and isinstance(v, kinds)
-    }
-
-
-def _dimension(arr: Any, names: Sequence[str], what: str) -> Any:
-    found = [d for d in arr.dims if d in names]
-    rio = getattr(arr, "rio", None)
-    chosen = getattr(rio, f"_{what}_dim", None)
-    if chosen in arr.dims:
-        return chosen
-    if len(found) != 1:
-        raise RasterError(
-            f"cannot tell which of the dimensions {arr.dims} is {what}; name it one of {', '.join(names)}"
-        )
-    return found[0]
+# Georeferencing
 
 
 def _georeferencing(arr: Any, y: Any, x: Any) -> Metadata:
@@ -242,7 +264,7 @@ def _georeferencing(arr: Any, y: Any, x: Any) -> Metadata:
     crs, gcps = arr.rio.crs, arr.rio.get_gcps()
     return Metadata(
         crs=None if crs is None else CRS.from_user_input(crs),
-        transform=None if gcps else _rio_transform(arr, y, x),
+        transform=None if gcps else _transform(arr, y, x),
         nodata=python_number(arr.rio.nodata),
         gcps=tuple(gcps) if gcps else None,
     )
@@ -254,20 +276,18 @@ def _fill_value(arr: Any) -> float | int | None:
     return python_number(arr.attrs.get("_FillValue", arr.attrs.get("missing_value")))
 
 
-def _rio_transform(arr: Any, y: Any, x: Any) -> Affine | None:
-    """The stored GeoTransform where the coordinates agree with it (they carry rounding), else the coordinates'."""
-    stored = arr.rio._cached_transform()
+def _transform(arr: Any, y: Any, x: Any) -> Affine | None:
+    """The stored GeoTransform where the coordinates agree with it, else the coordinates'."""
+    stored = stored_transform(arr)
     computed = _from_coordinates(arr, y, x)
     if stored is None or stored == Affine.identity():
-        return computed if computed is not None else stored
+        return stored if computed is None else computed
     if computed is None or not stored.is_rectilinear:
         return stored
-    pixel = max(abs(stored.a), abs(stored.e))
-    agrees = all(
-        math.isclose(p, q, abs_tol=1e-3 * pixel)
-        for p, q in zip(stored[:6], computed[:6], strict=True)
-    )
-    return stored if agrees else computed
+    tolerance = _ROUNDING * max(abs(stored.a), abs(stored.e))
+    coefficients = zip(stored[:6], computed[:6], strict=True)
+    agree = all(math.isclose(p, q, abs_tol=tolerance) for p, q in coefficients)
+    return stored if agree else computed
 
 
 def _from_coordinates(arr: Any, y: Any, x: Any) -> Affine | None:
@@ -275,19 +295,22 @@ def _from_coordinates(arr: Any, y: Any, x: Any) -> Affine | None:
         return None
     ys, xs = np.asarray(arr[y].values, float), np.asarray(arr[x].values, float)
     dy, dx = (ys[-1] - ys[0]) / (len(ys) - 1), (xs[-1] - xs[0]) / (len(xs) - 1)
-    centres = Affine(dx, 0, xs[0] - dx / 2, 0, dy, ys[0] - dy / 2)
-    return (
-        Affine(dx, 0, xs[0], 0, dy, ys[0])
-        if _are_corners(centres, arr.attrs.get("transform"))
-        else centres
-    )
+    of_centres = Affine(dx, 0, xs[0] - dx / 2, 0, dy, ys[0] - dy / 2)
+    if _are_corners(of_centres, arr.attrs.get("transform")):
+        return Affine(dx, 0, xs[0], 0, dy, ys[0])
+    return of_centres
 
 
-def _are_corners(centres: Affine, stored: Any) -> bool:
-    """Whether coordinates are of pixels' corners, as stackstac's are: half a pixel off the transform beside them."""
-    if not isinstance(stored, Affine) or not all(
-        math.isclose(p, q, rel_tol=1e-6) for p, q in ((centres.a, stored.a), (centres.e, stored.e))
-    ):
+def _are_corners(of_centres: Affine, stored: Any) -> bool:
+    """Whether coordinates are of pixels' corners, as stackstac's are.
+
+    The transform that they give as centres is then half a pixel off the one stored beside them.
+    """
+    if not isinstance(stored, Affine):
         return False
-    offsets = (stored.c - centres.c) / stored.a, (stored.f - centres.f) / stored.e
-    return all(abs(offset % 1 - 0.5) < 1e-3 for offset in offsets)
+    sides = (of_centres.a, stored.a), (of_centres.e, stored.e)
+    if not all(math.isclose(p, q, rel_tol=1e-6) for p, q in sides):
+        return False
+    right = (stored.c - of_centres.c) / stored.a
+    down = (stored.f - of_centres.f) / stored.e
+    return all(abs(offset % 1 - 0.5) < _ROUNDING for offset in (right, down))

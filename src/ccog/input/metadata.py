@@ -1,8 +1,8 @@
-"""What a file says of its pixels: georeferencing, nodata, colours, descriptions and tags."""
+"""The metadata of a file: georeferencing, nodata, colours, descriptions and tags."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,34 +15,16 @@ from rasterio.rpc import RPC
 
 from ccog.errors import OptionError
 
-#: Options of write_ccog that describe the raster rather than the file's layout.
-METADATA_OPTIONS = (
-    "CRS",
-    "TRANSFORM",
-    "NODATA",
-    "UPDATE_TAGS",
-    "DESCRIPTIONS",
-    "OFFSETS",
-    "SCALES",
-    "UNITS",
-    "COLORMAP",
-    "COLORINTERP",
-    "GCPS",
-    "RPCS",
-    "DTYPE",
-)
-
-
 #: A band number, 0 for the dataset, with or without a metadata domain.
 TagKey = int | tuple[int, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """What the file says of its pixels; all as rasterio takes it.
+    """The metadata of a file, as rasterio takes it.
 
-    Keys of ``tags`` are band numbers, 0 for the dataset, or (band, domain). ``stored_type`` is the pixels' type
-    in the file where NumPy has none for it.
+    Keys of ``tags`` are band numbers, 0 for the dataset, or (band, domain). ``stored_type`` is the
+    pixels' type in the file where NumPy has none for it.
     """
 
     crs: CRS | None = None
@@ -67,14 +49,9 @@ class Metadata:
     def without_last_band(self) -> Metadata:
         """The same for all bands but the last."""
         last = len(self.colorinterp or ())
-        tags = {
-            key: found
-            for key, found in self.tags.items()
-            if (key[0] if isinstance(key, tuple) else key) != last
-        }
-        shorter = {
-            name: value[:-1] for name in _BY_BAND if (value := getattr(self, name)) is not None
-        }
+        tags = {key: items for key, items in self.tags.items() if _band_of(key) != last}
+        by_band = {name: getattr(self, name) for name in _BY_BAND}
+        shorter = {name: all_[:-1] for name, all_ in by_band.items() if all_ is not None}
         return replace(self, tags=tags, **shorter)
 
 
@@ -82,36 +59,27 @@ class Metadata:
 _BY_BAND = ("descriptions", "offsets", "scales", "units", "colorinterp")
 
 
+def _band_of(key: TagKey) -> int:
+    return key[0] if isinstance(key, tuple) else key
+
+
 def with_options(metadata: Metadata, options: Mapping[str, Any], count: int) -> Metadata:
-    """Metadata of ``count`` bands with the user's own (upper-case keys of METADATA_OPTIONS) in its place.
+    """Metadata of ``count`` bands with the user's options in its place.
+
+    Keys of ``options`` are those of METADATA_OPTIONS.
 
     Raises
     ------
     OptionError
-        A value is not what rasterio would take, or does not fit the bands.
+        rasterio would not take a value, or it does not fit the bands.
     """
     changes: dict[str, Any] = {}
-    if options.get("CRS") is not None:
-        changes["crs"] = _crs(options["CRS"])
-    if options.get("TRANSFORM") is not None:
-        changes["transform"] = _transform(options["TRANSFORM"])
-    if options.get("NODATA") is not None:
-        changes["nodata"] = _number("nodata", options["NODATA"])
-    if options.get("UPDATE_TAGS"):
-        changes["tags"] = _tags(options["UPDATE_TAGS"], count)
-    for key, kind in (("DESCRIPTIONS", str), ("UNITS", str), ("OFFSETS", float), ("SCALES", float)):
-        if options.get(key) is not None:
-            changes[key.lower()] = _per_band(key.lower(), options[key], count, kind)
-    if options.get("COLORMAP") is not None:
-        changes["colormap"] = _colormap(options["COLORMAP"])
-    if options.get("COLORINTERP") is not None:
-        changes["colorinterp"] = _colorinterp(options["COLORINTERP"], count)
-    if options.get("GCPS"):
-        changes["gcps"] = _gcps(options["GCPS"])
-    if options.get("RPCS") is not None:
-        changes["rpcs"] = _rpcs(options["RPCS"])
-    if options.get("DTYPE") is not None:
-        changes["stored_type"] = _stored_type(options["DTYPE"])
+    for option, parse in _PARSERS.items():
+        value = options.get(option)
+        if value is None or (option in _MAY_BE_EMPTY and not value):
+            continue
+        name = option.lower()
+        changes[_FIELDS.get(option, name)] = parse(name, value, count)
     return replace(metadata, **changes)
 
 
@@ -120,103 +88,153 @@ def python_number(value: Any) -> float | int | None:
     if value is None:
         return None
     number = value.item() if hasattr(value, "item") else value
-    return (
-        number
-        if isinstance(number, int | float) and not isinstance(number, bool)
-        else float(number)
-    )
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    return number if is_number else float(number)
 
 
-def _crs(value: Any) -> CRS:
+# Parsers of options: each gets the name of the option, its value and the number of bands
+
+
+def _crs(name: str, value: Any, count: int) -> CRS:
     try:
         return CRS.from_user_input(value)
     except (CRSError, TypeError, ValueError) as error:
-        raise OptionError(f"crs={value!r} is no coordinate reference system: {error}") from error
-
-
-def _transform(value: Any) -> Affine:
-    try:
-        return value if isinstance(value, Affine) else Affine(*[float(v) for v in list(value)[:6]])
-    except (TypeError, ValueError) as error:
         raise OptionError(
-            f"transform={value!r} is not six numbers (a, b, c, d, e, f) or an affine.Affine"
+            f"{name}={value!r} is not a coordinate reference system: {error}"
         ) from error
 
 
-def _number(name: str, value: Any) -> float | int:
+def _transform(name: str, value: Any, count: int) -> Affine:
     try:
-        number = python_number(value) if not isinstance(value, str) else float(value)
+        if isinstance(value, Affine):
+            return value
+        return Affine(*map(float, list(value)[:6]))
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            f"{name}={value!r} is not six numbers (a, b, c, d, e, f) or an affine.Affine"
+        ) from error
+
+
+def _number(name: str, value: Any, count: int) -> float | int | None:
+    try:
+        return float(value) if isinstance(value, str) else python_number(value)
     except (TypeError, ValueError):
         raise OptionError(f"{name}={value!r} is not a number") from None
-    if number is None:
-        raise OptionError(f"{name}={value!r} is not a number")
-    return number
 
 
-def _tags(value: Any, count: int) -> dict[TagKey, dict[str, str]]:
+def _tags(name: str, value: Any, count: int) -> dict[TagKey, dict[str, str]]:
     if not isinstance(value, Mapping) or not all(isinstance(v, Mapping) for v in value.values()):
         raise OptionError(
-            f"update_tags is {{0: {{dataset tags}}, 1: {{tags of band 1}}, ...}}, not {value!r}"
+            f"{name} is {{0: {{dataset tags}}, 1: {{tags of band 1}}, ...}}, not {value!r}"
         )
-    for key in value:
-        band, domain = key if isinstance(key, tuple) and len(key) == 2 else (key, "")
-        if not isinstance(band, int) or not 0 <= band <= count or not isinstance(domain, str):
-            raise OptionError(
-                f"update_tags has an entry for band {key!r}; 0 (the dataset) to {count} are allowed, "
-                "or (band, 'DOMAIN') for another metadata domain"
-            )
-    return {key: {str(k): str(v) for k, v in tags.items()} for key, tags in value.items()}
+    tags: dict[TagKey, dict[str, str]] = {}
+    for key, items in value.items():
+        _check_tag_key(name, key, count)
+        tags[key] = {str(item): str(text) for item, text in items.items()}
+    return tags
 
 
-def _per_band(name: str, value: Any, count: int, kind: type) -> tuple[Any, ...]:
-    values = [value] if isinstance(value, str | int | float) else list(value)
-    if len(values) != count:
-        raise OptionError(f"{name} has {len(values)} entries for {count} bands: {values!r}")
-    try:
-        return tuple(v if v is None and kind is str else kind(v) for v in values)
-    except (TypeError, ValueError):
-        raise OptionError(f"{name}={values!r}: every entry must be a {kind.__name__}") from None
-
-
-def _colormap(value: Any) -> dict[int, tuple[int, ...]]:
-    if not isinstance(value, Mapping):
+def _check_tag_key(name: str, key: Any, count: int) -> None:
+    band, domain = key if isinstance(key, tuple) and len(key) == 2 else (key, "")
+    if not isinstance(band, int) or not 0 <= band <= count or not isinstance(domain, str):
         raise OptionError(
-            f"colormap is {{pixel value: (red, green, blue[, alpha])}}, not {value!r}"
+            f"{name} has an entry for band {key!r}; "
+            f"0 (the dataset) to {count} are allowed, "
+            "or (band, 'DOMAIN') for another metadata domain"
         )
-    return {int(k): tuple(int(c) for c in v) for k, v in value.items()}
 
 
-def _colorinterp(value: Any, count: int) -> tuple[ColorInterp, ...]:
-    given = [value] if isinstance(value, str | ColorInterp) else list(value)
-    if len(given) != count:
-        raise OptionError(f"colorinterp has {len(given)} entries for {count} bands: {value!r}")
+def _texts(name: str, value: Any, count: int) -> tuple[str | None, ...]:
+    entries = _entries(name, value, count)
+    return tuple(None if entry is None else str(entry) for entry in entries)
+
+
+def _floats(name: str, value: Any, count: int) -> tuple[float, ...]:
+    entries = _entries(name, value, count)
     try:
-        return tuple(
-            v if isinstance(v, ColorInterp) else ColorInterp[str(v).lower()] for v in given
-        )
+        return tuple(map(float, entries))
+    except (TypeError, ValueError):
+        raise OptionError(f"{name}={entries!r}: every entry must be a float") from None
+
+
+def _entries(name: str, value: Any, count: int) -> list[Any]:
+    """One entry for each band; a single one need not be in a list."""
+    is_single = isinstance(value, str | int | float | ColorInterp)
+    entries = [value] if is_single else list(value)
+    if len(entries) != count:
+        raise OptionError(f"{name} has {len(entries)} entries for {count} bands: {value!r}")
+    return entries
+
+
+def _colormap(name: str, value: Any, count: int) -> dict[int, tuple[int, ...]]:
+    if not isinstance(value, Mapping):
+        raise OptionError(f"{name} is {{pixel value: (red, green, blue[, alpha])}}, not {value!r}")
+    return {int(pixel): tuple(map(int, colour)) for pixel, colour in value.items()}
+
+
+def _colorinterp(name: str, value: Any, count: int) -> tuple[ColorInterp, ...]:
+    return tuple(_one_colorinterp(name, entry) for entry in _entries(name, value, count))
+
+
+def _one_colorinterp(name: str, value: Any) -> ColorInterp:
+    if isinstance(value, ColorInterp):
+        return value
+    try:
+        return ColorInterp[str(value).lower()]
     except KeyError as error:
-        names = ", ".join(found.name for found in ColorInterp)
-        raise OptionError(f"colorinterp has {error.args[0]!r}; choose of {names}") from None
+        names = ", ".join(member.name for member in ColorInterp)
+        raise OptionError(f"{name} has {error.args[0]!r}; choose one of {names}") from None
 
 
-def _gcps(value: Any) -> tuple[GroundControlPoint, ...]:
-    given = tuple(value)
-    wrong = [v for v in given if not isinstance(v, GroundControlPoint)]
-    if wrong:
-        raise OptionError(f"gcps has {wrong[0]!r}, which is no rasterio.control.GroundControlPoint")
-    return given
+def _gcps(name: str, value: Any, count: int) -> tuple[GroundControlPoint, ...]:
+    points = tuple(value)
+    for point in points:
+        if not isinstance(point, GroundControlPoint):
+            raise OptionError(
+                f"{name} has {point!r}, which is not a rasterio.control.GroundControlPoint"
+            )
+    return points
 
 
-def _stored_type(value: Any) -> str:
+def _rpcs(name: str, value: Any, count: int) -> RPC:
+    if not isinstance(value, RPC):
+        raise OptionError(
+            f"{name}={value!r} is not a rasterio.rpc.RPC; make one, e.g. with RPC.from_gdal(tags)"
+        )
+    return value
+
+
+def _stored_type(name: str, value: Any, count: int) -> str:
     if value != "complex_int16":
-        raise OptionError(f"dtype={value!r} is not allowed: cast the array, arr.astype(...); only complex_int16, "
-                          "for which NumPy has no type, is asked for here (of a complex64 array)")  # fmt: skip
+        raise OptionError(
+            f"{name}={value!r} is not allowed: cast the array, arr.astype(...). "
+            "Only complex_int16 is asked for here (of a complex64 array), "
+            "since NumPy has no such type"
+        )
     return str(value)
 
 
-def _rpcs(value: Any) -> RPC:
-    if not isinstance(value, RPC):
-        raise OptionError(
-            f"rpcs={value!r} is no rasterio.rpc.RPC; make one, e.g. with RPC.from_gdal(tags)"
-        )
-    return value
+_PARSERS: dict[str, Callable[[str, Any, int], Any]] = {
+    "CRS": _crs,
+    "TRANSFORM": _transform,
+    "NODATA": _number,
+    "UPDATE_TAGS": _tags,
+    "DESCRIPTIONS": _texts,
+    "UNITS": _texts,
+    "OFFSETS": _floats,
+    "SCALES": _floats,
+    "COLORMAP": _colormap,
+    "COLORINTERP": _colorinterp,
+    "GCPS": _gcps,
+    "RPCS": _rpcs,
+    "DTYPE": _stored_type,
+}
+
+# options whose fields of Metadata have other names
+_FIELDS = {"UPDATE_TAGS": "tags", "DTYPE": "stored_type"}
+
+# options that say nothing where they are empty
+_MAY_BE_EMPTY = ("UPDATE_TAGS", "GCPS")
+
+#: Options of write_ccog that describe the raster rather than the file's layout.
+METADATA_OPTIONS = tuple(_PARSERS)

@@ -1,0 +1,93 @@
+"""``ccog create`` and ``ccog plan``: a raster or variable to one Cloud Optimised GeoTIFF."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ccog.cli.options import (
+    Request,
+    together,
+    with_resume_option,
+    with_write_options,
+)
+from ccog.cli.reporting import echo, reported
+from ccog.cli.running import planned, written
+from ccog.input.opening import open_source
+
+_with_source_options = together(
+    click.argument("source", metavar="INPUT"),
+    click.argument("output"),
+    click.option(
+        "--chunks",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Read in chunks of N x N pixels. Default: by the blocks of INPUT.",
+    ),
+    click.option(
+        "--variable",
+        metavar="NAME",
+        help="Variable of a Zarr or netCDF INPUT; or give INPUT:NAME.",
+    ),
+    click.option(
+        "--tags/--no-tags",
+        default=False,
+        help="Copy metadata tags, but not statistics. Default: no, as rio convert.",
+    ),
+)
+
+
+@click.command()
+@_with_source_options
+@with_write_options
+@with_resume_option
+def create(
+    source: str, chunks: int | None, variable: str | None, tags: bool, **options: Any
+) -> None:
+    """Write INPUT to OUTPUT, a path or URL such as s3://bucket/name.tif.
+
+    INPUT is anything that rasterio opens, or a variable of a Zarr or netCDF file. Its
+    georeferencing, nodata, mask, colour map, band descriptions, scales, offsets, units and a
+    lossless compression are kept; --co wins.
+    """
+    request = Request.parse(**options)
+    with reported():
+        opened = open_source(source, chunks, variable=variable, tags=tags)
+        if opened.dropped_tags and not request.quiet:
+            note = f"Note: {opened.dropped_tags} metadata tags are not copied; --tags copies them."
+            echo(note, err=True)
+        request.say(str(written(opened, request)))
+
+
+@click.command("plan")
+@_with_source_options
+@with_write_options
+@click.option(
+    "--sample",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Compress N blocks for a better guess at sizes and memory. Default: 0.",
+)
+def plan_file(
+    source: str,
+    chunks: int | None,
+    variable: str | None,
+    tags: bool,
+    sample: int,
+    **options: Any,
+) -> None:
+    """Print what `create` with the same options would write, and what that would cost.
+
+    Only the header of INPUT and the blocks of a sample are read, and OUTPUT is not touched. With
+    --quiet only warnings are printed.
+    """
+    request = Request.parse(**options)
+    with reported():
+        opened = open_source(source, chunks, variable=variable, tags=tags)
+        cog_plan = planned(opened, request, sample)
+        request.say(repr(cog_plan))
+        if request.quiet:
+            for text in cog_plan.warnings:
+                echo(f"Warning: {text}", err=True)

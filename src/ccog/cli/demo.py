@@ -1,0 +1,91 @@
+"""``ccog demo``: a synthetic terrain, written to a file or to an S3 server of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from ccog import demo as terrain
+from ccog.cli.options import Request, with_resume_option, with_write_options
+from ccog.cli.reporting import reported
+from ccog.cli.running import written
+from ccog.errors import CCOGError
+from ccog.input.source import Source
+from ccog.local_s3 import BUCKET, local_s3
+from ccog.views.inspection import inspect
+
+_OPTIONS = {
+    "crs": terrain.CRS,
+    "transform": terrain.TRANSFORM,
+    "units": ("m",),
+    "descriptions": ("elevation",),
+    "COMPRESS": "DEFLATE",
+    "PREDICTOR": "YES",
+}
+
+
+@click.command()
+@click.argument("output", default="ccog-demo.tif")
+@click.option(
+    "--s3",
+    "on_s3",
+    is_flag=True,
+    help="Start an S3 server here, write to it, and keep it running until Ctrl-C.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(1),
+    default=16384,
+    show_default=True,
+    help="Width and height in pixels.",
+)
+@with_write_options
+@with_resume_option
+def demo(size: int, on_s3: bool, **options: Any) -> None:
+    """Make a synthetic terrain block by block and write it to OUTPUT.
+
+    With --s3 OUTPUT is the name of an object. The server, SeaweedFS, keeps it until it is stopped.
+    """
+    request = Request.parse(**options)
+    with reported():
+        if on_s3:
+            _write_to_local_s3(size, request)
+        else:
+            _write_terrain(size, request)
+
+
+def _write_to_local_s3(size: int, request: Request) -> None:
+    with local_s3() as storage:
+        url = f"s3://{BUCKET}/{request.output}"
+        request = replace(request, output=url, storage={**storage, **request.storage})
+        _write_terrain(size, request)
+        pairs = request.storage.items()
+        options = [f"--storage-option {key}={value}" for key, value in pairs]
+        request.say(
+            "The server runs until Ctrl-C. In another terminal:\n"
+            f"ccog inspect {url} {' '.join(options)}"
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+def _write_terrain(size: int, request: Request) -> None:
+    outcome = written(Source(array=terrain.terrain(size), options=_OPTIONS), request)
+    request.say(str(outcome))
+    levels = _levels(outcome.url, request.storage)
+    request.say(
+        f"{size} x {size} pixels of uint16{levels}, "
+        f"{outcome.raw / outcome.size:.1f} times smaller than the pixels, "
+        f"made and written at {size * size / outcome.seconds / 1e6:.1f} Mpixel/s"
+    )
+
+
+def _levels(url: str, storage: dict[str, Any]) -> str:
+    """How many resolutions the file has, if it can be read from here."""
+    with contextlib.suppress(CCOGError, OSError):
+        return f" in {len(inspect(url, storage).levels)} levels"
+    return ""

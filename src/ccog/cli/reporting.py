@@ -1,0 +1,117 @@
+"""What commands print and how they end: errors, warnings and signals become one line each."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import click
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from ccog.errors import CCOGError, StoreExistsError
+
+# batch systems, Kubernetes, `timeout` and closed terminals send these; Windows has no SIGHUP
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+# errors of writing to a pipe whose reader has gone, and to a terminal that is closed
+_NOBODY_READS = (errno.EPIPE, errno.EIO)
+
+# shells add this to the number of the signal that ended a program
+_SIGNALLED = 128
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+    """Print warnings and errors as one line each, and end with the right exit code.
+
+    It is 1 after an error, and 128 plus the number of the signal after a signal (Ctrl-C: 130).
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        warnings.showwarning = _show_warning
+        try:
+            with _ended_by_signals():
+                yield
+        except StoreExistsError as error:
+            _fail(f"{error} (--overwrite)")
+        except (CCOGError, RasterioError, OSError) as error:
+            _fail(str(error) or type(error).__name__)
+        except KeyboardInterrupt as error:
+            number = getattr(error, "number", signal.SIGINT)
+            by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+            echo(f"Aborted{by}!", err=True)
+            sys.exit(_SIGNALLED + number)
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print a line. A closed pipe (`head`) or terminal does not change the result."""
+    try:
+        click.echo(text, err=err)
+    except OSError as error:
+        if error.errno not in _NOBODY_READS:
+            raise
+        # the rest of the buffer goes nowhere when the interpreter ends
+        with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), (sys.stderr if err else sys.stdout).fileno())
+
+
+def _fail(message: str) -> NoReturn:
+    raise click.ClickException(_one_line(message)) from None
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    echo(f"Warning: {_one_line(str(message))}", err=True)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+class _EndedError(KeyboardInterrupt):
+    """A signal asks the program to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, so that an unfinished write is removed.
+
+    A signal that is ignored, as SIGHUP is under nohup, stays ignored. After the first signal, or
+    Ctrl-C, only another Ctrl-C disturbs the clean-up.
+    """
+    usual = _usual_handlers()
+    before = {
+        number: handler for number, handler in usual.items() if signal.getsignal(number) == handler
+    }
+
+    def end(number: int, _: Any) -> NoReturn:
+        for other in before.keys() - {signal.SIGINT}:
+            signal.signal(other, signal.SIG_IGN)
+        raise _EndedError(number)
+
+    try:
+        for number in before:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _usual_handlers() -> dict[int, Any]:
+    """Handlers that signals have if nobody changed them; only the main thread may set others."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    handlers: dict[int, Any] = dict.fromkeys(_ENDING, signal.SIG_DFL)
+    handlers[signal.SIGINT] = signal.default_int_handler
+    return handlers

@@ -1,0 +1,119 @@
+"""A write or a plan that a command asks for, on threads of this machine or on a cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+import dask
+from dask.delayed import Delayed
+from dask.system import CPU_COUNT
+
+from ccog.api import plan, write_ccog
+from ccog.cli.options import Request
+from ccog.errors import MissingDependencyError, StoreError
+from ccog.input.source import Source
+from ccog.runtime.begin import wait_for_removal
+from ccog.stores import WriteResult
+from ccog.views.preview import CogPlan
+from ccog.views.progress import progress
+
+_CONNECT_SECONDS = 15
+
+
+class Written(NamedTuple):
+    """A file, the bytes of its pixels and of itself, and the seconds that it took."""
+
+    url: str
+    raw: int
+    size: int
+    seconds: float
+
+    def __str__(self) -> str:
+        speed = self.raw / self.seconds / 1e6
+        return (
+            f"{self.url}: {self.size / 1e6:.2f} MB in {self.seconds:.2f} s "
+            f"({speed:.1f} MB/s of pixels)"
+        )
+
+
+def written(source: Source, request: Request) -> Written:
+    """Write the file."""
+
+    def build() -> Delayed:
+        arguments = _arguments(source, request)
+        return write_ccog(source.array, request.output, resume=request.resume, **arguments)
+
+    started = time.perf_counter()
+    run = _on_threads if request.scheduler is None else _on_cluster
+    result = run(build, request)
+    seconds = time.perf_counter() - started
+    return Written(result.url, source.array.nbytes, result.size, seconds)
+
+
+def planned(source: Source, request: Request, sample: int) -> CogPlan:
+    """The plan for the threads or the cluster that would write."""
+    threads = dask.config.set(num_workers=request.workers or CPU_COUNT)
+    with threads if request.scheduler is None else _connect(request.scheduler):
+        arguments = _arguments(source, request)
+        return plan(source.array, request.output, sample=sample, **arguments)
+
+
+def _arguments(source: Source, request: Request) -> dict[str, Any]:
+    """Arguments of write_ccog and plan, besides the array and the store."""
+    options = {key.upper(): value for key, value in source.options.items()}
+    return {
+        "mask": source.mask,
+        "COG_creation_options": options | request.creation,
+        "storage_options": request.storage or None,
+        "layout": request.layout,
+    }
+
+
+def _on_threads(build: Callable[[], Delayed], request: Request) -> WriteResult:
+    workers = request.workers or CPU_COUNT
+    # leaving the pool waits for tasks that still run
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        dask.config.set(num_workers=workers),
+        _progress(request),
+    ):
+        result: WriteResult = build().compute(scheduler="threads", pool=pool)
+        return result
+
+
+def _on_cluster(build: Callable[[], Delayed], request: Request) -> WriteResult:
+    with _connect(str(request.scheduler)) as client, _progress(request, client):
+        future = client.compute(build())
+        try:
+            result: WriteResult = future.result()
+            return result
+        except BaseException:
+            # after cancel() the scheduler stumbles over a key that its dependent has released
+            future.release()
+            wait_for_removal(str(future.key), client)
+            raise
+
+
+def _progress(request: Request, client: Any = None) -> AbstractContextManager[None]:
+    return nullcontext() if request.quiet else progress(client)
+
+
+@contextmanager
+def _connect(address: str) -> Iterator[Any]:
+    """The client that computes in the block; one that finds no scheduler must not stay the default."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MissingDependencyError(
+            "--scheduler needs distributed: pip install distributed"
+        ) from error
+    try:
+        client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise StoreError(f"no dask scheduler answers at {address}: {error}") from error
+    with client, client.as_current():
+        yield client

@@ -1,0 +1,146 @@
+"""NumPy and dask arrays, masked or not, as dask arrays whose every chunk is checked.
+
+Masked arrays are ``numpy.ma``, and dask arrays of it, which their ``_meta`` tells.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import dask.array as da
+import numpy as np
+from dask.layers import ArrayBlockwiseDep
+
+from ccog.errors import ArgumentTypeError, DtypeError, RasterError
+from ccog.input.chunk_checks import ChunkPosition, Declared, MaskIntake, PixelIntake, type_name
+
+# sides in pixels of the chunks that a NumPy array is cut into
+_NUMPY_CHUNK = 4096
+
+# letters for the axes (band, y, x), as dask.array.blockwise takes them
+_AXES = "bij"
+
+
+class UserArray(NamedTuple):
+    """An array as the user has it.
+
+    ``axes`` are the numbers of its axes of bands (if any), rows and columns; ``name`` names it in
+    messages.
+    """
+
+    array: Any
+    axes: tuple[int, ...]
+    name: str
+
+    def as_dask(self) -> UserArray:
+        """The same as a dask array."""
+        return self._replace(array=_as_dask(self.array, self.name))
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether its chunks are masked arrays; of dask arrays only."""
+        return isinstance(self.array._meta, np.ma.MaskedArray)
+
+
+def in_usual_order(arr: Any, name: str) -> UserArray:
+    """An array that is (y, x) or (band, y, x); its shape is checked later."""
+    return UserArray(arr, (0, 1, 2)[: getattr(arr, "ndim", 0)], name)
+
+
+def _as_dask(arr: Any, name: str) -> da.Array:
+    if isinstance(arr, da.Array):
+        return arr
+    if isinstance(arr, np.ndarray):
+        arr = arr if isinstance(arr, np.ma.MaskedArray) else np.asarray(arr)
+        sides = tuple(min(side, _NUMPY_CHUNK) for side in arr.shape[-2:])
+        return da.from_array(arr, chunks=(*arr.shape[:-2], *sides), name=False)
+    raise ArgumentTypeError(
+        f"{name} is {type_name(arr)}; "
+        "pass an xarray.DataArray, a dask.array.Array or a numpy.ndarray"
+    )
+
+
+def checked_pixels(
+    source: UserArray, dtype: np.dtype[Any], nodata: Any, *, with_masks: bool
+) -> da.Array:
+    """The (band, y, x) pixels of a dask array, every chunk checked; see :class:`PixelIntake`."""
+    array, axes = source.array, source.axes
+    intake = PixelIntake(
+        declared=Declared(source.name, axes, array.dtype),
+        dtype=dtype,
+        nodata=None if nodata is None else np.array(nodata).astype(dtype)[()],
+        with_masks=with_masks,
+    )
+    letters = sorted(zip(axes, _AXES[-len(axes) :], strict=True))
+    meta = np.empty((0, 0, 0), dtype)
+    meta = np.ma.asarray(meta) if with_masks else meta
+    return _taken_in(intake, array, "".join(letter for _, letter in letters), _AXES, meta)
+
+
+def checked_mask(mask: Any, shape: tuple[int, int]) -> da.Array:
+    """The mask of a raster of ``shape`` (y, x) as booleans, True being valid, every chunk checked.
+
+    Raises
+    ------
+    RasterError, DtypeError, ArgumentTypeError
+        It has another shape, cannot say what is valid, or is not an array.
+    """
+    array = _as_dask(mask, "the mask")
+    sides = array.shape[1:] if array.ndim == 3 and array.shape[0] == 1 else array.shape
+    if sides != shape:
+        raise RasterError(
+            f"the mask has shape {array.shape}, the raster {shape} (y, x); they must be equal"
+        )
+    if array.dtype.kind not in "biuf":
+        raise DtypeError(
+            f"the mask has dtype {array.dtype}; pass booleans or integers, non-zero meaning valid"
+        )
+    letters = _AXES[-array.ndim :]
+    intake = MaskIntake(Declared("the mask", tuple(range(array.ndim)), array.dtype))
+    valid = _taken_in(intake, array, letters, letters, np.empty((0,) * array.ndim, bool))
+    return valid[0] if valid.ndim == 3 else valid
+
+
+def _taken_in(
+    intake: Callable[..., Any], array: da.Array, axes: str, out_axes: str, meta: Any
+) -> da.Array:
+    """Each chunk as ``intake`` makes it; dask fuses this with the array's last steps.
+
+    ``axes`` and ``out_axes`` have a letter for each axis.
+    """
+    return da.blockwise(
+        intake,
+        out_axes,
+        array,
+        axes,
+        _ChunkPositions(array.chunks),
+        axes,
+        dtype=meta.dtype,
+        meta=meta,
+        new_axes={"b": 1} if len(axes) < len(out_axes) else {},
+        token="check_chunks",
+        align_arrays=False,
+    )
+
+
+class _ChunkPositions(ArrayBlockwiseDep):  # type: ignore[misc]
+    """Positions of the chunks of an array, made chunk by chunk as dask asks."""
+
+    def __init__(self, chunks: tuple[tuple[int, ...], ...]) -> None:
+        super().__init__(chunks)
+        self._edges = [_edges(sizes) for sizes in chunks]
+
+    def __getitem__(self, index: tuple[int, ...]) -> ChunkPosition:
+        axes = list(zip(self._edges, index, strict=True))
+        start = tuple(edges[n] for edges, n in axes)
+        stop = tuple(edges[n + 1] for edges, n in axes)
+        return ChunkPosition(index, start, stop)
+
+    def __dask_tokenize__(self) -> Any:
+        return type(self).__name__, self.chunks
+
+
+def _edges(sizes: tuple[int, ...]) -> list[int]:
+    return list(itertools.accumulate(map(int, sizes), initial=0))

@@ -1,0 +1,31 @@
+"""All uses of private parts of rioxarray. Checked with rioxarray 0.19.0 and 0.23.0.
+
+Each says what it relies on, and what breaks without it. rioxarray may not be installed: arrays then
+have no ``rio``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from affine import Affine
+
+
+def chosen_dimension(arr: Any, axis: Literal["y", "x"]) -> Any:
+    """The dimension that a user chose for an axis with ``rio.set_spatial_dims``, or None.
+
+    It relies on ``rio._y_dim`` and ``rio._x_dim``, which the public ``rio.y_dim`` and ``rio.x_dim``
+    return, but raise an error where there is none. Without them, arrays with unusual names of
+    dimensions would be refused.
+    """
+    return getattr(getattr(arr, "rio", None), f"_{axis}_dim", None)
+
+
+def stored_transform(arr: Any) -> Affine | None:
+    """The GeoTransform that an array carries, whatever its coordinates say, or None.
+
+    It relies on ``rio._cached_transform()``. The public ``rio.transform()`` would replace it by the
+    transform of the coordinates, whose rounding changes last digits of the file.
+    """
+    transform: Affine | None = arr.rio._cached_transform()
+    return transform

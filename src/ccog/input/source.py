@@ -1,0 +1,64 @@
+"""A raster of the command line as lazy arrays, and how large its chunks are."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+#: Side, in pixels, that chunks have at most unless asked otherwise.
+DEFAULT_CHUNK = 4096
+
+#: Bytes, all bands together, that a chunk holds at most unless asked otherwise.
+MAX_CHUNK_BYTES = 64 * 2**20
+
+# sides of chunks are multiples of this where the file's own blocks allow it
+_STEP = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A raster to write: pixels, mask and metadata, as ``write_ccog`` takes them."""
+
+    array: Any
+    mask: Any = None
+    options: dict[str, Any] = field(default_factory=dict)
+    dropped_tags: int = 0
+
+
+def chunk_shape(
+    height: int,
+    width: int,
+    block: tuple[int, int],
+    pixel_bytes: int,
+    limit: int = MAX_CHUNK_BYTES,
+) -> tuple[int, int]:
+    """Chunk that suits a file in blocks of ``block``, all in pixels.
+
+    It has about ``DEFAULT_CHUNK`` pixels a side and at most ``limit`` bytes. Files in strips are
+    read in strips: a chunk that cuts strips would decode each of them many times.
+    """
+    side = min(DEFAULT_CHUNK, math.isqrt(limit // pixel_bytes))
+    if block[1] >= width > side:
+        rows = limit // (pixel_bytes * width)
+        return _multiple(rows, _step(block[0])), width
+    return _multiple(side, _step(block[0])), _multiple(side, _step(block[1]))
+
+
+def _step(block: int) -> int:
+    step = math.lcm(block, _STEP)
+    return step if step <= DEFAULT_CHUNK else _STEP
+
+
+def _multiple(length: int, step: int) -> int:
+    return max(length // step, 1) * step
+
+
+def file_stamp(path: str) -> tuple[int, int] | None:
+    """Size and time of a local file, so that one that has changed has another name in dask."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns

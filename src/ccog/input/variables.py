@@ -1,0 +1,121 @@
+"""Variables of Zarr and netCDF files as lazy arrays. Values stay as they are stored."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import numpy as np
+from dask.base import tokenize
+
+from ccog.errors import MissingDependencyError, RasterError, StoreError
+from ccog.input.source import Source, chunk_shape, file_stamp
+from ccog.redaction import harmless, redacted
+
+# metadata options of write_ccog, and the attributes that they come from
+_ATTRIBUTES = {
+    "descriptions": "long_name",
+    "units": "units",
+    "scales": "scale_factor",
+    "offsets": "add_offset",
+}
+_NODATA_ATTRIBUTES = ("_FillValue", "missing_value")
+
+
+def open_variable(path: str, name: str | None, chunk: int | None = None) -> Source:
+    """Describe a variable of a file; the only one if ``name`` is None.
+
+    ``chunk`` is the side of the chunks in pixels.
+    """
+    dataset = _open_dataset(path)
+    variable = _only(dataset, path) if name is None else _named(dataset, path, name)
+    if variable.ndim > 3:
+        leading = variable.dims[:-2]
+        variable = variable.squeeze([dim for dim in leading if variable.sizes[dim] == 1])
+    chunks = _chunk_lengths(variable, chunk)
+    stamp = os.path.abspath(path), file_stamp(path)
+    token = tokenize(*stamp, variable.name, variable.shape, variable.dtype, chunks)
+    return Source(array=variable.chunk(chunks, token=token), options=_options(variable))
+
+
+def _open_dataset(path: str) -> Any:
+    xarray = _import_xarray()
+    try:
+        # not chunks={}: the chunks wanted are multiples of those stored
+        return xarray.open_dataset(
+            path,
+            engine="zarr" if path.lower().endswith(".zarr") else None,
+            chunks=None,
+            mask_and_scale=False,
+            decode_times=False,
+            decode_coords="all",
+        )
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"cannot open {redacted(path)}: {error}; pip install 'ccog[xarray]'"
+        ) from error
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"cannot open {redacted(path)}: {redacted(error)}") from harmless(error)
+
+
+def _import_xarray() -> Any:
+    try:
+        import rioxarray  # noqa: F401
+        import xarray
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Zarr and netCDF files need xarray: pip install 'ccog[xarray]'"
+        ) from error
+    return xarray
+
+
+def _only(dataset: Any, path: str) -> Any:
+    names = [name for name, variable in dataset.data_vars.items() if variable.ndim >= 2]
+    if len(names) != 1:
+        listed = ", ".join(map(str, names)) or "none"
+        raise RasterError(
+            f"{redacted(path)} has {len(names)} variables of two or more dimensions "
+            f"({listed}); name one: --variable NAME"
+        )
+    return dataset[names[0]]
+
+
+def _named(dataset: Any, path: str, name: str) -> Any:
+    if name not in dataset.variables:
+        listed = ", ".join(map(str, dataset.data_vars))
+        raise RasterError(f"{redacted(path)} has no variable {name}; it has {listed}")
+    return dataset[name]
+
+
+def _chunk_lengths(variable: Any, chunk: int | None) -> dict[Any, int]:
+    """Chunk lengths by dimension: as stored, but along the last two some multiples of it."""
+    stored = variable.encoding.get("preferred_chunks") or {}
+    lengths = {dim: int(stored.get(dim, 1)) for dim in variable.dims[:-2]}
+    y, x = variable.dims[-2:]
+    if chunk is not None:
+        return {**lengths, y: chunk, x: chunk}
+    block = int(stored.get(y, 1)), int(stored.get(x, 1))
+    pixel_bytes = variable.dtype.itemsize * math.prod(lengths.values())
+    rows, cols = chunk_shape(variable.sizes[y], variable.sizes[x], block, pixel_bytes)
+    return {**lengths, y: rows, x: cols}
+
+
+def _options(variable: Any) -> dict[str, Any]:
+    attrs = variable.attrs
+    bands = math.prod(variable.shape[:-2])
+    options: dict[str, Any] = {}
+    for option, name in _ATTRIBUTES.items():
+        if attrs.get(name) is not None:
+            options[option] = (_python_value(attrs[name]),) * bands
+    for name in _NODATA_ATTRIBUTES:
+        if name in attrs:
+            options.setdefault("nodata", _python_value(attrs[name]))
+    return options
+
+
+def _python_value(value: Any) -> Any:
+    """The Python value of a NumPy scalar, or of an array of one."""
+    if isinstance(value, np.generic | np.ndarray):
+        return np.asarray(value).item()
+    return value

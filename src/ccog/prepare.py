@@ -1,0 +1,354 @@
+"""From the arguments of write_ccog and plan to a WriteJob: the recipe, from top to bottom.
+
+Arguments -> options, store and raster -> geometry -> header and codecs -> part numbers -> WriteJob.
+Then the raster is cut into chunks that suit the job. No pixel is touched here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple, get_args
+
+import dask.array as da
+import numpy as np
+from dask.array.core import normalize_chunks
+
+from ccog.errors import (
+    ArgumentTypeError,
+    OptionError,
+    RasterError,
+    warn_user,
+)
+from ccog.gdal.codec_options import tried_codecs
+from ccog.gdal.template import Described, write_template
+from ccog.geometry.cog import (
+    CogGeometry,
+    FileLayout,
+    check_tiles,
+    choose_block,
+    choose_chunk,
+    choose_unit,
+    is_small,
+    needs_big_tiff,
+)
+from ccog.geometry.options import CreationOptions
+from ccog.geometry.parts import PartPlan, fewest_parts
+from ccog.geometry.pyramid import Kernel, Pyramid, Size, level_sizes
+from ccog.geometry.source_grid import SourceGrid
+from ccog.graph.build import new_token
+from ccog.graph.rechunk import Chunks, rechunked
+from ccog.input.metadata import METADATA_OPTIONS
+from ccog.input.raster import Raster, read_raster
+from ccog.runtime.manifest import find_kept, manifest_of
+from ccog.stores import Store, WholeStore, resolve_store
+from ccog.tasks.uploads import WriteJob
+
+
+class Prepared(NamedTuple):
+    """The raster, and all else that is known of its file."""
+
+    raster: Raster
+    job: WriteJob
+
+
+def prepare(
+    arr: Any,
+    store: Any,
+    *,
+    mask: Any,
+    creation_options: Mapping[str, Any] | None,
+    storage_options: Mapping[str, Any] | None,
+    env: Mapping[str, Any],
+    layout: FileLayout,
+) -> Prepared:
+    """Everything that can be known before a pixel is touched, and before the store is asked.
+
+    The arguments are those of :func:`ccog.write_ccog`; ``env`` are GDAL's configuration options.
+
+    Raises
+    ------
+    CCOGError
+        An argument is wrong, or does not fit the others.
+    """
+    _check_layout(layout)
+    given = _split_options(creation_options)
+    target = resolve_store(store, storage_options, overwrite=given.overwrite)
+    options = CreationOptions.parse(given.creation)
+    raster = read_raster(arr, mask, given.metadata).suited_to(options)
+    geometry = _geometry(raster, options, layout)
+    spec = Described.of(raster.metadata, geometry)
+    template = write_template(spec)
+    geometry = replace(geometry, planar=template.planar)
+    check_tiles(geometry)
+    codecs = tried_codecs(geometry, template)
+    geometry, parts = _assign_parts(geometry, target)
+    full = geometry.level(0)
+    job = WriteJob(
+        plan=geometry,
+        store=target,
+        parts=parts,
+        described=spec,
+        template=template,
+        codecs=codecs,
+        big=needs_big_tiff(geometry),
+        apart=is_small(full.size, full.block, geometry.count * geometry.itemsize),
+        token=new_token(),
+        env=tuple(sorted(env.items())),
+    )
+    return Prepared(raster, job)
+
+
+def continued(prepared: Prepared, arr: Any, mask: Any) -> Prepared:
+    """The same for a write that continues an unfinished one, and can be continued itself.
+
+    Raises
+    ------
+    ResumeError
+        Another write is unfinished at the target, or the store keeps nothing.
+    """
+    raster, job = prepared
+    arrays = [array for array in (raster.pixels, raster.mask) if array is not None]
+    manifest = manifest_of(
+        arr,
+        mask,
+        [array.chunks for array in arrays],
+        job.described,
+        job.template,
+        (job.plan, job.parts),
+        dict(job.env),
+    )
+    find_kept(job.store, manifest)
+    return Prepared(raster, replace(job, manifest=manifest))
+
+
+def on_grid(prepared: Prepared) -> tuple[da.Array, da.Array | None]:
+    """Pixels and mask in chunks that make up the blocks of the job; warns where that costs much."""
+    raster, job = prepared
+    block = job.plan.level(0).block
+    pixels = raster.pixels.astype(job.plan.array_type)
+    pixels = rechunked(pixels, _fitting_chunks(pixels.chunks, block))
+    mask = raster.mask
+    if mask is not None:
+        mask = rechunked(mask, _fitting_chunks(mask.chunks, block))
+    mismatch = chunk_mismatch(prepared)
+    if mismatch is not None:
+        warn_user(mismatch)
+    return pixels, mask
+
+
+def chunk_mismatch(prepared: Prepared) -> str | None:
+    """Why the array's chunks are costly to rechunk; None where they are kept, or only cut."""
+    chunks = prepared.raster.pixels.chunks
+    fitting = _fitting_chunks(chunks, prepared.job.plan.level(0).block)
+    if _are_only_cut(chunks, fitting):
+        return None
+    ideal = _largest(fitting)
+    return (
+        f"chunks of {_largest(chunks)} (band, y, x) do not match the tiles: "
+        f"every block of {ideal} is cut from several chunks, "
+        "which then stay in memory longer and cross between workers; "
+        f"chunks of {ideal} are ideal"
+    )
+
+
+# Options
+
+
+class _GivenOptions(NamedTuple):
+    """COG_creation_options by whom they are for: the layout of the file, the raster, the store."""
+
+    creation: dict[str, Any]
+    metadata: dict[str, Any]
+    overwrite: bool
+
+
+def _check_layout(layout: FileLayout) -> None:
+    if layout not in get_args(FileLayout):
+        raise OptionError(f"layout={layout!r} is neither 'gdal' nor 'chunk'")
+
+
+def _split_options(options: Mapping[str, Any] | None) -> _GivenOptions:
+    if options is not None and not isinstance(options, Mapping):
+        raise ArgumentTypeError(
+            f"COG_creation_options is a mapping such as dict(compress='deflate'), not {options!r}"
+        )
+    creation, metadata, overwrite = {}, {}, True
+    for key, value in (options or {}).items():
+        name = key.upper() if isinstance(key, str) else key
+        if name in METADATA_OPTIONS:
+            metadata[name] = value
+        elif name == "OVERWRITE":
+            overwrite = _overwrite(value)
+        else:
+            creation[key] = value
+    return _GivenOptions(creation, metadata, overwrite)
+
+
+def _overwrite(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise OptionError(f"overwrite={value!r} is neither True nor False")
+    return value
+
+
+# Geometry
+
+
+def _geometry(raster: Raster, options: CreationOptions, layout: FileLayout) -> CogGeometry:
+    """Levels, tiles and blocks; which levels are planar is known once there is a template."""
+    method = options.overview_resampling or _default_method(raster)
+    sizes = _level_sizes(raster, options)
+    _check_resampling(raster, method, has_overviews=len(sizes) > 1)
+    pixel_bytes = raster.count * raster.pixels.dtype.itemsize
+    block = choose_block(raster.pixels.chunks, options.blocksize, pixel_bytes)
+    return CogGeometry(
+        options=options,
+        pyramid=_pyramid(raster, options, sizes, block, method, by_chunk=layout == "chunk"),
+        count=raster.count,
+        dtype=raster.stored_type,
+        has_mask=raster.has_mask,
+        method=method,
+        nodata=raster.metadata.nodata,
+        has_alpha=raster.metadata.has_alpha,
+        mask_is_alpha=raster.mask_is_alpha,
+        layout=layout,
+        unit=choose_unit(sizes[0], block, pixel_bytes),
+    )
+
+
+def _default_method(raster: Raster) -> str:
+    """CUBIC, but NEAREST for palettes and complex data (cogdriver.cpp, GetResampling)."""
+    is_nearest = raster.metadata.colormap is not None or raster.pixels.dtype.kind == "c"
+    return "nearest" if is_nearest else "cubic"
+
+
+def _level_sizes(raster: Raster, options: CreationOptions) -> tuple[Size, ...]:
+    count = 0 if options.overviews == "NONE" else options.overview_count
+    on_scheme = options.tiling_scheme is not None
+    shape = raster.height, raster.width
+    return level_sizes(*shape, options.blocksize, count, half_up=on_scheme)
+
+
+def _check_resampling(raster: Raster, method: str, *, has_overviews: bool) -> None:
+    """Refuse what GDAL cannot resample, or would resample wrongly."""
+    dtype = raster.pixels.dtype
+    if has_overviews and dtype.kind == "c" and method not in ("nearest", "average", "rms"):
+        raise OptionError(
+            f"overview_resampling={method} is not possible for {dtype}; use nearest, average or rms"
+        )
+    if has_overviews and dtype == np.float16 and raster.count > 1:
+        raise OptionError(
+            "GDAL makes no overviews of several bands of float16; "
+            "cast to float32, or overviews='none'"
+        )
+    if raster.metadata.colormap is not None and method != "nearest":
+        raise OptionError(
+            f"overview_resampling={method} is not supported for a colour map; "
+            "use nearest, the default"
+        )
+
+
+def _pyramid(
+    raster: Raster,
+    options: CreationOptions,
+    sizes: tuple[Size, ...],
+    block: Size,
+    method: str,
+    *,
+    by_chunk: bool,
+) -> Pyramid:
+    metadata, dtype = raster.metadata, raster.pixels.dtype
+    masked = raster.has_mask or metadata.nodata is not None or metadata.has_alpha
+    kernel = Kernel.of(method, dtype.name, masked=masked)
+    pixel_bytes = raster.count * dtype.itemsize
+    split, low = 1, is_small(sizes[0], block, pixel_bytes)
+    if by_chunk:
+        chunk = choose_chunk(raster.pixels.chunks, options.blocksize, pixel_bytes)
+        split, low = block[0] // chunk[0], False
+    return Pyramid.build(sizes, options.blocksize, block, kernel, low=low, split=split)
+
+
+# Part numbers
+
+
+def _assign_parts(geometry: CogGeometry, store: Store | WholeStore) -> tuple[CogGeometry, PartPlan]:
+    """The part numbers, and the geometry: more blocks are uploaded together if numbers are few.
+
+    The parts suffice however badly the tiles compress. Near the limit of the store they suffice
+    only if the tiles compress well enough, and a warning says so.
+    """
+    limits = store.limits
+    parts = PartPlan.build(geometry.unit_rows, limits)
+    while parts is None and _can_upload_more_together(geometry):
+        geometry = replace(geometry, unit=2 * geometry.unit)
+        parts = PartPlan.build(geometry.unit_rows, limits)
+    if parts is not None:
+        return geometry, parts
+    if geometry.options.effective_compress != "NONE":
+        fit = PartPlan.build_for_compressed(geometry.unit_rows, limits)
+        if fit is not None:
+            parts, percent = fit
+            warn_user(
+                f"{store.url} takes {limits.max_parts} parts of at most "
+                f"{limits.max_part} bytes: blocks that are uploaded together must compress "
+                f"to {percent} % of their {_largest_upload(geometry)} bytes, "
+                "or the write fails when they do not"
+            )
+            return geometry, parts
+    raise _too_few_parts(geometry, store)
+
+
+def _can_upload_more_together(geometry: CogGeometry) -> bool:
+    return geometry.by_chunk and geometry.unit < math.prod(geometry.level(0).blocks)
+
+
+def _largest_upload(geometry: CogGeometry) -> int:
+    return max(size for _, size in geometry.unit_rows)
+
+
+def _too_few_parts(geometry: CogGeometry, store: Store | WholeStore) -> RasterError:
+    limits = store.limits
+    groups = "runs" if geometry.by_chunk else "rows"
+    needed = fewest_parts(geometry.unit_rows, limits)
+    return RasterError(
+        f"{len(geometry.units)} {groups} of blocks of up to {_largest_upload(geometry)} bytes "
+        f"need {needed} parts, and {store.url} takes {limits.max_parts} of at most "
+        f"{limits.max_part} bytes; {_how_to_need_fewer_parts(geometry)}"
+    )
+
+
+def _how_to_need_fewer_parts(geometry: CogGeometry) -> str:
+    if geometry.by_chunk:
+        return "split the raster into several files"
+    if geometry.planes(0) > 1:
+        return "use interleave='pixel' or layout='chunk', which upload all bands together"
+    return "use chunks with more rows"
+
+
+# Chunks
+
+
+def _fitting_chunks(chunks: Chunks, block: Size) -> Chunks:
+    """The chunks, (band, y, x) or (y, x), if they make up blocks; else one chunk for each block."""
+    if SourceGrid("", chunks).is_aligned(block):
+        return chunks
+    shape = [sum(sizes) for sizes in chunks]
+    sides = map(min, block, shape[-2:])
+    fitting: Chunks = normalize_chunks((*shape[:-2], *sides), shape)
+    return fitting
+
+
+def _are_only_cut(before: Chunks, after: Chunks) -> bool:
+    """Whether chunks still begin wherever chunks began before."""
+    axes = zip(before, after, strict=True)
+    return before == after or all(_holds_edges(new, old) for old, new in axes)
+
+
+def _holds_edges(new: tuple[int, ...], old: tuple[int, ...]) -> bool:
+    old_edges, new_edges = np.cumsum(old, dtype=np.int64), np.cumsum(new, dtype=np.int64)
+    return bool(np.isin(old_edges, new_edges).all())
+
+
+def _largest(chunks: Chunks) -> str:
+    return " x ".join(str(max(sizes)) for sizes in chunks)
