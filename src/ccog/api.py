@@ -41,7 +41,7 @@ from ccog.input.raster import Raster, read_raster
 from ccog.runtime.manifest import find_kept, manifest_of
 from ccog.stores import Store, WholeStore, resolve_store, warn_of_unfinished
 from ccog.tasks.uploads import WriteJob
-from ccog.views.preview import CogPlan, preview
+from ccog.views.plan import CogPlan, preview
 
 # bands in a tile that takes long to compress
 _MANY_BANDS = 64

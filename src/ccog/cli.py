@@ -32,9 +32,10 @@ from ccog.input.files import Source, open_source
 from ccog.local_s3 import BUCKET, local_s3
 from ccog.runtime.begin import wait_for_removal
 from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
-from ccog.views.inspection import inspect, validate
-from ccog.views.preview import CogPlan
+from ccog.views.inspect import inspect
+from ccog.views.plan import CogPlan
 from ccog.views.progress import progress
+from ccog.views.validate import validate
 
 _CONNECT_SECONDS = 15
 
@@ -312,16 +313,16 @@ _look_options = click.option(
 @main.command("inspect")
 @click.argument("url")
 @click.option(
-    "--png", type=click.Path(dir_okay=False), metavar="FILE", help="Save a picture of the file."
+    "--svg", type=click.Path(dir_okay=False), metavar="FILE", help="Save a picture of the file."
 )
 @_look_options
-def inspect_file(url: str, png: str | None, storage: tuple[str, ...]) -> None:
+def inspect_file(url: str, svg: str | None, storage: tuple[str, ...]) -> None:
     """Show how the GeoTIFF at URL, a path or http(s):// or s3:// URL, is stored, by reading only its header."""
     with _reported():
         found = inspect(url, _storage(storage))
         _echo(repr(found))
-        if png is not None:
-            found.save_png(png)
+        if svg is not None:
+            found.save_svg(svg)
 
 
 @main.command("validate")
