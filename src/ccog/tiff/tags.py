@@ -27,22 +27,10 @@ BYTE, SHORT, LONG, IFD, LONG8, IFD8 = 1, 3, 4, 13, 16, 18
 
 #: Bytes of one value of each field type.
 FIELD_SIZES = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
+    **dict.fromkeys((1, 2, 6, 7), 1),
+    **dict.fromkeys((3, 8), 2),
+    **dict.fromkeys((4, 9, 11, 13), 4),
+    **dict.fromkeys((5, 10, 12, 16, 17, 18), 8),
 }
 
 #: Bits of NEW_SUBFILE_TYPE.
@@ -89,4 +77,11 @@ COMPRESSION_NAMES = {
 }
 
 #: Names of the values of SAMPLE_FORMAT, as NumPy's.
-SAMPLE_FORMAT_NAMES = {1: "uint", 2: "int", 3: "float", 4: "void", 5: "complex_int", 6: "complex"}
+SAMPLE_FORMAT_NAMES = {
+    1: "uint",
+    2: "int",
+    3: "float",
+    4: "void",
+    5: "complex_int",
+    6: "complex",
+}

@@ -23,10 +23,22 @@ _MOST_TILES = 36
 _NOBODY = -2
 _HEADER_COLOUR, _GAP_COLOUR, _LINE, _SPARSE = "#333333", "#e5484d", "#9aa0a6", "#ffffff"
 # images, full resolution first, and masks
-_IMAGES = ("#2f6fb5", "#4c9bd6", "#6fb8c9", "#86c9a5", "#b3d689", "#dcdc7a", "#f0c75e", "#f2a65a")
+_IMAGES = (
+    "#2f6fb5",
+    "#4c9bd6",
+    "#6fb8c9",
+    "#86c9a5",
+    "#b3d689",
+    "#dcdc7a",
+    "#f0c75e",
+    "#f2a65a",
+)
 _MASKS = "#a78bca"
-# first to last tile of a level
-_RAMP = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], float)
+# first to last tile of a level (viridis)
+_RAMP = (
+    *("#440154", "#482878", "#3e4989", "#31688e", "#26828e"),
+    *("#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"),
+)
 
 
 def draw(size: int, names: Sequence[str], grids: Sequence[Grid], spans: Spans) -> Drawing:
@@ -40,11 +52,19 @@ def draw(size: int, names: Sequence[str], grids: Sequence[Grid], spans: Spans) -
     top = _BAR_TOP + _BAR_HEIGHT + 22
     shapes += _legend(top, has_masks=_MASKS in colours)
     shapes.append(
-        Text(_MARGIN, top + 26, "Tiles by their place in the file, dark first; white: sparse", 13)
+        Text(
+            _MARGIN,
+            top + 26,
+            "Tiles by their place in the file, dark first; white: sparse",
+            13,
+        )
     )
     images = [k for k, grid in enumerate(grids) if not grid.directory.is_mask][:_MOST_IMAGES]
     for n, k in enumerate(images):
-        x, y = _MARGIN + _CELL * (n % _IN_LINE), top + 40 + (_MAP + 36) * (n // _IN_LINE)
+        x, y = (
+            _MARGIN + _CELL * (n % _IN_LINE),
+            top + 40 + (_MAP + 36) * (n // _IN_LINE),
+        )
         shapes += _named(x, y + 10, names[k], colours[k])
         shapes += _map(grids[k], x, y + 18)
     height = top + 40 + (_MAP + 36) * ceil_div(len(images), _IN_LINE)
@@ -53,7 +73,10 @@ def draw(size: int, names: Sequence[str], grids: Sequence[Grid], spans: Spans) -
 
 def _colours(grids: Sequence[Grid]) -> list[str]:
     images = itertools.chain(_IMAGES, itertools.repeat(_IMAGES[-1]))
-    return [_MASKS if grid.directory.is_mask else next(images) for grid in grids]
+    colours = []
+    for grid in grids:
+        colours.append(_MASKS if grid.directory.is_mask else next(images))
+    return colours
 
 
 def _bar(size: int, names: Sequence[str], colours: Sequence[str], spans: Spans) -> Iterator[Shape]:
@@ -111,6 +134,4 @@ def _ranks(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 def _colour(rank: float) -> str:
     if rank < 0:
         return _SPARSE
-    stops = np.linspace(0, 1, len(_RAMP))
-    red, green, blue = (round(float(np.interp(rank, stops, part))) for part in _RAMP.T)
-    return f"#{red:02x}{green:02x}{blue:02x}"
+    return _RAMP[min(int(rank * len(_RAMP)), len(_RAMP) - 1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,22 +22,6 @@ from ccog.errors import (
 )
 from ccog.redaction import harmless, redact_logs, redacted
 from ccog.tiff.directories import Range
-
-_KINDS: dict[str, Callable[[int], bool]] = {
-    "a directory": stat.S_ISDIR,
-    "a pipe": stat.S_ISFIFO,
-    "a socket": stat.S_ISSOCK,
-    "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
-}
-_PACKAGES = {
-    "s3": "s3fs",
-    "s3a": "s3fs",
-    "http": "aiohttp",
-    "https": "aiohttp",
-    "gs": "gcsfs",
-    "az": "adlfs",
-}
-
 
 # fsspec logs URLs, and errors that quote them, at DEBUG
 redact_logs("fsspec", "fsspec.http")
@@ -203,9 +187,7 @@ def _open_local(path: str) -> Iterator[RangeReader]:
 
 def _check_regular(path: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        kinds = (name for name, is_kind in _KINDS.items() if is_kind(status.st_mode))
-        kind = next(kinds, "something else")
-        raise StoreError(f"{path} is {kind}, not a regular file; give the path of a GeoTIFF")
+        raise StoreError(f"{path} is not a regular file; give the path of a GeoTIFF")
 
 
 def _open_remote(url: str, options: dict[str, Any]) -> RangeReader:
@@ -215,10 +197,8 @@ def _open_remote(url: str, options: dict[str, Any]) -> RangeReader:
     try:
         filesystem, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
-        package = _PACKAGES.get(protocol, "the fsspec package for it")
-        raise MissingDependencyError(
-            f"reading {protocol}:// needs {package}: pip install {package}"
-        ) from error
+        # fsspec says which package to install
+        raise MissingDependencyError(f"cannot read {protocol}://: {error}") from error
     except ValueError as error:
         raise StoreError(f"cannot read {shown}: {redacted(error, options)}") from harmless(
             error, options

@@ -56,7 +56,10 @@ def read_costs(header: Header, grids: Sequence[Grid], group: Size | None) -> tup
     thumbnail = f"thumbnail ({small.directory.width} x {small.directory.height})"
     costs = [_cost(header, grids, small, thumbnail, _EVERYTHING)]
     window = min(rows, _WINDOW_TILES), min(cols, _WINDOW_TILES)
-    sides = [("one tile", (1, 1)), (f"window of {window[1]} x {window[0]} tiles", window)]
+    sides = [
+        ("one tile", (1, 1)),
+        (f"window of {window[1]} x {window[0]} tiles", window),
+    ]
     if group is not None:
         sides.append((f"chunk of {group[1]} x {group[0]} tiles", group))
     for name, (height, width) in sides:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -139,7 +140,13 @@ _LEVEL_TITLES = (
     "Compression",
     "Tile order",
 )
-_READ_TITLES = ("Read", "Tiles", "Bytes", "Requests: GDAL", "Requests: joining within 1 MiB")
+_READ_TITLES = (
+    "Read",
+    "Tiles",
+    "Bytes",
+    "Requests: GDAL",
+    "Requests: joining within 1 MiB",
+)
 
 
 def _level_row(level: LevelReport) -> Sequence[str]:
@@ -164,7 +171,7 @@ def _read_row(read: ReadCost) -> Sequence[str]:
 
 def _printable(text: str) -> str:
     """Without what a terminal would take for a command."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return re.sub("[^ -~]", "?", text)
 
 
 def _ranges(ranges: tuple[Range, ...]) -> str:

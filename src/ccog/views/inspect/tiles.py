@@ -49,10 +49,17 @@ class Grid:
         if not directory.offsets.size:
             zeros = np.broadcast_to(np.int64(0), shape)
             return cls(directory, zeros, zeros)
-        offsets, counts = directory.offsets.reshape(shape), directory.counts.reshape(shape)
+        offsets, counts = (
+            directory.offsets.reshape(shape),
+            directory.counts.reshape(shape),
+        )
         if np.array_equal(offsets > 0, counts > 0):
             return cls(directory, offsets, counts)
-        return cls(directory, np.where(counts > 0, offsets, 0), np.where(offsets > 0, counts, 0))
+        return cls(
+            directory,
+            np.where(counts > 0, offsets, 0),
+            np.where(offsets > 0, counts, 0),
+        )
 
     @property
     def is_empty(self) -> bool:
@@ -65,6 +72,8 @@ class Grid:
         if self.is_empty:
             return TileRanges(np.zeros(0, np.int64), np.zeros(0, np.int64))
         stored = self.counts > 0
+        if stored.all():
+            return TileRanges(self.offsets.reshape(-1), self.counts.reshape(-1))
         return TileRanges(self.offsets[stored], self.counts[stored])
 
     @property
@@ -97,16 +106,21 @@ class Spans:
         """Everything in the file that something points to, leaders and trailers included."""
         leader, trailer = framing(header.ghost)
         extents = np.array(sorted(header.extents()), np.int64)
-        starts, stops = [extents[:, 0]], [extents[:, 1]]
-        for grid in grids:
+        parts = [(extents[:, 0], extents[:, 1], HEADER)]
+        for k, grid in enumerate(grids):
             offsets, counts = grid.stored
-            starts.append(offsets - leader)
-            stops.append(offsets + counts + trailer)
-        sizes = [part.size for part in starts]
-        owner = np.repeat(np.arange(HEADER, len(grids), dtype=np.int32), sizes)
-        start = np.concatenate(starts)
-        order = np.argsort(start, kind="stable")
-        return cls(start[order], np.concatenate(stops)[order], owner[order])
+            if offsets.size:
+                parts.append((offsets - leader, offsets + counts + trailer, k))
+        # most files are sorted by this already: level by level, tile by tile
+        parts.sort(key=lambda part: int(part[0][0]))
+        starts, stops, owners = zip(*parts, strict=True)
+        owner = np.repeat(np.array(owners, np.int32), [part.size for part in starts])
+        spans = cls(np.concatenate(starts), np.concatenate(stops), owner)
+        return spans if bool(np.all(np.diff(spans.starts) >= 0)) else spans._sorted()
+
+    def _sorted(self) -> Spans:
+        order = np.argsort(self.starts, kind="stable")
+        return Spans(self.starts[order], self.stops[order], self.owner[order])
 
     def gaps(self, size: int) -> tuple[Range, ...]:
         """Unused ranges of two bytes or more, the end of the file included."""

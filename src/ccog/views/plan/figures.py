@@ -112,7 +112,7 @@ def _expected_parts(job: WriteJob, expected: int) -> int:
 
 
 def _memory(job: WriteJob, ratio: float) -> int:
-    """A block, what GDAL needs to compress it, and a share of the blocks that wait for their upload.
+    """A block, what GDAL needs to compress it, and a share of the blocks that wait.
 
     Of the waiting ones the compressed tiles are held, and the reduced pixels: a quarter, a third
     with all levels. With halos, reduced pixels of the rows before and after wait too: three
@@ -130,7 +130,8 @@ def _has_halos(geometry: CogGeometry) -> bool:
     """Whether rows of the first overview share rows of blocks that they are made of."""
     for reduction in geometry.flows_from(0):
         if geometry.level(reduction.target).blocks[0] > 1:
-            upper, lower = ({i for i, _ in geometry.children(reduction, n, 0)} for n in (0, 1))
+            upper = {i for i, _ in geometry.children(reduction, 0, 0)}
+            lower = {i for i, _ in geometry.children(reduction, 1, 0)}
             return not upper.isdisjoint(lower)
     return False
 

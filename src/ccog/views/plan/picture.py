@@ -43,10 +43,14 @@ def _lines(edges: list[list[int]], corner: Size, colour: str, width: float) -> l
     """Lines along rows and columns of pixels."""
     scale = _MAP / max(corner)
     right, bottom = _MARGIN + corner[1] * scale, _TOP + corner[0] * scale
-    ys, xs = ([edge * scale for edge in axis] for axis in edges)
-    across = [Line(_MARGIN, _TOP + y, right, _TOP + y, colour, width) for y in ys]
-    down = [Line(_MARGIN + x, _TOP, _MARGIN + x, bottom, colour, width) for x in xs]
-    return [*across, *down]
+    lines: list[Shape] = []
+    for edge in edges[0]:
+        y = _TOP + edge * scale
+        lines.append(Line(_MARGIN, y, right, y, colour, width))
+    for edge in edges[1]:
+        x = _MARGIN + edge * scale
+        lines.append(Line(x, _TOP, x, bottom, colour, width))
+    return lines
 
 
 def _tile_edges(level: Level, stop: int) -> list[int]:

@@ -59,7 +59,11 @@ def _requests_by_chunk(geometry: CogGeometry, k: int, tiles: Size) -> int:
         chunks = map(ceil_div, level.size, level.chunk)
         return 2 * math.prod(chunks) if geometry.has_mask else 1
     positions = tile_places(
-        level, planes, mask=geometry.has_mask, by_tile=geometry.tile_planes > 1, corner=tiles
+        level,
+        planes,
+        mask=geometry.has_mask,
+        by_tile=geometry.tile_planes > 1,
+        corner=tiles,
     )
     requests = 0
     for part in (positions[:planes], positions[planes:]):

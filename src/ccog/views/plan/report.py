@@ -160,7 +160,10 @@ class CogPlan(Pictured):
         raster = f"{width} x {height}, {plural(bands, 'band')} of {self.dtype}"
         raster += ", a mask" if self.has_mask else ""
         origin = f"from {plural(self.sample, 'block')}" if self.sample else "a guess"
-        expected, largest = byte_text(self.sizes.expected), byte_text(self.sizes.largest)
+        expected, largest = (
+            byte_text(self.sizes.expected),
+            byte_text(self.sizes.largest),
+        )
         tasks, chunks = plural(self.tasks, "task"), plural(self.chunks, "chunk")
         memory, group = byte_text(self.memory), byte_text(self.group_memory)
         gathered = "chunks" if self.layout == "chunk" else "rows of tiles"

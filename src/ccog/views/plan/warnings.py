@@ -25,7 +25,10 @@ _LARGE_PART, _LARGE_FILE, _LARGE_GROUP = 256 * MB, 2000 * MB, 4000 * MB
 
 
 def warnings_of(
-    job: WriteJob, chunks: tuple[tuple[int, ...], ...], sizes: PlannedSizes, mismatch: str | None
+    job: WriteJob,
+    chunks: tuple[tuple[int, ...], ...],
+    sizes: PlannedSizes,
+    mismatch: str | None,
 ) -> Iterator[str]:
     """Warnings about a job; ``mismatch`` says what is wrong with how chunks lie on tiles."""
     # the remedy for small and large chunks makes them match, too
@@ -84,7 +87,10 @@ def _header_warning(blocksize: int, header: int) -> str:
 
 
 def _group_warning(geometry: CogGeometry, size: int) -> str:
-    group, remedy = "row", "use layout='chunk', or chunks with fewer rows and more columns"
+    group, remedy = (
+        "row",
+        "use layout='chunk', or chunks with fewer rows and more columns",
+    )
     if geometry.by_chunk:
         group, remedy = "run", "use smaller chunks"
     return (

@@ -40,7 +40,15 @@ _PIXELS = "overview pixels"
 _RESAMPLING = re.compile(rb'<Item name="OVERVIEW_RESAMPLING" domain="IMAGE_STRUCTURE">(\w+)</Item>')
 # tiles whose frames are read at once
 _BATCH = 4096
-_LOSSY = (tags.OLD_JPEG, tags.JPEG, tags.JPEG2000, tags.LERC, tags.WEBP, tags.JXL, tags.JXL_DNG)
+_LOSSY = (
+    tags.OLD_JPEG,
+    tags.JPEG,
+    tags.JPEG2000,
+    tags.LERC,
+    tags.WEBP,
+    tags.JXL,
+    tags.JXL_DNG,
+)
 
 
 @dataclass(frozen=True)
@@ -94,11 +102,21 @@ class Validation(Reported):
 def _area_row(area: OverviewArea) -> Sequence[str]:
     source = f"overview {area.source}" if area.source else "full resolution"
     rows, cols = (f"{first} to {stop}" for first, stop in (area.rows, area.cols))
-    return f"overview {area.overview}", source, rows, cols, area.method, f"{area.equal:.2%}"
+    return (
+        f"overview {area.overview}",
+        source,
+        rows,
+        cols,
+        area.method,
+        f"{area.equal:.2%}",
+    )
 
 
 def validate(
-    url: Any, storage_options: Mapping[str, Any] | None = None, *, thorough: bool = False
+    url: Any,
+    storage_options: Mapping[str, Any] | None = None,
+    *,
+    thorough: bool = False,
 ) -> Validation:
     """Judge whether a file is a valid Cloud Optimised GeoTIFF and what it claims to be.
 

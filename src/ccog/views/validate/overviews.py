@@ -14,7 +14,14 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
 from ccog.gdal.resample import Area, Reduction, reduce_area
-from ccog.geometry.pyramid import KERNEL_RADIUS, SIMD_GROUP, AxisReduction, Interval, Kernel, Size
+from ccog.geometry.pyramid import (
+    KERNEL_RADIUS,
+    SIMD_GROUP,
+    AxisReduction,
+    Interval,
+    Kernel,
+    Size,
+)
 from ccog.views.inspect.ranges import RangeReader
 
 Array = npt.NDArray[Any]
@@ -98,7 +105,10 @@ class _Levels:
         """How overview ``k`` is made."""
         kernel = Kernel.of(method, self.dtype, masked=self.has_mask or self.nodata is not None)
         (height, width), (h, w) = self.sizes[self.source(k)], self.sizes[k]
-        y, x = AxisReduction(height, h, kernel), AxisReduction(width, w, kernel, SIMD_GROUP)
+        y, x = (
+            AxisReduction(height, h, kernel),
+            AxisReduction(width, w, kernel, SIMD_GROUP),
+        )
         return Reduction(method, self.nodata, y, x, self.source(k))
 
     def needed(self, k: int, area: Area, methods: Sequence[str]) -> Area:
@@ -115,7 +125,10 @@ class _Levels:
     def read(self, k: int, area: Area) -> _Pixels:
         """Stored pixels of a level."""
         window = Window(area.cols.start, area.rows.start, len(area.cols), len(area.rows))
-        with self.reader.for_gdal() as target, rasterio.open(target, **_level_option(k)) as dataset:
+        with (
+            self.reader.for_gdal() as target,
+            rasterio.open(target, **_level_option(k)) as dataset,
+        ):
             mask = dataset.read_masks(1, window=window) if self.has_mask else None
             return _Pixels(dataset.read(window=window), mask)
 
@@ -188,7 +201,10 @@ def _full_resolution(reader: RangeReader, dataset: Any) -> _Levels:
 
 
 def _overview_size(reader: RangeReader, k: int) -> Size:
-    with reader.for_gdal() as target, rasterio.open(target, **_level_option(k)) as dataset:
+    with (
+        reader.for_gdal() as target,
+        rasterio.open(target, **_level_option(k)) as dataset,
+    ):
         height, width = dataset.shape
     return height, width
 
