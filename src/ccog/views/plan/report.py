@@ -174,7 +174,7 @@ class CogPlan(Pictured):
             f"Graph: {tasks} for {chunks}, {self.tasks_per_chunk:.2f} a chunk",
             f"Upload: {self._upload()}",
             f"Memory: about {memory} for each thread of a worker; "
-            f"one gathers {gathered} of about {group}",
+            f"a worker gathers {gathered} of about {group}",
         ]
 
     def _header(self) -> str:
@@ -191,9 +191,11 @@ class CogPlan(Pictured):
     def _upload(self) -> str:
         if self.upload is None:
             return "as a whole, by one writer"
-        size = byte_text(self.upload.part_size)
         parts = plural(self.upload.expected_parts, "part")
-        return f"about {parts} of about {size}, at most {self.upload.most_parts:,}"
+        # a small file fills no part
+        if self.upload.part_size <= self.sizes.largest:
+            parts += f" of about {byte_text(self.upload.part_size)}"
+        return f"about {parts}, at most {self.upload.most_parts:,}"
 
 
 _LEVEL_TITLES = ("Level", "Size", "Tile", "Tiles", "Blocks", "Pixels")
