@@ -71,7 +71,7 @@ def planned(case: Case) -> ccog.CogPlan:
 
 def requests(plan: ccog.CogPlan) -> int:
     """Parts, and what begins, completes and checks the upload."""
-    return int(plan.expected_parts or 0) + 4
+    return (plan.upload.expected_parts if plan.upload else 0) + 4
 
 
 def hours(
@@ -99,8 +99,8 @@ def main() -> None:
         written = 2 * case.side**2 * MEASURED.ratio
         print(f"| {case.name}: {case.side}² uint16 | {plan.chunks:,} of {case.chunk}² | {case.blocksize} | "
               f"{len(plan.levels)} | {plan.tasks:,} | {plan.tasks * MEASURED.task_bytes / 1e6:,.0f} MB | "
-              f"{plan.tasks * MEASURED.task_seconds / 60:.1f} min | {plan.header_size / 1e6:,.1f} MB | "
-              f"{plan.expected_parts or 0:,} | {requests(plan):,} | ${requests(plan) / 1000 * MEASURED.dollars:.2f} | "
+              f"{plan.tasks * MEASURED.task_seconds / 60:.1f} min | {plan.sizes.header / 1e6:,.1f} MB | "
+              f"{plan.upload.expected_parts if plan.upload else 0:,} | {requests(plan):,} | ${requests(plan) / 1000 * MEASURED.dollars:.2f} | "
               f"{plan.memory / 1e6:,.0f} MB | {written * MEASURED.moved / 1e9:,.0f} GB |")  # fmt: skip
     print(
         "\n| raster | workers of 2 threads: wall time (the slowest of encoding, network, scheduler) |\n|---|---|"

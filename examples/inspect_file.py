@@ -1,7 +1,5 @@
 """Look at a COG as a table and as a picture, and check it."""
 
-from pathlib import Path
-
 import dask.array as da
 
 import ccog
@@ -20,8 +18,7 @@ ccog.write_ccog(pixels, "look.tif", COG_creation_options=options).compute()
 
 found = ccog.inspect("look.tif")
 print(found)
-Path("look.svg").write_text(found.svg)
-found.save_png("look.png")
+found.save_svg("look.svg")
 
 verdict = ccog.validate("look.tif")
 print(verdict)

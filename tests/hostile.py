@@ -23,8 +23,8 @@ import numpy as np
 import tifffile
 
 import ccog
-from ccog.views.inspection.directories import Header, read_header
-from ccog.views.inspection.source import open_ranges
+from ccog.views.inspect.header import Header, read_header
+from ccog.views.inspect.ranges import open_ranges
 from conftest import GEO, gdal_cog, terrain
 
 EXTREMES = (
@@ -54,21 +54,21 @@ class Sample:
     @property
     def entries(self) -> list[int]:
         """Where the entries of all directories begin."""
-        count, entry, link = (8, 20, 8) if self.header.big else (2, 12, 4)
+        count, entry, link = (8, 20, 8) if self.header.layout.big else (2, 12, 4)
         extents = [one.extent for one in self.header.directories]
         return [at for start, stop in extents for at in range(start + count, stop - link, entry)]
 
     @property
     def links(self) -> list[int]:
         """Where the offsets of directories lie."""
-        width = 8 if self.header.big else 4
+        width = 8 if self.header.layout.big else 4
         return [width, *(one.extent[1] - width for one in self.header.directories)]
 
     @property
     def arrays(self) -> list[tuple[int, int]]:
         """Where values lie that are outside the directories."""
-        found = (entry.where for one in self.header.directories for entry in one.entries.values())
-        return [where for where in found if where is not None]
+        tags = (tag for one in self.header.directories for tag in one.tags.values())
+        return [tag.extent for tag in tags if tag.extent is not None]
 
 
 def sample(data: bytes) -> Sample:
@@ -105,7 +105,7 @@ def number(rng: random.Random, one: Sample, width: int) -> bytes:
     """A number that is extreme, near the end of the file, or any other, in the byte order of the file."""
     near = len(one.data) + rng.randrange(-64, 64)
     value = rng.choice([*EXTREMES, near, rng.randrange(len(one.data)), rng.getrandbits(8 * width)])
-    order = "little" if one.header.byte_order == "<" else "big"
+    order = "little" if one.header.layout.order == "<" else "big"
     return (value % (1 << (8 * width))).to_bytes(width, order)
 
 
@@ -128,7 +128,7 @@ def cut(rng: random.Random, one: Sample) -> bytes:
 
 def with_entry(rng: random.Random, one: Sample) -> bytes:
     """Tag, type, count or value of directory entries are others."""
-    data, wide = one.data, 8 if one.header.big else 4
+    data, wide = one.data, 8 if one.header.layout.big else 4
     for _ in range(rng.choice([1, 1, 3])):
         at = rng.choice(one.entries)
         skip, width = rng.choice([(0, 2), (2, 2), (4, wide), (4 + wide, wide), (4 + wide, 2)])
@@ -139,11 +139,11 @@ def with_entry(rng: random.Random, one: Sample) -> bytes:
 def with_link(rng: random.Random, one: Sample) -> bytes:
     """The chain of directories leads elsewhere, perhaps in a circle."""
     starts = [directory.extent[0] for directory in one.header.directories]
-    width = 8 if one.header.big else 4
+    width = 8 if one.header.layout.big else 4
     new = number(rng, one, width)
     if rng.random() < 0.3:
         new = rng.choice(starts).to_bytes(
-            width, "little" if one.header.byte_order == "<" else "big"
+            width, "little" if one.header.layout.order == "<" else "big"
         )
     return put(one.data, rng.choice(one.links), new)
 

@@ -264,8 +264,8 @@ def test_more_is_uploaded_together_where_a_store_has_few_part_numbers(tmp_path: 
     job = ccog.plan(
         array, "s3://bucket/a.tif", COG_creation_options={"bigtiff": "yes"}, layout="chunk"
     )
-    assert job.most_parts is not None
-    assert job.most_parts <= 10_000
+    assert job.upload is not None
+    assert job.upload.most_parts <= 10_000
     assert plan.unit == 16
 
 
@@ -273,7 +273,7 @@ def test_chunks_of_fused_blocks_still_lie_together(change_settings: Any) -> None
     change_settings(many_blocks=3)
     data = written(terrain((1, 1200, 1600)), (1, 256, 384), {})
     assert ccog.inspect(data).levels[0].order == "groups of 3 x 2 tiles, Morton"
-    assert [(r.what, r.gdal) for r in ccog.inspect(data).reads][-1] == ("chunk of 3 x 2 tiles", 1)
+    assert [(r.name, r.gdal) for r in ccog.inspect(data).reads][-1] == ("chunk of 3 x 2 tiles", 1)
 
 
 @pytest.fixture(params=["plain", "masked", *(["band"] if MODERN else [])])
@@ -295,7 +295,7 @@ def test_gdal_reads_a_chunk_with_one_request(remote: tuple[Path, str, np.ndarray
             found = dataset.read(window=Window(1024, 1024, 1024, 1024))
         assert len(server.ranges) - opened == 1, server.ranges
     np.testing.assert_array_equal(found, pixels[:, 1024:2048, 1024:2048])
-    reads = {read.what: read for read in ccog.inspect(folder / "a.tif").reads}
+    reads = {read.name: read for read in ccog.inspect(folder / "a.tif").reads}
     assert reads["chunk of 8 x 8 tiles"].gdal == 1 + masks
 
 
@@ -351,10 +351,10 @@ def test_the_plan_says_what_the_file_has(masked: bool, options: dict[str, Any]) 
     array = da.from_array(pixels, chunks=(-1, 1024, 1024))
     plan, data = ccog.plan(array, **given), bytes(ccog.write_ccog(array, **given, compute=True))
     report = ccog.inspect(data)
-    reads = [(read.tiles, read.gdal) for read in report.reads if "window" not in read.what]
+    reads = [(read.tiles, read.gdal) for read in report.reads if "window" not in read.name]
     assert [(read.tiles, read.requests) for read in plan.reads] == reads
     offsets = np.concatenate([d.array(tiff.TILE_OFFSETS) for d in tiff.parse(data).directories])
-    assert plan.header_size == offsets.min()
+    assert plan.sizes.header == offsets.min()
     assert len(data) <= plan.largest_size
     assert plan.tasks == len(tasks_of(ccog.write_ccog(array, **given)))
     assert plan.layout == "chunk"

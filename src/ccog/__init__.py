@@ -21,9 +21,10 @@ from ccog.errors import (
     StorePermissionError,
 )
 from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
-from ccog.views.inspection import Inspection, Validation, inspect, validate
-from ccog.views.preview import CogPlan, PlannedLevel, PlannedRead
+from ccog.views.inspect import Inspection, inspect
+from ccog.views.plan import CogPlan, PlannedLevel, PlannedRead
 from ccog.views.progress import progress
+from ccog.views.validate import Validation, validate
 
 __all__ = [
     "ArgumentTypeError",

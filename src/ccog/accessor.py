@@ -7,7 +7,7 @@ from typing import Any
 
 from ccog.api import plan, write_ccog
 from ccog.geometry.cog import FileLayout
-from ccog.views.preview import CogPlan
+from ccog.views.plan import CogPlan
 
 
 class Accessor:

@@ -14,7 +14,7 @@ from ccog.geometry.cog import FileLayout
 from ccog.graph.build import CcogDelayed, build_graph
 from ccog.prepare import chunk_mismatch, continued, on_grid, prepare
 from ccog.stores import warn_of_unfinished
-from ccog.views.preview import CogPlan, preview
+from ccog.views.plan import CogPlan, preview
 
 
 @overload

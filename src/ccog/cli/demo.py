@@ -16,7 +16,7 @@ from ccog.cli.running import written
 from ccog.errors import CCOGError
 from ccog.input.source import Source
 from ccog.local_s3 import BUCKET, local_s3
-from ccog.views.inspection import inspect
+from ccog.views.inspect import inspect
 
 _OPTIONS = {
     "crs": terrain.CRS,

@@ -8,7 +8,8 @@ import click
 
 from ccog.cli.options import storage_option, storage_options
 from ccog.cli.reporting import echo, reported
-from ccog.views.inspection import inspect, validate
+from ccog.views.inspect import inspect
+from ccog.views.validate import validate
 
 _with_storage_option = storage_option("Passed to fsspec to read URL.")
 
@@ -16,13 +17,13 @@ _with_storage_option = storage_option("Passed to fsspec to read URL.")
 @click.command("inspect")
 @click.argument("url")
 @click.option(
-    "--png",
+    "--svg",
     type=click.Path(dir_okay=False),
     metavar="FILE",
     help="Save a picture of the file.",
 )
 @_with_storage_option
-def inspect_file(url: str, png: str | None, storage: tuple[str, ...]) -> None:
+def inspect_file(url: str, svg: str | None, storage: tuple[str, ...]) -> None:
     """Show how the GeoTIFF at URL is stored, by reading only its header.
 
     URL is a path, or a URL such as https://host/name.tif or s3://bucket/name.tif.
@@ -30,8 +31,8 @@ def inspect_file(url: str, png: str | None, storage: tuple[str, ...]) -> None:
     with reported():
         inspection = inspect(url, storage_options(storage))
         echo(repr(inspection))
-        if png is not None:
-            inspection.save_png(png)
+        if svg is not None:
+            inspection.save_svg(svg)
 
 
 @click.command("validate")

@@ -18,7 +18,7 @@ from ccog.errors import MissingDependencyError, StoreError
 from ccog.input.source import Source
 from ccog.runtime.begin import wait_for_removal
 from ccog.stores import WriteResult
-from ccog.views.preview import CogPlan
+from ccog.views.plan import CogPlan
 from ccog.views.progress import progress
 
 _CONNECT_SECONDS = 15

@@ -1,76 +1,41 @@
-"""TIFF image file directories to and from bytes; knows nothing of COG, GDAL or dask (TIFF 6.0, BigTIFF)."""
+"""TIFF image file directories to and from bytes; knows nothing of COG, GDAL or dask.
+
+The rules are those of TIFF 6.0 and BigTIFF. Both byte orders are read; little-endian is written.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-# field type -> struct code; RATIONAL (5) and SRATIONAL (10) are kept as raw bytes
-_CODES = {
-    1: "B",
-    2: "c",
-    3: "H",
-    4: "I",
-    6: "b",
-    7: "B",
-    8: "h",
-    9: "i",
-    11: "f",
-    12: "d",
-    13: "I",
-    16: "Q",
-    17: "q",
-}
-#: Bytes of one value of each field type.
-SIZES = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
-}
+# until other modules name tags by ccog.tiff.tags
+from ccog.tiff.tags import *  # noqa: F403
+from ccog.tiff.tags import FIELD_SIZES, LONG, LONG8, SHORT
 
-SHORT, LONG, LONG8 = 3, 4, 16
+SIZES = FIELD_SIZES
 
-NEW_SUBFILE_TYPE = 254
-IMAGE_WIDTH = 256
-IMAGE_LENGTH = 257
-BITS_PER_SAMPLE = 258
-COMPRESSION = 259
-PHOTOMETRIC = 262
-SAMPLES_PER_PIXEL = 277
-PLANAR_CONFIG = 284
-PREDICTOR = 317
-TILE_WIDTH = 322
-TILE_LENGTH = 323
-TILE_OFFSETS = 324
-TILE_BYTE_COUNTS = 325
+Buffer = bytes | memoryview
 
-#: Value of PLANAR_CONFIG where the bands lie one after the other.
-SEPARATE = 2
+#: The first byte, and the one after the last.
+Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What differs between classic and BigTIFF (both little endian)."""
+    """What differs between classic and BigTIFF; ``order`` is "<" or ">", as struct names byte orders."""
 
     big: bool
+    order: str = "<"
+
+    @classmethod
+    def of(cls, magic: Buffer) -> Layout | None:
+        """The layout that the first 8 bytes of a file announce; None where it is not a TIFF."""
+        return _LAYOUTS.get(bytes(magic[:4])) or _LAYOUTS.get(bytes(magic[:8]))
 
     @property
     def header_size(self) -> int:
@@ -87,9 +52,45 @@ class Layout:
         """Field type of tile offsets."""
         return LONG8 if self.big else LONG
 
+    @property
+    def count_size(self) -> int:
+        """Bytes of the number of entries, with which a directory begins."""
+        return 8 if self.big else 2
+
     def directory_size(self, entries: int) -> int:
         """Bytes of a directory without its out-of-line values."""
         return 8 + 20 * entries + 8 if self.big else 2 + 12 * entries + 4
+
+    def offset_of(self, raw: Buffer) -> int:
+        """An offset, or a value of as many bytes."""
+        return int.from_bytes(raw, "little" if self.order == "<" else "big")
+
+    def first_directory(self, header: Buffer) -> int:
+        """Where the first directory lies, from the bytes before the ghost area."""
+        return self.offset_of(header[self.header_size - self.inline : self.header_size])
+
+    def entry_count(self, raw: Buffer) -> int:
+        """How many entries a directory has, from its first bytes."""
+        return self.offset_of(raw[: self.count_size])
+
+    def parse(self, raw: Buffer) -> ParsedDirectory:
+        """The entries of a directory and where the next one lies, from all bytes of it.
+
+        Values that lie elsewhere are left empty.
+        """
+        first, last = self.count_size, len(raw) - self.inline
+        tags: dict[int, Tag] = {}
+        entry = f"{self.order}HHQ8s" if self.big else f"{self.order}HHI4s"
+        for tag, kind, count, value in struct.iter_unpack(entry, raw[first:last]):
+            # readers take the first of a tag that comes twice
+            if tag in tags:
+                continue
+            size = FIELD_SIZES.get(kind, 1) * count
+            if size <= self.inline:
+                tags[tag] = Tag(kind, count, value[:size])
+            else:
+                tags[tag] = Tag(kind, count, b"", self.offset_of(value))
+        return ParsedDirectory(tags, self.offset_of(raw[last:]))
 
     def header(self, first_directory: int) -> bytes:
         """The file header (TIFF 6.0 section 2; BigTIFF: magic 43)."""
@@ -108,97 +109,111 @@ class Layout:
         return struct.pack("<Q" if self.big else "<I", offset)
 
 
-@dataclass(frozen=True)
-class Tag:
-    """One entry: field type, number of values, raw little-endian bytes; ``offset`` where they lay, if out of line."""
+# of BigTIFF: offsets have 8 bytes, and 2 bytes are 0
+_LAYOUTS = {
+    b"II\x2a\0": Layout(big=False),
+    b"MM\0\x2a": Layout(big=False, order=">"),
+    b"II\x2b\0\x08\0\0\0": Layout(big=True),
+    b"MM\0\x2b\0\x08\0\0": Layout(big=True, order=">"),
+}
+
+
+class Tag(NamedTuple):
+    """One entry: field type, number of values, and their bytes as they are in the file.
+
+    ``offset`` is where the values lay, if they lay outside the directory.
+    """
 
     type: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count
     raw: bytes
     offset: int | None = None
 
-    def values(self) -> tuple[int, ...]:
-        """The values, for integer types."""
-        return tuple(struct.unpack(f"<{self.count}{_CODES[self.type]}", self.raw))
+    @property
+    def extent(self) -> Range | None:
+        """Where the values lie, if that is outside the directory."""
+        if self.offset is None:
+            return None
+        return self.offset, self.offset + FIELD_SIZES.get(self.type, 1) * self.count
 
     @classmethod
     def integer(cls, value: int) -> Tag:
-        """A single value, SHORT where it fits, else LONG, as libtiff writes sizes (TIFFTAG_IMAGEWIDTH)."""
-        return (
-            cls(SHORT, 1, struct.pack("<H", value))
-            if value < 1 << 16
-            else cls(LONG, 1, struct.pack("<I", value))
-        )
+        """A single value, SHORT where it fits, else LONG, as libtiff writes sizes."""
+        if value < 1 << 16:
+            return cls(SHORT, 1, struct.pack("<H", value))
+        return cls(LONG, 1, struct.pack("<I", value))
+
+
+class ParsedDirectory(NamedTuple):
+    """What the bytes of a directory say: its entries, and the offset of the next directory or 0."""
+
+    tags: dict[int, Tag]
+    following: int
 
 
 @dataclass(frozen=True)
 class Directory:
-    """An image file directory."""
+    """A little-endian image file directory."""
 
     tags: Mapping[int, Tag]
 
     def value(self, tag: int, default: int = 0) -> int:
-        """First value of an integer tag."""
-        return self.tags[tag].values()[0] if tag in self.tags else default
+        """First value of an unsigned integer tag."""
+        if tag not in self.tags:
+            return default
+        entry = self.tags[tag]
+        return int.from_bytes(entry.raw[: FIELD_SIZES[entry.type]], "little")
 
     def with_tags(self, **changes: Tag) -> Directory:
         """A copy with tags replaced; keyword names are ``t<number>``."""
         return replace(self, tags={**self.tags, **{int(k[1:]): v for k, v in changes.items()}})
 
     def array(self, tag: int) -> npt.NDArray[np.int64]:
-        """The values of an integer tag as an array; empty where the tag is absent."""
+        """The values of an unsigned integer tag; empty where the tag is absent."""
         if tag not in self.tags:
             return np.zeros(0, np.int64)
-        found = self.tags[tag]
-        return np.frombuffer(found.raw, "<u" + str(SIZES[found.type])).astype(np.int64)
+        entry = self.tags[tag]
+        return unpack_array(entry.raw, entry.type).astype(np.int64)
 
 
 @dataclass(frozen=True)
 class Tiff:
-    """Directories of a file in chain order, with the bytes between its header and the first of them."""
+    """Directories in the order of the file, with the bytes between its header and the first."""
 
     layout: Layout
     ghost: bytes
     directories: tuple[Directory, ...]
 
 
-def parse(data: bytes | memoryview) -> Tiff:
-    """Read all directories of a little-endian TIFF in memory."""
+def parse(data: Buffer) -> Tiff:
+    """Read all directories of a little-endian TIFF in memory, which is trusted to be whole."""
     view = memoryview(data)
-    magic, version = struct.unpack_from("<2sH", view)
-    if magic != b"II" or version not in (42, 43):
+    layout = Layout.of(view)
+    if layout is None or layout.order != "<":
         raise ValueError("not a little-endian TIFF")
-    layout = Layout(version == 43)
-    first = (
-        struct.unpack_from("<Q", view, 8)[0] if layout.big else struct.unpack_from("<I", view, 4)[0]
-    )
+    first = offset = layout.first_directory(view)
     directories = []
-    offset = first
     while offset:
-        directory, offset = _parse_directory(view, layout, offset)
-        directories.append(directory)
+        size = layout.directory_size(layout.entry_count(view[offset:]))
+        tags, offset = layout.parse(view[offset : offset + size])
+        for number, tag in tags.items():
+            if tag.extent is not None:
+                start, stop = tag.extent
+                tags[number] = tag._replace(raw=bytes(view[start:stop]))
+        directories.append(Directory(tags))
     return Tiff(layout, bytes(view[layout.header_size : first]), tuple(directories))
 
 
-def _parse_directory(view: memoryview, layout: Layout, offset: int) -> tuple[Directory, int]:
-    count_code, entry_code, link_code = ("<Q", "<HHQ", "<Q") if layout.big else ("<H", "<HHI", "<I")
-    (count,) = struct.unpack_from(count_code, view, offset)
-    position = offset + struct.calcsize(count_code)
-    tags: dict[int, Tag] = {}
-    for _ in range(count):
-        tag, kind, number = struct.unpack_from(entry_code, view, position)
-        value_at = position + struct.calcsize(entry_code)
-        size = SIZES.get(kind, 1) * number
-        where: int | None = None
-        if size > layout.inline:
-            (where,) = struct.unpack_from(link_code, view, value_at)
-        start = value_at if where is None else where
-        tags[tag] = Tag(kind, number, bytes(view[start : start + size]), where)
-        position = value_at + layout.inline
-    (following,) = struct.unpack_from(link_code, view, position)
-    return Directory(tags), following
+def unpack_array(raw: Buffer, kind: int, order: str = "<") -> npt.NDArray[np.integer]:
+    """The values of an unsigned integer type, without a copy where the byte order allows it.
+
+    Values of 64 bits come signed, so that sums with other integers stay integers.
+    """
+    stored = np.frombuffer(raw, f"{order}u{FIELD_SIZES[kind]}")
+    native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    return native.view(np.int64) if native.itemsize == 8 else native
 
 
 def pack_array(values: npt.NDArray[Any], kind: int) -> bytes:
     """An integer array as the raw bytes of a tag of type SHORT, LONG or LONG8."""
-    return values.astype(f"<u{SIZES[kind]}").tobytes()
+    return values.astype(f"<u{FIELD_SIZES[kind]}").tobytes()

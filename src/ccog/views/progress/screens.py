@@ -18,8 +18,8 @@ from rich.progress import (
 )
 
 from ccog.runtime.task_names import STAGES
-from ccog.views.inspection.tables import byte_text
 from ccog.views.progress.tally import Snapshot
+from ccog.views.tables import byte_text
 
 _LINE_SECONDS, _LINE_SHARE = 10.0, 0.1
 

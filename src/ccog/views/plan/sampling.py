@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable
 
 import dask.array as da
 import numpy as np
 
 from ccog.gdal.encode import encode_block
-from ccog.geometry.cog import CogGeometry
+from ccog.geometry.pyramid import Size
 from ccog.tasks.uploads import WriteJob
 
 # steps along columns that never line up with those along rows
@@ -16,10 +17,10 @@ _GOLDEN = 0.6180339887498949
 
 
 def sampled_ratio(job: WriteJob, pixels: da.Array, sample: int) -> float:
-    """Compressed bytes of ``sample`` work blocks of ``pixels`` (band, y, x), divided by what they have as they are."""
+    """Compressed bytes of ``sample`` blocks of ``pixels`` (band, y, x) per byte of pixels."""
+    level = job.plan.level(0)
     compressed = raw = 0
-    for i, j in _spread(job.plan, sample):
-        level = job.plan.level(0)
+    for i, j in _spread(level.blocks, sample):
         rows, cols = level.rows(i), level.cols(j)
         block = np.ma.getdata(pixels[:, rows.start : rows.stop, cols.start : cols.stop].compute())
         _, counts, _ = encode_block(block, None, job.codecs[0])
@@ -28,11 +29,10 @@ def sampled_ratio(job: WriteJob, pixels: da.Array, sample: int) -> float:
     return compressed / raw
 
 
-def _spread(plan: CogGeometry, sample: int) -> Iterator[tuple[int, int]]:
+def _spread(blocks: Size, sample: int) -> Iterable[tuple[int, int]]:
     """Blocks in different rows and columns; all where ``sample`` is their number."""
-    rows, cols = plan.level(0).blocks
+    rows, cols = blocks
     if sample == rows * cols:
-        yield from ((i, j) for i in range(rows) for j in range(cols))
-        return
-    for n in range(sample):
-        yield int((n + 0.5) / sample * rows), int((n + 0.5) * _GOLDEN % 1 * cols)
+        return itertools.product(range(rows), range(cols))
+    steps = [(n + 0.5) for n in range(sample)]
+    return [(int(step / sample * rows), int(step * _GOLDEN % 1 * cols)) for step in steps]

@@ -1,14 +1,15 @@
-"""Byte ranges of a file wherever it lies: a local path, an http(s):// or s3:// URL, or bytes in memory."""
+"""Byte ranges of a file wherever it lies: a local path, a URL, or bytes in memory."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 from ccog.errors import (
@@ -20,29 +21,7 @@ from ccog.errors import (
     StorePermissionError,
 )
 from ccog.redaction import harmless, redact_logs, redacted
-
-#: First and one past the last byte.
-Range = tuple[int, int]
-
-# one range request asks for at most this much, so that large headers travel side by side
-_LARGEST_REQUEST = 16 << 20
-# Linux reads at most 2 GiB in one call
-_LARGEST_READ = 1 << 30
-_KINDS: dict[str, Callable[[int], bool]] = {
-    "a directory": stat.S_ISDIR,
-    "a pipe": stat.S_ISFIFO,
-    "a socket": stat.S_ISSOCK,
-    "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
-}
-_PACKAGES = {
-    "s3": "s3fs",
-    "s3a": "s3fs",
-    "http": "aiohttp",
-    "https": "aiohttp",
-    "gs": "gcsfs",
-    "az": "adlfs",
-}
-
+from ccog.tiff.directories import Range
 
 # fsspec logs URLs, and errors that quote them, at DEBUG
 redact_logs("fsspec", "fsspec.http")
@@ -50,7 +29,10 @@ redact_logs("fsspec", "fsspec.http")
 
 @dataclass
 class RangeReader:
-    """A file of ``size`` bytes that is read by ranges; counts what reading it has cost."""
+    """A file of ``size`` bytes that is read by ranges; counts requests and bytes."""
+
+    # Linux reads at most 2 GiB in one call
+    largest_request: ClassVar[int] = 1 << 30
 
     url: str
     size: int
@@ -63,36 +45,37 @@ class RangeReader:
 
     def read_many(self, ranges: Sequence[Range]) -> list[bytes]:
         """Several ranges, fetched side by side where the store can."""
-        cut = [(max(0, start), max(0, start, min(stop, self.size))) for start, stop in ranges]
-        pieces = [list(self._pieces(*one)) for one in cut]
-        flat = [piece for many in pieces for piece in many]
-        self.requests += len(flat)
-        self.bytes_read += sum(stop - start for start, stop in flat)
-        found = iter(self._fetch(flat))
-        return [
-            next(found) if len(many) == 1 else b"".join(next(found) for _ in many)
-            for many in pieces
-        ]
+        cuts = [self._cut(start, stop) for start, stop in ranges]
+        requests = list(itertools.chain.from_iterable(cuts))
+        self.requests += len(requests)
+        self.bytes_read += sum(stop - start for start, stop in requests)
+        answers = iter(self._fetch(requests))
+        return [_joined(itertools.islice(answers, len(cut))) for cut in cuts]
 
     def for_gdal(self) -> AbstractContextManager[Any]:
         """What ``rasterio.open`` takes to open the same file, one dataset at a time."""
         raise NotImplementedError
 
-    def _pieces(self, start: int, stop: int) -> Iterator[Range]:
-        """The requests that a range is read by."""
-        yield start, stop
+    def _cut(self, start: int, stop: int) -> list[Range]:
+        """The requests by which a range is read."""
+        start, stop = max(0, start), min(stop, self.size)
+        cuts = range(start, stop, self.largest_request)
+        return [(at, min(stop, at + self.largest_request)) for at in cuts]
 
     def _fetch(self, ranges: list[Range]) -> list[bytes]:
         raise NotImplementedError
+
+
+def _joined(parts: Iterator[bytes]) -> bytes:
+    """The bytes of some requests, not copied where there is one."""
+    answers = list(parts)
+    return answers[0] if len(answers) == 1 else b"".join(answers)
 
 
 @dataclass
 class _LocalReader(RangeReader):
     path: str
     descriptor: int
-
-    def _pieces(self, start: int, stop: int) -> Iterator[Range]:
-        return _cut(start, stop, _LARGEST_READ)
 
     def _fetch(self, ranges: list[Range]) -> list[bytes]:
         with _translated(self.path):
@@ -120,19 +103,20 @@ class _MemoryReader(RangeReader):
 
 @dataclass
 class _RemoteReader(RangeReader):
+    # parts of large headers travel side by side
+    largest_request: ClassVar[int] = 16 << 20
+
     filesystem: Any
     path: str
-
-    def _pieces(self, start: int, stop: int) -> Iterator[Range]:
-        return _cut(start, stop, _LARGEST_REQUEST)
 
     def _fetch(self, ranges: list[Range]) -> list[bytes]:
         starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
         with _translated(self.url, Exception):
-            found: list[bytes] = self.filesystem.cat_ranges(
-                [self.path] * len(ranges), starts, stops, on_error="raise"
+            paths = [self.path] * len(ranges)
+            answers: list[bytes] = self.filesystem.cat_ranges(
+                paths, starts, stops, on_error="raise"
             )
-        return found
+        return answers
 
     @contextmanager
     def for_gdal(self) -> Iterator[Any]:
@@ -142,10 +126,6 @@ class _RemoteReader(RangeReader):
             self.filesystem.open(self.path, "rb", block_size=1 << 20) as file,
         ):
             yield file
-
-
-def _cut(start: int, stop: int, size: int) -> Iterator[Range]:
-    return ((at, min(stop, at + size)) for at in range(start, stop, size))
 
 
 @contextmanager
@@ -163,7 +143,6 @@ def open_ranges(
     StoreError
         The file does not exist, cannot be read, or is not a regular file.
     """
-    options = dict(storage_options or {})
     with ExitStack() as stack, _in_memory(url):
         if isinstance(url, bytes | bytearray | memoryview):
             data = bytes(url)
@@ -173,7 +152,7 @@ def open_ranges(
         elif _is_local(text := os.fspath(url)):
             yield stack.enter_context(_open_local(_local_path(text)))
         else:
-            yield _open_remote(text, options)
+            yield _open_remote(text, dict(storage_options or {}))
 
 
 @contextmanager
@@ -181,8 +160,8 @@ def _in_memory(url: Any) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        what = url if isinstance(url, str | os.PathLike) else "the file"
-        raise RasterError(f"there is not enough memory to look at {what}") from error
+        name = url if isinstance(url, str | os.PathLike) else "the file"
+        raise RasterError(f"there is not enough memory to look at {name}") from error
 
 
 def _is_local(text: str) -> bool:
@@ -198,20 +177,17 @@ def _open_local(path: str) -> Iterator[RangeReader]:
     with _translated(path, (OSError, ValueError)):
         # before opening: that would wait for a pipe's other end, and wake up a device
         _check_regular(path, os.stat(path))
-        file = Path(path).open("rb")  # noqa: SIM115  # what is done with it raises errors of its own
+        file = Path(path).open("rb")  # noqa: SIM115  # closed below; its use raises other errors
     with file:
         with _translated(path):
-            found = os.fstat(file.fileno())
-            _check_regular(path, found)
-        yield _LocalReader(path, found.st_size, path, file.fileno())
+            status = os.fstat(file.fileno())
+            _check_regular(path, status)
+        yield _LocalReader(path, status.st_size, path, file.fileno())
 
 
-def _check_regular(path: str, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        kind = next(
-            (name for name, of_kind in _KINDS.items() if of_kind(found.st_mode)), "something else"
-        )
-        raise StoreError(f"{path} is {kind}, not a regular file; give the path of a GeoTIFF")
+def _check_regular(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise StoreError(f"{path} is not a regular file; give the path of a GeoTIFF")
 
 
 def _open_remote(url: str, options: dict[str, Any]) -> RangeReader:
@@ -221,10 +197,8 @@ def _open_remote(url: str, options: dict[str, Any]) -> RangeReader:
     try:
         filesystem, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
-        package = _PACKAGES.get(protocol, "the fsspec package for it")
-        raise MissingDependencyError(
-            f"reading {protocol}:// needs {package}: pip install {package}"
-        ) from error
+        # fsspec says which package to install
+        raise MissingDependencyError(f"cannot read {protocol}://: {error}") from error
     except ValueError as error:
         raise StoreError(f"cannot read {shown}: {redacted(error, options)}") from harmless(
             error, options

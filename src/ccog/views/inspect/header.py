@@ -1,0 +1,461 @@
+"""The header of any TIFF, read by byte ranges: directories, and tile arrays as NumPy arrays.
+
+A damaged or hostile file costs neither time nor memory: limits that no real file comes near, and
+the rule that a tag which reaches beyond the end of the file is refused before it is read.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ccog.errors import RasterError
+from ccog.geometry.pyramid import ceil_div
+from ccog.tiff import tags
+from ccog.tiff.directories import Layout, Range, Tag, unpack_array
+from ccog.views.inspect.ranges import RangeReader
+
+Offsets = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.integer]
+
+# read at once at the start, and when more is needed: most headers fit
+_READ_AHEAD = 64 << 10
+# ranges nearer to each other than this are read as one
+_JOIN = 64 << 10
+
+_MOST_DIRECTORIES = 1024
+# entries of one directory (libtiff's limit), and of all of them
+_MOST_ENTRIES, _MOST_ALL_ENTRIES = 4096, 1 << 16
+# columns or rows, the largest LONG, and tiles of a directory, which libtiff counts in 32 bits
+_MOST_PIXELS, _MOST_TILES = (1 << 32) - 1, (1 << 32) - 1
+# tiles of all directories whose offsets are read: twice as many as 48.8 TiB of any use have
+_MOST_LISTED_TILES = 1 << 28
+# an offset plus a byte count stays below 2**63
+_MOST_OFFSET = 1 << 62
+# bytes of a text in which something is looked for
+_MOST_TEXT = 16 << 20
+
+_LARGEST = (1 << 64) - 1
+
+# bytes of the line with which a ghost area begins, and where its size stands there
+_GHOST_LINE = 43
+_GHOST_MARK, _GHOST_SIZE = b"GDAL_STRUCTURAL_METADATA_SIZE=", slice(30, 36)
+
+# what libtiff takes for sizes and offsets
+_UNSIGNED = (tags.BYTE, tags.SHORT, tags.LONG, tags.IFD, tags.LONG8, tags.IFD8)
+# tags with one number for the image, or one for each band, of which the first counts
+_NUMBERS = (
+    tags.NEW_SUBFILE_TYPE,
+    tags.IMAGE_WIDTH,
+    tags.IMAGE_LENGTH,
+    tags.BITS_PER_SAMPLE,
+    tags.COMPRESSION,
+    tags.SAMPLES_PER_PIXEL,
+    tags.ROWS_PER_STRIP,
+    tags.PLANAR_CONFIG,
+    tags.PREDICTOR,
+    tags.TILE_WIDTH,
+    tags.TILE_LENGTH,
+    tags.SAMPLE_FORMAT,
+)
+# those that cannot be 0, by what they count
+_POSITIVE = {
+    tags.IMAGE_WIDTH: "columns",
+    tags.IMAGE_LENGTH: "rows",
+    tags.BITS_PER_SAMPLE: "bits of a sample",
+    tags.SAMPLES_PER_PIXEL: "bands",
+    tags.ROWS_PER_STRIP: "rows of a strip",
+    tags.TILE_WIDTH: "columns of a tile",
+    tags.TILE_LENGTH: "rows of a tile",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageDirectory:
+    """One directory: where it lies, what it says, and its tiles (or strips).
+
+    Tiles are in row-major order, plane by plane. ``offsets`` and ``counts`` are 0 for sparse tiles,
+    and empty where the file has no tile yet.
+    """
+
+    extent: Range
+    tags: Mapping[int, Tag]
+    numbers: Mapping[int, int]
+    offsets: Offsets
+    counts: Counts
+
+    def value(self, tag: int, default: int = 0) -> int:
+        """First value of one of the tags that say what the image is like."""
+        return self.numbers.get(tag, default)
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether it has tiles, not strips."""
+        return tags.TILE_WIDTH in self.tags
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """(height, width) of a tile; a strip is a tile as wide as the image."""
+        if self.is_tiled:
+            return self.value(tags.TILE_LENGTH), self.value(tags.TILE_WIDTH)
+        return min(self.value(tags.ROWS_PER_STRIP, self.height), self.height), self.width
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Tiles: planes, rows and columns of them."""
+        height, width = self.tile
+        return self.planes, ceil_div(self.height, height), ceil_div(self.width, width)
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.value(tags.IMAGE_WIDTH)
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.value(tags.IMAGE_LENGTH)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.height, self.width
+
+    @property
+    def samples(self) -> int:
+        """Bands."""
+        return self.value(tags.SAMPLES_PER_PIXEL, 1)
+
+    @property
+    def bits(self) -> int:
+        """Bits of one sample."""
+        return self.value(tags.BITS_PER_SAMPLE, 1)
+
+    @property
+    def planes(self) -> int:
+        """Bands that are stored apart: 1 where pixels are interleaved."""
+        return self.samples if self.value(tags.PLANAR_CONFIG, 1) == tags.SEPARATE else 1
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether it holds a transparency mask."""
+        return bool(self.value(tags.NEW_SUBFILE_TYPE) & tags.MASK)
+
+    @property
+    def is_overview(self) -> bool:
+        """Whether it is a reduced-resolution version."""
+        return bool(self.value(tags.NEW_SUBFILE_TYPE) & tags.REDUCED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """Everything a TIFF says before its pixels; ``metadata`` is GDAL's of the first directory."""
+
+    url: str
+    size: int
+    layout: Layout
+    ghost: str
+    ghost_extent: Range
+    directories: tuple[ImageDirectory, ...]
+    metadata: bytes
+    requests: int
+    bytes_read: int
+
+    def extents(self) -> set[Range]:
+        """Where it lies: file header, ghost area, directories, values, tile arrays."""
+        extents = {(0, self.layout.header_size), self.ghost_extent}
+        for directory in self.directories:
+            extents.add(directory.extent)
+            values = (tag.extent for tag in directory.tags.values())
+            extents.update(extent for extent in values if extent is not None)
+        return extents
+
+
+def read_header(reader: RangeReader) -> Header:
+    """All directories of a TIFF, classic or big, of either byte order.
+
+    Raises
+    ------
+    RasterError
+        The file is not a TIFF, or is damaged.
+    """
+    if not reader.size:
+        raise RasterError(f"{reader.url} is empty, not a TIFF")
+    window = _Window(reader)
+    magic = window.get(0, min(8, reader.size))
+    layout = Layout.of(magic)
+    if layout is None:
+        raise RasterError(f"{reader.url} is not a TIFF: it begins with {bytes(magic)!r}")
+    first = layout.first_directory(window.get(0, layout.header_size))
+    parsed = _chain(window, layout, first)
+    _check_tile_arrays(reader, parsed)
+    ghost, ghost_size = _ghost(window, layout.header_size, first)
+    values = _read_values(window, parsed)
+    return Header(
+        url=reader.url,
+        size=reader.size,
+        layout=layout,
+        ghost=ghost,
+        ghost_extent=(layout.header_size, layout.header_size + ghost_size),
+        directories=tuple(_image_directory(one, values, layout, reader.url) for one in parsed),
+        metadata=bytes(values.of(parsed[0], tags.GDAL_METADATA)),
+        requests=reader.requests,
+        bytes_read=reader.bytes_read,
+    )
+
+
+class _Window:
+    """Reads ahead, and answers from what was read."""
+
+    def __init__(self, reader: RangeReader) -> None:
+        self.reader = reader
+        self._blocks = [(0, memoryview(reader.read(0, _READ_AHEAD)))]
+
+    def get(self, start: int, stop: int) -> memoryview:
+        """The bytes from ``start`` up to ``stop``."""
+        for at, data in self._blocks:
+            if at <= start and stop <= at + len(data):
+                return data[start - at : stop - at]
+        self.check(stop)
+        data = memoryview(self.reader.read(start, max(stop, start + _READ_AHEAD)))
+        self._blocks.insert(0, (start, data))
+        return self.whole(data[: stop - start], start, stop)
+
+    def check(self, stop: int) -> None:
+        """Refuse what lies beyond the end, before anything is read or allocated for it."""
+        if stop > self.reader.size:
+            raise self._cut_off(stop)
+
+    def whole(self, data: memoryview, start: int, stop: int) -> memoryview:
+        """The bytes of a range, of which none may be missing."""
+        if len(data) < stop - start:
+            raise self._cut_off(stop)
+        return data
+
+    def _cut_off(self, stop: int) -> RasterError:
+        url, size = self.reader.url, self.reader.size
+        return RasterError(f"{url} is cut off: it points to byte {stop} of {size}")
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """A directory whose values outside of it are not yet read."""
+
+    extent: Range
+    tags: dict[int, Tag]
+
+    @property
+    def tile_arrays(self) -> tuple[int, int]:
+        """The tags of offsets and byte counts."""
+        if tags.TILE_OFFSETS in self.tags:
+            return tags.TILE_OFFSETS, tags.TILE_BYTE_COUNTS
+        return tags.STRIP_OFFSETS, tags.STRIP_BYTE_COUNTS
+
+    def wanted(self, number: int) -> Range | None:
+        """The part of a tag's values that is read, where they lie outside the directory."""
+        tag = self.tags.get(number)
+        if tag is None or tag.extent is None:
+            return None
+        start, stop = tag.extent
+        if number in _NUMBERS:
+            return start, start + tags.FIELD_SIZES.get(tag.type, 1)
+        if number == tags.GDAL_METADATA:
+            return start, min(stop, start + _MOST_TEXT)
+        return tag.extent
+
+
+def _chain(window: _Window, layout: Layout, first: int) -> list[_Parsed]:
+    """The directories, each of which says where the next one lies."""
+    url = window.reader.url
+    parsed: list[_Parsed] = []
+    offset, seen, entries = first, set[int](), 0
+    while offset:
+        if offset in seen:
+            raise RasterError(f"{url} is damaged: its directories form a loop at byte {offset}")
+        seen.add(offset)
+        if len(seen) > _MOST_DIRECTORIES:
+            raise RasterError(
+                f"{url} has more than {_MOST_DIRECTORIES} directories, the most that are looked at"
+            )
+        directory, offset = _parse(window, layout, offset)
+        parsed.append(directory)
+        entries += len(directory.tags)
+        if entries > _MOST_ALL_ENTRIES:
+            raise RasterError(
+                f"the directories of {url} have more than {_MOST_ALL_ENTRIES} entries: "
+                "it is damaged"
+            )
+    if not parsed:
+        raise RasterError(f"{url} holds no image")
+    return parsed
+
+
+def _parse(window: _Window, layout: Layout, offset: int) -> tuple[_Parsed, int]:
+    """A directory, and where the next one lies."""
+    count = layout.entry_count(window.get(offset, offset + layout.count_size))
+    if count > _MOST_ENTRIES:
+        raise RasterError(
+            f"{window.reader.url} is damaged: its directory at byte {offset} claims {count} "
+            f"entries, more than {_MOST_ENTRIES}"
+        )
+    extent = offset, offset + layout.directory_size(count)
+    entries, following = layout.parse(window.get(*extent))
+    for tag in entries.values():
+        if tag.extent is not None:
+            window.check(tag.extent[1])
+    return _Parsed(extent, entries), following
+
+
+def _ghost(window: _Window, start: int, first: int) -> tuple[str, int]:
+    """GDAL's structural metadata, between the file's header and the first directory; its size."""
+    text = start + _GHOST_LINE
+    line = bytes(window.get(start, text)) if first >= text else b""
+    if not line.startswith(_GHOST_MARK) or not line[_GHOST_SIZE].isdigit():
+        return "", 0
+    size = int(line[_GHOST_SIZE])
+    ghost = bytes(window.get(text, text + size)).decode("ascii", "replace")
+    return ghost.strip(" \n\0"), _GHOST_LINE + size
+
+
+@dataclass(frozen=True)
+class _Values:
+    """Values of tags that lie outside the directories, by where they lie."""
+
+    by_range: Mapping[Range, memoryview]
+
+    def of(self, directory: _Parsed, number: int) -> bytes | memoryview:
+        """The values of a tag, as far as they were wanted; empty where it is absent."""
+        if number not in directory.tags:
+            return b""
+        wanted = directory.wanted(number)
+        return directory.tags[number].raw if wanted is None else self.by_range[wanted]
+
+
+def _read_values(window: _Window, parsed: Sequence[_Parsed]) -> _Values:
+    """Read what is wanted of all directories; near ranges come in one request."""
+    wanted = {parsed[0].wanted(tags.GDAL_METADATA)}
+    for directory in parsed:
+        wanted.update(directory.wanted(n) for n in (*_NUMBERS, *directory.tile_arrays))
+    ranges = sorted(extent for extent in wanted if extent is not None)
+    values = {r: window.get(*r) for r in ranges if r[1] <= _READ_AHEAD}
+    joined = _joined([r for r in ranges if r[1] > _READ_AHEAD])
+    blocks = [memoryview(data) for data in window.reader.read_many(joined)]
+    starts = [start for start, _ in joined]
+    for start, stop in ranges:
+        if (start, stop) in values:
+            continue
+        block = bisect.bisect_right(starts, start) - 1
+        data = blocks[block][start - starts[block] : stop - starts[block]]
+        values[start, stop] = window.whole(data, start, stop)
+    return _Values(values)
+
+
+def _joined(ranges: Sequence[Range]) -> list[Range]:
+    """Sorted ranges, near ones as one."""
+    joined: list[Range] = []
+    for start, stop in ranges:
+        if joined and start - joined[-1][1] <= _JOIN:
+            joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
+        else:
+            joined.append((start, stop))
+    return joined
+
+
+def _check_tile_arrays(reader: RangeReader, parsed: Sequence[_Parsed]) -> None:
+    """Refuse tile arrays that many directories share.
+
+    Each of them lies in the file, but together they may have any size.
+    """
+    size = tiles = 0
+    for directory in parsed:
+        for number in directory.tile_arrays:
+            tag = directory.tags.get(number)
+            if tag is None:
+                continue
+            tiles += tag.count
+            size += 0 if tag.extent is None else tag.extent[1] - tag.extent[0]
+    if size > reader.size:
+        raise RasterError(
+            f"{reader.url} is damaged: its directories claim {size} bytes of tile arrays "
+            f"in a file of {reader.size}"
+        )
+    if tiles // 2 > _MOST_LISTED_TILES:
+        raise RasterError(
+            f"{reader.url} has {tiles // 2} tiles, more than the {_MOST_LISTED_TILES} "
+            "that are looked at"
+        )
+
+
+def _image_directory(parsed: _Parsed, values: _Values, layout: Layout, url: str) -> ImageDirectory:
+    where = f"{url} is damaged: in its directory at byte {parsed.extent[0]}"
+
+    def integers(number: int, count: int) -> npt.NDArray[np.integer]:
+        tag = parsed.tags[number]
+        if tag.type not in _UNSIGNED:
+            raise RasterError(f"{where} tag {number} is of type {tag.type}, not one of {_UNSIGNED}")
+        size = tags.FIELD_SIZES[tag.type]
+        return unpack_array(values.of(parsed, number)[: count * size], tag.type, layout.order)
+
+    numbers = {}
+    for number in _NUMBERS:
+        if number not in parsed.tags:
+            continue
+        if not parsed.tags[number].count:
+            raise RasterError(f"{where} tag {number} has no value")
+        # 64-bit values come signed
+        numbers[number] = int(integers(number, 1)[0]) & _LARGEST
+    arrays = []
+    for number in parsed.tile_arrays:
+        count = parsed.tags[number].count if number in parsed.tags else 0
+        arrays.append(integers(number, count) if count else np.zeros(0, np.int64))
+    directory = ImageDirectory(
+        extent=parsed.extent,
+        tags=parsed.tags,
+        numbers=numbers,
+        offsets=arrays[0].astype(np.int64, copy=False),
+        counts=arrays[1],
+    )
+    _check_numbers(directory, where)
+    _check_tiles(directory, where)
+    return directory
+
+
+def _check_numbers(directory: ImageDirectory, where: str) -> None:
+    """Refuse numbers that no image can have."""
+    for number, counted in _POSITIVE.items():
+        if directory.value(number, 1) == 0:
+            raise RasterError(f"{where} the number of {counted} is 0")
+    sides = directory.value(tags.TILE_WIDTH), directory.value(tags.TILE_LENGTH)
+    if directory.is_tiled and 0 in sides:
+        raise RasterError(f"{where} only one side of the tiles is given")
+    height, width = directory.size
+    if not 0 < width <= _MOST_PIXELS or not 0 < height <= _MOST_PIXELS:
+        raise RasterError(
+            f"{where} the image has {width} x {height} pixels; "
+            f"each side may have 1 to {_MOST_PIXELS}"
+        )
+    planes, rows, cols = directory.grid
+    tiles = planes * rows * cols
+    if tiles > _MOST_TILES:
+        raise RasterError(f"{where} the image has {tiles} tiles, more than {_MOST_TILES}")
+
+
+def _check_tiles(directory: ImageDirectory, where: str) -> None:
+    """Refuse tile arrays that do not belong to the image, or to any file."""
+    planes, rows, cols = directory.grid
+    offsets, counts = directory.offsets, directory.counts
+    if offsets.size != counts.size:
+        raise RasterError(
+            f"{where} there are {offsets.size} tile offsets, but {counts.size} byte counts"
+        )
+    if offsets.size not in (0, planes * rows * cols):
+        raise RasterError(f"{where} there are {offsets.size} tiles, not {planes * rows * cols}")
+    for name, values in (("offset", offsets), ("byte count", counts)):
+        # 64-bit values that are too large have become negative
+        is_wide = values.size and values.itemsize == 8
+        if is_wide and (values.min() < 0 or values.max() > _MOST_OFFSET):
+            raise RasterError(f"{where} there is a tile whose {name} is beyond {_MOST_OFFSET}")

@@ -1,0 +1,291 @@
+"""``ccog.inspect``: how a file is stored, as frozen values that show themselves."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ccog.tiff import tags
+from ccog.tiff.directories import Range
+from ccog.views.drawing import Drawing
+from ccog.views.inspect.header import Header, ImageDirectory, read_header
+from ccog.views.inspect.order import TileOrder, tile_order
+from ccog.views.inspect.picture import draw
+from ccog.views.inspect.ranges import open_ranges
+from ccog.views.inspect.reads import ReadCost, read_costs
+from ccog.views.inspect.tiles import Grid, Spans
+from ccog.views.tables import Pictured, Report, Table, byte_text, plural, size_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelReport:
+    """One directory of the file: the full resolution, an overview, or a mask of either.
+
+    Attributes
+    ----------
+    name
+        "full resolution", "overview 1", ...; a mask says whose it is.
+    width, height
+        Pixels.
+    tile
+        (height, width) of a tile in pixels.
+    tiles
+        Tiles down and across, times ``planes`` where bands are stored apart.
+    stored, sparse
+        Tiles with and without bytes.
+    size
+        Bytes of its tiles, leaders and trailers aside.
+    ratio
+        Bytes of its pixels divided by ``size``; infinite where all tiles are sparse.
+    order
+        How its tiles follow each other in the file.
+    extent
+        Its first byte and the one after its last, or None where all tiles are sparse.
+    compression
+        Name of the compression, with the predictor.
+    """
+
+    name: str
+    width: int
+    height: int
+    tile: tuple[int, int]
+    tiles: tuple[int, int]
+    planes: int
+    stored: int
+    sparse: int
+    size: int
+    ratio: float
+    order: str
+    extent: Range | None
+    compression: str
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Inspection(Pictured):
+    """What the header of a TIFF says of the file: see :func:`ccog.inspect`.
+
+    It prints as tables; ``svg`` is a picture, which ``save_svg(path)`` saves.
+
+    Attributes
+    ----------
+    url
+        What was inspected.
+    size
+        Bytes of the file.
+    big_tiff
+        Whether it is a BigTIFF.
+    bands, dtype
+        Of the full resolution.
+    ghost_area
+        GDAL's structural metadata, empty where there is none.
+    header_size
+        Bytes that are not tiles: directories, their values and the tile arrays.
+    header_end
+        The byte after the last of them. It is larger than ``header_size`` plus alignment where they
+        are scattered.
+    levels
+        Directories in the order of the file.
+    gaps, overlaps
+        Ranges that nothing points to, or that two parts of the file claim; the first 1000.
+    reads
+        The cost of typical reads.
+    requests, bytes_read
+        The cost of this inspection.
+    """
+
+    url: str
+    size: int
+    big_tiff: bool
+    bands: int
+    dtype: str
+    ghost_area: str
+    header_size: int
+    header_end: int
+    levels: tuple[LevelReport, ...]
+    gaps: tuple[Range, ...]
+    overlaps: tuple[Range, ...]
+    reads: tuple[ReadCost, ...]
+    requests: int
+    bytes_read: int
+    drawing: Drawing = field(compare=False)
+
+    def _report(self) -> Report:
+        kind = "BigTIFF" if self.big_tiff else "classic TIFF"
+        bands = plural(self.bands, "band")
+        header, read = byte_text(self.header_size), byte_text(self.bytes_read)
+        ghost = ", ".join(_printable(line.strip()) for line in self.ghost_area.splitlines())
+        facts = [
+            f"{self.url}: {byte_text(self.size)}, {kind}, {bands} of {self.dtype}",
+            f"Header: {header}, ends at byte {self.header_end:,}",
+            f"Ghost area: {ghost or 'none'}",
+            f"Gaps: {_ranges(self.gaps)}; overlaps: {_ranges(self.overlaps)}",
+            f"Looking took {plural(self.requests, 'range request')} and {read}",
+        ]
+        levels = Table(_LEVEL_TITLES, [_level_row(level) for level in self.levels])
+        reads = Table(_READ_TITLES, [_read_row(read) for read in self.reads])
+        return Report(facts=facts, tables=[levels, reads], drawing=self.drawing)
+
+
+_LEVEL_TITLES = (
+    "Level",
+    "Size",
+    "Tile",
+    "Tiles",
+    "Sparse",
+    "Bytes",
+    "Ratio",
+    "Compression",
+    "Tile order",
+)
+_READ_TITLES = (
+    "Read",
+    "Tiles",
+    "Bytes",
+    "Requests: GDAL",
+    "Requests: joining within 1 MiB",
+)
+
+
+def _level_row(level: LevelReport) -> Sequence[str]:
+    planes = f" x {level.planes} planes" if level.planes > 1 else ""
+    return (
+        level.name,
+        size_text(level.width, level.height),
+        size_text(level.tile[1], level.tile[0]),
+        size_text(level.tiles[1], level.tiles[0]) + planes,
+        f"{level.sparse:,}",
+        byte_text(level.size),
+        "-" if math.isinf(level.ratio) else f"{level.ratio:.2f}",
+        level.compression,
+        level.order,
+    )
+
+
+def _read_row(read: ReadCost) -> Sequence[str]:
+    numbers = f"{read.gdal:,}", f"{read.coalescing:,}"
+    return read.name, f"{read.tiles:,}", byte_text(read.size), *numbers
+
+
+def _printable(text: str) -> str:
+    """Without what a terminal would take for a command."""
+    return re.sub("[^ -~]", "?", text)
+
+
+def _ranges(ranges: tuple[Range, ...]) -> str:
+    if not ranges:
+        return "none"
+    total = byte_text(sum(stop - start for start, stop in ranges))
+    return f"{plural(len(ranges), 'range')}, {total}, first at byte {ranges[0][0]:,}"
+
+
+def inspect(url: Any, storage_options: Mapping[str, Any] | None = None) -> Inspection:
+    """Look at how a GeoTIFF is stored, by reading only its header.
+
+    Parameters
+    ----------
+    url
+        Local path, URL of any protocol that fsspec knows (``https://``, ``s3://``, ...), or the
+        bytes of a file.
+    storage_options
+        As fsspec takes them for the protocol.
+
+    Returns
+    -------
+    Inspection
+        Prints as tables; in a notebook also as a picture.
+
+    Raises
+    ------
+    ccog.RasterError
+        The file is not a TIFF, is damaged, or has more directories or tiles than any real file.
+    ccog.StoreError
+        It does not exist, cannot be read, or is not a regular file (a pipe, a device, a directory).
+    ccog.MissingDependencyError
+        The package for the protocol is not installed.
+    """
+    with open_ranges(url, storage_options) as reader:
+        return _inspection(read_header(reader))
+
+
+def _inspection(header: Header) -> Inspection:
+    grids = [Grid.of(directory) for directory in header.directories]
+    orders = [tile_order(grid) for grid in grids]
+    names = level_names(header.directories)
+    spans = Spans.of(header, grids)
+    extents = header.extents()
+    full = header.directories[0]
+    return Inspection(
+        url=header.url,
+        size=header.size,
+        big_tiff=header.layout.big,
+        bands=full.samples,
+        dtype=_dtype(full),
+        ghost_area=header.ghost,
+        header_size=sum(stop - start for start, stop in extents),
+        header_end=max(stop for _, stop in extents),
+        levels=tuple(map(_level, names, grids, orders)),
+        gaps=spans.gaps(header.size),
+        overlaps=spans.overlaps(),
+        reads=read_costs(header, grids, orders[0].group),
+        requests=header.requests,
+        bytes_read=header.bytes_read,
+        drawing=draw(header.size, names, grids, spans),
+    )
+
+
+def level_names(directories: Sequence[ImageDirectory]) -> list[str]:
+    """A name for each directory.
+
+    Overviews are numbered as they come, and masks named after the image of their size.
+    """
+    name_of: dict[tuple[int, int], str] = {}
+    names = []
+    overviews = others = 0
+    for directory in directories:
+        if directory.is_mask:
+            names.append(f"mask of {name_of.get(directory.size, 'nothing')}")
+            continue
+        if directory.is_overview:
+            overviews += 1
+            names.append(f"overview {overviews}")
+        else:
+            others += 1
+            names.append("full resolution" if others == 1 else f"image {others}")
+        name_of.setdefault(directory.size, names[-1])
+    return names
+
+
+def _level(name: str, grid: Grid, order: TileOrder) -> LevelReport:
+    directory = grid.directory
+    stored, size = grid.stored.counts.size, grid.size
+    raw = directory.width * directory.height * directory.samples * directory.bits / 8
+    return LevelReport(
+        name=name,
+        width=directory.width,
+        height=directory.height,
+        tile=directory.tile,
+        tiles=(grid.offsets.shape[1], grid.offsets.shape[2]),
+        planes=directory.planes,
+        stored=stored,
+        sparse=grid.offsets.size - stored,
+        size=size,
+        ratio=raw / size if size else math.inf,
+        order=order.name if directory.is_tiled else f"strips, {order.name}",
+        extent=grid.extent,
+        compression=_compression(directory),
+    )
+
+
+def _compression(directory: ImageDirectory) -> str:
+    code = directory.value(tags.COMPRESSION, 1)
+    predictor = directory.value(tags.PREDICTOR, 1)
+    name = tags.COMPRESSION_NAMES.get(code, str(code))
+    return f"{name}, predictor {predictor}" if predictor > 1 else name
+
+
+def _dtype(directory: ImageDirectory) -> str:
+    kind = directory.value(tags.SAMPLE_FORMAT, 1)
+    return f"{tags.SAMPLE_FORMAT_NAMES.get(kind, 'uint')}{directory.bits}"

@@ -1,0 +1,136 @@
+"""The tiles of a file as arrays, and which bytes of the file belong to which of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ccog.tiff.directories import Range
+from ccog.tiff.header import framing
+from ccog.views.inspect.header import Counts, Header, ImageDirectory
+
+Array = npt.NDArray[np.int64]
+
+#: Owner of the bytes of the header; directories are numbered from 0.
+HEADER = -1
+
+# word alignment leaves single bytes unused, which is not a gap
+_LEAST_GAP = 2
+_MOST_LISTED = 1000
+
+
+class TileRanges(NamedTuple):
+    """Offsets and byte counts of tiles."""
+
+    offsets: Array
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The tiles of one directory as arrays of shape (plane, row, column); 0 bytes where sparse.
+
+    Where the file has no tile yet, one zero stands for all: a file of 174 bytes can have billions.
+    """
+
+    directory: ImageDirectory
+    offsets: Array
+    counts: Counts
+
+    @classmethod
+    def of(cls, directory: ImageDirectory) -> Grid:
+        """The tiles of a directory."""
+        shape = directory.grid
+        if not directory.offsets.size:
+            zeros = np.broadcast_to(np.int64(0), shape)
+            return cls(directory, zeros, zeros)
+        offsets, counts = (
+            directory.offsets.reshape(shape),
+            directory.counts.reshape(shape),
+        )
+        if np.array_equal(offsets > 0, counts > 0):
+            return cls(directory, offsets, counts)
+        return cls(
+            directory,
+            np.where(counts > 0, offsets, 0),
+            np.where(offsets > 0, counts, 0),
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the file has no tile of it, so that its arrays must not be gone through."""
+        return not self.directory.offsets.size
+
+    @cached_property
+    def stored(self) -> TileRanges:
+        """The tiles that have bytes, plane by plane and row by row."""
+        if self.is_empty:
+            return TileRanges(np.zeros(0, np.int64), np.zeros(0, np.int64))
+        stored = self.counts > 0
+        if stored.all():
+            return TileRanges(self.offsets.reshape(-1), self.counts.reshape(-1))
+        return TileRanges(self.offsets[stored], self.counts[stored])
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tiles."""
+        return sum_of(self.stored.counts)
+
+    @property
+    def extent(self) -> Range | None:
+        """First byte of its tiles and the one after their last; None where all are sparse."""
+        offsets, counts = self.stored
+        return (int(offsets.min()), int((offsets + counts).max())) if offsets.size else None
+
+
+def sum_of(counts: Counts) -> int:
+    """The sum of byte counts: exact to 9 PB, and those of a damaged file do not overflow."""
+    return int(counts.sum(dtype=float))
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Ranges of the file, sorted by their first byte; ``owner`` is HEADER or a directory."""
+
+    starts: Array
+    stops: Array
+    owner: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, header: Header, grids: Sequence[Grid]) -> Spans:
+        """Everything in the file that something points to, leaders and trailers included."""
+        leader, trailer = framing(header.ghost)
+        extents = np.array(sorted(header.extents()), np.int64)
+        parts = [(extents[:, 0], extents[:, 1], HEADER)]
+        for k, grid in enumerate(grids):
+            offsets, counts = grid.stored
+            if offsets.size:
+                parts.append((offsets - leader, offsets + counts + trailer, k))
+        # most files are sorted by this already: level by level, tile by tile
+        parts.sort(key=lambda part: int(part[0][0]))
+        starts, stops, owners = zip(*parts, strict=True)
+        owner = np.repeat(np.array(owners, np.int32), [part.size for part in starts])
+        spans = cls(np.concatenate(starts), np.concatenate(stops), owner)
+        return spans if bool(np.all(np.diff(spans.starts) >= 0)) else spans._sorted()
+
+    def _sorted(self) -> Spans:
+        order = np.argsort(self.starts, kind="stable")
+        return Spans(self.starts[order], self.stops[order], self.owner[order])
+
+    def gaps(self, size: int) -> tuple[Range, ...]:
+        """Unused ranges of two bytes or more, the end of the file included."""
+        reach = np.maximum.accumulate(self.stops)
+        starts = np.append(self.starts[1:], size)
+        at = np.flatnonzero(starts - reach >= _LEAST_GAP)[:_MOST_LISTED]
+        return tuple((int(reach[k]), int(starts[k])) for k in at)
+
+    def overlaps(self) -> tuple[Range, ...]:
+        """Ranges that two parts of the file claim."""
+        reach = np.maximum.accumulate(self.stops)[:-1]
+        at = np.flatnonzero(self.starts[1:] < reach)[:_MOST_LISTED]
+        return tuple((int(self.starts[k + 1]), int(min(reach[k], self.stops[k + 1]))) for k in at)

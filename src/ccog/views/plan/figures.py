@@ -1,0 +1,152 @@
+"""From the job of a write to what it would make and cost."""
+
+from __future__ import annotations
+
+import math
+
+import dask.array as da
+
+from ccog.geometry.cog import CogGeometry
+from ccog.geometry.source_grid import SourceGrid
+from ccog.graph.build import CcogTasks
+from ccog.graph.scheduling import parallelism, work_window
+from ccog.stores import WholeStore
+from ccog.tasks.uploads import WriteJob
+from ccog.tiff import tags
+from ccog.views.plan.picture import draw
+from ccog.views.plan.reads import planned_reads
+from ccog.views.plan.report import CogPlan, PlannedLevel, PlannedUpload
+from ccog.views.plan.sampling import sampled_ratio
+from ccog.views.plan.sizes import band_planes, sizes_of
+from ccog.views.plan.warnings import warnings_of
+
+# strips of pixels and their tiles while they are compressed (ccog.gdal.encode), measured
+_ENCODING = 16_000_000
+
+
+def preview(job: WriteJob, pixels: da.Array, *, mismatch: str | None, sample: int) -> CogPlan:
+    """What a job would make of ``pixels`` (band, y, x).
+
+    ``mismatch`` says what is wrong with how their chunks lie on tiles.
+    """
+    geometry, chunks = job.plan, pixels.chunks
+    full = geometry.level(0)
+    sampled = min(sample, math.prod(full.blocks))
+    sizes = sizes_of(job, sampled_ratio(job, pixels, sampled) if sampled else None)
+    return CogPlan(
+        url=job.store.url,
+        shape=(geometry.count, *full.size),
+        dtype=geometry.dtype,
+        has_mask=geometry.has_mask,
+        layout=geometry.layout,
+        compression=_compression(job),
+        levels=tuple(_planned_level(geometry, k) for k in range(geometry.top + 1)),
+        sizes=sizes,
+        tasks=_tasks(job, chunks),
+        chunks=math.prod(map(len, chunks)),
+        upload=_upload(job, sizes.expected),
+        memory=_memory(job, sizes.ratio),
+        group_memory=int(geometry.unit_bytes(0) * sizes.ratio),
+        sample=sampled,
+        reads=planned_reads(geometry, (chunks[1][0], chunks[2][0])),
+        warnings=tuple(warnings_of(job, chunks, sizes, mismatch)),
+        drawing=draw(full, chunks[1:]),
+    )
+
+
+def _compression(job: WriteJob) -> str:
+    name = job.plan.options.effective_compress.lower()
+    predictor = job.template.image.value(tags.PREDICTOR, 1)
+    return f"{name}, predictor {predictor}" if predictor > 1 else name
+
+
+def _planned_level(geometry: CogGeometry, k: int) -> PlannedLevel:
+    level = geometry.level(k)
+    return PlannedLevel(
+        name=f"overview {k}" if k else "full resolution",
+        width=level.width,
+        height=level.height,
+        tile=level.blocksize,
+        tiles=level.tiles,
+        planes=band_planes(geometry, k),
+        blocks=level.blocks,
+        raw=level.height * level.width * geometry.count * geometry.itemsize,
+    )
+
+
+def _tasks(job: WriteJob, chunks: tuple[tuple[int, ...], ...]) -> int:
+    source = SourceGrid("", chunks)
+    mask = source if job.plan.has_mask else None
+    return len(CcogTasks(job, source, mask, work_window(job)))
+
+
+def _upload(job: WriteJob, expected: int) -> PlannedUpload | None:
+    if isinstance(job.store, WholeStore):
+        return None
+    return PlannedUpload(
+        part_size=job.parts.part_size,
+        expected_parts=_expected_parts(job, expected),
+        most_parts=job.parts.last,
+    )
+
+
+def _expected_parts(job: WriteJob, expected: int) -> int:
+    """The header's part, those of large upload groups, joins between these, and the rest.
+
+    Small groups add up until they fill a part.
+    """
+    least, part_size = job.store.limits.min_part, job.parts.part_size
+    rows = job.plan.unit_rows
+    share = expected / max(1, sum(count * size for count, size in rows))
+    groups = large = 0
+    rest = float(expected)
+    for count, raw in rows:
+        size = raw * share
+        if size >= 2 * least:
+            groups += count
+            large += count * max(1, math.ceil((size - least) / part_size))
+            rest -= count * size
+    joins = max(0, groups - 1) if least else 0
+    small = int(rest // (least + part_size))
+    return min(job.parts.last, 1 + large + joins + small)
+
+
+def _memory(job: WriteJob, ratio: float) -> int:
+    """A block, what GDAL needs to compress it, and a share of the blocks that wait.
+
+    Of the waiting ones the compressed tiles are held, and the reduced pixels: a quarter, a third
+    with all levels. With halos, reduced pixels of the rows before and after wait too: three
+    quarters of a row of blocks, and a quarter at further levels.
+    """
+    geometry = job.plan
+    height, width = map(min, geometry.level(0).block, geometry.level(0).size)
+    block = height * width * (geometry.count * geometry.itemsize + geometry.has_mask)
+    waiting = _waiting_by_chunk(geometry) if geometry.by_chunk else _waiting_by_row(job)
+    halos = geometry.level(0).blocks[1] / parallelism() if _has_halos(geometry) else 0.0
+    return int(block * (1 + waiting * (ratio + 1 / 3) + halos)) + _ENCODING
+
+
+def _has_halos(geometry: CogGeometry) -> bool:
+    """Whether rows of the first overview share rows of blocks that they are made of."""
+    for reduction in geometry.flows_from(0):
+        if geometry.level(reduction.target).blocks[0] > 1:
+            upper = {i for i, _ in geometry.children(reduction, 0, 0)}
+            lower = {i for i, _ in geometry.children(reduction, 1, 0)}
+            return not upper.isdisjoint(lower)
+    return False
+
+
+def _waiting_by_row(job: WriteJob) -> float:
+    """Blocks a thread that wait: more than one row, and less than the rows that may be begun.
+
+    The mean of both fits what was measured.
+    """
+    rows, cols = job.plan.level(0).blocks
+    threads, most = parallelism(), min(work_window(job).ahead, rows) * cols
+    return (min(cols + threads, most) + most) / 2 / threads
+
+
+def _waiting_by_chunk(geometry: CogGeometry) -> float:
+    """Upload groups of each level are half full on average, besides a block for each thread."""
+    waiting = sum(geometry.unit_length(k) for k in range(geometry.top + 1)) / 2
+    return 1 + waiting / parallelism()

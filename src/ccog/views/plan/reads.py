@@ -1,0 +1,72 @@
+"""How many range requests typical reads of a planned file cost."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ccog.geometry.cog import CogGeometry
+from ccog.geometry.pyramid import Size, ceil_div
+from ccog.geometry.tile_order import tile_places
+from ccog.views.plan.report import PlannedRead
+from ccog.views.plan.sizes import band_planes
+
+_THUMBNAIL = 256
+
+# side in pixels of the largest read that is looked at
+_MOST_READ = 16_384
+
+
+def planned_reads(geometry: CogGeometry, chunk: Size) -> tuple[PlannedRead, ...]:
+    """Costs of a thumbnail, of one tile and of a chunk of this size."""
+    sides = [max(level.size) for level in geometry.pyramid.levels]
+    large_enough = (k for k, side in enumerate(sides) if side >= _THUMBNAIL)
+    k = max(large_enough, default=0)
+    small, blocksize = geometry.level(k), geometry.level(0).blocksize
+    height, width = (min(side, _MOST_READ) for side in chunk)
+    name = "a chunk" if (height, width) == chunk else "the corner of a chunk"
+    tiles = ceil_div(height, blocksize), ceil_div(width, blocksize)
+    return (
+        _read(geometry, k, f"thumbnail ({small.width} x {small.height})", small.tiles),
+        _read(geometry, 0, "one tile", (1, 1)),
+        _read(geometry, 0, f"{name} ({width} x {height})", tiles),
+    )
+
+
+def _read(geometry: CogGeometry, k: int, name: str, tiles: Size) -> PlannedRead:
+    """What the upper left tiles of a level cost."""
+    count = math.prod(tiles) * (band_planes(geometry, k) + geometry.has_mask)
+    requests = _requests_by_chunk if geometry.by_chunk else _requests_by_row
+    return PlannedRead(name, count, requests(geometry, k, tiles))
+
+
+def _requests_by_row(geometry: CogGeometry, k: int, tiles: Size) -> int:
+    """Tiles of a row touch, so do rows that span the image, and bands where all is read."""
+    level = geometry.level(k)
+    if tiles == level.tiles:
+        return 1
+    return geometry.planes(k) * (1 if tiles[1] == level.tiles[1] else tiles[0])
+
+
+def _requests_by_chunk(geometry: CogGeometry, k: int, tiles: Size) -> int:
+    """GDAL reads the tiles of all bands together, then those of the mask, and joins some.
+
+    Of either, those that touch are one request.
+    """
+    level, planes = geometry.level(k), band_planes(geometry, k)
+    if tiles == level.tiles:
+        chunks = map(ceil_div, level.size, level.chunk)
+        return 2 * math.prod(chunks) if geometry.has_mask else 1
+    positions = tile_places(
+        level,
+        planes,
+        mask=geometry.has_mask,
+        by_tile=geometry.tile_planes > 1,
+        corner=tiles,
+    )
+    requests = 0
+    for part in (positions[:planes], positions[planes:]):
+        in_order = np.sort(part, axis=None)
+        requests += bool(part.size) + int(np.count_nonzero(np.diff(in_order) > 1))
+    return requests

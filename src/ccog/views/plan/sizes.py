@@ -1,0 +1,216 @@
+"""Sizes of the header and of the file: exact, largest possible, and guessed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ccog.gdal.statistics import BandStatistics
+from ccog.gdal.template import write_template
+from ccog.geometry.cog import CogGeometry
+from ccog.tasks.uploads import WriteJob
+from ccog.tiff import tags
+from ccog.tiff.directories import Directory
+from ccog.tiff.header import CLASSIC_LIMIT, LevelCounts, header_size, uncompressed_tile
+
+# longest that statistics get as text
+_LONG = -1.2345678901234e-100
+_LONGEST = BandStatistics(12345678, 10**12, _LONG, _LONG, _LONG, 1.2345678e-300)
+
+#: Most that a tile can grow, by compression: factor on the uncompressed size, and bytes on top.
+GROWTH = {
+    tags.UNCOMPRESSED: (1.0, 0),
+    # codes of at most 12 bits stand for at least one byte each; a clear code at most every 3837
+    tags.LZW: (1.501, 16),
+    # twice the samples, subsampled chroma counted as such, and 2048 bytes (tjBufSize)
+    tags.JPEG: (2.0, 2048),
+    # stored blocks (deflateBound of zlib, libdeflate_zlib_compress_bound)
+    tags.DEFLATE: (1.002, 64),
+    # a byte for every 128 of a row, and for what is left of each of at most 4096 rows
+    tags.PACKBITS: (1.01, 4096),
+    # raw values, valid bits, headers by band (Lerc2), perhaps in a deflate or zstd stream
+    tags.LERC: (1.16, 4096),
+    # chunks of LZMA2 stored as they are (lzma_stream_buffer_bound)
+    tags.LZMA: (1.001, 256),
+    # ZSTD_COMPRESSBOUND
+    tags.ZSTD: (1.004, 128),
+    # prefix codes of at most 15 bits for symbols of 8; the encoder chooses nearly optimal ones
+    tags.WEBP: (2.0, 4096),
+    tags.JXL: (2.0, 4096),
+    tags.JXL_DNG: (2.0, 4096),
+}
+
+# bytes of a LERC header, of each band that has a blob of its own
+_LERC_BAND = 256
+
+#: Usual compressed bytes per byte of pixels: a guess from terrain and imagery of 8 and 16 bits.
+USUAL = {
+    "NONE": 1.0,
+    "LZW": 0.65,
+    "DEFLATE": 0.5,
+    "ZSTD": 0.5,
+    "LZMA": 0.45,
+    "LERC": 0.5,
+    "LERC_DEFLATE": 0.4,
+    "LERC_ZSTD": 0.4,
+    "JPEG": 0.15,
+    "WEBP": 0.1,
+    "JXL": 0.3,
+}
+
+# what a predictor makes of it, and what is left of a mask of single bits
+_PREDICTED, _MASK = 0.8, 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedSizes:
+    """Sizes of the file to be, in bytes.
+
+    Attributes
+    ----------
+    header
+        Bytes before the first tile.
+    header_is_exact
+        True unless statistics are written, which make the header smaller by a few bytes a band, or
+        ``big_tiff`` is undecided.
+    classic_header
+        The header of a classic TIFF where ``big_tiff`` is undecided, else None.
+    big_tiff
+        Whether the file is a BigTIFF; None where that depends on how well the pixels compress.
+    largest
+        What the file cannot exceed, whatever the pixels.
+    expected
+        A guess: bytes of the pixels times ``ratio``.
+    ratio
+        Compressed bytes per byte of pixels at full resolution: usual for the compression, or that
+        of the sample.
+    """
+
+    header: int
+    header_is_exact: bool
+    classic_header: int | None
+    big_tiff: bool | None
+    largest: int
+    expected: int
+    ratio: float
+
+
+def sizes_of(job: WriteJob, sampled: float | None) -> PlannedSizes:
+    """Sizes of the file that a job writes, whose pixels compress by ``sampled``, if known."""
+    wants_statistics = job.plan.options.statistics == "YES"
+    template = job.template
+    if wants_statistics:
+        template = write_template(job.described, (_LONGEST,) * job.plan.count)
+    levels = [_LevelSizes(job, k, sampled) for k in range(job.plan.top + 1)]
+    counts = tuple(level.counts for level in levels)
+    classic, big = (header_size(template, counts, big=kind) for kind in (False, True))
+    pixels = sum(level.largest for level in levels)
+    big_tiff = job.big
+    if big_tiff is None and classic + pixels < CLASSIC_LIMIT:
+        big_tiff = False
+    header = classic if big_tiff is False else big
+    expected = int(sum(level.expected for level in levels))
+    return PlannedSizes(
+        header=header,
+        header_is_exact=not wants_statistics and big_tiff is not None,
+        classic_header=classic if big_tiff is None else None,
+        big_tiff=big_tiff,
+        largest=header + pixels,
+        expected=header + min(expected, pixels),
+        ratio=levels[0].ratio,
+    )
+
+
+def band_planes(geometry: CogGeometry, k: int) -> int:
+    """Bands of a level that are compressed apart, else 1."""
+    return geometry.count if geometry.planar[min(k, 1)] else 1
+
+
+@dataclass(frozen=True)
+class _LevelSizes:
+    """Sizes of the tiles of one level."""
+
+    job: WriteJob
+    k: int
+    sampled: float | None
+
+    @property
+    def image(self) -> Directory:
+        """Tags of the image."""
+        return self.job.template.overview if self.k else self.job.template.image
+
+    @property
+    def mask(self) -> Directory | None:
+        """Tags of the mask."""
+        return self.job.template.overview_mask if self.k else self.job.template.mask
+
+    @property
+    def planes(self) -> int:
+        """Bands that are compressed apart, else 1."""
+        return band_planes(self.job.plan, self.k)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of one plane."""
+        return math.prod(self.job.plan.level(self.k).tiles)
+
+    @property
+    def counts(self) -> LevelCounts:
+        """Tiles of the level without memory for their sizes."""
+        height, width = self.job.plan.level(self.k).size
+        one = np.uint32(1)
+        image = np.broadcast_to(one, (self.tiles * self.planes,))
+        mask = None if self.mask is None else np.broadcast_to(one, (self.tiles,))
+        return LevelCounts(height, width, image, mask, self.job.plan.is_planar(self.k))
+
+    @property
+    def largest(self) -> int:
+        """Most bytes that the tiles can take, leaders and trailers included."""
+        image = _largest_tile(self.image) * self.planes
+        mask = 0 if self.mask is None else _largest_tile(self.mask)
+        return self.tiles * (image + mask) + self._frames
+
+    @property
+    def expected(self) -> float:
+        """A guess at the same."""
+        level = self.job.plan.level(self.k)
+        pixels = level.height * level.width
+        # tiles that are not compressed have padding, which otherwise is next to nothing
+        if self._compression == "NONE":
+            pixels = self.tiles * level.blocksize**2
+        bits = self.job.plan.count * self.image.value(tags.BITS_PER_SAMPLE, 1) * self.ratio
+        if self.mask is not None:
+            is_compressed = self.mask.value(tags.COMPRESSION, 1) != tags.UNCOMPRESSED
+            bits += _MASK if is_compressed else 1
+        return pixels * bits / 8 + self._frames
+
+    @property
+    def ratio(self) -> float:
+        """Compressed bytes per byte of pixels: of the sample where the codec is the same."""
+        codecs = self.job.codecs
+        if self.sampled is not None and codecs[min(self.k, 1)].image == codecs[0].image:
+            return self.sampled
+        has_predictor = self.image.value(tags.PREDICTOR, 1) > 1
+        return USUAL[self._compression] * (_PREDICTED if has_predictor else 1)
+
+    @property
+    def _compression(self) -> str:
+        options = self.job.plan.options
+        return options.effective_overview_compress if self.k else options.effective_compress
+
+    @property
+    def _frames(self) -> int:
+        """Bytes of leaders and trailers."""
+        tiles = self.tiles * (self.planes + (self.mask is not None))
+        return tiles * sum(self.job.template.framing)
+
+
+def _largest_tile(directory: Directory) -> int:
+    """Most bytes that a tile can take in the file, its leader and trailer aside."""
+    compression = directory.value(tags.COMPRESSION, 1)
+    factor, more = GROWTH[compression]
+    if compression == tags.LERC:
+        more += _LERC_BAND * directory.value(tags.SAMPLES_PER_PIXEL, 1)
+    return math.ceil(uncompressed_tile(directory) * factor) + more

@@ -1,0 +1,112 @@
+"""What could be better about a write, with remedies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ccog.geometry.cog import CogGeometry
+from ccog.geometry.parts import fewest_parts
+from ccog.stores import WholeStore
+from ccog.tasks.uploads import WriteJob
+from ccog.tiff.header import CLASSIC_LIMIT
+from ccog.views.plan.sizes import PlannedSizes
+from ccog.views.tables import byte_text
+
+MB = 1_000_000
+
+# chunks of fewer bytes are small where there are many, and of more are large
+_SMALL_CHUNK, _MANY_CHUNKS, _LARGE_CHUNK = 4 * MB, 256, 512 * MB
+_IDEAL_SIDES = (512, 1024, 2048, 4096)
+_LARGE_HEADER, _LARGEST_TILE_SIDE = 32 * MB, 4096
+# share of the parts of a store
+_NEAR_LIMIT = 0.5
+_LARGE_PART, _LARGE_FILE, _LARGE_GROUP = 256 * MB, 2000 * MB, 4000 * MB
+
+
+def warnings_of(
+    job: WriteJob,
+    chunks: tuple[tuple[int, ...], ...],
+    sizes: PlannedSizes,
+    mismatch: str | None,
+) -> Iterator[str]:
+    """Warnings about a job; ``mismatch`` says what is wrong with how chunks lie on tiles."""
+    # the remedy for small and large chunks makes them match, too
+    about_chunks = list(_chunk_warnings(job.plan, chunks))
+    yield from about_chunks or ([] if mismatch is None else [mismatch])
+    if sizes.header > _LARGE_HEADER and job.plan.options.blocksize < _LARGEST_TILE_SIDE:
+        yield _header_warning(job.plan.options.blocksize, sizes.header)
+    if sizes.big_tiff is False and sizes.expected >= CLASSIC_LIMIT:
+        yield (
+            "BIGTIFF=NO cannot hold the expected size, which exceeds 4 GiB; "
+            "leave BIGTIFF out or set it to YES"
+        )
+    if isinstance(job.store, WholeStore) or job.store.limits.equal_parts:
+        if sizes.expected > _LARGE_FILE:
+            yield (
+                f"one worker gathers the whole file, about {byte_text(sizes.expected)}; write to a "
+                "path, s3://, az:// or gs:// without fixed_upload_size, which all workers upload to"
+            )
+        return
+    group = int(job.plan.unit_bytes(0) * sizes.ratio)
+    if group > _LARGE_GROUP:
+        yield _group_warning(job.plan, group)
+    yield from _part_warnings(job)
+
+
+def _chunk_warnings(geometry: CogGeometry, chunks: tuple[tuple[int, ...], ...]) -> Iterator[str]:
+    side, pixel = geometry.options.blocksize, geometry.count * geometry.itemsize
+    large_enough = (n for n in _IDEAL_SIDES if n * n * pixel >= _SMALL_CHUNK)
+    ideal = max(side, next(large_enough, _IDEAL_SIDES[-1]) // side * side)
+    remedy = f"use chunks of {geometry.count} x {ideal} x {ideal}"
+    sizes = [max(axis) for axis in chunks]
+    chunk = f"chunks of {' x '.join(map(str, sizes))} (band, y, x)"
+    each, count = math.prod(sizes) * geometry.itemsize, math.prod(map(len, chunks))
+    if each < _SMALL_CHUNK and count > _MANY_CHUNKS:
+        yield (
+            f"{chunk} are small, {byte_text(each)}: {count:,} of them cost more scheduling than "
+            f"work; {remedy}"
+        )
+    if each > _LARGE_CHUNK:
+        yield (
+            f"{chunk} are large, {byte_text(each)}: each thread of a worker holds one and more; "
+            f"{remedy}"
+        )
+
+
+def _header_warning(blocksize: int, header: int) -> str:
+    side, less = blocksize, float(header)
+    while less > _LARGE_HEADER and side < _LARGEST_TILE_SIDE:
+        # GDAL has overviews of other sizes in tiles of 128
+        side = 1 << side.bit_length()
+        less = header * (blocksize / side) ** 2
+    return (
+        f"readers of the full resolution fetch a header of {byte_text(header)}; "
+        f"with BLOCKSIZE={side} it has about {byte_text(int(less))}"
+    )
+
+
+def _group_warning(geometry: CogGeometry, size: int) -> str:
+    group, remedy = (
+        "row",
+        "use layout='chunk', or chunks with fewer rows and more columns",
+    )
+    if geometry.by_chunk:
+        group, remedy = "run", "use smaller chunks"
+    return (
+        f"a {group} of blocks is about {byte_text(size)}, which one worker gathers to upload it; "
+        f"{remedy}"
+    )
+
+
+def _part_warnings(job: WriteJob) -> Iterator[str]:
+    limits, part_size = job.store.limits, job.parts.part_size
+    most = f"{limits.max_parts:,} parts of the store"
+    fewest = fewest_parts(job.plan.unit_rows, limits)
+    if fewest > _NEAR_LIMIT * limits.max_parts and not job.plan.by_chunk:
+        yield f"rows of blocks may need {fewest:,} of the {most}; use chunks with more rows"
+    if part_size > max(_LARGE_PART, limits.preferred_part, limits.min_part):
+        yield (
+            f"parts of {byte_text(part_size)} are planned to stay within the {most}, and one that "
+            "fails is sent again as a whole; split the raster into several files"
+        )

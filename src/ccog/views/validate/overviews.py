@@ -1,0 +1,274 @@
+"""Whether overviews come from the level above: areas are computed again, with GDAL's kernels."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.windows import Window
+
+from ccog.gdal.resample import Area, Reduction, reduce_area
+from ccog.geometry.pyramid import (
+    KERNEL_RADIUS,
+    SIMD_GROUP,
+    AxisReduction,
+    Interval,
+    Kernel,
+    Size,
+)
+from ccog.views.inspect.ranges import RangeReader
+
+Array = npt.NDArray[Any]
+
+#: Share of the pixels that must be equal for overviews to count as exact.
+#: GDAL rounds some last bits by chance.
+EXACT = 0.999
+
+# bytes of a tile, and of the pixels that one area comes from: beyond that nothing is compared
+_MOST_BYTES = 1 << 29
+# sides of the areas that are compared, in overview pixels
+_SAMPLE, _BLOCK = 128, 512
+# relative difference that counts as equal for floats: last bits differ between processors
+_FLOAT_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverviewArea:
+    """One comparison of an area of an overview with what the level it comes from gives.
+
+    Attributes
+    ----------
+    overview, source
+        Numbers of the levels; 0 is the full resolution.
+    rows, cols
+        First and one past the last pixel of the area in the overview.
+    method
+        The resampling method that came nearest over all areas, as GDAL names it.
+    equal
+        Share of equal pixels.
+    difference
+        Mean absolute difference of the valid pixels divided by their standard deviation (at least 1
+        for integers).
+    """
+
+    overview: int
+    source: int
+    rows: tuple[int, int]
+    cols: tuple[int, int]
+    method: str
+    equal: float
+    difference: float
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of the area."""
+        return (self.rows[1] - self.rows[0]) * (self.cols[1] - self.cols[0])
+
+
+class _Pixels(NamedTuple):
+    """(band, y, x) pixels and their (y, x) mask."""
+
+    pixels: Array
+    mask: Array | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Levels:
+    """Sizes of all levels, and what the reductions between them must know."""
+
+    reader: RangeReader
+    sizes: tuple[Size, ...]
+    count: int
+    dtype: str
+    nodata: float | int | None
+    has_mask: bool
+
+    def source(self, k: int) -> int:
+        """The level that overview ``k`` is reduced from (GDALRegenerateOverviewsMultiBand)."""
+        return k - 1 if self.sizes[k - 1][1] > self.sizes[k][1] else 0
+
+    def comparable(self) -> range:
+        """The overviews that can be computed again.
+
+        Beside a mask these are the first two: GDAL weighs the pixels of the second and later by a
+        mask of 256 steps (GDALResampleConvolution), of which the file keeps only whether it is zero.
+        """
+        return range(1, min(len(self.sizes), 3) if self.has_mask else len(self.sizes))
+
+    def reduction(self, k: int, method: str) -> Reduction:
+        """How overview ``k`` is made."""
+        kernel = Kernel.of(method, self.dtype, masked=self.has_mask or self.nodata is not None)
+        (height, width), (h, w) = self.sizes[self.source(k)], self.sizes[k]
+        y, x = (
+            AxisReduction(height, h, kernel),
+            AxisReduction(width, w, kernel, SIMD_GROUP),
+        )
+        return Reduction(method, self.nodata, y, x, self.source(k))
+
+    def needed(self, k: int, area: Area, methods: Sequence[str]) -> Area:
+        """The source pixels from which any of the methods makes an area of overview ``k``."""
+        reductions = [self.reduction(k, method) for method in methods]
+        rows = [reduction.y.source_of(area.rows) for reduction in reductions]
+        cols = [reduction.x.source_of(area.cols) for reduction in reductions]
+        return Area(_hull(rows), _hull(cols))
+
+    def bytes_of(self, shape: Size) -> int:
+        """Bytes of so many rows and columns of all bands."""
+        return shape[0] * shape[1] * self.count * np.dtype(self.dtype).itemsize
+
+    def read(self, k: int, area: Area) -> _Pixels:
+        """Stored pixels of a level."""
+        window = Window(area.cols.start, area.rows.start, len(area.cols), len(area.rows))
+        with (
+            self.reader.for_gdal() as target,
+            rasterio.open(target, **_level_option(k)) as dataset,
+        ):
+            mask = dataset.read_masks(1, window=window) if self.has_mask else None
+            return _Pixels(dataset.read(window=window), mask)
+
+
+def _hull(intervals: Sequence[Interval]) -> Interval:
+    starts, stops = zip(*((n.start, n.stop) for n in intervals), strict=True)
+    return Interval(min(starts), max(stops))
+
+
+def _level_option(k: int) -> dict[str, int]:
+    return {"OVERVIEW_LEVEL": k - 1} if k else {}
+
+
+def compare_overviews(
+    reader: RangeReader, method: str | None, *, thorough: bool
+) -> tuple[OverviewArea, ...] | str:
+    """Compare areas of each overview, or all of it; or say why that is not possible.
+
+    ``method`` is what the file says of its overviews, as GDAL 3.12 does; None tries all.
+    """
+    with reader.for_gdal() as target, rasterio.open(target) as dataset:
+        reason = _not_comparable(dataset)
+        if reason is not None:
+            return reason
+        levels = _full_resolution(reader, dataset)
+        count = len(dataset.overviews(1))
+        is_palette = ColorInterp.palette in dataset.colorinterp
+        tile = levels.bytes_of(dataset.block_shapes[0])
+    if tile > _MOST_BYTES:
+        return f"a tile has {tile} bytes, more than {_MOST_BYTES}"
+    sizes = (_overview_size(reader, k) for k in range(1, count + 1))
+    levels = replace(levels, sizes=(*levels.sizes, *sizes))
+    methods: Sequence[str] = ["nearest"] if is_palette else list(KERNEL_RADIUS)
+    if method in KERNEL_RADIUS:
+        methods = [method]
+    comparisons: list[dict[str, OverviewArea]] = []
+    for k in levels.comparable():
+        for area in _areas(levels.sizes[k], thorough):
+            size = levels.bytes_of(levels.needed(k, area, methods).shape)
+            if size > _MOST_BYTES:
+                return f"an area of overview {k} comes from {size} bytes, more than {_MOST_BYTES}"
+            comparisons.append(_compare(levels, k, area, methods))
+            methods = _still_possible(comparisons[-1])
+
+    def distance(method: str) -> float:
+        return sum(1 - by[method].equal + by[method].difference for by in comparisons)
+
+    best = min(methods, key=distance)
+    return tuple(by_method[best] for by_method in comparisons)
+
+
+def _not_comparable(dataset: Any) -> str | None:
+    """Why the overviews of a dataset cannot be computed again."""
+    if dataset.dtypes[0].startswith("complex"):
+        return "complex pixels are not compared"
+    if ColorInterp.alpha in dataset.colorinterp:
+        return "pixels beside an alpha band are not compared"
+    return None if dataset.overviews(1) else "the file has no overviews"
+
+
+def _full_resolution(reader: RangeReader, dataset: Any) -> _Levels:
+    return _Levels(
+        reader=reader,
+        sizes=(dataset.shape,),
+        count=dataset.count,
+        dtype=dataset.dtypes[0],
+        nodata=dataset.nodata,
+        has_mask=MaskFlags.per_dataset in dataset.mask_flag_enums[0],
+    )
+
+
+def _overview_size(reader: RangeReader, k: int) -> Size:
+    with (
+        reader.for_gdal() as target,
+        rasterio.open(target, **_level_option(k)) as dataset,
+    ):
+        height, width = dataset.shape
+    return height, width
+
+
+def _areas(size: Size, thorough: bool) -> Iterator[Area]:
+    """All of a level in blocks, or its middle, first and last corner."""
+    if thorough:
+        side = _BLOCK
+        corners = list(itertools.product(range(0, size[0], side), range(0, size[1], side)))
+    else:
+        side = _SAMPLE
+        last = max(0, size[0] - side), max(0, size[1] - side)
+        middle = last[0] // 2, last[1] // 2
+        corners = list(dict.fromkeys([middle, (0, 0), last]))
+    for top, left in corners:
+        rows = Interval(top, min(size[0], top + side))
+        yield Area(rows, Interval(left, min(size[1], left + side)))
+
+
+def _compare(
+    levels: _Levels, k: int, area: Area, methods: Sequence[str]
+) -> dict[str, OverviewArea]:
+    """The area of overview ``k`` beside what each method gives."""
+    stored = levels.read(k, area)
+    source = levels.needed(k, area, methods)
+    above = levels.read(levels.source(k), source)
+    comparisons = {}
+    for method in methods:
+        reduction = levels.reduction(k, method)
+        computed = reduce_area(above.pixels, above.mask, source, area, reduction)
+        equal, difference = _likeness(stored, _Pixels(*computed), levels.nodata)
+        comparisons[method] = OverviewArea(
+            overview=k,
+            source=levels.source(k),
+            rows=(area.rows.start, area.rows.stop),
+            cols=(area.cols.start, area.cols.stop),
+            method=method,
+            equal=equal,
+            difference=difference,
+        )
+    return comparisons
+
+
+def _still_possible(comparisons: dict[str, OverviewArea]) -> Sequence[str]:
+    """The methods that gave the area exactly; where none did, the two that came nearest."""
+    exact = [method for method, area in comparisons.items() if area.equal >= EXACT]
+    return exact or sorted(comparisons, key=lambda method: comparisons[method].difference)[:2]
+
+
+def _likeness(
+    stored: _Pixels, computed: _Pixels, nodata: float | int | None
+) -> tuple[float, float]:
+    """Share of equal pixels, and the mean difference of valid ones in standard deviations."""
+    a, b = stored.pixels, computed.pixels
+    is_float = b.dtype.kind == "f"
+    same = np.isclose(a, b, _FLOAT_TOLERANCE, 0, equal_nan=True) if is_float else a == b
+    valid = np.isfinite(a) & np.isfinite(b)
+    if nodata is not None:
+        valid &= (a != nodata) & (b != nodata)
+    if stored.mask is not None and computed.mask is not None:
+        same &= (stored.mask != 0) == (computed.mask != 0)
+        valid &= (stored.mask != 0) & (computed.mask != 0)
+    if not valid.any():
+        return float(same.mean()), 0.0
+    a, b = a[valid].astype(float), b[valid].astype(float)
+    least = float(np.finfo(float).tiny) if is_float else 1.0
+    return float(same.mean()), float(np.abs(a - b).mean()) / max(float(b.std()), least)
