@@ -1,4 +1,4 @@
-"""Errors of the operating system as ccog's: what was being done, to which path, and what to do about it."""
+"""Errors of the operating system as ccog's: they name the action, the path, and what to do."""
 
 from __future__ import annotations
 
@@ -21,13 +21,7 @@ _KINDS: tuple[tuple[type[OSError], type[StoreError]], ...] = (
 
 @contextlib.contextmanager
 def typed(doing: str, path: str | Path) -> Iterator[None]:
-    """Have an OSError say that it was met while ``doing`` something to ``path``.
-
-    Raises
-    ------
-    ccog.StoreError
-        In place of every OSError of another kind: the class that resembles it.
-    """
+    """Raise each OSError as the StoreError that resembles it: "cannot {doing} {path}: {reason}"."""
     try:
         yield
     except StoreError:
@@ -47,7 +41,10 @@ def _advice(error: OSError, path: str | Path) -> str:
     if error.errno in _FULL:
         return f" ({_free(path)}); make room, and write again"
     if error.errno == errno.EFBIG:
-        return "; neither the file system nor the limit of this process (ulimit -f) allows so large a file"
+        return (
+            "; neither the file system nor the limit of this process (ulimit -f) "
+            "allows so large a file"
+        )
     return ""
 
 
