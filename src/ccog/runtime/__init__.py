@@ -1,1 +1,1 @@
-"""A write in progress: where it begins, when it is aborted, and how its progress becomes known."""
+"""A write in progress: its beginning, its end, and how its progress becomes known."""

@@ -1,25 +1,27 @@
 """Where a write begins, and when its upload is aborted.
 
-A write begins in a task that every load waits for: a refusal shows before any work, and one rule serves all
-schedulers. That task runs again if its worker dies, and must then find the upload that it has begun. So on a cluster
-uploads are kept by a plugin on the scheduler (``open_uploads``), elsewhere by a callback of dask's (``local_guard``).
+A write begins in a task that every load waits for: a refusal shows before any work, and
+one rule serves all schedulers. That task runs again if its worker dies, and must then
+find the upload that it has begun. So on a cluster uploads are kept by a plugin on the
+scheduler (``open_uploads``), elsewhere by a callback of dask's (``local_guard``).
 
 An upload is aborted when:
 
-=====================================  ================================  ====================================
-this happens                           on a cluster, by                  on a scheduler of this process, by
-=====================================  ================================  ====================================
-a task fails                           the plugin: last task erred       the callback: computation failed
-Ctrl-C, an error in ``compute``        the plugin: last task forgotten   the callback: computation failed
-a future is cancelled or let go of     the plugin: last task forgotten   does not happen
-the client is gone                     the plugin: last task forgotten   does not happen
-the scheduler closes                   the plugin: ``before_close``      does not happen
-it began when nobody wanted it more    the task itself                   the task itself
-two tasks have begun it                the one that was kept second      does not happen
-=====================================  ================================  ====================================
+==================================  ===============================  ========================
+this happens                        on a cluster, by                 on other schedulers, by
+==================================  ===============================  ========================
+a task fails                        the plugin: last task erred      the callback: an error
+Ctrl-C in ``compute``               the plugin: last task forgotten  the callback: an error
+a future is cancelled or let go of  the plugin: last task forgotten  (does not happen)
+the client is gone                  the plugin: last task forgotten  (does not happen)
+the scheduler closes                the plugin: ``before_close``     (does not happen)
+the write is given up as it begins  the task that begins it          the task that begins it
+two tasks have begun the write      the later of them                (does not happen)
+==================================  ===============================  ========================
 
-It is not aborted when a worker dies (the task runs again, with the same upload), when the whole process is killed
-(``ccog uploads abort`` removes what is left), and with ``resume=True`` (the same call continues it).
+It is not aborted when a worker dies (the task runs again, with the same upload), when
+the whole process is killed (``ccog uploads abort`` removes what is left), and with
+``resume=True`` (the same call continues it).
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ _POLL_SECONDS = 0.05
 
 
 def begin_write(store: Store, final: str, resumption: Resumption | None = None) -> str:
-    """Begin the write whose last task is ``final``, or find that it has begun; run as a task.
+    """Begin the write whose last task is ``final``, or find that it has begun.
+
+    It runs as a task.
 
     Returns the upload id.
     """
@@ -128,7 +132,8 @@ def watch() -> None:
 def wait_for_removal(final: str, client: Any = None) -> None:
     """Wait until the scheduler of a distributed client has cleaned up a write that failed.
 
-    On the event loop of an asynchronous client nobody can wait: the scheduler cleans up meanwhile.
+    On the event loop of an asynchronous client nobody can wait: the scheduler cleans up
+    meanwhile.
     """
     client = current_client() if client is None else client
     if client is None or is_own_loop(client):

@@ -2,18 +2,23 @@
 
 Checked with distributed 2025.1 and 2026.8. Each use, and the consequence if it goes:
 
-- ``scheduler.handlers``: a plugin adds calls of its own there. Without it: no task or client can ask the plugin,
-  writes on clusters cannot begin. ``run_on_scheduler`` would be a way, but needs permission to run any function.
-- ``worker.scheduler`` and ``client.scheduler``: connections on which these calls are made, from a thread, by
-  ``distributed.utils.sync`` on ``worker.loop`` and ``client.loop``. Without them: as above.
-- The call ``register_scheduler_plugin``: as ``Client.register_plugin`` makes it; a worker has no method for it.
-- ``scheduler.rpc(address).run``: runs a function on a worker. Without it: the scheduler aborts uploads itself, which
-  it does anyway if no worker answers.
-- ``ToPickle``: what travels in it is pickled, whoever sends it. Without it: calls cannot carry stores.
-- ``worker.processing``, ``scheduler.tasks``, ``scheduler.task_groups``: tasks that run, their states, and counts of
-  them by name. Without them: late parts are not waited for when a write is aborted; no progress is shown.
-- ``client.futures``: states of the keys that a client waits for. Without it: progress on an asynchronous client does
-  not show that a write is complete.
+- ``scheduler.handlers``: a plugin adds calls of its own there. Without it: no task or
+  client can ask the plugin, writes on clusters cannot begin. ``run_on_scheduler`` would
+  be a way, but needs permission to run any function.
+- ``worker.scheduler`` and ``client.scheduler``: connections on which these calls are
+  made, from a thread, by ``distributed.utils.sync`` on ``worker.loop`` and
+  ``client.loop``. Without them: as above.
+- The call ``register_scheduler_plugin``: as ``Client.register_plugin`` makes it; a
+  worker has no method for it.
+- ``scheduler.rpc(address).run``: runs a function on a worker. Without it: the scheduler
+  aborts uploads itself, which it does anyway if no worker answers.
+- ``ToPickle``: what travels in it is pickled, whoever sends it. Without it: calls
+  cannot carry stores.
+- ``worker.processing``, ``scheduler.tasks``, ``scheduler.task_groups``: tasks that run,
+  their states, and counts of them by name. Without them: late parts are not waited for
+  when a write is aborted; no progress is shown.
+- ``client.futures``: states of the keys that a client waits for. Without it: progress
+  on an asynchronous client does not show that a write is complete.
 """
 
 from __future__ import annotations
@@ -30,7 +35,10 @@ _DONE = ("memory", "released", "forgotten")
 
 
 class Peer(Protocol):
-    """A worker or a client: both have a connection to their scheduler, and the event loop it belongs to."""
+    """A worker or a client.
+
+    Both have a connection to their scheduler, and the event loop it belongs to.
+    """
 
     loop: Any
     scheduler: Any
@@ -79,7 +87,10 @@ def arrived(value: Any) -> Any:
 
 
 async def runs_on_some_worker(scheduler: Any, function: Callable[..., Any], *args: Any) -> bool:
-    """Run a function on a worker; whether one of those tried has run it without an error."""
+    """Run a function on a worker.
+
+    Returns whether a worker has run it without an error; a few are tried.
+    """
     message = {"function": pickle.dumps(function), "args": pickle.dumps(args)}
     for address in list(scheduler.workers)[:_WORKERS_TRIED]:
         try:
@@ -111,7 +122,10 @@ def is_processing(scheduler: Any, token: str) -> bool:
 
 
 def tasks_done(scheduler: Any, names: Iterable[str]) -> dict[str, int]:
-    """Numbers of tasks that are done, by name; names that the scheduler does not know are left out."""
+    """Numbers of tasks that are done, by name.
+
+    Names that the scheduler does not know are left out.
+    """
     groups = scheduler.task_groups
     counts = {}
     for name in names:
@@ -121,6 +135,9 @@ def tasks_done(scheduler: Any, names: Iterable[str]) -> dict[str, int]:
 
 
 def is_over(client: Any, key: str) -> bool:
-    """Whether the client waits for a result no more: it is there, or its future was let go of."""
+    """Whether the client waits for a result no more.
+
+    The result is there, or its future was let go of.
+    """
     state = client.futures.get(key)
     return state is None or state.status == "finished"

@@ -1,4 +1,4 @@
-"""Writes on schedulers in this process: aborted when dask tells that their computation did not succeed."""
+"""Writes on schedulers in this process are aborted if their computation does not succeed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _WAIT_SECONDS = 60.0
 
 
 def abort(store: Store, upload_id: str) -> None:
-    """Abort a write; a failure is a warning, so that the error that led here is the one that is seen."""
+    """Abort a write; a failure is a warning.
+
+    The error that led here is then the one that is seen.
+    """
     try:
         store.abort(upload_id)
     except Exception as error:
@@ -36,8 +39,9 @@ def abort(store: Store, upload_id: str) -> None:
 class LocalGuard(Callback):  # type: ignore[misc]
     """Aborts the writes of a computation in this process that did not succeed.
 
-    Dask calls it when a computation ends. The task that begins a write may still run in its own thread then: that
-    write is given up, and removed by its thread as soon as it has begun.
+    Dask calls it when a computation ends. The task that begins a write may still run in
+    its own thread then: that write is given up, and removed by its thread as soon as it
+    has begun.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,7 @@
-"""The manifest of a resumable write: all that decides the bytes of its file, so that only the same write continues it."""
+"""The manifest of a resumable write, by which only the same write continues it.
+
+It names all that decides the bytes of the file.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,12 @@ from typing import Any
 import rasterio
 from dask.base import tokenize
 
-from ccog.errors import CCOGWarning, ResumeError, StoreNotFoundError, StorePermissionError
+from ccog.errors import (
+    CCOGWarning,
+    ResumeError,
+    StoreNotFoundError,
+    StorePermissionError,
+)
 from ccog.gdal.template import Described
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.parts import PartPlan
@@ -99,7 +107,10 @@ def manifest_of(
 
 
 def _name(arr: Any) -> str:
-    """Dask's name of an array, or of the values of one in memory; metadata is compared elsewhere."""
+    """Dask's name of an array, or of the values of one in memory.
+
+    Metadata is compared elsewhere.
+    """
     if not is_xarray(arr):
         return str(tokenize(arr))
     variables = arr.data_vars.items() if hasattr(arr, "data_vars") else [("", arr)]
@@ -112,7 +123,10 @@ def _digest(value: Any) -> str:
 
 
 def _slow_digest(key: str, value: Any) -> str:
-    """A digest by which the value of an option is compared, but not known; each option has its salt."""
+    """A digest by which the value of an option is compared, but not known.
+
+    Each option has its salt.
+    """
     salt = f"ccog {key}".encode()
     return hashlib.pbkdf2_hmac("sha256", str(value).encode(), salt, _ROUNDS).hex()[:32]
 
@@ -149,7 +163,12 @@ def _load(store: Store, upload: IncompleteUpload) -> str | None:
     """The manifest of an unfinished write; None, with a warning, if it cannot be read."""
     try:
         return _read(store, upload)
-    except (StoreNotFoundError, StorePermissionError, ValueError, RecursionError) as error:
+    except (
+        StoreNotFoundError,
+        StorePermissionError,
+        ValueError,
+        RecursionError,
+    ) as error:
         warnings.warn(
             f"the unfinished write to {upload.url}, begun {upload.started:%Y-%m-%d %H:%M:%SZ}, "
             f"cannot be continued, since its {MANIFEST} cannot be read ({error}); "
@@ -180,7 +199,10 @@ def _refusal(upload: IncompleteUpload, then: str, now: str) -> ResumeError:
 
 
 def _differences(then: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
-    """Each difference in words, by name; the geometry follows from the rest, and is named only alone."""
+    """Each difference in words, by name.
+
+    The geometry follows from the rest, and is named only alone.
+    """
     names = [name for name in now if then.get(name) != now[name]]
     differences = {name: _words(name, then.get(name), now[name]) for name in names}
     follows = ["geometry", "metadata"] if "layout" in differences else ["geometry"]

@@ -27,7 +27,10 @@ _POLL_SECONDS = 0.1
 
 
 class Announcement(NamedTuple):
-    """The upload of a write, or None and the seconds since another task said it would begin it (0: none did)."""
+    """The upload of a write; None if it has not begun.
+
+    ``unanswered``: seconds since another task said that it would begin it; 0 if none did.
+    """
 
     upload_id: str | None
     unanswered: float
@@ -47,7 +50,10 @@ class _Upload:
 
 
 class OpenUploads:
-    """Uploads by the key of the last task of their write; those that cannot finish are aborted."""
+    """Uploads by the key of the last task of their write.
+
+    Those that cannot finish are aborted.
+    """
 
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = scheduler
@@ -56,7 +62,10 @@ class OpenUploads:
         self.removals: dict[asyncio.Task[None], _Upload] = {}
 
     def announce(self, final: str) -> Announcement:
-        """A task is about to begin a write: tell it whether another one has, or has tried to."""
+        """A task is about to begin a write.
+
+        Tell it whether another one has, or has tried to.
+        """
         if final in self._open:
             return Announcement(self._open[final].upload_id, 0.0)
         now = time.monotonic()
@@ -81,14 +90,20 @@ class OpenUploads:
         )
 
     def store(self, final: str, upload_id: str) -> Any:
-        """The sealed store of an upload that is being removed, for the worker that was asked to; None if it is not."""
+        """The sealed store of an upload that is being removed, for the worker that was asked to.
+
+        None if it is not.
+        """
         for upload in self.removals.values():
             if (upload.final, upload.upload_id) == (final, upload_id):
                 return travelling(upload.store)
         return None
 
     def ended(self, final: str, in_memory: bool) -> None:
-        """The last task of a write has ended: forget the upload, and abort it unless the result is there."""
+        """The last task of a write has ended.
+
+        Forget the upload, and abort it unless the result is there.
+        """
         self._announced.pop(final, None)
         upload = self._open.pop(final, None)
         if upload is not None and not in_memory and not upload.stays:
@@ -107,7 +122,10 @@ class OpenUploads:
         task.add_done_callback(lambda done: self.removals.pop(done, None))
 
     async def _remove(self, upload: _Upload) -> None:
-        """Abort, wait for the tasks that still run, and abort again: they may have put parts meanwhile."""
+        """Abort, wait for the tasks that still run, and abort again.
+
+        They may have put parts meanwhile.
+        """
         await self._abort(upload)
         deadline = time.monotonic() + _DRAIN_SECONDS
         token = token_of(upload.final)
@@ -120,7 +138,8 @@ class OpenUploads:
     async def _abort(self, upload: _Upload) -> None:
         """Abort on a worker, which can reach the store, or else here.
 
-        Dask logs the arguments of functions that workers run, so the worker fetches the store.
+        Dask logs the arguments of functions that workers run, so the worker fetches the
+        store.
         """
         names = (upload.final, upload.upload_id)
         if await runs_on_some_worker(self._scheduler, _abort_there, *names):

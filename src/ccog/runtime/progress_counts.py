@@ -16,7 +16,8 @@ _REMEMBERED = 1000
 class Progress(TypedDict):
     """Answer to a question for some writes, by the keys of their last tasks.
 
-    ``known`` to the scheduler, ``complete``, tasks ``done`` by name, and ``sizes``: bytes stored by write.
+    ``known`` to the scheduler, ``complete``, tasks ``done`` by name, and ``sizes``:
+    bytes stored by write.
     """
 
     known: list[str]
@@ -40,7 +41,10 @@ class ProgressCounts:
             self._parts.setdefault(final, {})[number] = size
 
     def ended(self, final: str, in_memory: bool) -> None:
-        """The last task of a write has ended: remember whether it is complete, and forget its parts."""
+        """The last task of a write has ended.
+
+        Remember whether it is complete, and forget its parts.
+        """
         if not final.startswith(_FINISH):
             return
         if in_memory:

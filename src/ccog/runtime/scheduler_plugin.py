@@ -1,4 +1,7 @@
-"""The plugin on dask's scheduler: it keeps the uploads of writes in progress, and counts their progress."""
+"""The plugin on dask's scheduler.
+
+It keeps the uploads of writes in progress, and counts their progress.
+"""
 
 from __future__ import annotations
 

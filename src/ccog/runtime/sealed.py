@@ -1,4 +1,4 @@
-"""A store in a message between scheduler and workers, whose logs and dashboards show no credentials of it."""
+"""A store in a message between scheduler and workers, which shows no credentials in logs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from ccog.stores import Store
 class Sealed:
     """A pickled store: its repr says nothing, whoever logs it.
 
-    It is sent as ``travelling``, which dask unpacks wherever it arrives; the store only where ``open`` is called.
+    It is sent as ``travelling``, which dask unpacks wherever it arrives; the store only
+    where ``open`` is called.
     """
 
     __slots__ = ("_data",)

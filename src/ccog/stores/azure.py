@@ -29,10 +29,12 @@ _UPLOAD_ID_DIGITS, _MD5_DIGITS = 25, 32
 
 @dataclass(frozen=True)
 class AzureStore(NoCheckpoints):
-    """The blob of ``target`` (a URL); ``options`` are those of adlfs.AzureBlobFileSystem, kept out of the repr.
+    """The blob of ``target`` (a URL).
 
-    Blocks that are never committed cannot be deleted. The service never shows them to readers, and drops them after
-    a week, or when the blob is next written.
+    ``options`` are those of adlfs.AzureBlobFileSystem, kept out of the repr.
+
+    Blocks that are never committed cannot be deleted. The service never shows them to
+    readers, and drops them after a week, or when the blob is next written.
     """
 
     target: str
@@ -54,13 +56,19 @@ class AzureStore(NoCheckpoints):
         return AzureClient(self.target, self.options)
 
     def check(self) -> None:
-        """Refuse a missing package and unusable options; without ``overwrite`` an existing blob."""
+        """Refuse a missing package and unusable options.
+
+        Without ``overwrite``, refuse an existing blob too.
+        """
         self._client.connect()
         if not self.overwrite and self._size(BRISK) is not None:
             raise StoreExistsError(f"{self.target} exists; remove it, or allow overwriting")
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
-        """Name the upload, and stage one byte, so that missing containers and permissions show now."""
+        """Name the upload, and stage one byte.
+
+        Missing containers and permissions show now.
+        """
         upload_id = uuid.uuid4().hex[:_UPLOAD_ID_DIGITS]
         first_byte: list[Buffer] = [b"\0"]
         name = _block_name(upload_id, self.part(0, first_byte))
@@ -71,7 +79,9 @@ class AzureStore(NoCheckpoints):
         """Stage one block; the service checks it against our MD5."""
         part = self.part(number, buffers)
         self._stage(
-            _block_name(upload_id, part), buffers, f"upload block {number} of {self.target}"
+            _block_name(upload_id, part),
+            buffers,
+            f"upload block {number} of {self.target}",
         )
         return part
 
@@ -96,26 +106,36 @@ class AzureStore(NoCheckpoints):
         return WriteResult(self.target, expected)
 
     def abort(self, upload_id: str) -> None:
-        """Drop the uncommitted blocks, if there is no blob yet: commit an empty one, and delete it."""
+        """Drop the uncommitted blocks, if there is no blob yet.
+
+        Commit an empty one, and delete it.
+        """
         from azure.core import MatchConditions
 
         async def drop(blob: Any) -> None:
             missing = {"match_condition": MatchConditions.IfMissing}
             empty = await blob.commit_block_list([], **missing, **ONE_ATTEMPT)
-            unchanged = {"etag": empty["etag"], "match_condition": MatchConditions.IfNotModified}
+            unchanged = {
+                "etag": empty["etag"],
+                "match_condition": MatchConditions.IfNotModified,
+            }
             await blob.delete_blob(**unchanged, **ONE_ATTEMPT)
 
         if self._size(BRISK) is None and self._staged():
             self._client.call(drop, f"abort the upload to {self.target}", BRISK)
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
-        """None: the service does not say when blocks were staged, nor by whom, and drops them by itself."""
+        """None are known.
+
+        The service does not say when blocks were staged, nor by whom, and drops them by
+        itself.
+        """
         return []
 
     def _stage(
         self, name: str, buffers: list[Buffer], doing: str, patience: Patience = PATIENT
     ) -> None:
-        """Stage a block; its name ends in its MD5, which the service compares with the bytes it gets."""
+        """Stage a block; the service compares its bytes with the MD5, with which its name ends."""
         headers = {"Content-MD5": base64_text(bytes.fromhex(name[-_MD5_DIGITS:]))}
         size = size_of(buffers)
 
@@ -176,7 +196,8 @@ class AzureStore(NoCheckpoints):
 def _block_name(upload_id: str, part: Part) -> str:
     """The name of a block; names of one blob must have equal lengths.
 
-    It has the digest of the block, so that a part that is put again with other bytes replaces nothing.
+    It has the digest of the block, so that a part that is put again with other bytes
+    replaces nothing.
     """
     number, _, digest = part
     return f"{upload_id}-{number:05d}-{digest}"

@@ -1,11 +1,14 @@
 """One Azure blob through adlfs: calls on its client, repeated by us, and errors in words.
 
-All that ccog uses of adlfs stands in this module. Checked with adlfs 2026.8 and azure-storage-blob 12.31:
+All that ccog uses of adlfs stands in this module. Checked with adlfs 2026.8 and
+azure-storage-blob 12.31:
 
-- ``AzureBlobFileSystem.service_client`` is the account's client of azure-storage-blob, with the credentials that the
-  options name. ``loop`` is the event loop that it belongs to. Without them: make a ``BlobServiceClient`` here.
+- ``AzureBlobFileSystem.service_client`` is the account's client of azure-storage-blob,
+  with the credentials that the options name. ``loop`` is the event loop that it belongs
+  to. Without them: make a ``BlobServiceClient`` here.
 - ``split_path(path)`` gives container, blob and version.
-- ``retry_total=0``, given to each call, turns the client's own retries off. Without it: they would multiply ours.
+- ``retry_total=0``, given to each call, turns the client's own retries off. Without it:
+  they would multiply ours.
 """
 
 from __future__ import annotations
@@ -32,7 +35,10 @@ ONE_ATTEMPT: dict[str, Any] = {"retry_total": 0}
 
 @dataclass(frozen=True)
 class AzureClient:
-    """Calls on the blob of ``url``; ``options`` are those of adlfs.AzureBlobFileSystem, kept out of the repr."""
+    """Calls on the blob of ``url``.
+
+    ``options`` are those of adlfs.AzureBlobFileSystem, kept out of the repr.
+    """
 
     url: str
     options: dict[str, Any] = field(repr=False)
@@ -42,7 +48,10 @@ class AzureClient:
         self._filesystem()
 
     def call(
-        self, call: Callable[[Any], Awaitable[Any]], doing: str, patience: Patience = PATIENT
+        self,
+        call: Callable[[Any], Awaitable[Any]],
+        doing: str,
+        patience: Patience = PATIENT,
     ) -> Any:
         """Run a call on the blob's client, repeated while its errors are transient."""
         from fsspec.asyn import sync
@@ -81,7 +90,11 @@ class AzureClient:
 
 
 def _is_transient(error: Exception) -> bool:
-    from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
+    from azure.core.exceptions import (
+        HttpResponseError,
+        ServiceRequestError,
+        ServiceResponseError,
+    )
 
     if isinstance(error, HttpResponseError) and error.status_code is not None:
         return error.status_code in _TRANSIENT_STATUS
@@ -92,8 +105,11 @@ def _is_transient(error: Exception) -> bool:
 def _explained(error: Exception, doing: str, options: dict[str, Any]) -> StoreError:
     from azure.core.exceptions import ClientAuthenticationError
 
-    status, code = getattr(error, "status_code", None), getattr(error, "error_code", None)
-    # the service's message goes on with request ids and, for signatures, with the text that was signed
+    status, code = (
+        getattr(error, "status_code", None),
+        getattr(error, "error_code", None),
+    )
+    # the service's message goes on with request ids and, for signatures, with the signed text
     reason = str(code or first_line(error, options))
     if status == 404:
         return StoreNotFoundError(

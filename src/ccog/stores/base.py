@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ccog.geometry.parts import Buffer, Limits, Part
 
-#: S3, Azure and GCS objects are given this type unless the user says otherwise (COG draft standard).
+#: Type of S3, Azure and GCS objects, unless the user gives another one (COG draft standard).
 CONTENT_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 
 #: Seconds for a question that is asked while a write is being prepared.
@@ -30,8 +30,9 @@ class WriteResult:
 class IncompleteUpload:
     """A write that was begun and neither completed nor aborted.
 
-    ``url`` is its target, ``upload_id`` the store's name for it, ``started`` when it began.
-    ``resumable`` where it was written with ``resume=True``: the same call then continues it.
+    ``url`` is its target, ``upload_id`` the store's name for it, ``started`` when it
+    began. ``resumable`` where it was written with ``resume=True``: the same call then
+    continues it.
     """
 
     url: str
@@ -52,9 +53,9 @@ MANIFEST = "manifest.json"
 class Store(Protocol):
     """A target that takes the parts of one file, in any order and from any process.
 
-    Stores are small, frozen and picklable. ``begin`` returns an upload id, which every later call gets.
-    Every method may be called again with the same arguments: the task that calls it runs again if its
-    worker dies. All errors are StoreErrors.
+    Stores are small, frozen and picklable. ``begin`` returns an upload id, which every
+    later call gets. Every method may be called again with the same arguments: the task
+    that calls it runs again if its worker dies. All errors are StoreErrors.
     """
 
     @property
@@ -69,15 +70,19 @@ class Store(Protocol):
         """Refuse a target that cannot be written, before any work."""
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
-        """Start an upload and return its id; nothing is visible at the target until ``complete``.
+        """Start an upload and return its id.
+
+        Nothing is visible at the target until ``complete``.
 
         Parameters
         ----------
         write
-            The random name of this write (32 hex digits); the same if its first task runs again.
+            The random name of this write (32 hex digits); the same if its first task
+            runs again.
         unanswered
-            Seconds since an earlier call that may have succeeded without an answer; 0: there was none.
-            An upload of that call is continued or removed, if it certainly belongs to this write.
+            Seconds since an earlier call that may have succeeded without an answer; 0:
+            there was none. An upload of that call is continued or removed, if it
+            certainly belongs to this write.
         """
 
     def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
@@ -92,15 +97,17 @@ class Store(Protocol):
     def stored(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
         """Stored parts, by number, among ``count`` numbers from ``first``.
 
-        Only those whose tag proves their content. Raises StoreNotFoundError if the upload is over.
+        Only those whose tag proves their content. Raises StoreNotFoundError if the
+        upload is over.
         """
 
     def complete(self, upload_id: str, parts: list[Part], write: str | None = None) -> WriteResult:
         """Join the parts in the order of their numbers, and make the file visible at once.
 
-        If an earlier call has completed the same file, the result is the same. If another file is there
-        instead, StoreNotFoundError or StoreExistsError is raised. ``write`` is the name that the upload was
-        begun with; None if an earlier run with another name began it.
+        If an earlier call has completed the same file, the result is the same. If
+        another file is there instead, StoreNotFoundError or StoreExistsError is raised.
+        ``write`` is the name that the upload was begun with; None if an earlier run
+        with another name began it.
         """
 
     def abort(self, upload_id: str) -> None:
@@ -112,12 +119,16 @@ class Store(Protocol):
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
         """Uploads to this target that were begun and neither completed nor aborted.
 
-        ``quick``: ask once and wait a few seconds at most; ``resumable`` need not be right.
+        ``quick``: ask once and wait a few seconds at most; ``resumable`` need not be
+        right.
         """
 
     @property
     def resumes(self) -> bool:
-        """Whether the store keeps checkpoints, so that another process can continue an upload."""
+        """Whether the store keeps checkpoints.
+
+        Another process can then continue an upload.
+        """
 
     def save(self, upload_id: str, name: str, data: bytes) -> None:
         """Keep a checkpoint, whole or not at all; one of the same name is replaced."""
@@ -129,7 +140,10 @@ class Store(Protocol):
         """
 
     def saved(self, upload_id: str) -> frozenset[str]:
-        """Names of the checkpoints of an upload; names of its part files may be among them."""
+        """Names of the checkpoints of an upload.
+
+        Names of its part files may be among them.
+        """
 
     def forget(self, upload_id: str) -> None:
         """Remove the checkpoints of an upload that is complete."""
@@ -173,12 +187,18 @@ _PARTS_FOLDER = re.compile(r"\.(?P<target>.+)\.[0-9a-f]{32}\.parts")
 
 
 def parts_folder(target: str, write: str | None = None) -> str:
-    """Name of the hidden folder for the parts of the file ``target``; a random one without ``write``."""
+    """Name of the hidden folder for the parts of the file ``target``.
+
+    A random one without ``write``.
+    """
     return f".{target}.{write or uuid.uuid4().hex}.parts"
 
 
 def target_of(folder: str) -> str | None:
-    """Name of the file whose parts are in a folder of that name; None if it is another folder."""
+    """Name of the file whose parts are in a folder of that name.
+
+    None if it is another folder.
+    """
     match = _PARTS_FOLDER.fullmatch(folder)
     return match["target"] if match else None
 

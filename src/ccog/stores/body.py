@@ -18,7 +18,8 @@ _CHUNK = 256 << 10
 class Body:
     """A seekable file for signing, and an asynchronous iterable of views for sending.
 
-    Each iteration starts at the beginning, so a consumed body is never sent again as an empty one.
+    Each iteration starts at the beginning, so a consumed body is never sent again as an
+    empty one.
     """
 
     def __init__(self, buffers: list[Buffer]) -> None:

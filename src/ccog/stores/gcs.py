@@ -1,4 +1,7 @@
-"""A Google Cloud Storage object: parts are objects beside the target, composed in trees of 32."""
+"""A Google Cloud Storage object.
+
+Parts are objects beside the target, composed in trees of 32.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +35,13 @@ _FAN_IN = 32
 
 @dataclass(frozen=True)
 class GCSStore:
-    """The object ``key`` of ``bucket``; ``options`` are those of gcsfs.GCSFileSystem, kept out of the repr.
+    """The object ``key`` of ``bucket``.
 
-    A body is joined before it is sent, since gcsfs takes bytes. The names of parts have their checksums, so that a
-    part that is put again with other bytes replaces nothing. An upload id is the name of the folder of its parts.
+    ``options`` are those of gcsfs.GCSFileSystem, kept out of the repr.
+
+    A body is joined before it is sent, since gcsfs takes bytes. The names of parts have
+    their checksums, so that a part that is put again with other bytes replaces nothing.
+    An upload id is the name of the folder of its parts.
     """
 
     bucket: str
@@ -45,7 +51,10 @@ class GCSStore:
 
     @property
     def limits(self) -> Limits:
-        """Objects up to 5 TiB (quotas); the number of parts is ours, to keep the clean-up short."""
+        """Objects up to 5 TiB (quotas).
+
+        The number of parts is ours, to keep the clean-up short.
+        """
         return Limits(min_part=1 << 20, max_part=5 << 40, max_parts=_FAN_IN**3)
 
     @property
@@ -64,7 +73,10 @@ class GCSStore:
             self._refuse_existing(BRISK)
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
-        """Name the upload and put an empty object, so that missing buckets and permissions show now."""
+        """Name the upload and put an empty object.
+
+        Missing buckets and permissions show now.
+        """
         upload_id = parts_folder(self.key.rpartition("/")[2])
         path = self._part_path(upload_id, self.part(0, []))
         self._client.put(path, b"", "start an upload to", BRISK)
@@ -87,13 +99,16 @@ class GCSStore:
         return {}
 
     def complete(self, upload_id: str, parts: list[Part], write: str | None = None) -> WriteResult:
-        """Compose the parts in order, 32 at a time, the last time at the target, and remove them."""
+        """Compose the parts in order, 32 at a time, in the end at the target.
+
+        The parts are removed afterwards.
+        """
         paths = [self._part_path(upload_id, part) for part in sorted(parts)]
         try:
             self._require_parts(upload_id)
             self._publish(self._joined(upload_id, paths), upload_id)
         except (StoreExistsError, StoreNotFoundError):
-            # an earlier call may have succeeded without an answer, and have begun to remove the parts
+            # an earlier call may have succeeded without an answer, and begun to remove the parts
             if not self._is_of(upload_id):
                 raise
         size, expected = self._size(), total_size(parts)
@@ -128,7 +143,10 @@ class GCSStore:
         return paths
 
     def _publish(self, paths: list[str], upload_id: str) -> None:
-        """Compose the last objects at the target; not all servers heed the condition, so look first."""
+        """Compose the last objects at the target.
+
+        Not all servers heed the condition, so look first.
+        """
         if not self.overwrite:
             self._refuse_existing()
         condition = {} if self.overwrite else {"ifGenerationMatch": "0"}
@@ -148,7 +166,10 @@ class GCSStore:
             self._client.remove(left, doing, BRISK)
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
-        """Uploads to this object, or to those below a prefix that ends in a slash, dated by their first part."""
+        """Uploads to this object, or to those below a prefix that ends in a slash.
+
+        They are dated by their first part.
+        """
         folder, _, name = self._path.rpartition("/")
         objects = self._client.find(
             folder,

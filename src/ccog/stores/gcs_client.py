@@ -1,13 +1,15 @@
 """One Google Cloud Storage bucket through gcsfs: calls repeated by us, and errors in words.
 
-All that ccog uses of gcsfs stands in this module. Three things are not promised by its documentation; they were
-checked with gcsfs 2026.10:
+All that ccog uses of gcsfs stands in this module. Three things are not promised by its
+documentation; they were checked with gcsfs 2026.10:
 
-- ``GCSFileSystem._request.__wrapped__`` is a request without gcsfs's own retries. Without it: the method is taken as
-  it is, and each of our attempts may be several, so that a write takes longer to give up.
-- ``call(method, path, *names, headers=, json=, **query)`` makes any call of the JSON API. Without it: composing
-  objects needs another client.
-- ``gcsfs.retry.is_retriable(error)`` says which errors are transient. Without it: compare ``error.code`` here.
+- ``GCSFileSystem._request.__wrapped__`` is a request without gcsfs's own retries.
+  Without it: the method is taken as it is, and each of our attempts may be several, so
+  that a write takes longer to give up.
+- ``call(method, path, *names, headers=, json=, **query)`` makes any call of the JSON
+  API. Without it: composing objects needs another client.
+- ``gcsfs.retry.is_retriable(error)`` says which errors are transient. Without it: compare
+  ``error.code`` here.
 """
 
 from __future__ import annotations
@@ -37,9 +39,12 @@ _EMPTY = 416
 
 @dataclass(frozen=True)
 class GCSClient:
-    """Calls that serve the object of ``url``; ``options`` are those of gcsfs.GCSFileSystem, kept out of the repr.
+    """Calls that serve the object of ``url``.
 
-    Paths begin with the bucket. ``doing`` is followed by the URL in messages: "upload part 3 of".
+    ``options`` are those of gcsfs.GCSFileSystem, kept out of the repr.
+
+    Paths begin with the bucket. ``doing`` is followed by the URL in messages: "upload
+    part 3 of".
     """
 
     url: str
@@ -52,8 +57,8 @@ class GCSClient:
     def put(self, path: str, body: bytes, doing: str, patience: Patience = PATIENT) -> None:
         """Store an object; gcsfs compares its MD5."""
         filesystem = self._filesystem()
-        given = {"consistency": "md5", "content_type": CONTENT_TYPE}
-        self._retry(lambda: filesystem.pipe_file(path, body, **given), doing, patience)
+        settings = {"consistency": "md5", "content_type": CONTENT_TYPE}
+        self._retry(lambda: filesystem.pipe_file(path, body, **settings), doing, patience)
 
     def read(self, path: str, limit: int | None, doing: str) -> bytes:
         """The bytes of an object, or the first of them."""
@@ -88,7 +93,10 @@ class GCSClient:
         patience: Patience = PATIENT,
         timeout: float | None = None,
     ) -> dict[str, dict[str, Any]]:
-        """Objects below a folder, by path, with their properties; none if the folder does not exist."""
+        """Objects below a folder, by path, with their properties.
+
+        None if the folder does not exist.
+        """
         filesystem = self._filesystem()
 
         def attempt() -> dict[str, dict[str, Any]]:
@@ -116,7 +124,11 @@ class GCSClient:
         """Join up to 32 objects to a new one, in the service."""
         filesystem = self._filesystem()
         bucket, _, key = path.partition("/")
-        destination: dict[str, Any] = {"name": key, "bucket": bucket, "contentType": CONTENT_TYPE}
+        destination: dict[str, Any] = {
+            "name": key,
+            "bucket": bucket,
+            "contentType": CONTENT_TYPE,
+        }
         if metadata:
             destination["metadata"] = metadata
         request = {
@@ -149,7 +161,10 @@ class GCSClient:
             raise StoreError(message) from harmless(error, self.options)
 
     def _retry(self, call: Callable[[], T], doing: str, patience: Patience = PATIENT) -> T:
-        """Call until it succeeds; the last error is ccog's and says what could not be done."""
+        """Call until it succeeds.
+
+        The last error is ccog's and says what could not be done.
+        """
         doing = f"{doing} {self.url}"
         try:
             return retry(call, _is_transient, doing, patience, options=self.options)

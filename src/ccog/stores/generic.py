@@ -45,7 +45,10 @@ class FsspecStore(SingleWriterStore):
         return f"FsspecStore({self.url!r})"
 
     def check(self) -> None:
-        """Refuse an unknown protocol and a silent server; without ``overwrite`` an existing file."""
+        """Refuse an unknown protocol and a silent server.
+
+        Without ``overwrite``, refuse an existing file too.
+        """
         filesystem, path = self._open()
         if not self.overwrite and filesystem.exists(path):
             raise StoreExistsError(f"{self.url} exists; remove it, or allow overwriting")

@@ -12,7 +12,7 @@ from ccog.stores.base import IncompleteUpload, Store
 from ccog.stores.resolve import resolve_place, resolve_store
 from ccog.stores.single_writer import SingleWriterStore
 
-# buckets and hosts that did not answer this process: a program that writes many files waits for them once
+# buckets and hosts that did not answer: a program that writes many files waits for them once
 _SILENT: set[str] = set()
 
 
@@ -24,13 +24,15 @@ def list_incomplete(
 ) -> list[IncompleteUpload]:
     """Writes that were begun below a target and neither completed nor aborted, oldest first.
 
-    Writes in progress are among them, and so are those of other programs on the same store.
+    Writes in progress are among them, and so are those of other programs on the same
+    store.
 
     Parameters
     ----------
     store
-        What ``write_ccog`` takes, or the directory, bucket or prefix above it (``s3://bucket``, ``s3://bucket/dir/``).
-        On local file systems only the directory itself is searched, not its subdirectories.
+        What ``write_ccog`` takes, or the directory, bucket or prefix above it
+        (``s3://bucket``, ``s3://bucket/dir/``). On local file systems only the
+        directory itself is searched, not its subdirectories.
     storage_options
         As fsspec takes them for the store's protocol.
     older_than
@@ -58,7 +60,8 @@ def abort_incomplete(
 ) -> list[IncompleteUpload]:
     """Remove what :func:`list_incomplete` lists, and return it.
 
-    Checkpoints of resumable writes are removed too, also those that finished writes to this target have left.
+    Checkpoints of resumable writes are removed too, also those that finished writes to
+    this target have left.
 
     Parameters
     ----------

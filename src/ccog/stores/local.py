@@ -1,7 +1,10 @@
-"""A local or shared file system: part files beside the target, joined, compared, renamed into place.
+"""A local or shared file system.
 
-``local_target`` decides which targets are refused, ``local_folder`` guards the directory of parts, ``local_join``
-makes one file of them, ``local_errors`` explains errors of the operating system.
+Part files are written beside the target, joined, compared and renamed into place.
+
+``local_target`` decides which targets are refused, ``local_folder`` guards the
+directory of parts, ``local_join`` makes one file of them, ``local_errors`` explains
+errors of the operating system.
 """
 
 from __future__ import annotations
@@ -61,10 +64,13 @@ class LocalStore:
         return self.path
 
     def check(self) -> None:
-        """Refuse a target that cannot become a file; without ``overwrite`` an existing file.
+        """Refuse a target that cannot become a file.
 
-        Also refused: directories, pipes, sockets, devices and links to nothing; a missing or read-only directory; a
-        name that is too long; a file that may not be replaced.
+        Without ``overwrite`` an existing file.
+
+        Also refused: directories, pipes, sockets, devices and links to nothing; a
+        missing or read-only directory; a name that is too long; a file that may not be
+        replaced.
         """
         extra = len(parts_folder(""))
         local_target.refuse_unwritable(self.path, self.overwrite, extra)
@@ -74,8 +80,9 @@ class LocalStore:
     def begin(self, write: str, unanswered: float = 0.0) -> str:
         """Create the hidden directory beside the target that holds the parts.
 
-        It is named by the write, so that a task that begins again finds its own. If nobody can have begun, the same
-        Delayed is being computed elsewhere too, and gets another directory.
+        It is named by the write, so that a task that begins again finds its own. If
+        nobody can have begun, the same Delayed is being computed elsewhere too, and
+        gets another directory.
         """
         upload_id = parts_folder(self._real.name, write)
         if unanswered and os.path.lexists(self._directory(upload_id)):
@@ -92,7 +99,10 @@ class LocalStore:
         return upload_id
 
     def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
-        """Write a part file under a temporary name, then rename it, so that a part is whole or absent."""
+        """Write a part file under a temporary name, then rename it.
+
+        A part is whole or absent.
+        """
         part = self.part(number, buffers)
         with self._folder(upload_id, f"write part {number} of") as folder:
             local_folder.write_file(folder, local_join.name_of(number, part[2]), buffers)
@@ -108,7 +118,8 @@ class LocalStore:
         Raises
         ------
         ccog.StoreError
-            A part is missing, has another size, or holds other bytes than were put. The target stays as it was.
+            A part is missing, has another size, or holds other bytes than were put. The
+            target stays as it was.
         """
         part_files = local_join.part_files(parts)
         try:
@@ -128,7 +139,8 @@ class LocalStore:
         Raises
         ------
         ccog.StoreError
-            Something is left: the directory is somebody else's, or its file system does not let go of it.
+            Something is left: the directory is somebody else's, or its file system does
+            not let go of it.
         """
         self._remove(upload_id)
         directory = self._directory(upload_id)
@@ -139,7 +151,8 @@ class LocalStore:
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
         """Uploads to this file, or, if the path is a directory, to all files in it.
 
-        They are dated by their last part. A directory of parts that others can write to cannot be resumed.
+        They are dated by their last part. A directory of parts that others can write to
+        cannot be resumed.
         """
         if os.path.isdir(self.path):
             return list(_left_in(Path(self.path)))
@@ -148,7 +161,10 @@ class LocalStore:
         return [replace(upload, url=self.path) for upload in left if upload.url == str(real)]
 
     def stored(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
-        """None is known: only reading a file would prove what it holds, and writing it takes no longer."""
+        """None is known.
+
+        Only reading a file would prove its content, and writing it again takes no longer.
+        """
         with self._folder(upload_id, "look for parts of"):
             return {}
 
@@ -191,7 +207,10 @@ class LocalStore:
 
     @contextlib.contextmanager
     def _folder(self, upload_id: str, doing: str) -> Iterator[int]:
-        """A descriptor of the directory of parts; errors on the way say what was being done."""
+        """A descriptor of the directory of parts.
+
+        Errors on the way say what was being done.
+        """
         with typed(doing, self._real):
             try:
                 with local_folder.opened(self._directory(upload_id)) as folder:
@@ -204,7 +223,10 @@ class LocalStore:
                 ) from error
 
     def _need_links(self, upload_id: str) -> None:
-        """Refuse file systems without hard links: only a look beforehand would protect an existing file."""
+        """Refuse file systems without hard links.
+
+        Only a look beforehand would protect an existing file.
+        """
         with self._folder(upload_id, "write beside") as folder:
             possible = local_folder.can_link(folder)
         if not possible:
@@ -234,7 +256,10 @@ class LocalStore:
             )
 
     def _refusal(self, flaws: list[Flaw], changed: bool) -> StoreError:
-        """An error that names the flaws; ``changed``: an earlier run has put other parts."""
+        """An error that names the flaws.
+
+        ``changed``: an earlier run has put other parts.
+        """
         named = "; ".join(f"part {flaw.part.number} {flaw.why}" for flaw in flaws[:_NAMED])
         more = f"; so are {len(flaws) - _NAMED} others" if len(flaws) > _NAMED else ""
         cause = (
@@ -248,7 +273,10 @@ class LocalStore:
         )
 
     def _publish(self, folder: int, joined: int, name: str) -> None:
-        """Give the joined file the target's name, and the mode, owner and attributes of a file that is there."""
+        """Give the joined file the target's name.
+
+        It takes over mode, owner and attributes of a file that is there.
+        """
         real = self._real
         existing = local_target.refuse_other_kinds(real)
         if not self.overwrite:

@@ -1,4 +1,7 @@
-"""Errors of the operating system as ccog's: they name the action, the path, and what to do."""
+"""Errors of the operating system, raised as errors of ccog.
+
+They name the action, the path, and what to do.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
+from ccog.errors import (
+    StoreError,
+    StoreExistsError,
+    StoreNotFoundError,
+    StorePermissionError,
+)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _KINDS: tuple[tuple[type[OSError], type[StoreError]], ...] = (
@@ -21,7 +29,10 @@ _KINDS: tuple[tuple[type[OSError], type[StoreError]], ...] = (
 
 @contextlib.contextmanager
 def typed(doing: str, path: str | Path) -> Iterator[None]:
-    """Raise each OSError as the StoreError that resembles it: "cannot {doing} {path}: {reason}"."""
+    """Raise each OSError as the StoreError that resembles it.
+
+    Its message is "cannot {doing} {path}: {reason}".
+    """
     try:
         yield
     except StoreError:

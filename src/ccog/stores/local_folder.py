@@ -1,7 +1,8 @@
 """The directory that holds the parts and checkpoints of one local upload.
 
-Others may be able to write beside the target. So the directory must belong to this user alone, every file in it is
-reached through its descriptor, and no symbolic link in it is ever followed.
+Others may be able to write beside the target. So the directory must belong to this user
+alone, every file in it is reached through its descriptor, and no symbolic link in it is
+ever followed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _SAFE = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC"))
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _SAFE
 _WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE
 
-#: Flags for files in the directory: to read an existing one (no pipe keeps us waiting), to go on with one.
+#: Flags for files in the directory: to read one (no pipe keeps us waiting), to go on with one.
 READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _SAFE
 GO_ON = os.O_RDWR | os.O_CREAT | _SAFE
 
@@ -70,7 +71,10 @@ def _rights(status: os.stat_result) -> tuple[int, int]:
 
 
 def _rights_of_a_new_one(parent: Path) -> tuple[int, int] | None:
-    """Rights of a directory made now: some file systems keep neither owners nor modes (FAT, SMB, NFS for root)."""
+    """Rights of a directory made now.
+
+    Some file systems keep neither owners nor modes (FAT, SMB, NFS for root).
+    """
     try:
         probe = tempfile.mkdtemp(prefix=".ccog-", dir=parent)
     except OSError:
@@ -82,7 +86,10 @@ def _rights_of_a_new_one(parent: Path) -> tuple[int, int] | None:
 
 
 def write_file(folder: int, name: str, buffers: list[Buffer]) -> None:
-    """Write a file under a temporary name, then rename it, so that it is whole or absent."""
+    """Write a file under a temporary name, then rename it.
+
+    The file is whole or absent.
+    """
     temporary = f"{name}.{uuid.uuid4().hex}"
     try:
         with closing(os.open(temporary, _WRITE_NEW, 0o600, dir_fd=folder)) as descriptor:
@@ -121,7 +128,13 @@ def can_link(folder: int) -> bool:
     name = uuid.uuid4().hex
     write_file(folder, name, [])
     try:
-        os.link(name, f"{name}-link", src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        os.link(
+            name,
+            f"{name}-link",
+            src_dir_fd=folder,
+            dst_dir_fd=folder,
+            follow_symlinks=False,
+        )
         os.unlink(f"{name}-link", dir_fd=folder)
     except OSError:
         return False

@@ -1,8 +1,9 @@
-"""Joining the part files of a local upload to one file, which is checked, and continued where it was cut short.
+"""Joining the part files of a local upload to one file.
 
-A part file is named by the number and the checksum of its part: a task that runs again with other bytes never
-replaces a part that an earlier result speaks of. A part is joined if, and only if, its range of the joined file has
-its checksum. That is looked at after it was copied, and where its part file is gone.
+A part file is named by the number and the checksum of its part: a task that runs again
+with other bytes never replaces a part that an earlier result speaks of. A part is
+joined if, and only if, its range of the joined file has its checksum. That is looked at
+after it was copied, and where its part file is gone.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ from ccog.geometry.parts import Buffer, Part
 from ccog.stores.base import MANIFEST
 from ccog.stores.local_folder import GO_ON, READ, closing, read_file
 
-_COPY_UNAVAILABLE = (errno.ENOSYS, errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF)
+_COPY_UNAVAILABLE = (
+    errno.ENOSYS,
+    errno.EXDEV,
+    errno.EINVAL,
+    errno.EOPNOTSUPP,
+    errno.EBADF,
+)
 _COPY_BYTES = 16 << 20
 
 # read at a time for a checksum: they stay in the processor's cache
@@ -113,7 +120,8 @@ def join(folder: int, joined: int, parts: list[PartFile]) -> list[Flaw]:
     Returns
     -------
     list of Flaw
-        Parts that are neither in their files nor in their ranges. If there are none, the file is right and on disk.
+        Parts that are neither in their files nor in their ranges. If there are none,
+        the file is right and on disk.
     """
     with ThreadPoolExecutor(_COPIERS) as pool:
         flaws = [flaw for flaw in pool.map(partial(_join_one, folder, joined), parts) if flaw]
@@ -146,7 +154,7 @@ def _join_one(folder: int, joined: int, part: PartFile) -> Flaw | None:
 
 
 def has_other_parts(folder: int, parts: list[PartFile]) -> bool:
-    """Whether an earlier run has put other bytes under the number of a part, or begun to join them."""
+    """Whether an earlier run has put other bytes as one of the parts, or begun to join them."""
     numbers = {part.number for part in parts}
     expected = {joined_name(parts), *(part.name for part in parts)}
     for name in set(os.listdir(folder)) - expected:
@@ -157,7 +165,9 @@ def has_other_parts(folder: int, parts: list[PartFile]) -> bool:
 
 
 def remove_checkpoints_of(folder: int, lost: list[PartFile]) -> None:
-    """Remove the checkpoints that speak of lost parts, so that these are uploaded again on resuming.
+    """Remove the checkpoints that speak of lost parts.
+
+    These parts are then uploaded again on resuming.
 
     A checkpoint names its parts with their checksums, uncompressed.
     """
@@ -198,7 +208,10 @@ def _checksum_in(descriptor: int, part: PartFile) -> str:
 
 
 def _copy(source: int, joined: int, part: PartFile) -> None:
-    """Copy a part file to its range, in the kernel if possible; the result is checked afterwards."""
+    """Copy a part file to its range, in the kernel if possible.
+
+    The result is checked afterwards.
+    """
     done = 0
     while done < part.size:
         count = _copy_some(source, done, joined, part.start + done, part.size - done)

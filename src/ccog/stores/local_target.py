@@ -1,4 +1,4 @@
-"""Local targets before they are written: which are refused, and which properties a new file takes over."""
+"""Local targets: which are refused, and which properties a new file takes over."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from ccog.stores.local_errors import typed
 
 _KINDS = (
     (stat.S_ISDIR, "a directory; give the name of a file in it"),
-    (stat.S_ISFIFO, "a named pipe; a file would take its place. Give the name of a file"),
+    (
+        stat.S_ISFIFO,
+        "a named pipe; a file would take its place. Give the name of a file",
+    ),
     (stat.S_ISSOCK, "a socket; a file would take its place. Give the name of a file"),
-    (stat.S_ISBLK, "a block device; a file would take its place. Give the name of a file"),
+    (
+        stat.S_ISBLK,
+        "a block device; a file would take its place. Give the name of a file",
+    ),
     (stat.S_ISCHR, "a device; a file would take its place. Give the name of a file"),
 )
 
@@ -35,8 +41,8 @@ def real_path(path: str) -> Path:
     Raises
     ------
     StorePermissionError
-        Somebody else has put the link into a directory like /tmp, where everybody may. Linux does not follow such
-        links either, if ``fs.protected_symlinks`` is set.
+        Somebody else has put the link into a directory like /tmp, where everybody may.
+        Linux does not follow such links either, if ``fs.protected_symlinks`` is set.
     """
     _refuse_impossible(path)
     with typed("look at", path):
@@ -72,14 +78,20 @@ def refuse_unwritable(path: str, overwrite: bool, extra: int) -> None:
 
 
 def refuse_other_kinds(path: Path) -> os.stat_result | None:
-    """The status of the file at a path; None if there is none. Anything else there is refused."""
+    """The status of the file at a path; None if there is none.
+
+    Anything else there is refused.
+    """
     status = _lstat(path)
     _refuse_kind(path, status)
     return status
 
 
 def take_over(old: os.stat_result, path: Path, new: int) -> None:
-    """Give the open file ``new`` the mode, owner and extended attributes of the file at ``path``, as far as allowed."""
+    """Give the open file ``new`` the properties of the file at ``path``, as far as allowed.
+
+    These are mode, owner and extended attributes.
+    """
     mine = os.fstat(new)
     if (old.st_uid, old.st_gid) != (mine.st_uid, mine.st_gid):
         # giving a file away may be forbidden, while giving it to another group is allowed
@@ -183,7 +195,10 @@ def _refuse_irreplaceable(path: Path, status: os.stat_result) -> None:
 
 
 def _is_fixed(path: Path) -> bool:
-    """Whether a file is immutable or may only grow (Linux); False if that cannot be known."""
+    """Whether a file is immutable or may only grow (Linux).
+
+    False if that cannot be known.
+    """
     if sys.platform != "linux":
         return False
     import fcntl

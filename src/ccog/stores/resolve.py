@@ -76,7 +76,10 @@ def resolve_store(
 
 
 def resolve_place(target: Any, storage_options: Mapping[str, Any] | None) -> Store:
-    """The store of a target, or of the directory, bucket or prefix above targets, to ask what was left there."""
+    """The store of a target, or of the directory, bucket or prefix above targets.
+
+    It is only asked for unfinished uploads.
+    """
     named = _named(target, storage_options)
     if named.protocol in _LOCAL:
         return LocalStore(_local_path(named._replace(text=named.text.rstrip("/") or "/")))

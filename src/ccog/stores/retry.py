@@ -1,4 +1,4 @@
-"""The rule for repeating calls to stores: exponential waits with full jitter, for about a minute."""
+"""The rule for repeating calls to stores: waits that grow, for about a minute."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _LOGGER = logging.getLogger("ccog")
 class Patience:
     """How long a call is repeated: for ``seconds`` after its first failure.
 
-    The first wait is ``first`` seconds at most. The limit doubles with each attempt, up to ``longest``.
-    A slow answer counts: an attempt that has begun is never cut short.
+    The first wait is ``first`` seconds at most. The limit doubles with each attempt, up
+    to ``longest``. A slow answer counts: an attempt that has begun is never cut short.
     """
 
     seconds: float = 60.0
@@ -29,7 +29,10 @@ class Patience:
     longest: float = 10.0
 
     def wait(self, attempt: int) -> float:
-        """Seconds to wait after that many failed attempts: random, up to the limit ("full jitter")."""
+        """Seconds to wait after that many failed attempts.
+
+        They are random, up to the limit ("full jitter").
+        """
         return random.uniform(0, min(self.longest, self.first * 2 ** (attempt - 1)))
 
 

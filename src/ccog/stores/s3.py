@@ -1,8 +1,8 @@
 """An S3 object, by multipart upload.
 
-Each concern has its module: ``s3_begin`` (creating and marking an upload), ``s3_parts``, ``s3_complete``,
-``s3_uploads`` (listing and aborting), ``s3_checkpoints``, ``s3_proof`` (checksums and ETags), ``s3_errors``.
-``s3_client`` is the only one that calls s3fs.
+Each concern has its module: ``s3_begin`` (creating and marking an upload), ``s3_parts``,
+``s3_complete``, ``s3_uploads`` (listing and aborting), ``s3_checkpoints``, ``s3_proof``
+(checksums and ETags), ``s3_errors``. ``s3_client`` is the only one that calls s3fs.
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ from ccog.stores.s3_uploads import abort_upload, list_uploads, uploads_here_quic
 
 @dataclass(frozen=True)
 class S3Store:
-    """The object ``key`` of ``bucket``; ``options`` are those of s3fs.S3FileSystem, kept out of the repr.
+    """The object ``key`` of ``bucket``.
 
-    ``fixed_upload_size=True`` among them, s3fs's word for it, makes all parts but the last equally long.
+    ``options`` are those of s3fs.S3FileSystem, kept out of the repr.
+
+    ``fixed_upload_size=True`` among them, s3fs's word for it, makes all parts but the
+    last equally long.
     """
 
     bucket: str
@@ -39,7 +42,10 @@ class S3Store:
 
     @property
     def limits(self) -> Limits:
-        """Amazon S3 multipart upload limits (user guide, qfacts): 10,000 parts of 5 MiB to 5 GiB."""
+        """Amazon S3 multipart upload limits (user guide, qfacts).
+
+        There may be 10,000 parts of 5 MiB to 5 GiB.
+        """
         equal = bool(self.options.get("fixed_upload_size"))
         return Limits(min_part=5 * MIB, max_part=5 << 30, max_parts=10_000, equal_parts=equal)
 
@@ -51,7 +57,10 @@ class S3Store:
     @property
     def _client(self) -> S3Client:
         return S3Client(
-            bucket=self.bucket, key=self.key, protocol=self.protocol, options=self.options
+            bucket=self.bucket,
+            key=self.key,
+            protocol=self.protocol,
+            options=self.options,
         )
 
     @property
@@ -65,7 +74,10 @@ class S3Store:
             raise StoreExistsError(f"{self.url} exists; remove it, or allow overwriting")
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
-        """Create the multipart upload; this is where missing buckets and permissions show."""
+        """Create the multipart upload.
+
+        This is where missing buckets and permissions show.
+        """
         mark = not self.limits.equal_parts
         return begin_upload(self._client, write, unanswered > 0, mark)
 
@@ -94,14 +106,20 @@ class S3Store:
         ).run()
 
     def abort(self, upload_id: str) -> None:
-        """Abort the multipart upload until the server no longer knows it, and remove its checkpoints."""
+        """Abort the multipart upload until the server has forgotten it.
+
+        Its checkpoints are removed too.
+        """
         abort_upload(self._client, upload_id)
         # without resume=True there is no need to be allowed to list the bucket
         with contextlib.suppress(StorePermissionError):
             self.forget(upload_id)
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
-        """Uploads to this key and to keys that begin with it; only to this one if it must be quick."""
+        """Uploads to this key and to keys that begin with it.
+
+        If it must be quick, only uploads to this key.
+        """
         if quick:
             return uploads_here_quickly(self._client)
         uploads = list_uploads(self._client, PATIENT)

@@ -1,8 +1,9 @@
 """Beginning an upload to an S3 object, so that it is known again if the answer is lost.
 
-A call to create an upload may succeed without an answer, and must then not leave an upload behind. So each upload
-is marked with the name of its write: in its metadata, and by a first part. An upload with our mark is ours; an empty
-one may be anybody's, so it is left and a warning names it.
+A call to create an upload may succeed without an answer, and must then not leave an
+upload behind. So each upload is marked with the name of its write: in its metadata, and
+by a first part. An upload with our mark is ours; an empty one may be anybody's, so it
+is left and a warning names it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _LOGGER = logging.getLogger("ccog")
 def begin_upload(client: S3Client, write: str, unanswered: bool, mark: bool) -> str:
     """Continue the upload that an unanswered call has begun for this write, or create one.
 
-    ``mark``: put the first part. Where all parts must have one size, a part of another size cannot be put.
+    ``mark``: put the first part. Where all parts must have one size, a part of another
+    size cannot be put.
     """
     if unanswered and (begun := _begun_before(client, write)):
         return begun
@@ -90,7 +92,10 @@ def _doing(client: S3Client) -> str:
 
 
 def _warn_of_empty_uploads(client: S3Client, upload_id: str | None) -> None:
-    """Name the uploads that unanswered calls may have created; they may as well be somebody else's."""
+    """Name the uploads that unanswered calls may have created.
+
+    They may as well be somebody else's.
+    """
     try:
         others = [upload for upload in uploads_here(client) if upload.upload_id != upload_id]
         empty = [

@@ -1,4 +1,7 @@
-"""Checkpoints of uploads to an S3 object: small objects below ``<key>.ccog-resume/<upload id>/``."""
+"""Checkpoints of uploads to an S3 object.
+
+They are small objects below ``<key>.ccog-resume/<upload id>/``.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,17 @@ class S3Checkpoints:
     client: S3Client
 
     def save(self, upload_id: str, name: str, data: bytes) -> None:
-        """Put an object, with a checksum that the server verifies; the first must be listed by its name."""
+        """Put an object, with a checksum that the server verifies.
+
+        The manifest must then be listed by its name.
+        """
         key = self._folder(upload_id) + name
         doing = f"keep a record of {self.client.url}"
-        request: dict[str, Any] = {"Key": key, "Body": data, **checksum_of(self.client, [data])}
+        request: dict[str, Any] = {
+            "Key": key,
+            "Body": data,
+            **checksum_of(self.client, [data]),
+        }
         self.client.call("put_object", doing, **request)
         if name == MANIFEST and name not in self.names(upload_id):
             self._delete(key)

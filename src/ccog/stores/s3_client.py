@@ -1,15 +1,21 @@
-"""One S3 object through s3fs: single attempts, which we repeat with fresh bodies, and errors in words.
+"""One S3 object through s3fs.
 
-All that ccog uses of s3fs stands in this module. Four things are not promised by its documentation; they were
-checked with s3fs 2026.9 and aiobotocore 3.10:
+Each call is a single attempt, which we repeat with a fresh body; errors are put into
+words.
 
-- ``S3FileSystem.call_s3(method, timeout=..., **kwargs)`` makes any call of botocore's client. Without it: use the
-  client in ``S3FileSystem.s3`` through ``fsspec.asyn.sync``.
-- ``retries``, a class attribute, says how often s3fs makes an attempt. Without it: each of our attempts may be
-  several of its own, so that a write takes longer to give up.
-- ``connect(refresh=True)`` looks credentials up anew. Without it: a write that outlives a temporary token fails.
-- fsspec keeps instances by class and options, so that ``_filesystem`` costs nothing after the first call. A subclass
-  has instances of its own. Without it: ``retries`` would change file systems that the user has made.
+All that ccog uses of s3fs stands in this module. Four things are not promised by its
+documentation; they were checked with s3fs 2026.9 and aiobotocore 3.10:
+
+- ``S3FileSystem.call_s3(method, timeout=..., **kwargs)`` makes any call of botocore's
+  client. Without it: use the client in ``S3FileSystem.s3`` through
+  ``fsspec.asyn.sync``.
+- ``retries``, a class attribute, says how often s3fs makes an attempt. Without it: each
+  of our attempts may be several of its own, so that a write takes longer to give up.
+- ``connect(refresh=True)`` looks credentials up anew. Without it: a write that outlives
+  a temporary token fails.
+- fsspec keeps instances by class and options, so that ``_filesystem`` costs nothing
+  after the first call. A subclass has instances of its own. Without it: ``retries``
+  would change file systems that the user has made.
 """
 
 from __future__ import annotations
@@ -45,7 +51,10 @@ _EMPTY = frozenset(("InvalidRange", "416"))
 
 @dataclass(frozen=True, kw_only=True)
 class S3Client:
-    """Calls about the object ``key`` of ``bucket``; ``options`` are those of s3fs.S3FileSystem, kept out of the repr."""
+    """Calls about the object ``key`` of ``bucket``.
+
+    ``options`` are those of s3fs.S3FileSystem, kept out of the repr.
+    """
 
     bucket: str
     key: str
@@ -78,11 +87,16 @@ class S3Client:
         self._filesystem()
 
     def once(
-        self, method: str, slow: bool = False, timeout: float | None = None, **kwargs: Any
+        self,
+        method: str,
+        slow: bool = False,
+        timeout: float | None = None,
+        **kwargs: Any,
     ) -> Any:
         """One attempt of an S3 call, with the errors of s3fs.
 
-        ``slow`` waits longer for the answer; ``timeout`` limits the attempt as a whole, in seconds.
+        ``slow`` waits longer for the answer; ``timeout`` limits the attempt as a whole,
+        in seconds.
         """
         filesystem = self._filesystem(slow)
         return filesystem.call_s3(method, Bucket=self.bucket, timeout=timeout, **kwargs)
@@ -95,7 +109,10 @@ class S3Client:
         *,
         after: Callable[[Exception], None] = nothing_more,
     ) -> T:
-        """Attempt until it succeeds; the last error is ccog's and says what could not be done."""
+        """Attempt until it succeeds.
+
+        The last error is ccog's and says what could not be done.
+        """
 
         def renew_and_more(error: Exception) -> None:
             self.renew(error)
@@ -103,7 +120,12 @@ class S3Client:
 
         try:
             return retry(
-                attempt, is_transient, doing, patience, after=renew_and_more, options=self.options
+                attempt,
+                is_transient,
+                doing,
+                patience,
+                after=renew_and_more,
+                options=self.options,
             )
         except Exception as error:
             raise explained(error, doing, self.who) from harmless(error, self.options)

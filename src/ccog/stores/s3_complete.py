@@ -1,7 +1,8 @@
 """Completing an upload to an S3 object, and proving that the object there is the one just written.
 
-The answer to a completion may be lost, and the call repeated. The server then says that the upload is over, or that
-an object is there; whether that object is ours is decided by ``s3_proof.is_proven``. Nothing else counts as success.
+The answer to a completion may be lost, and the call repeated. The server then says that
+the upload is over, or that an object is there; whether that object is ours is decided
+by ``s3_proof.is_proven``. Nothing else counts as success.
 """
 
 from __future__ import annotations
@@ -32,9 +33,12 @@ _REPLACES = frozenset(("PreconditionFailed", "412"))
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """The completion of an upload: its parts, sorted, and the name of its write, None if that is not known.
+    """The completion of an upload.
 
-    ``abort`` removes the upload; it is called if the answer was lost, but the object is there.
+    ``parts`` are sorted; ``write`` is the name of the write, None if that is not known.
+
+    ``abort`` removes the upload; it is called if the answer was lost, but the object is
+    there.
     """
 
     client: S3Client
@@ -68,7 +72,10 @@ class Completion:
         return f"complete the upload to {self.client.url}"
 
     def _refuse_another(self) -> None:
-        """Look once more before completing: not all servers heed the condition that guards it."""
+        """Look once more before completing.
+
+        Not all servers heed the condition that guards it.
+        """
         head = head_object(self.client)
         if head is not None and not is_proven(head, self.parts, self.write):
             raise StoreExistsError(
@@ -76,7 +83,10 @@ class Completion:
             )
 
     def _complete(self) -> Any:
-        """The server's answer; errors stay those of s3fs, since their codes are looked at."""
+        """The server's answer.
+
+        Errors stay those of s3fs, since their codes are looked at.
+        """
         listed = [{"PartNumber": number, "ETag": f'"{tag}"'} for number, _, tag in self.parts]
         request: dict[str, Any] = {
             "Key": self.client.key,
@@ -93,8 +103,14 @@ class Completion:
         return retry(attempt, is_transient, self._doing, after=renew, options=options)
 
     def _completed_before(self, error: Exception) -> dict[str, Any]:
-        """Properties of the object that an unanswered call has completed; an error if that is not proven."""
-        code, explanation = code_of(error), explained(error, self._doing, self.client.who)
+        """Properties of the object that an unanswered call has completed.
+
+        Raises an error if that is not proven.
+        """
+        code, explanation = (
+            code_of(error),
+            explained(error, self._doing, self.client.who),
+        )
         cause = harmless(error, self.client.options)
         if code == "InvalidPart":
             raise self._changed() or explanation from cause
@@ -115,7 +131,10 @@ class Completion:
         raise explanation from cause
 
     def _changed(self) -> StoreError | None:
-        """An error that names the parts which were put again with other bytes; None if there are none."""
+        """An error that names the parts which were put again with other bytes.
+
+        None if there are none.
+        """
         stored: dict[int, Part] = {}
         last = self.parts[-1][0]
         try:
@@ -140,7 +159,7 @@ class Completion:
         )
 
     def _head_or(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """Properties of the finished object, or the answer to its completion if it may not be looked at."""
+        """Properties of the finished object; if it may not be looked at, the answer."""
         try:
             head = head_object(self.client)
         except StorePermissionError:

@@ -1,11 +1,16 @@
-"""Meaning of S3's errors: which are transient, which are final, and how to say them to a person."""
+"""Errors of S3: which are transient, which are final, and how to say them to a person."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
+from ccog.errors import (
+    StoreError,
+    StoreExistsError,
+    StoreNotFoundError,
+    StorePermissionError,
+)
 from ccog.redaction import redacted
 
 _TRANSIENT_CODES = frozenset(

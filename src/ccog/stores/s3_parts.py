@@ -23,7 +23,10 @@ def put_part(
     doing: str,
     patience: Patience = PATIENT,
 ) -> Part:
-    """Upload one part with a checksum that the server verifies, and compare its answer with ours."""
+    """Upload one part with a checksum that the server verifies.
+
+    Its answer is compared too.
+    """
     checksum = checksum_of(client, buffers)
     request: dict[str, Any] = {
         "Key": client.key,
@@ -40,7 +43,10 @@ def put_part(
 
 
 def checksum_of(client: S3Client, buffers: list[Buffer]) -> dict[str, str]:
-    """The checksum to send: CRC32 as Amazon's SDKs do, MD5 if the user says that the server knows no other."""
+    """The checksum to send.
+
+    It is CRC32 as Amazon's SDKs do, MD5 if the user says that the server knows no other.
+    """
     config = client.options.get("config_kwargs") or {}
     if config.get("request_checksum_calculation") == "when_required":
         return {"ContentMD5": base64_text(md5(buffers))}
@@ -48,7 +54,11 @@ def checksum_of(client: S3Client, buffers: list[Buffer]) -> dict[str, str]:
 
 
 def stored_parts(
-    client: S3Client, upload_id: str, first: int, count: int, patience: Patience = PATIENT
+    client: S3Client,
+    upload_id: str,
+    first: int,
+    count: int,
+    patience: Patience = PATIENT,
 ) -> dict[int, Part]:
     """Parts as the server lists them, with their ETags, which are MD5s unless KMS encrypts them."""
     request: dict[str, Any] = {

@@ -1,7 +1,10 @@
-"""Proof that an S3 server holds what was sent: checksums of parts, ETags of objects, and marks of our own.
+"""Proof that an S3 server holds what was sent.
 
-An upload carries the name of its write twice: as metadata, which the server shows of the finished object, and as
-part 1, which the server lists while the upload is in progress. The header replaces that part in the end.
+It consists of checksums of parts, ETags of objects, and marks of our own.
+
+An upload carries the name of its write twice: as metadata, which the server shows of
+the finished object, and as part 1, which the server lists while the upload is in
+progress. The header replaces that part in the end.
 """
 
 from __future__ import annotations
@@ -24,7 +27,10 @@ _MD5_OF_MD5S = re.compile(r"[0-9a-f]{32}-\d+")
 
 
 def mark_of(write: str) -> bytes:
-    """The part that marks the upload of a write (32 hex digits); no other program's first part is so short."""
+    """The part that marks the upload of a write (32 hex digits).
+
+    No other program's first part is so short.
+    """
     return f"ccog {write}".encode("ascii")
 
 
@@ -33,7 +39,8 @@ def checked_tag(
 ) -> str:
     """The ETag of an uploaded part; TagMismatchError if the server received other bytes.
 
-    If the answer has no CRC32, an ETag that looks like an MD5 must be the MD5 of the part.
+    If the answer has no CRC32, an ETag that looks like an MD5 must be the MD5 of the
+    part.
     """
     tag = _tag_of(answer)
     if "ChecksumCRC32" in answer and "ChecksumCRC32" in checksum:
@@ -51,9 +58,12 @@ def checked_tag(
 
 
 def is_proven(head: Mapping[str, Any], parts: list[Part], write: str | None) -> bool:
-    """Whether the object is certainly made of these parts: by its ETag, or else by its mark.
+    """Whether the object is certainly made of these parts.
 
-    The mark counts only where ETags say nothing: an array that is written twice has the same mark twice.
+    By its ETag, or else by its mark.
+
+    The mark counts only where ETags say nothing: an array that is written twice has the
+    same mark twice.
     """
     if int(head["ContentLength"]) != total_size(parts):
         return False
@@ -64,7 +74,10 @@ def is_proven(head: Mapping[str, Any], parts: list[Part], write: str | None) -> 
 
 
 def difference(head: Mapping[str, Any], parts: list[Part], write: str | None) -> str:
-    """How the object differs from these parts, in words: by size, ETag or mark; empty if it does not."""
+    """How the object differs from these parts, in words: by size, ETag or mark.
+
+    Empty if it does not.
+    """
     size, expected_size = int(head["ContentLength"]), total_size(parts)
     if size != expected_size:
         return f"{size} bytes instead of {expected_size}"
@@ -103,6 +116,9 @@ def _mark_shown(head: Mapping[str, Any]) -> str | None:
 
 
 def _has_opaque_tags(answer: Mapping[str, Any]) -> bool:
-    """Whether ETags are not MD5s: encryption with a key of KMS or of the customer (S3 API, Object)."""
+    """Whether ETags are not MD5s.
+
+    They are not with encryption by a key of KMS or of the customer (S3 API, Object).
+    """
     encryption = str(answer.get("ServerSideEncryption", ""))
     return encryption.startswith("aws:kms") or "SSECustomerAlgorithm" in answer

@@ -1,4 +1,7 @@
-"""Stores that take the file from a single writer: parts stay with the tasks, and the last task writes them all."""
+"""Stores that take the file from a single writer.
+
+Parts stay with the tasks, and the last task writes them all.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,10 @@ _ANSWER_SECONDS = 10
 
 
 class ProgressClient:
-    """Asks through a distributed client; if the scheduler does not answer, the state stays as it is."""
+    """Asks through a distributed client.
+
+    If the scheduler does not answer, the state stays as it is.
+    """
 
     def __init__(self, client: Any = None) -> None:
         self.client = client
@@ -38,7 +41,10 @@ class ProgressClient:
             state.complete(answer["complete"])
 
     def conclude(self, state: ProgressState) -> None:
-        """The same after a computation that succeeded; writes too quick to be seen are complete then."""
+        """The same after a computation that succeeded.
+
+        Writes too quick to be seen are complete then.
+        """
         if self.client is None:
             return
         if self.is_here:

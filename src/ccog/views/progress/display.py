@@ -1,4 +1,4 @@
-"""Displays of progress: bars in a terminal or in a notebook, a line now and then in a log."""
+"""Displays of progress: bars in a terminal or notebook, a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ def open_display(console: Console | None = None) -> Display:
 
 
 class _Harmless:
-    """A display that does not fail the write if its pipe or terminal is closed; rich leaves the program then."""
+    """A display that does not fail the write if its pipe or terminal is closed.
+
+    Rich would leave the program then.
+    """
 
     def __init__(self, display: Display) -> None:
         self._display = display

@@ -23,12 +23,13 @@ _TICK_SECONDS = 0.25
 
 @contextlib.contextmanager
 def progress(client: Any = None) -> Iterator[None]:
-    """Show the progress of all writes that are computed inside the block, in a terminal, a notebook or a log.
+    """Show the progress of all writes that are computed inside the block.
 
-    One bar for each stage: blocks of full resolution that are encoded, those of overviews, and rows of blocks that
-    are uploaded, with the bytes that the store has taken. It is written to standard error, works on every scheduler
-    of dask, and shows several files together. If standard error is not a terminal, a line is written for each tenth
-    of the work, but at most one in ten seconds.
+    In a terminal or a notebook there is one bar for each stage: blocks of full
+    resolution that are encoded, those of overviews, and rows of blocks that are
+    uploaded, with the bytes that the store has taken. Elsewhere a line is written for
+    each tenth of the work, but at most one in ten seconds. Progress is written to
+    standard error; every scheduler of dask is shown, and several files together.
 
     Parameters
     ----------
@@ -47,7 +48,11 @@ def progress(client: Any = None) -> Iterator[None]:
     display = open_display()
     last = None
     try:
-        with listening(_Listener(state, asked)), _Tasks(state), _ticking(state, asked, display):
+        with (
+            listening(_Listener(state, asked)),
+            _Tasks(state),
+            _ticking(state, asked, display),
+        ):
             yield
         asked.conclude(state)
         last = state.snapshot()

@@ -57,7 +57,10 @@ class ProgressState:
         self._totals.setdefault(final, dict(counts))
 
     def stored(self, upload_id: str, number: int, size: int) -> None:
-        """Count the bytes of a part that this process has stored; one may be told of twice."""
+        """Count the bytes of a part that this process has stored.
+
+        A part may be told of twice.
+        """
         self._parts_here[upload_id, number] = size
 
     def ran(self, name: str) -> None:
@@ -65,7 +68,10 @@ class ProgressState:
         self._done_here[name] += 1
 
     def counted(self, done: Mapping[str, int], sizes: Mapping[str, int]) -> None:
-        """A cluster's scheduler has counted tasks that are done by name, and bytes stored by write."""
+        """Take the counts of a cluster's scheduler.
+
+        They are tasks done, by name, and bytes stored, by write.
+        """
         self._done_on_cluster.update(done)
         self._sizes_on_cluster.update(sizes)
 
