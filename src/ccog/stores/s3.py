@@ -139,11 +139,11 @@ class S3Store:
 
     def save(self, upload_id: str, name: str, data: bytes) -> None:
         """Put an object below ``<key>.ccog-resume/``."""
-        self._checkpoints.save(upload_id, name, data)
+        self._checkpoints.put(upload_id, name, data)
 
     def load(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
         """The bytes of the object, or the first of them."""
-        return self._checkpoints.load(upload_id, name, limit)
+        return self._checkpoints.read(upload_id, name, limit)
 
     def saved(self, upload_id: str) -> frozenset[str]:
         """Names of the objects."""

@@ -28,7 +28,7 @@ class S3Checkpoints:
 
     client: S3Client
 
-    def save(self, upload_id: str, name: str, data: bytes) -> None:
+    def put(self, upload_id: str, name: str, data: bytes) -> None:
         """Put an object, with a checksum that the server verifies.
 
         The manifest must then be listed by its name.
@@ -49,7 +49,7 @@ class S3Checkpoints:
                 "start, or write without resume=True"
             )
 
-    def load(self, upload_id: str, name: str, limit: int | None) -> bytes:
+    def read(self, upload_id: str, name: str, limit: int | None) -> bytes:
         """The bytes of an object, or the first of them."""
         key = self._folder(upload_id) + name
         return self.client.read(key, limit, f"read a record of {self.client.url}")
