@@ -200,11 +200,11 @@ class GCSStore:
 
     def save(self, upload_id: str, name: str, data: bytes) -> None:
         """Upload a checkpoint as an object."""
-        self._client.put(f"{self._folder(upload_id)}/{name}", data, "keep a record of")
+        self._client.put(f"{self._folder(upload_id)}/{name}", data, "keep a checkpoint of")
 
     def load(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
         """The bytes of the object, or the first of them."""
-        return self._client.read(f"{self._folder(upload_id)}/{name}", limit, "read a record of")
+        return self._client.read(f"{self._folder(upload_id)}/{name}", limit, "read a checkpoint of")
 
     def saved(self, upload_id: str) -> frozenset[str]:
         """Names of all objects beside the parts, theirs included."""

@@ -175,19 +175,19 @@ class LocalStore:
 
     def save(self, upload_id: str, name: str, data: bytes) -> None:
         """Write a file under a temporary name, then rename it."""
-        with self._folder(upload_id, "keep a record of") as folder:
+        with self._folder(upload_id, "keep a checkpoint of") as folder:
             local_folder.write_file(folder, name, [data])
 
     def load(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
         """The bytes of the file, or the first of them."""
-        with self._folder(upload_id, f"read the record {name} of") as folder:
+        with self._folder(upload_id, f"read the checkpoint {name} of") as folder:
             return local_folder.read_file(folder, name, limit)
 
     def saved(self, upload_id: str) -> frozenset[str]:
         """Names of all files beside the parts, theirs included."""
         with (
             contextlib.suppress(StoreNotFoundError),
-            self._folder(upload_id, "look for records of") as folder,
+            self._folder(upload_id, "look for checkpoints of") as folder,
         ):
             return frozenset(os.listdir(folder))
         return frozenset()

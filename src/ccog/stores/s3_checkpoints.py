@@ -34,7 +34,7 @@ class S3Checkpoints:
         The manifest must then be listed by its name.
         """
         key = self._folder(upload_id) + name
-        doing = f"keep a record of {self.client.url}"
+        doing = f"keep a checkpoint of {self.client.url}"
         request: dict[str, Any] = {
             "Key": key,
             "Body": data,
@@ -52,7 +52,7 @@ class S3Checkpoints:
     def read(self, upload_id: str, name: str, limit: int | None) -> bytes:
         """The bytes of an object, or the first of them."""
         key = self._folder(upload_id) + name
-        return self.client.read(key, limit, f"read a record of {self.client.url}")
+        return self.client.read(key, limit, f"read a checkpoint of {self.client.url}")
 
     def names(self, upload_id: str) -> frozenset[str]:
         """Names of the checkpoints of an upload."""
@@ -86,7 +86,7 @@ class S3Checkpoints:
         return f"{self._root}{quote(upload_id, safe='')}/"
 
     def _keys(self, prefix: str) -> Iterator[str]:
-        doing = f"list the records of {self.client.url}"
+        doing = f"list the checkpoints of {self.client.url}"
         marker: dict[str, Any] = {}
         while True:
             try:
@@ -101,4 +101,4 @@ class S3Checkpoints:
             marker = {"ContinuationToken": page["NextContinuationToken"]}
 
     def _delete(self, key: str) -> None:
-        self.client.call("delete_object", f"remove a record of {self.client.url}", Key=key)
+        self.client.call("delete_object", f"remove a checkpoint of {self.client.url}", Key=key)
