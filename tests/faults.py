@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from ccog.stores.s3_proof import MARK_BYTES
+from ccog.stores.s3_proof import mark_of
 
 #: What can go wrong, and what the proxy does about it.
 KINDS = {
@@ -35,6 +35,8 @@ PLACES = ("create", "mark", "first part", "middle part", "last part", "complete"
 _ERRORS = {"503": (503, "SlowDown"), "500": (500, "InternalError"), "400": (400, "RequestTimeout"),
            "403": (403, "AccessDenied")}  # fmt: skip
 _STALL_SECONDS = 3.0
+
+_MARK_BYTES = len(mark_of("0" * 32))
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         call = call_of(self.command, self.path)
-        call = "mark" if (call, length) == ("part", MARK_BYTES) else call
+        call = "mark" if (call, length) == ("part", _MARK_BYTES) else call
         kind = self.proxy.hit(call, length)
         if kind == "cut":
             self.rfile.read(length // 2)

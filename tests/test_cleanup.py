@@ -209,12 +209,12 @@ def test_a_begin_that_nobody_heard_of(target: Any) -> None:
 
 def test_interrupted_while_it_begins(tmp_path: Path) -> None:
     """The computation ends while the task that begins the write still runs in its thread."""
-    from ccog.runtime.begin import _GUARD, BEGIN
+    from ccog.runtime.local_guard import BEGIN, GUARD
 
     store = LocalStore(str(tmp_path / "a.tif"))
     key = (f"{BEGIN}token",)
     task = dask.task_spec.Task(key, begin_write, store, "ccog-finish-token")
-    _GUARD._end({key: task}, {"cache": {}, "running": {key}}, True)
+    GUARD._end({key: task}, {"cache": {}, "running": {key}}, True)
     with pytest.raises(errors.StoreError, match="given up"):
         task()
     assert not any(tmp_path.iterdir())

@@ -185,8 +185,8 @@ def test_an_upload_that_was_not_begun_is_not_looked_for_among_those_of_others(
     with pytest.warns(ccog.CCOGWarning, match="may as well be another writer's"):
         ours = store.begin(new_token())
     assert {upload.session for upload in store.incomplete()} == {theirs, ours}
-    assert store.is_marked(ours)
-    assert not store.is_marked(theirs)
+    assert store.stored(ours, 1, 1)
+    assert not store.stored(theirs, 1, 1)
     proxy.arm(None)
     for session in (ours, theirs):
         store.abort(session)

@@ -25,7 +25,7 @@ from ccog import errors
 from ccog.geometry.parts import Part
 from ccog.graph.build import new_token
 from ccog.stores.local import LocalStore
-from ccog.stores.local_folder import pieces_of, whole_name
+from ccog.stores.local_join import joined_name, part_files
 from conftest import terrain
 
 NOBODY = 65534
@@ -296,11 +296,11 @@ def test_links_among_the_parts_are_not_followed(tmp_path: Path, which: str) -> N
     victim = tmp_path / "victim"
     victim.write_bytes(b"one")
     store, session, parts = begun(tmp_path / "a", b"one", b"two")
-    pieces = pieces_of(parts)
+    pieces = part_files(parts)
     link = (
         tmp_path
         / session
-        / {"a part": pieces[0].name, "the joined file": whole_name(pieces)}.get(which, "record")
+        / {"a part": pieces[0].name, "the joined file": joined_name(pieces)}.get(which, "record")
     )
     link.unlink(missing_ok=True)
     link.symlink_to(victim)

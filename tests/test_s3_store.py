@@ -21,7 +21,7 @@ from ccog.graph.build import new_token
 from ccog.redaction import redacted
 from ccog.stores import resolve_store
 from ccog.stores.incomplete import _SILENT
-from ccog.stores.retry import Patience, patiently
+from ccog.stores.retry import Patience, retry
 from ccog.stores.s3 import S3Store
 from ccog.stores.s3_proof import difference, is_proven
 from conftest import terrain
@@ -146,7 +146,7 @@ def test_a_write_that_begins_again_finds_its_upload_by_its_mark(store: S3Store) 
     others = [store.begin(new_token()), store.begin(new_token())]
     session = store.begin(write)
     assert store.begin(write, unanswered=1.0) == session
-    assert store.is_marked(session)
+    assert store.stored(session, 1, 1)
     assert {upload.session for upload in store.incomplete()} == {session, *others}
     for found in (session, *others):
         store.abort(found)
@@ -165,7 +165,7 @@ def test_an_upload_of_another_program_is_never_aborted(
     ):
         session = store.begin(new_token(), unanswered=1.0)
     assert {upload.session for upload in store.incomplete()} == {theirs, session}
-    assert not store.is_marked(theirs)
+    assert not store.stored(theirs, 1, 1)
     for found in (session, theirs):
         store.abort(found)
 
@@ -280,7 +280,7 @@ def test_patience_lasts_for_a_time_and_not_for_a_number_of_attempts(
         raise ConnectionError("http://user:pw@host/key?X-Amz-Signature=abc refused")
 
     with pytest.raises(ConnectionError):
-        patiently(fail, lambda _: True, "try")
+        retry(fail, lambda _: True, "try")
     assert len(tries) == 3
 
 

@@ -209,7 +209,7 @@ def slow() -> da.Array:
 
 
 def _removals(dask_scheduler: Any) -> int:
-    return len(dask_scheduler.plugins["ccog-uploads"]._removals)
+    return len(dask_scheduler.plugins["ccog"].uploads.removals)
 
 
 @contextlib.contextmanager

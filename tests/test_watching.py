@@ -25,8 +25,8 @@ from rich.console import Console
 import ccog
 from ccog.graph.build import CcogTasks
 from ccog.runtime.task_names import kind_of, level_of, stage_of, task_name
-from ccog.views.progress import display, screens
-from ccog.views.progress.tally import Snapshot, Stage
+from ccog.views.progress import display, live
+from ccog.views.progress.state import Snapshot, Stage
 
 TOKEN = "0123456789abcdef" * 2
 ZSTD = {"compress": "zstd", "blocksize": 128}
@@ -52,8 +52,8 @@ class Recorder:
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     found = Recorder()
-    monkeypatch.setattr(screens, "open_screen", lambda: found)
-    monkeypatch.setattr(display, "_TICK_SECONDS", 0.02)
+    monkeypatch.setattr(display, "open_display", lambda: found)
+    monkeypatch.setattr(live, "_TICK_SECONDS", 0.02)
     return found
 
 
@@ -269,9 +269,9 @@ def snapshots(n: int) -> list[Snapshot]:
 
 def test_logs_are_not_flooded(monkeypatch: pytest.MonkeyPatch) -> None:
     def lines(seconds: float) -> list[str]:
-        monkeypatch.setattr(screens, "_LINE_SECONDS", seconds)
+        monkeypatch.setattr(display, "_LINE_SECONDS", seconds)
         out = io.StringIO()
-        screen = screens.open_screen(Console(file=out))
+        screen = display.open_display(Console(file=out))
         for now in snapshots(5000):
             screen.show(now)
         screen.close(now)

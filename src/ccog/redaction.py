@@ -1,4 +1,4 @@
-"""What people and logs are shown of texts that may hold credentials: URLs, and messages that quote them."""
+"""Taking credentials out of texts that people and logs are shown: URLs and messages."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ _SHORTEST = 6
 
 
 def redacted(text: object, options: Mapping[str, Any] | None = None) -> str:
-    """The text without passwords and query strings of URLs in it, headers that hold credentials, and option values.
+    """The text without credentials.
 
-    ``options``: storage options; those whose names say that they are secrets are taken out.
+    Taken out are passwords and query strings of URLs, headers that hold credentials,
+    and the values of storage ``options`` whose names say that they are secrets.
     """
     shown = str(text)
     for value in _secrets(options or {}):
@@ -50,7 +51,10 @@ def holds_credentials(url: str) -> bool:
 def harmless(
     error: BaseException, options: Mapping[str, Any] | None = None
 ) -> BaseException | None:
-    """The error, to be raised from, where neither it nor what it was raised from shows credentials; else None."""
+    """The error, as the cause of another one; None if it shows credentials.
+
+    None also if an error that it was raised from shows credentials.
+    """
     link: BaseException | None = error
     while link is not None:
         if redacted(link, options) != str(link):
@@ -74,7 +78,10 @@ _REDACTING, _TRACEBACKS = _Redacting(), logging.Formatter()
 
 
 def redact_logs(*names: str) -> None:
-    """Keep credentials out of what other libraries log under these names; once is enough."""
+    """Keep credentials out of what other libraries log under these names.
+
+    A second call changes nothing.
+    """
     for name in names:
         # which does nothing where the filter is there already
         logging.getLogger(name).addFilter(_REDACTING)

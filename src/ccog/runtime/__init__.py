@@ -1,1 +1,1 @@
-"""A write in progress: where it begins, who removes it when it fails, and who is told how far it is."""
+"""A write in progress: its beginning, its end, and how its progress becomes known."""

@@ -1,186 +1,139 @@
-"""Where a write begins, and who removes what it has put when it does not finish.
+"""Where a write begins, and when its upload is aborted.
 
-A write begins in a task that every load waits for, so that a refusal shows before any work, and so that all
-schedulers are served by one rule. What the task begins is kept where the computation is kept:
+A write begins in a task that every load waits for: a refusal shows before any work, and
+one rule serves all schedulers. That task runs again if its worker dies, and must then
+find the upload that it has begun. So on a cluster uploads are kept by a plugin on the
+scheduler (``open_uploads``), elsewhere by a callback of dask's (``local_guard``).
 
-- Distributed: by a plugin on the scheduler, which outlives every worker. The task asks it first, so that the
-  task of a worker that was killed, run again, gets the same session. When the last task of the write fails or is
-  forgotten (a cancelled or dropped future, a client that is gone), the plugin has the session aborted.
-- Schedulers in this process: by a callback of dask's, which is told how each computation ends, whoever started it.
+An upload is aborted when:
 
-A write that can be resumed is left as it is, whatever ends it; when it begins it may continue what is there.
+==================================  ===============================  ========================
+this happens                        on a cluster, by                 on other schedulers, by
+==================================  ===============================  ========================
+a task fails                        the plugin: last task erred      the callback: an error
+Ctrl-C in ``compute``               the plugin: last task forgotten  the callback: an error
+a future is cancelled or let go of  the plugin: last task forgotten  (does not happen)
+the client is gone                  the plugin: last task forgotten  (does not happen)
+the scheduler closes                the plugin: ``before_close``     (does not happen)
+the write is given up as it begins  the task that begins it          the task that begins it
+two tasks have begun the write      the later of them                (does not happen)
+==================================  ===============================  ========================
+
+It is not aborted when a worker dies (the task runs again, with the same upload), when
+the whole process is killed (``ccog uploads abort`` removes what is left), and with
+``resume=True`` (the same call continues it).
 """
 
 from __future__ import annotations
 
 import contextlib
-import pickle
-import threading
 import time
-import warnings
-from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dask.callbacks import Callback
-
-from ccog.errors import CCOGWarning, ResumeError, StoreError, StoreNotFoundError
+from ccog.errors import ResumeError, StoreError, StoreNotFoundError
+from ccog.runtime.distributed_edges import ask_scheduler, offer_plugin, travelling
+from ccog.runtime.local_guard import GUARD, abort
 from ccog.runtime.manifest import Resumption
-from ccog.runtime.task_names import task_name, token_of
+from ccog.runtime.task_names import token_of
 from ccog.runtime.whereabouts import current_client, current_task, is_own_loop
 from ccog.stores import Store
 from ccog.stores.base import MANIFEST
 
-#: Name that keys of tasks which begin a write start with.
-BEGIN = task_name("begin", "")
-
 # seconds a client that saw a write fail waits for the scheduler to clean up
 _WAIT_SECONDS = 60.0
+_POLL_SECONDS = 0.05
 
 
 def begin_write(store: Store, final: str, resumption: Resumption | None = None) -> str:
-    """Start the write whose last task is ``final``, or find that it is started; run as a task."""
+    """Begin the write whose last task is ``final``, or find that it has begun.
+
+    It runs as a task.
+
+    Returns the upload id.
+    """
     task = current_task()
     if task is None:
         return _begin_here(store, final, resumption)
-    return _begin_on(task.worker, store, final, resumption)
+    return _begin_on_cluster(task.worker, store, final, resumption)
 
 
-def _started(
-    store: Store, final: str, resumption: Resumption | None, unanswered: float = 0.0
-) -> str:
-    """A new session, or the one to continue."""
+def _begin_here(store: Store, final: str, resumption: Resumption | None) -> str:
+    with GUARD.beginning(final):
+        if GUARD.is_given_up(final):
+            raise _given_up(store)
+        upload_id = _begin(store, final, resumption)
+        if GUARD.is_given_up(final):
+            abort(store, upload_id)
+            raise _given_up(store)
+        return upload_id
+
+
+def _begin_on_cluster(worker: Any, store: Store, final: str, resumption: Resumption | None) -> str:
+    from ccog.runtime.scheduler_plugin import CcogPlugin
+    from ccog.runtime.sealed import Sealed
+
+    offer_plugin(worker, CcogPlugin())
+    begun, unanswered = ask_scheduler(worker, "ccog_announce", final=final)
+    if begun is not None:
+        return str(begun)
+    upload_id = _begin(store, final, resumption, unanswered)
+    kept = ask_scheduler(
+        worker,
+        "ccog_keep",
+        final=final,
+        upload_id=upload_id,
+        store=travelling(Sealed.of(store)),
+        stays=resumption is not None,
+    )
+    is_continued = resumption is not None and resumption.session == upload_id
+    if kept != upload_id and not is_continued:
+        abort(store, upload_id)
+    if kept is None:
+        raise _given_up(store)
+    return str(kept)
+
+
+def _given_up(store: Store) -> StoreError:
+    return StoreError(f"writing {store.url} was given up while it began")
+
+
+def _begin(store: Store, final: str, resumption: Resumption | None, unanswered: float = 0.0) -> str:
+    """A new upload, or the one to continue."""
     if resumption is None:
         return store.begin(token_of(final), unanswered)
-    if resumption.session is None:
-        store.tidy()
-        session = store.begin(token_of(final), unanswered)
-        try:
-            store.save(session, MANIFEST, resumption.manifest.encode())
-        except BaseException:
-            remove(store, session)
-            raise
-        return session
+    if resumption.session is not None:
+        return _continue(store, resumption.session)
+    store.tidy()
+    upload_id = store.begin(token_of(final), unanswered)
     try:
-        store.stored(resumption.session, 1, 1)
+        store.save(upload_id, MANIFEST, resumption.manifest.encode())
+    except BaseException:
+        abort(store, upload_id)
+        raise
+    return upload_id
+
+
+def _continue(store: Store, upload_id: str) -> str:
+    """The upload to continue; an error if it has ended since it was found."""
+    try:
+        store.stored(upload_id, 1, 1)
     except StoreNotFoundError as error:
         raise ResumeError(
             f"the unfinished write to {store.url} was ended meanwhile; start again ({error})"
         ) from error
-    return resumption.session
-
-
-def remove(store: Store, session: str) -> None:
-    """Abort a write; a failure to do so is a warning, so that the error that led here is the one seen."""
-    try:
-        store.abort(session)
-    except Exception as error:
-        warnings.warn(
-            f"parts of {store.url} may remain: {error}; list and remove them with `ccog uploads`",
-            CCOGWarning,
-            stacklevel=2,
-        )
-
-
-class _Guard(Callback):  # type: ignore[misc]
-    """Aborts the writes of a computation in this process that did not succeed."""
-
-    def __init__(self) -> None:
-        super().__init__(finish=self._end)
-        self._abandoned: set[str] = set()
-        self._beginning: set[str] = set()
-        self._changed = threading.Condition()
-
-    def _end(self, dsk: Mapping[Any, Any], state: dict[str, Any], errored: bool) -> None:
-        if not errored:
-            return
-        for key in [key for key in dsk if isinstance(key, tuple) and str(key[0]).startswith(BEGIN)]:
-            store, final, *resumption = dsk[key].args
-            if any(resumption):
-                continue
-            if key in state.get("cache", ()):
-                remove(store, state["cache"][key])
-            elif key in state.get("running", ()):
-                self._abandon(final)
-
-    def _abandon(self, final: str) -> None:
-        """Have a write removed as soon as it has begun, in its own thread, and wait until it is."""
-        with self._changed:
-            self._abandoned.add(final)
-            self._changed.wait_for(lambda: final not in self._beginning, _WAIT_SECONDS)
-
-    @contextlib.contextmanager
-    def beginning(self, final: str) -> Iterator[None]:
-        """The time in which a write begins, up to its removal where nobody wants it any more."""
-        with self._changed:
-            self._beginning.add(final)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._beginning.discard(final)
-                self._changed.notify_all()
-
-    def is_abandoned(self, final: str) -> bool:
-        """Whether the computation ended while its write was beginning; forgets it."""
-        with self._changed:
-            was_abandoned = final in self._abandoned
-            self._abandoned.discard(final)
-            return was_abandoned
-
-
-_GUARD = _Guard()
+    return upload_id
 
 
 def watch() -> None:
-    """Have dask tell us how computations in this process end; once is enough, more does not harm."""
-    _GUARD.register()
-
-
-def _begin_here(store: Store, final: str, resumption: Resumption | None) -> str:
-    given_up = StoreError(f"writing {store.url} was given up while it began")
-    with _GUARD.beginning(final):
-        if _GUARD.is_abandoned(final):
-            raise given_up
-        session = _started(store, final, resumption)
-        if _GUARD.is_abandoned(final):
-            remove(store, session)
-            raise given_up
-        return session
-
-
-def _begin_on(worker: Any, store: Store, final: str, resumption: Resumption | None) -> str:
-    from distributed.protocol.serialize import ToPickle
-
-    from ccog.runtime.scheduler_plugin import Sealed, UploadKeeper
-
-    plugin = pickle.dumps(UploadKeeper())
-    _ask(
-        worker, "register_scheduler_plugin", plugin=plugin, name=UploadKeeper.name, idempotent=True
-    )
-    found, unanswered = _ask(worker, "ccog_announce", final=final)
-    if found is not None:
-        return str(found)
-    session, stays = _started(store, final, resumption, unanswered), resumption is not None
-    sealed = ToPickle(Sealed.of(store))
-    kept = _ask(worker, "ccog_keep", final=final, session=session, store=sealed, stays=stays)
-    if kept != session and (resumption is None or session != resumption.session):
-        remove(store, session)
-    if kept is None:
-        raise StoreError(f"writing {store.url} was given up while it began")
-    return str(kept)
-
-
-def _ask(worker: Any, operation: str, **message: Any) -> Any:
-    """A call to the scheduler; dask logs the message at DEBUG, so that credentials in it must be sealed."""
-    from distributed.utils import sync
-
-    return sync(worker.loop, getattr(worker.scheduler, operation), **message)
+    """Have dask tell us how computations in this process end; may be called again."""
+    GUARD.register()
 
 
 def wait_for_removal(final: str, client: Any = None) -> None:
     """Wait until the scheduler of a distributed client has cleaned up a write that failed.
 
-    On the event loop of an asynchronous client nobody can wait: the scheduler cleans up meanwhile.
+    On the event loop of an asynchronous client nobody can wait: the scheduler cleans up
+    meanwhile.
     """
     client = current_client() if client is None else client
     if client is None or is_own_loop(client):
@@ -188,7 +141,5 @@ def wait_for_removal(final: str, client: Any = None) -> None:
     deadline = time.monotonic() + _WAIT_SECONDS
     # a scheduler that never heard of the write, or is gone, has nothing to wait for
     with contextlib.suppress(Exception):
-        while (
-            client.sync(client.scheduler.ccog_is_open, final=final) and time.monotonic() < deadline
-        ):
-            time.sleep(0.05)
+        while ask_scheduler(client, "ccog_is_open", final=final) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)

@@ -1,6 +1,7 @@
 """Where code runs: in a task of a distributed worker, beside a distributed client, or neither.
 
-All that ccog asks of distributed about itself stands here (read in 2025.1 and 2026.8). distributed is optional.
+This is the one place that asks; distributed is optional, and what it does not document
+stands in ``distributed_edges``. Checked with distributed 2025.1 and 2026.8.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ class ClusterTask(NamedTuple):
 
 
 def current_task() -> ClusterTask | None:
-    """The task of a write that a distributed worker runs in this thread, which may run again when a worker dies.
+    """The task of a write that a distributed worker runs in this thread.
 
-    None elsewhere, also where a task of somebody else's computes a write on a scheduler in its own process. Only the
-    thread that runs the task is told: ask there, and hand the answer to threads of a pool.
+    It may run again if the worker dies.
+
+    None elsewhere, also if a task of somebody else's computes a write on a scheduler in
+    its own process. Only the thread that runs the task is told: ask there, and hand the
+    answer to threads of a pool.
     """
     try:
         from distributed import get_worker
@@ -45,15 +49,21 @@ def current_client() -> Any:
 
 
 def is_own_loop(client: Any) -> bool:
-    """Whether this thread runs the client's event loop, so that to wait for an answer would be to wait for ever."""
+    """Whether this thread runs the client's event loop.
+
+    Waiting there for an answer would never end.
+    """
     return bool(client is not None and client.asynchronous)
 
 
 def thread_count(client: Any) -> int:
-    """Threads of a client's cluster: asked now, or, on the client's own loop, as last heard of."""
+    """Threads of a client's cluster.
+
+    The cluster is asked now; on the client's own loop, its last answer counts.
+    """
     if not is_own_loop(client):
-        return sum(int(n) for n in client.nthreads().values())
-    heard = client.scheduler_info()
+        return sum(int(count) for count in client.nthreads().values())
+    info = client.scheduler_info()
     # newer versions remember totals only, older ones only the workers
-    workers = heard.get("workers", {}).values()
-    return int(heard.get("total_threads") or sum(int(worker["nthreads"]) for worker in workers))
+    workers = info.get("workers", {}).values()
+    return int(info.get("total_threads") or sum(int(worker["nthreads"]) for worker in workers))

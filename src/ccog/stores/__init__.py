@@ -5,10 +5,13 @@ from __future__ import annotations
 from ccog.stores.base import IncompleteUpload, Store, WriteResult
 from ccog.stores.incomplete import abort_incomplete, list_incomplete, warn_of_unfinished
 from ccog.stores.resolve import resolve_store
-from ccog.stores.whole import WholeStore
+from ccog.stores.single_writer import SingleWriterStore
+
+WholeStore = SingleWriterStore
 
 __all__ = [
     "IncompleteUpload",
+    "SingleWriterStore",
     "Store",
     "WholeStore",
     "WriteResult",

@@ -1,4 +1,4 @@
-"""What every target offers: the store protocol, what a finished write returns, and what an unfinished one leaves."""
+"""The store protocol, the result of a finished write, and the record of an unfinished one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Protocol
 
 from ccog.geometry.parts import Buffer, Limits, Part
 
-#: S3, Azure and GCS objects are given this type unless the user says otherwise (COG draft standard).
+#: Type of S3, Azure and GCS objects, unless the user gives another one (COG draft standard).
 CONTENT_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
+
+#: Seconds for a question that is asked while a write is being prepared.
+QUICK_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -23,144 +26,186 @@ class WriteResult:
     etag: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class IncompleteUpload:
     """A write that was begun and neither completed nor aborted.
 
-    ``url`` is its target, ``session`` the store's name for it (S3: the upload id), ``started`` when it began;
-    ``resumable`` where it was written with ``resume=True``, so that the same call continues it.
+    ``url`` is its target, ``upload_id`` the store's name for it, ``started`` when it
+    began. ``resumable`` where it was written with ``resume=True``: the same call then
+    continues it.
     """
 
     url: str
-    session: str
+    upload_id: str
     started: datetime
     resumable: bool = False
 
+    @property
+    def session(self) -> str:
+        """The earlier name of ``upload_id``."""
+        return self.upload_id
 
-#: Record by which a session that can be resumed is known, and what it writes.
+
+#: The checkpoint that says what a resumable write writes.
 MANIFEST = "manifest.json"
 
 
 class Store(Protocol):
     """A target that takes the parts of one file, in any order and from any process.
 
-    Implementations are frozen, small and picklable; ``begin`` returns a session that every other call gets.
-    Every method is idempotent, so that a task whose worker died can run again elsewhere.
+    Stores are small, frozen and picklable. ``begin`` returns an upload id, which every
+    later call gets. Every method may be called again with the same arguments: the task
+    that calls it runs again if its worker dies. All errors are StoreErrors.
     """
 
     @property
     def limits(self) -> Limits:
-        """Part sizes and counts this store takes."""
+        """Sizes and number of the parts that this store takes."""
 
     @property
     def url(self) -> str:
-        """The target, for people."""
+        """The target, for people; without credentials."""
 
     def check(self) -> None:
-        """Refuse, before any work, a target that cannot be written."""
+        """Refuse a target that cannot be written, before any work."""
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
-        """Start writing; nothing is visible at the target until ``complete``.
+        """Start an upload and return its id.
 
-        ``write``: the random name of this write (32 hex digits), the same where its first task runs again.
-        ``unanswered``: seconds since an earlier call that may have succeeded without anybody hearing of it;
-        what it left, and what is certainly of this write, is continued or removed.
+        Nothing is visible at the target until ``complete``.
+
+        Parameters
+        ----------
+        write
+            The random name of this write (32 hex digits); the same if its first task
+            runs again.
+        unanswered
+            Seconds since an earlier call that may have succeeded without an answer; 0:
+            there was none. An upload of that call is continued or removed, if it
+            certainly belongs to this write.
         """
 
-    def put(self, session: str, number: int, buffers: list[Buffer]) -> Part:
-        """Store the part of that number; a number put again replaces the earlier part.
+    def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
+        """Store a part; a part of the same number is replaced.
 
-        Raises StoreNotFoundError where the session is over, completed or aborted.
+        Raises StoreNotFoundError if the upload is over: completed or aborted.
         """
 
     def part(self, number: int, buffers: list[Buffer]) -> Part:
-        """What ``put`` returns for these bytes, without storing them."""
+        """The part that ``put`` returns for these bytes; nothing is stored."""
 
-    def complete(self, session: str, parts: list[Part], write: str | None = None) -> WriteResult:
-        """Make the file of the given parts, in the order of their numbers, visible at once.
+    def stored(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
+        """Stored parts, by number, among ``count`` numbers from ``first``.
 
-        Completing again what is complete gives the same result; a file that is not certainly this one is an error.
-        ``write`` is the name that the session was begun with; None where an earlier run, which had another, began it.
+        Only those whose tag proves their content. Raises StoreNotFoundError if the
+        upload is over.
         """
 
-    def abort(self, session: str) -> None:
-        """Remove everything put so far; the target stays as it was. A session that is over is as good."""
+    def complete(self, upload_id: str, parts: list[Part], write: str | None = None) -> WriteResult:
+        """Join the parts in the order of their numbers, and make the file visible at once.
+
+        If an earlier call has completed the same file, the result is the same. If
+        another file is there instead, StoreNotFoundError or StoreExistsError is raised.
+        ``write`` is the name that the upload was begun with; None if an earlier run
+        with another name began it.
+        """
+
+    def abort(self, upload_id: str) -> None:
+        """Remove all parts and checkpoints; the target stays as it was.
+
+        Nothing happens if the upload is over.
+        """
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
-        """Writes of this very target that were begun and are neither complete nor aborted.
+        """Uploads to this target that were begun and neither completed nor aborted.
 
-        ``quick``: ask once and wait for seconds at most; what can be resumed need not be marked.
-        """
-
-    def stored(self, session: str, first: int, count: int) -> dict[int, Part]:
-        """Parts among ``count`` numbers from ``first`` that are there and whose tag proves what they hold.
-
-        Raises StoreNotFoundError where the session is over.
+        ``quick``: ask once and wait a few seconds at most; ``resumable`` need not be
+        right.
         """
 
     @property
     def resumes(self) -> bool:
-        """Whether the store keeps records beside the parts, by which another process can continue a session."""
+        """Whether the store keeps checkpoints.
 
-    def save(self, session: str, name: str, data: bytes) -> None:
-        """Keep a record, whole or not at all; one of the same name is replaced."""
+        Another process can then continue an upload.
+        """
 
-    def load(self, session: str, name: str, limit: int | None = None) -> bytes:
-        """A record, or the first ``limit`` bytes of it; StoreNotFoundError where there is none."""
+    def save(self, upload_id: str, name: str, data: bytes) -> None:
+        """Keep a checkpoint, whole or not at all; one of the same name is replaced."""
 
-    def saved(self, session: str) -> frozenset[str]:
-        """Names of the records of a session."""
+    def load(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
+        """The bytes of a checkpoint, or its first ``limit`` bytes.
 
-    def forget(self, session: str) -> None:
-        """Remove the records of a session, as ``abort`` does too."""
+        Raises StoreNotFoundError if there is none.
+        """
+
+    def saved(self, upload_id: str) -> frozenset[str]:
+        """Names of the checkpoints of an upload.
+
+        Names of its part files may be among them.
+        """
+
+    def forget(self, upload_id: str) -> None:
+        """Remove the checkpoints of an upload that is complete."""
 
     def tidy(self) -> None:
-        """Remove the records of sessions of this target that are over."""
+        """Remove checkpoints of uploads to this target that are over."""
 
 
-class KeepsNothing:
-    """Part of stores that cannot say what they hold, nor keep records."""
+class NoCheckpoints:
+    """For stores that cannot list their parts and keep no checkpoints."""
 
-    def stored(self, session: str, first: int, count: int) -> dict[int, Part]:
+    def stored(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
         """No part is known."""
         return {}
 
     @property
     def resumes(self) -> bool:
-        """No."""
+        """False: the three methods below are never called."""
         return False
 
-    def save(self, session: str, name: str, data: bytes) -> None:
-        """Unreachable: who asks ``resumes`` saves nothing here."""
-        raise AssertionError(f"no place for {name}")
+    def save(self, upload_id: str, name: str, data: bytes) -> None:
+        """Never called."""
+        raise NotImplementedError
 
-    def load(self, session: str, name: str, limit: int | None = None) -> bytes:
-        """Unreachable, as ``save`` is."""
-        raise AssertionError(f"no {name} here")
+    def load(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
+        """Never called."""
+        raise NotImplementedError
 
-    def saved(self, session: str) -> frozenset[str]:
-        """Nothing."""
+    def saved(self, upload_id: str) -> frozenset[str]:
+        """None."""
         return frozenset()
 
-    def forget(self, session: str) -> None:
+    def forget(self, upload_id: str) -> None:
         """Nothing to remove."""
 
     def tidy(self) -> None:
         """Nothing to remove."""
 
 
-_SESSION = re.compile(r"\.(.+)\.[0-9a-f]{32}\.parts")
+_PARTS_FOLDER = re.compile(r"\.(?P<target>.+)\.[0-9a-f]{32}\.parts")
 
 
-def new_session(name: str, write: str | None = None) -> str:
-    """A hidden name beside the file ``name``, for the folder that holds the parts of a write (a random one)."""
-    return f".{name}.{write or uuid.uuid4().hex}.parts"
+def parts_folder(target: str, write: str | None = None) -> str:
+    """Name of the hidden folder for the parts of the file ``target``.
+
+    A random one without ``write``.
+    """
+    return f".{target}.{write or uuid.uuid4().hex}.parts"
 
 
-def target_of(session: str) -> str | None:
-    """The file whose parts a folder of that name holds; None for other folders."""
-    match = _SESSION.fullmatch(session)
-    return match[1] if match else None
+def target_of(folder: str) -> str | None:
+    """Name of the file whose parts are in a folder of that name.
+
+    None if it is another folder.
+    """
+    match = _PARTS_FOLDER.fullmatch(folder)
+    return match["target"] if match else None
+
+
+def new_part(number: int, size: int, tag: str) -> Part:
+    """A part: its number, its size in bytes, and the store's tag for its content."""
+    return number, size, tag
 
 
 def size_of(buffers: list[Buffer]) -> int:

@@ -16,9 +16,10 @@ _CHUNK = 256 << 10
 
 
 class Body:
-    """Seekable for those who sign it, an asynchronous iterable of views for those who send it.
+    """A seekable file for signing, and an asynchronous iterable of views for sending.
 
-    Each iteration starts at the beginning; a consumed body is never sent again as an empty one.
+    Each iteration starts at the beginning, so a consumed body is never sent again as an
+    empty one.
     """
 
     def __init__(self, buffers: list[Buffer]) -> None:
@@ -30,21 +31,25 @@ class Body:
         return self._starts[-1]
 
     def read(self, size: int = -1) -> bytes | memoryview:
-        """All that is left, or a view of at most ``size`` bytes, which ends where a buffer does; empty at the end."""
+        """All that is left, or a view of at most ``size`` bytes; empty at the end.
+
+        A view ends where its buffer ends, so it may be shorter.
+        """
         at = self._at
         if size is None or size < 0:
             self._at = len(self)
             return b"".join(self._views)[at:]
         if at >= len(self):
             return b""
-        n = bisect_right(self._starts, at) - 1
-        view = self._views[n][at - self._starts[n] :][:size]
+        index = bisect_right(self._starts, at) - 1
+        view = self._views[index][at - self._starts[index] :][:size]
         self._at += len(view)
         return view
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move the position, as files do."""
-        self._at = max(0, offset + (0, self._at, len(self))[whence])
+        start = (0, self._at, len(self))[whence]
+        self._at = max(0, start + offset)
         return self._at
 
     def tell(self) -> int:
@@ -52,7 +57,7 @@ class Body:
         return self._at
 
     def seekable(self) -> bool:
-        """Yes."""
+        """True."""
         return True
 
     async def __aiter__(self) -> AsyncIterator[memoryview]:
@@ -72,10 +77,10 @@ def md5(buffers: list[Buffer]) -> bytes:
 
 def crc32(buffers: list[Buffer]) -> bytes:
     """The CRC32 of the joined buffers, big-endian."""
-    found = 0
+    checksum = 0
     for buffer in buffers:
-        found = zlib.crc32(buffer, found)
-    return found.to_bytes(4, "big")
+        checksum = zlib.crc32(buffer, checksum)
+    return checksum.to_bytes(4, "big")
 
 
 def base64_text(digest: bytes) -> str:

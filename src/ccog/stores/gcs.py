@@ -1,46 +1,33 @@
-"""A Google Cloud Storage object through gcsfs: parts are objects beside the target, composed in trees of 32."""
+"""A Google Cloud Storage object.
+
+Parts are objects beside the target, composed in trees of 32.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
-from ccog.errors import (
-    MissingDependencyError,
-    StoreError,
-    StoreExistsError,
-    StoreNotFoundError,
-    StorePermissionError,
-)
+from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError
 from ccog.geometry.parts import Buffer, Limits, Part
-from ccog.redaction import harmless
 from ccog.stores.base import (
-    CONTENT_TYPE,
     MANIFEST,
+    QUICK_SECONDS,
     IncompleteUpload,
     WriteResult,
-    new_session,
+    new_part,
+    parts_folder,
     size_of,
     target_of,
     total_size,
 )
 from ccog.stores.body import crc32
-from ccog.stores.retry import BRISK, ONCE, PATIENT, Patience, first_line, patiently
+from ccog.stores.gcs_client import GCSClient
+from ccog.stores.retry import BRISK, ONCE, PATIENT, Patience
 
-T = TypeVar("T")
-
-# answer to a request for the first bytes of an object that has none
-_EMPTY = 416
-
-# key of the object's metadata that names the session whose parts it was composed of
+# key of the object's metadata that names the upload whose parts it was composed of
 _MARK_KEY = "ccog-write"
-
-# for what is asked while a write is being prepared
-_QUICK_SECONDS = 3.0
 
 # objects that one compose request takes (Cloud Storage, quotas)
 _FAN_IN = 32
@@ -48,10 +35,13 @@ _FAN_IN = 32
 
 @dataclass(frozen=True)
 class GCSStore:
-    """The object ``key`` of ``bucket``; ``options`` are those of gcsfs.GCSFileSystem, kept out of the repr.
+    """The object ``key`` of ``bucket``.
 
-    A body is joined before it is sent, since gcsfs takes bytes; gcsfs checks MD5s. The names of parts say what they
-    hold, so that one that is put again with other bytes replaces nothing.
+    ``options`` are those of gcsfs.GCSFileSystem, kept out of the repr.
+
+    A body is joined before it is sent, since gcsfs takes bytes. The names of parts have
+    their checksums, so that a part that is put again with other bytes replaces nothing.
+    An upload id is the name of the folder of its parts.
     """
 
     bucket: str
@@ -61,151 +51,167 @@ class GCSStore:
 
     @property
     def limits(self) -> Limits:
-        """Objects up to 5 TiB (quotas); the number of parts is ours, to keep the clean-up short."""
+        """Objects up to 5 TiB (quotas).
+
+        The number of parts is ours, to keep the clean-up short.
+        """
         return Limits(min_part=1 << 20, max_part=5 << 40, max_parts=_FAN_IN**3)
 
     @property
     def url(self) -> str:
         """The object's URL."""
-        return f"gs://{self.bucket}/{self.key}"
+        return f"gs://{self._path}"
+
+    @property
+    def _client(self) -> GCSClient:
+        return GCSClient(self.url, self.options)
 
     def check(self) -> None:
-        """Refuse a missing package, and, where overwriting is not allowed, an existing object."""
-        self._filesystem()
+        """Refuse a missing package; without ``overwrite`` an existing object."""
+        self._client.connect()
         if not self.overwrite:
             self._refuse_existing(BRISK)
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
-        """Name the write and put an empty object, so that missing buckets and permissions show now."""
-        session = new_session(self.key.rpartition("/")[2])
-        self._put(self._part(session, self.part(0, [])), b"", "start an upload to", BRISK)
-        return session
+        """Name the upload and put an empty object.
 
-    def put(self, session: str, number: int, buffers: list[Buffer]) -> Part:
+        Missing buckets and permissions show now.
+        """
+        upload_id = parts_folder(self.key.rpartition("/")[2])
+        path = self._part_path(upload_id, self.part(0, []))
+        self._client.put(path, b"", "start an upload to", BRISK)
+        return upload_id
+
+    def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
         """Upload a part as an object."""
         part = self.part(number, buffers)
-        self._put(self._part(session, part), b"".join(buffers), f"upload part {number} of")
+        path = self._part_path(upload_id, part)
+        self._client.put(path, b"".join(buffers), f"upload part {number} of")
         return part
 
     def part(self, number: int, buffers: list[Buffer]) -> Part:
         """Number, size and CRC32 of the part."""
-        return number, size_of(buffers), crc32(buffers).hex()
+        return new_part(number, size_of(buffers), crc32(buffers).hex())
 
-    def complete(self, session: str, parts: list[Part], write: str | None = None) -> WriteResult:
-        """Compose the parts in order, 32 at a time, the last time at the target, and remove them."""
-        expected = total_size(parts)
-        paths = [self._part(session, part) for part in sorted(parts)]
+    def stored(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
+        """None is known: parts are put again."""
+        self._require_parts(upload_id)
+        return {}
+
+    def complete(self, upload_id: str, parts: list[Part], write: str | None = None) -> WriteResult:
+        """Compose the parts in order, 32 at a time, in the end at the target.
+
+        The parts are removed afterwards.
+        """
+        paths = [self._part_path(upload_id, part) for part in sorted(parts)]
         try:
-            if not self._try(lambda: self._left(session), "look at"):
-                raise StoreNotFoundError(
-                    f"the parts of {self.url} are gone: somebody else has ended the write"
-                )
-            self._publish(self._joined(session, paths), session)
+            self._require_parts(upload_id)
+            self._publish(self._joined(upload_id, paths), upload_id)
         except (StoreExistsError, StoreNotFoundError):
-            # an earlier call may have succeeded without an answer, and have begun to remove the parts
-            if not self._is_of(session):
+            # an earlier call may have succeeded without an answer, and begun to remove the parts
+            if not self._is_of(upload_id):
                 raise
-        found = self._size()
-        if found != expected:
+        size, expected = self._size(), total_size(parts)
+        if size != expected:
             raise StoreError(
-                f"{self.url} has {found} bytes after the upload, not {expected}; write it again"
+                f"{self.url} has {size} bytes after the upload, not {expected}; write it again"
             )
-        self.abort(session)
+        self.abort(upload_id)
         return WriteResult(self.url, expected)
 
-    def _is_of(self, session: str) -> bool:
-        """Whether the object was composed of the parts of this session, as its metadata say."""
-        return ((self._info() or {}).get("metadata") or {}).get(_MARK_KEY) == session
+    def _require_parts(self, upload_id: str) -> None:
+        if not self._left(upload_id):
+            raise StoreNotFoundError(
+                f"the parts of {self.url} are gone: somebody else has ended the write"
+            )
 
-    def _joined(self, session: str, paths: list[str]) -> list[str]:
+    def _is_of(self, upload_id: str) -> bool:
+        """Whether the object was composed of the parts of this upload, as its metadata say."""
+        info = self._client.info(self._path) or {}
+        return (info.get("metadata") or {}).get(_MARK_KEY) == upload_id
+
+    def _joined(self, upload_id: str, paths: list[str]) -> list[str]:
         """At most 32 objects that hold the parts in order."""
-        level = 0
+        depth = 0
         while len(paths) > _FAN_IN:
-            groups = [paths[n : n + _FAN_IN] for n in range(0, len(paths), _FAN_IN)]
-            paths = [f"{self._folder(session)}/join-{level}-{n:05d}" for n in range(len(groups))]
-            for group, path in zip(groups, paths, strict=True):
-                self._compose(group, path)
-            level += 1
+            joined: list[str] = []
+            for start in range(0, len(paths), _FAN_IN):
+                path = f"{self._folder(upload_id)}/join-{depth}-{len(joined):05d}"
+                self._client.compose(paths[start : start + _FAN_IN], path, "complete the upload to")
+                joined.append(path)
+            paths, depth = joined, depth + 1
         return paths
 
-    def _publish(self, paths: list[str], session: str) -> None:
-        """Compose the last objects at the target; where it must not exist, look first, as not all servers do."""
+    def _publish(self, paths: list[str], upload_id: str) -> None:
+        """Compose the last objects at the target.
+
+        Not all servers heed the condition, so look first.
+        """
         if not self.overwrite:
             self._refuse_existing()
-        guard = {} if self.overwrite else {"ifGenerationMatch": "0"}
-        self._compose(paths, self._path, {_MARK_KEY: session}, **guard)
+        condition = {} if self.overwrite else {"ifGenerationMatch": "0"}
+        mark = {_MARK_KEY: upload_id}
+        self._client.compose(
+            paths, self._path, "complete the upload to", metadata=mark, **condition
+        )
 
     def _refuse_existing(self, patience: Patience = PATIENT) -> None:
         if self._size(patience) is not None:
             raise StoreExistsError(f"{self.url} exists; remove it, or allow overwriting")
 
-    def abort(self, session: str) -> None:
-        """Delete the parts."""
-        filesystem = self._filesystem()
-        if left := self._try(lambda: self._left(session), "abort the upload to", BRISK):
-            self._try(lambda: filesystem.rm(left), "abort the upload to", BRISK)
+    def abort(self, upload_id: str) -> None:
+        """Delete the parts and checkpoints."""
+        doing = "abort the upload to"
+        if left := self._left(upload_id, doing, BRISK):
+            self._client.remove(left, doing, BRISK)
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
-        """Parts of this object, or of those below a prefix that ends in a slash, dated by their first."""
+        """Uploads to this object, or to those below a prefix that ends in a slash.
+
+        They are dated by their first part.
+        """
         folder, _, name = self._path.rpartition("/")
-        prefix = f".{name}." if name else ""
-        timeout, patience = (_QUICK_SECONDS, ONCE) if quick else (None, PATIENT)
-        found: dict[str, IncompleteUpload] = {}
-        for path, info in self._try(
-            lambda: self._find(folder, prefix, timeout), "look at", patience
-        ).items():
-            session = path.rpartition("/")[0].rpartition("/")[2]
-            target = target_of(session)
-            started = datetime.fromisoformat(str(info["timeCreated"])).astimezone(UTC)
+        objects = self._client.find(
+            folder,
+            f".{name}." if name else "",
+            patience=ONCE if quick else PATIENT,
+            timeout=QUICK_SECONDS if quick else None,
+        )
+        uploads: dict[str, IncompleteUpload] = {}
+        for path, info in objects.items():
+            folder_path, _, object_name = path.rpartition("/")
+            parent, _, upload_id = folder_path.rpartition("/")
+            target = target_of(upload_id)
             if target is None or (name and name != target):
                 continue
-            url = f"gs://{path.rpartition('/')[0].rpartition('/')[0]}/{target}"
-            known = found.get(session, IncompleteUpload(url, session, started))
-            resumable = known.resumable or path.endswith(f"/{MANIFEST}")
-            found[session] = replace(
-                known, started=min(started, known.started), resumable=resumable
+            upload = IncompleteUpload(
+                url=f"gs://{parent}/{target}",
+                upload_id=upload_id,
+                started=datetime.fromisoformat(str(info["timeCreated"])).astimezone(UTC),
+                resumable=object_name == MANIFEST,
             )
-        return list(found.values())
-
-    def stored(self, session: str, first: int, count: int) -> dict[int, Part]:
-        """None is known: parts are put again."""
-        if not self._try(lambda: self._left(session), "look at"):
-            raise StoreNotFoundError(f"the parts of {self.url} are gone")
-        return {}
+            uploads[upload_id] = _merged(uploads.get(upload_id, upload), upload)
+        return list(uploads.values())
 
     @property
     def resumes(self) -> bool:
-        """Records are objects beside the parts."""
+        """True: checkpoints are objects beside the parts."""
         return True
 
-    def save(self, session: str, name: str, data: bytes) -> None:
-        """Upload a record as an object."""
-        self._put(f"{self._folder(session)}/{name}", data, "keep a record of")
+    def save(self, upload_id: str, name: str, data: bytes) -> None:
+        """Upload a checkpoint as an object."""
+        self._client.put(f"{self._folder(upload_id)}/{name}", data, "keep a checkpoint of")
 
-    def load(self, session: str, name: str, limit: int | None = None) -> bytes:
+    def load(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
         """The bytes of the object, or the first of them."""
-        filesystem = self._filesystem()
-        path = f"{self._folder(session)}/{name}"
-        first = None if limit is None else 0
+        return self._client.read(f"{self._folder(upload_id)}/{name}", limit, "read a checkpoint of")
 
-        def read() -> bytes:
-            try:
-                return bytes(filesystem.cat_file(path, start=first, end=limit))
-            except Exception as error:
-                if getattr(error, "code", None) == _EMPTY:
-                    return b""
-                raise
-
-        return self._try(read, "read a record of")
-
-    def saved(self, session: str) -> frozenset[str]:
+    def saved(self, upload_id: str) -> frozenset[str]:
         """Names of all objects beside the parts, theirs included."""
-        return frozenset(
-            path.rpartition("/")[2] for path in self._try(lambda: self._left(session), "look at")
-        )
+        return frozenset(path.rpartition("/")[2] for path in self._left(upload_id))
 
-    def forget(self, session: str) -> None:
-        """Nothing to remove: records go with the parts."""
+    def forget(self, upload_id: str) -> None:
+        """Nothing to remove: checkpoints go with the parts."""
 
     def tidy(self) -> None:
         """Nothing to remove, as for ``forget``."""
@@ -214,130 +220,26 @@ class GCSStore:
     def _path(self) -> str:
         return f"{self.bucket}/{self.key}"
 
-    def _folder(self, session: str) -> str:
-        return f"{self._path.rpartition('/')[0]}/{session}"
+    def _folder(self, upload_id: str) -> str:
+        return f"{self._path.rpartition('/')[0]}/{upload_id}"
 
-    def _part(self, session: str, part: Part) -> str:
+    def _part_path(self, upload_id: str, part: Part) -> str:
         number, _, checksum = part
-        return f"{self._folder(session)}/{number:06d}-{checksum}"
+        return f"{self._folder(upload_id)}/{number:06d}-{checksum}"
 
-    def _left(self, session: str) -> list[str]:
-        return list(self._find(self._folder(session)))
-
-    def _find(self, folder: str, prefix: str = "", timeout: float | None = None) -> dict[str, Any]:
-        filesystem = self._filesystem()
-        filesystem.invalidate_cache()
-        with contextlib.suppress(FileNotFoundError):
-            return dict(filesystem.find(folder, prefix=prefix, detail=True, timeout=timeout))
-        return {}
+    def _left(
+        self, upload_id: str, doing: str = "look at", patience: Patience = PATIENT
+    ) -> list[str]:
+        """Paths of the parts and checkpoints of an upload."""
+        return list(self._client.find(self._folder(upload_id), doing=doing, patience=patience))
 
     def _size(self, patience: Patience = PATIENT) -> int | None:
-        found = self._info(patience)
-        return None if found is None else int(found["size"])
-
-    def _info(self, patience: Patience = PATIENT) -> dict[str, Any] | None:
-        filesystem = self._filesystem()
-        filesystem.invalidate_cache()
-        try:
-            return dict(self._try(lambda: filesystem.info(self._path), "look at", patience))
-        except StoreNotFoundError:
-            return None
-
-    def _put(self, path: str, body: bytes, what: str, patience: Patience = PATIENT) -> None:
-        filesystem = self._filesystem()
-        given = {"consistency": "md5", "content_type": CONTENT_TYPE}
-        self._try(lambda: filesystem.pipe_file(path, body, **given), what, patience)
-
-    def _compose(
-        self, paths: list[str], path: str, metadata: dict[str, str] | None = None, **guard: str
-    ) -> None:
-        filesystem = self._filesystem()
-        sources = [{"name": source.partition("/")[2]} for source in paths]
-        key = path.partition("/")[2]
-        destination: dict[str, Any] = {
-            "name": key,
-            "bucket": self.bucket,
-            "contentType": CONTENT_TYPE,
-        }
-        if metadata:
-            destination["metadata"] = metadata
-        body = {
-            "kind": "storage#composeRequest",
-            "sourceObjects": sources,
-            "destination": destination,
-        }
-        headers = {"Content-Type": "application/json"}
-
-        def compose() -> Any:
-            return filesystem.call(
-                "POST", "b/{}/o/{}/compose", self.bucket, key, headers=headers, json=body, **guard
-            )
-
-        self._try(compose, "complete the upload to")
-
-    def _filesystem(self) -> Any:
-        try:
-            return _uploader()(**self.options)
-        except MissingDependencyError:
-            raise
-        except Exception as error:
-            # an unknown token is taken for the name of a file, which the error then quotes
-            raise StoreError(f"cannot use {self.url}: {self._said(error)}") from harmless(
-                error, self.options
-            )
-
-    def _said(self, error: Exception) -> str:
-        """The message of another library's error, without credentials."""
-        return first_line(error, self.options)
-
-    def _try(self, call: Callable[[], T], what: str, patience: Patience = PATIENT) -> T:
-        """Run a call with patience; its errors become ccog's."""
-        try:
-            return patiently(
-                call, _is_passing, f"{what} {self.url}", patience, options=self.options
-            )
-        except FileNotFoundError as error:
-            raise StoreNotFoundError(
-                f"cannot {what} {self.url}: the bucket or object does not exist"
-            ) from harmless(error, self.options)
-        except FileExistsError as error:
-            raise StoreExistsError(
-                f"cannot {what} {self.url}: the object was written meanwhile"
-            ) from harmless(error, self.options)
-        except Exception as error:
-            denied = getattr(error, "code", None) in (401, 403) or str(error).startswith(
-                "Forbidden"
-            )
-            if denied:
-                raise StorePermissionError(
-                    f"cannot {what} {self.url}: access denied to the credentials in use ({self._said(error)})"
-                ) from harmless(error, self.options)
-            raise StoreError(f"cannot {what} {self.url}: {self._said(error)}") from harmless(
-                error, self.options
-            )
+        """Size of the object; None if there is none."""
+        info = self._client.info(self._path, patience)
+        return None if info is None else int(info["size"])
 
 
-@functools.cache
-def _uploader() -> Any:
-    try:
-        import gcsfs
-    except ImportError:
-        raise MissingDependencyError(
-            "writing to gs:// needs gcsfs: pip install 'ccog[gcs]'"
-        ) from None
-
-    class Uploader(gcsfs.GCSFileSystem):  # type: ignore[misc]
-        """Without retries of its own, which would add to ours, and with instances of its own."""
-
-        # gcsfs 2026.10 wraps this method in its retries; where it does not, it is taken as it is
-        _request = getattr(
-            gcsfs.GCSFileSystem._request, "__wrapped__", gcsfs.GCSFileSystem._request
-        )
-
-    return Uploader
-
-
-def _is_passing(error: Exception) -> bool:
-    from gcsfs.retry import is_retriable
-
-    return bool(is_retriable(error)) or isinstance(error, ConnectionError | TimeoutError)
+def _merged(one: IncompleteUpload, other: IncompleteUpload) -> IncompleteUpload:
+    """The same upload, dated by the earlier of two of its objects."""
+    started = min(one.started, other.started)
+    return replace(one, started=started, resumable=one.resumable or other.resumable)

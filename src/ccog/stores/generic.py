@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import uuid
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,14 +19,14 @@ from ccog.errors import (
 from ccog.geometry.parts import Buffer
 from ccog.redaction import harmless, redacted
 from ccog.stores.base import WriteResult, size_of
-from ccog.stores.whole import WholeStore
+from ccog.stores.single_writer import SingleWriterStore
 
-# made for tests, and for nothing that one writer could slow down
+# for tests: a single writer slows nothing down
 _UNWARNED = ("memory",)
 
 
 @dataclass(frozen=True, repr=False)
-class FsspecStore(WholeStore):
+class FsspecStore(SingleWriterStore):
     """The file at ``target`` (a URL) on the file system of its protocol, made with ``options``.
 
     The URL may hold a password, which stays out of the repr and of messages.
@@ -44,15 +45,19 @@ class FsspecStore(WholeStore):
         return f"FsspecStore({self.url!r})"
 
     def check(self) -> None:
-        """Refuse an unknown protocol, a server that does not answer, and, unless told otherwise, an existing file."""
+        """Refuse an unknown protocol and a silent server.
+
+        Without ``overwrite``, refuse an existing file too.
+        """
         filesystem, path = self._open()
         if not self.overwrite and filesystem.exists(path):
             raise StoreExistsError(f"{self.url} exists; remove it, or allow overwriting")
         protocol = self.target.split("://", 1)[0]
         if protocol not in _UNWARNED:
             warnings.warn(
-                f"{protocol}:// has no parallel uploads here: the compressed file is gathered on one worker, which "
-                "writes it alone; s3://, az://, gs:// and local paths are written by all workers",
+                f"{protocol}:// has no parallel uploads here: the compressed file is gathered on "
+                "one worker, which writes it alone; s3://, az://, gs:// and local paths are "
+                "written by all workers",
                 CCOGWarning,
                 stacklevel=5,
             )
@@ -60,33 +65,43 @@ class FsspecStore(WholeStore):
     def write(self, buffers: list[Buffer]) -> WriteResult:
         """Write a file beside the target and move it there."""
         filesystem, path = self._open()
-        partial = f"{path}.{uuid.uuid4().hex}.part"
+        with self._explained():
+            written = self._write(filesystem, path, buffers)
         size = size_of(buffers)
+        if written != size:
+            raise StoreError(
+                f"{self.url} has {written} bytes, not the {size} that were written; write it again"
+            )
+        return WriteResult(self.url, size)
+
+    def _write(self, filesystem: Any, path: str, buffers: list[Buffer]) -> int:
+        """Write the file, and return the size that the file system reports."""
+        partial = f"{path}.{uuid.uuid4().hex}.part"
         try:
             with filesystem.open(partial, "wb") as file:
                 for buffer in buffers:
                     file.write(buffer)
             _move(filesystem, partial, path)
-            found = filesystem.info(path)["size"]
-        except PermissionError as error:
-            raise StorePermissionError(
-                f"cannot write {self.url}: {self._said(error)}"
-            ) from harmless(error, self.options)
-        except (OSError, NotImplementedError, ValueError) as error:
-            raise StoreError(f"cannot write {self.url}: {self._said(error)}") from harmless(
-                error, self.options
-            )
+            return int(filesystem.info(path)["size"])
         finally:
             with contextlib.suppress(Exception):
                 if filesystem.exists(partial):
                     filesystem.rm(partial)
-        if found != size:
-            raise StoreError(
-                f"{self.url} has {found} bytes, not the {size} that were written; write it again"
-            )
-        return WriteResult(self.url, size)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raise errors of the file system as ours, without credentials."""
+        try:
+            yield
+        except PermissionError as error:
+            message = f"cannot write {self.url}: {self._reason(error)}"
+            raise StorePermissionError(message) from harmless(error, self.options)
+        except (OSError, NotImplementedError, ValueError) as error:
+            message = f"cannot write {self.url}: {self._reason(error)}"
+            raise StoreError(message) from harmless(error, self.options)
 
     def _open(self) -> tuple[Any, str]:
+        """The file system, and the path of the target on it."""
         try:
             from fsspec.core import url_to_fs
 
@@ -94,18 +109,16 @@ class FsspecStore(WholeStore):
         except ImportError as error:
             raise MissingDependencyError(f"cannot write to {self.url}: {error}") from error
         except Exception as error:
-            raise StoreError(f"cannot write to {self.url}: {self._said(error)}") from harmless(
-                error, self.options
-            )
+            message = f"cannot write to {self.url}: {self._reason(error)}"
+            raise StoreError(message) from harmless(error, self.options)
         return filesystem, path
 
-    def _said(self, error: Exception) -> str:
-        """The message of another library's error, without credentials."""
+    def _reason(self, error: Exception) -> str:
         return redacted(error, self.options) or type(error).__name__
 
 
 def _move(filesystem: Any, partial: str, path: str) -> None:
-    """Rename, over an existing file too; some file systems want that out of the way first."""
+    """Rename, also over an existing file, which some file systems want removed first."""
     try:
         filesystem.mv(partial, path)
     except OSError:

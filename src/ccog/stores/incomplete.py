@@ -1,4 +1,4 @@
-"""What killed writes have left at a target, and its removal."""
+"""Listing and removing what killed writes have left at a target."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from ccog.errors import CCOGWarning, StoreError
 from ccog.stores.base import IncompleteUpload, Store
 from ccog.stores.resolve import resolve_place, resolve_store
-from ccog.stores.whole import WholeStore
+from ccog.stores.single_writer import SingleWriterStore
 
-# buckets and hosts that have not told this process what is unfinished there: who writes many files waits once
+# buckets and hosts that did not answer: a program that writes many files waits for them once
 _SILENT: set[str] = set()
 
 
@@ -24,13 +24,15 @@ def list_incomplete(
 ) -> list[IncompleteUpload]:
     """Writes that were begun below a target and neither completed nor aborted, oldest first.
 
-    Those that are in progress are among them, and so are those of other programs on the same store.
+    Writes in progress are among them, and so are those of other programs on the same
+    store.
 
     Parameters
     ----------
     store
-        What ``write_ccog`` takes, or the directory, bucket or prefix above it (``s3://bucket``, ``s3://bucket/dir/``).
-        On local file systems the directory itself is searched, not those in it.
+        What ``write_ccog`` takes, or the directory, bucket or prefix above it
+        (``s3://bucket``, ``s3://bucket/dir/``). On local file systems only the
+        directory itself is searched, not its subdirectories.
     storage_options
         As fsspec takes them for the store's protocol.
     older_than
@@ -41,12 +43,13 @@ def list_incomplete(
     ccog.StoreError
         The target does not exist, or may not be listed.
     """
-    found = sorted(
-        resolve_place(store, storage_options).incomplete(), key=lambda upload: upload.started
-    )
+    uploads = resolve_place(store, storage_options).incomplete()
+    uploads = sorted(uploads, key=lambda upload: upload.started)
+    if not older_than:
+        # all of them, however the clocks of this machine and the store differ
+        return uploads
     latest = datetime.now(UTC) - older_than
-    # without a limit all are listed, however the clocks of this machine and the store differ
-    return [upload for upload in found if upload.started <= latest] if older_than else found
+    return [upload for upload in uploads if upload.started <= latest]
 
 
 def abort_incomplete(
@@ -57,7 +60,8 @@ def abort_incomplete(
 ) -> list[IncompleteUpload]:
     """Remove what :func:`list_incomplete` lists, and return it.
 
-    The records of resumable writes go with them, and those of such writes of this target that are over.
+    Checkpoints of resumable writes are removed too, also those that finished writes to
+    this target have left.
 
     Parameters
     ----------
@@ -69,41 +73,43 @@ def abort_incomplete(
     ccog.StoreError
         The target does not exist, or access is refused. What could be removed is removed.
     """
-    found = list_incomplete(store, storage_options, older_than=older_than)
+    uploads = list_incomplete(store, storage_options, older_than=older_than)
     refused = []
-    for upload in found:
+    for upload in uploads:
         try:
-            resolve_store(upload.url, storage_options).abort(upload.session)
+            resolve_store(upload.url, storage_options).abort(upload.upload_id)
         except StoreError as error:
-            # somebody else's, for example; what can be removed is
+            # it may be somebody else's; the others are still removed
             refused.append(error)
     resolve_place(store, storage_options).tidy()
     if refused:
         raise refused[0]
-    return found
+    return uploads
 
 
-def warn_of_unfinished(store: Store | WholeStore) -> None:
-    """Name what is unfinished at exactly this target, where the store tells that at once."""
-    place = "/".join(store.url.split("/")[:3])
-    if "://" in store.url and place in _SILENT:
+def warn_of_unfinished(store: Store | SingleWriterStore) -> None:
+    """Warn of unfinished uploads to exactly this target, if the store answers at once."""
+    host = "/".join(store.url.split("/")[:3])
+    if "://" in store.url and host in _SILENT:
         return
     try:
-        unfinished = store.incomplete(quick=True)
+        uploads = store.incomplete(quick=True)
     except OSError:
-        _SILENT.add(place)
+        _SILENT.add(host)
         return
-    begun = [upload.started for upload in unfinished if upload.url == store.url]
+    begun = [upload.started for upload in uploads if upload.url == store.url]
     if begun:
+        count = "An unfinished write" if len(begun) == 1 else f"{len(begun)} unfinished writes"
         warnings.warn(
-            f"{'An unfinished write' if len(begun) == 1 else f'{len(begun)} unfinished writes'} to {store.url}, begun "
-            f"{_times(begun)}: an earlier one has left this, or another one is running now. If none is, remove what is "
-            f"left with `ccog uploads abort {store.url}`",
+            f"{count} to {store.url}, begun {_times(begun)}: an earlier one has left this, or "
+            "another one is running now. If none is, remove what is left with "
+            f"`ccog uploads abort {store.url}`",
             CCOGWarning,
             stacklevel=3,
         )
 
 
 def _times(begun: list[datetime]) -> str:
-    first, last = (f"{found:%Y-%m-%d %H:%M:%SZ}" for found in (min(begun), max(begun)))
+    first = f"{min(begun):%Y-%m-%d %H:%M:%SZ}"
+    last = f"{max(begun):%Y-%m-%d %H:%M:%SZ}"
     return first if first == last else f"{first} to {last}"

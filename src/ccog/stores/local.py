@@ -1,4 +1,11 @@
-"""A local or shared file system: part files beside the target, joined, compared, renamed into place."""
+"""A local or shared file system.
+
+Part files are written beside the target, joined, compared and renamed into place.
+
+``local_target`` decides which targets are refused, ``local_folder`` guards the
+directory of parts, ``local_join`` makes one file of them, ``local_errors`` explains
+errors of the operating system.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +20,19 @@ from pathlib import Path
 
 from ccog.errors import CCOGWarning, StoreError, StoreExistsError, StoreNotFoundError
 from ccog.geometry.parts import Buffer, Limits, Part
-from ccog.stores import local_folder, local_target
+from ccog.stores import local_folder, local_join, local_target
 from ccog.stores.base import (
     MANIFEST,
     IncompleteUpload,
     WriteResult,
-    new_session,
+    new_part,
+    parts_folder,
     size_of,
     target_of,
     total_size,
 )
 from ccog.stores.local_errors import typed
-from ccog.stores.local_folder import Flaw, Piece
+from ccog.stores.local_join import Flaw, PartFile
 
 # a part file renamed into the directory while it is being removed takes another turn
 _REMOVALS = 10
@@ -37,7 +45,10 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class LocalStore:
-    """The file at ``path`` (absolute), or the one that a symbolic link there points to."""
+    """The file at ``path`` (absolute), or the one that a symbolic link there points to.
+
+    An upload id is the name of the directory of its parts.
+    """
 
     path: str
     overwrite: bool = True
@@ -53,85 +64,95 @@ class LocalStore:
         return self.path
 
     def check(self) -> None:
-        """Refuse what cannot become a file, and an existing one unless told otherwise.
+        """Refuse a target that cannot become a file.
 
-        Not files: directories, pipes, sockets, devices, links to nothing. Not possible: a missing or read-only
-        directory, a name too long, a file that may not be replaced.
+        Without ``overwrite`` an existing file.
+
+        Also refused: directories, pipes, sockets, devices and links to nothing; a
+        missing or read-only directory; a name that is too long; a file that may not be
+        replaced.
         """
-        extra = len(new_session(""))
+        extra = len(parts_folder(""))
         local_target.refuse_unwritable(self.path, self.overwrite, extra)
         if os.path.exists(self.path) and not self.overwrite:
             raise self._exists()
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
-        """Create the hidden directory beside the target that holds the parts; its name is the session.
+        """Create the hidden directory beside the target that holds the parts.
 
-        It is called by the write, so that a task that begins again finds its own. Where nobody can have begun, the
-        same Delayed is being computed elsewhere too, and gets a directory of its own.
+        It is named by the write, so that a task that begins again finds its own. If
+        nobody can have begun, the same Delayed is being computed elsewhere too, and
+        gets another directory.
         """
-        session = new_session(self._real.name, write)
-        if unanswered and os.path.lexists(self._directory(session)):
-            with self._folder(session, "write beside"):
-                return session
+        upload_id = parts_folder(self._real.name, write)
+        if unanswered and os.path.lexists(self._directory(upload_id)):
+            with self._folder(upload_id, "write beside"):
+                return upload_id
         with typed("write beside", self._real):
             try:
-                os.mkdir(self._directory(session), 0o700)
+                os.mkdir(self._directory(upload_id), 0o700)
             except FileExistsError:
-                session = new_session(self._real.name)
-                os.mkdir(self._directory(session), 0o700)
+                upload_id = parts_folder(self._real.name)
+                os.mkdir(self._directory(upload_id), 0o700)
         if not self.overwrite:
-            self._need_links(session)
-        return session
+            self._need_links(upload_id)
+        return upload_id
 
-    def put(self, session: str, number: int, buffers: list[Buffer]) -> Part:
-        """Write a part file under a temporary name, then rename it, so that a part is whole or absent."""
+    def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
+        """Write a part file under a temporary name, then rename it.
+
+        A part is whole or absent.
+        """
         part = self.part(number, buffers)
-        with self._folder(session, f"write part {number} of") as folder:
-            local_folder.write_file(folder, Piece(*part, 0).name, buffers)
+        with self._folder(upload_id, f"write part {number} of") as folder:
+            local_folder.write_file(folder, local_join.name_of(number, part[2]), buffers)
         return part
 
     def part(self, number: int, buffers: list[Buffer]) -> Part:
         """Number, size and checksum (XXH3) of the part."""
-        return number, size_of(buffers), local_folder.checksum_of(buffers)
+        return new_part(number, size_of(buffers), local_join.checksum_of(buffers))
 
-    def complete(self, session: str, parts: list[Part], write: str | None = None) -> WriteResult:
+    def complete(self, upload_id: str, parts: list[Part], write: str | None = None) -> WriteResult:
         """Join the parts into one file, flush it to disk, and rename it over the target.
 
         Raises
         ------
         ccog.StoreError
-            A part is missing, shorter, longer or holds other bytes than were put. The target stays as it was.
+            A part is missing, has another size, or holds other bytes than were put. The
+            target stays as it was.
         """
-        pieces = local_folder.pieces_of(parts)
+        part_files = local_join.part_files(parts)
         try:
-            self._join_and_publish(session, pieces)
+            self._join_and_publish(upload_id, part_files)
         except StoreExistsError:
             raise
         except StoreError:
-            # an earlier call may have come as far as publishing, but nobody heard of it
-            if not local_folder.is_made_of(self._real, pieces):
+            # an earlier call may have published the file without an answer
+            if not local_join.is_made_of(self._real, part_files):
                 raise
-        self._remove(session)
+        self._remove(upload_id)
         return WriteResult(self.path, total_size(parts))
 
-    def abort(self, session: str) -> None:
+    def abort(self, upload_id: str) -> None:
         """Remove the part files; tasks that are still running fail to put theirs.
 
         Raises
         ------
         ccog.StoreError
-            Something is left: the directory is somebody else's, or its file system does not let go of it.
+            Something is left: the directory is somebody else's, or its file system does
+            not let go of it.
         """
-        self._remove(session)
-        directory = self._directory(session)
+        self._remove(upload_id)
+        directory = self._directory(upload_id)
         if os.path.lexists(directory):
             with typed("remove", directory), contextlib.suppress(FileNotFoundError):
                 os.rmdir(directory)
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
-        """Part directories of this file, or, where the path is a directory, of all files in it.
+        """Uploads to this file, or, if the path is a directory, to all files in it.
 
-        They are dated by their last part. Those that others can write to are listed, and cannot be resumed.
+        They are dated by their last part. A directory of parts that others can write to
+        cannot be resumed.
         """
         if os.path.isdir(self.path):
             return list(_left_in(Path(self.path)))
@@ -139,37 +160,40 @@ class LocalStore:
         left = _left_in(real.parent)
         return [replace(upload, url=self.path) for upload in left if upload.url == str(real)]
 
-    def stored(self, session: str, first: int, count: int) -> dict[int, Part]:
-        """None is known: only reading a file would prove what it holds, and writing it takes no longer."""
-        with self._folder(session, "look for parts of"):
+    def stored(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
+        """None is known.
+
+        Only reading a file would prove its content, and writing it again takes no longer.
+        """
+        with self._folder(upload_id, "look for parts of"):
             return {}
 
     @property
     def resumes(self) -> bool:
-        """Records are files beside the parts."""
+        """True: checkpoints are files beside the parts."""
         return True
 
-    def save(self, session: str, name: str, data: bytes) -> None:
+    def save(self, upload_id: str, name: str, data: bytes) -> None:
         """Write a file under a temporary name, then rename it."""
-        with self._folder(session, "keep a record of") as folder:
+        with self._folder(upload_id, "keep a checkpoint of") as folder:
             local_folder.write_file(folder, name, [data])
 
-    def load(self, session: str, name: str, limit: int | None = None) -> bytes:
+    def load(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
         """The bytes of the file, or the first of them."""
-        with self._folder(session, f"read the record {name} of") as folder:
+        with self._folder(upload_id, f"read the checkpoint {name} of") as folder:
             return local_folder.read_file(folder, name, limit)
 
-    def saved(self, session: str) -> frozenset[str]:
+    def saved(self, upload_id: str) -> frozenset[str]:
         """Names of all files beside the parts, theirs included."""
         with (
             contextlib.suppress(StoreNotFoundError),
-            self._folder(session, "look for records of") as folder,
+            self._folder(upload_id, "look for checkpoints of") as folder,
         ):
             return frozenset(os.listdir(folder))
         return frozenset()
 
-    def forget(self, session: str) -> None:
-        """Nothing to remove: records go with the directory of the parts."""
+    def forget(self, upload_id: str) -> None:
+        """Nothing to remove: checkpoints go with the directory of the parts."""
 
     def tidy(self) -> None:
         """Nothing to remove, as for ``forget``."""
@@ -178,15 +202,18 @@ class LocalStore:
     def _real(self) -> Path:
         return local_target.real_path(self.path)
 
-    def _directory(self, session: str) -> Path:
-        return self._real.with_name(session)
+    def _directory(self, upload_id: str) -> Path:
+        return self._real.with_name(upload_id)
 
     @contextlib.contextmanager
-    def _folder(self, session: str, doing: str) -> Iterator[int]:
-        """A descriptor of the directory of parts; errors on the way say what was being done."""
+    def _folder(self, upload_id: str, doing: str) -> Iterator[int]:
+        """A descriptor of the directory of parts.
+
+        Errors on the way say what was being done.
+        """
         with typed(doing, self._real):
             try:
-                with local_folder.opened(self._directory(session)) as folder:
+                with local_folder.opened(self._directory(upload_id)) as folder:
                     yield folder
             except StoreError:
                 raise
@@ -195,38 +222,45 @@ class LocalStore:
                     f"cannot {doing} {self.path}: its parts are gone ({error})"
                 ) from error
 
-    def _need_links(self, session: str) -> None:
-        """Refuse file systems on which nothing but a look beforehand would keep an existing file."""
-        with self._folder(session, "write beside") as folder:
+    def _need_links(self, upload_id: str) -> None:
+        """Refuse file systems without hard links.
+
+        Only a look beforehand would protect an existing file.
+        """
+        with self._folder(upload_id, "write beside") as folder:
             possible = local_folder.can_link(folder)
         if not possible:
-            self._remove(session)
+            self._remove(upload_id)
             raise StoreError(
-                f"{self.path}: overwrite=False needs hard links, and the file system of {self._real.parent} has none; "
-                "allow overwriting, or write elsewhere"
+                f"{self.path}: overwrite=False needs hard links, and the file system of "
+                f"{self._real.parent} has none; allow overwriting, or write elsewhere"
             )
 
-    def _join_and_publish(self, session: str, pieces: list[Piece]) -> None:
+    def _join_and_publish(self, upload_id: str, parts: list[PartFile]) -> None:
         with (
-            self._folder(session, "join the parts of") as folder,
-            local_folder.opened_whole(folder, pieces) as whole,
+            self._folder(upload_id, "join the parts of") as folder,
+            local_join.opened_joined(folder, parts) as joined,
         ):
-            changed = local_folder.ran_otherwise(folder, pieces)
-            if flaws := local_folder.join(folder, whole, pieces):
-                local_folder.forget_records(folder, [flaw.piece for flaw in flaws])
+            changed = local_join.has_other_parts(folder, parts)
+            if flaws := local_join.join(folder, joined, parts):
+                local_join.remove_checkpoints_of(folder, [flaw.part for flaw in flaws])
                 raise self._refusal(flaws, changed)
-            self._publish(folder, whole, local_folder.whole_name(pieces))
+            self._publish(folder, joined, local_join.joined_name(parts))
         if changed:
             warnings.warn(
-                f"{self.path}: a part was put twice, with different bytes: {_CHANGED}. Each tile is whole, and its "
-                "overviews may be of the other run; write it again from a source that does not change",
+                f"{self.path}: a part was put twice, with different bytes: {_CHANGED}. Each tile "
+                "is whole, and its overviews may be of the other run; write it again from a source "
+                "that does not change",
                 CCOGWarning,
                 stacklevel=2,
             )
 
     def _refusal(self, flaws: list[Flaw], changed: bool) -> StoreError:
-        """What is wrong with the parts; ``changed`` where an earlier run has put others."""
-        named = "; ".join(f"part {flaw.piece.number} {flaw.why}" for flaw in flaws[:_NAMED])
+        """An error that names the flaws.
+
+        ``changed``: an earlier run has put other parts.
+        """
+        named = "; ".join(f"part {flaw.part.number} {flaw.why}" for flaw in flaws[:_NAMED])
         more = f"; so are {len(flaws) - _NAMED} others" if len(flaws) > _NAMED else ""
         cause = (
             _CHANGED
@@ -234,30 +268,33 @@ class LocalStore:
             else "something other than ccog has changed or removed files among the parts"
         )
         return StoreError(
-            f"{self.path} is as it was, since {named}{more}: {cause}. Write it again; with resume=True only what was "
-            "lost is done again"
+            f"{self.path} is as it was, since {named}{more}: {cause}. Write it again; "
+            "with resume=True only what was lost is done again"
         )
 
-    def _publish(self, folder: int, whole: int, name: str) -> None:
-        """Give the joined file the target's name, and what a file there has besides its content."""
+    def _publish(self, folder: int, joined: int, name: str) -> None:
+        """Give the joined file the target's name.
+
+        It takes over mode, owner and attributes of a file that is there.
+        """
         real = self._real
         existing = local_target.refuse_other_kinds(real)
         if not self.overwrite:
             try:
                 os.link(name, real, src_dir_fd=folder, follow_symlinks=False)
             except FileExistsError:
-                # by an earlier call that nobody heard of
-                if not os.path.samestat(os.lstat(real), os.fstat(whole)):
+                # an earlier call may have linked it without an answer
+                if not os.path.samestat(os.lstat(real), os.fstat(joined)):
                     raise self._exists() from None
         else:
             if existing is not None:
-                local_target.take_over(existing, real, whole)
+                local_target.take_over(existing, real, joined)
             os.replace(name, real, src_dir_fd=folder)
         _sync_directory(real.parent)
 
-    def _remove(self, session: str) -> None:
-        """Remove the directory of parts, as far as that is possible."""
-        directory = self._directory(session)
+    def _remove(self, upload_id: str) -> None:
+        """Remove the directory of parts, as far as possible."""
+        directory = self._directory(upload_id)
         for _ in range(_REMOVALS):
             shutil.rmtree(directory, ignore_errors=True)
             if not os.path.lexists(directory):
@@ -268,19 +305,25 @@ class LocalStore:
 
 
 def _left_in(folder: Path) -> Iterator[IncompleteUpload]:
-    """The part directories in a directory."""
+    """The uploads whose parts are in directories of this folder."""
     if not folder.is_dir():
         raise StoreNotFoundError(f"the directory {folder} does not exist")
     with typed("look into", folder):
         entries = list(os.scandir(folder))
     for entry in entries:
         target = target_of(entry.name)
-        # one that ends just now is not incomplete
+        if target is None:
+            continue
+        # an upload that ends just now is not incomplete
         with contextlib.suppress(FileNotFoundError):
-            if target is not None and entry.is_dir(follow_symlinks=False):
-                started = datetime.fromtimestamp(entry.stat(follow_symlinks=False).st_mtime, UTC)
-                resumable = local_folder.has_file(Path(entry.path), MANIFEST)
-                yield IncompleteUpload(str(folder / target), entry.name, started, resumable)
+            status = entry.stat(follow_symlinks=False)
+            if entry.is_dir(follow_symlinks=False):
+                yield IncompleteUpload(
+                    url=str(folder / target),
+                    upload_id=entry.name,
+                    started=datetime.fromtimestamp(status.st_mtime, UTC),
+                    resumable=local_folder.has_file(Path(entry.path), MANIFEST),
+                )
 
 
 def _sync_directory(directory: Path) -> None:

@@ -1,4 +1,7 @@
-"""Errors of the operating system as ccog's: what was being done, to which path, and what to do about it."""
+"""Errors of the operating system, raised as errors of ccog.
+
+They name the action, the path, and what to do.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
+from ccog.errors import (
+    StoreError,
+    StoreExistsError,
+    StoreNotFoundError,
+    StorePermissionError,
+)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _KINDS: tuple[tuple[type[OSError], type[StoreError]], ...] = (
@@ -21,12 +29,9 @@ _KINDS: tuple[tuple[type[OSError], type[StoreError]], ...] = (
 
 @contextlib.contextmanager
 def typed(doing: str, path: str | Path) -> Iterator[None]:
-    """Have an OSError say that it was met while ``doing`` something to ``path``.
+    """Raise each OSError as the StoreError that resembles it.
 
-    Raises
-    ------
-    ccog.StoreError
-        In place of every OSError of another kind: the class that resembles it.
+    Its message is "cannot {doing} {path}: {reason}".
     """
     try:
         yield
@@ -47,7 +52,10 @@ def _advice(error: OSError, path: str | Path) -> str:
     if error.errno in _FULL:
         return f" ({_free(path)}); make room, and write again"
     if error.errno == errno.EFBIG:
-        return "; neither the file system nor the limit of this process (ulimit -f) allows so large a file"
+        return (
+            "; neither the file system nor the limit of this process (ulimit -f) "
+            "allows so large a file"
+        )
     return ""
 
 

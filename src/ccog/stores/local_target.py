@@ -1,4 +1,4 @@
-"""What is at a local target before it is written: what is refused, and what a new file takes over from it."""
+"""Local targets: which are refused, and which properties a new file takes over."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from ccog.stores.local_errors import typed
 
 _KINDS = (
     (stat.S_ISDIR, "a directory; give the name of a file in it"),
-    (stat.S_ISFIFO, "a named pipe; a file would take its place. Give the name of a file"),
+    (
+        stat.S_ISFIFO,
+        "a named pipe; a file would take its place. Give the name of a file",
+    ),
     (stat.S_ISSOCK, "a socket; a file would take its place. Give the name of a file"),
-    (stat.S_ISBLK, "a block device; a file would take its place. Give the name of a file"),
+    (
+        stat.S_ISBLK,
+        "a block device; a file would take its place. Give the name of a file",
+    ),
     (stat.S_ISCHR, "a device; a file would take its place. Give the name of a file"),
 )
 
@@ -24,7 +30,7 @@ _KINDS = (
 _GET_FLAGS = 0x80086601
 _FIXED = 0x10 | 0x20
 
-# extended attributes that say something of the content, which is another now
+# extended attributes that describe the content, which changes
 _OF_CONTENT = ("security.capability", "security.evm", "security.ima")
 _ACL = "system.posix_acl_access"
 
@@ -35,51 +41,60 @@ def real_path(path: str) -> Path:
     Raises
     ------
     StorePermissionError
-        Somebody else has put the link into a directory like /tmp, where everybody may. Linux refuses to follow
-        such links too, where ``fs.protected_symlinks`` is set.
+        Somebody else has put the link into a directory like /tmp, where everybody may.
+        Linux does not follow such links either, if ``fs.protected_symlinks`` is set.
     """
     _refuse_impossible(path)
     with typed("look at", path):
-        found = _lstat(path)
-        if found is None or not stat.S_ISLNK(found.st_mode):
+        status = _lstat(path)
+        if status is None or not stat.S_ISLNK(status.st_mode):
             return Path(path)
         folder = os.stat(os.path.dirname(path))
         shared = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
-        if shared and found.st_uid not in (os.geteuid(), folder.st_uid):
+        if shared and status.st_uid not in (os.geteuid(), folder.st_uid):
             raise StorePermissionError(
-                f"{path} is a symbolic link that user {found.st_uid} has put into a directory of everybody's; it is "
-                "not followed. Remove it, or give the path that it points to"
+                f"{path} is a symbolic link that user {status.st_uid} has put into a directory of "
+                "everybody's; it is not followed. Remove it, or give the path that it points to"
             )
         return Path(os.path.realpath(path))
 
 
 def refuse_unwritable(path: str, overwrite: bool, extra: int) -> None:
-    """Refuse what can be known before any work; ``extra``: bytes that a name beside the target is longer than its."""
+    """Refuse a target before any work.
+
+    ``extra``: the name of the directory beside it is that many bytes longer than its own.
+    """
     _refuse_impossible(path)
     _refuse_long(Path(path), 0)
     real = real_path(path)
     with typed("write to", path):
-        found = _lstat(real)
-        _refuse_dangling(path, real, found)
-        _refuse_kind(real, found)
+        status = _lstat(real)
+        _refuse_dangling(path, real, status)
+        _refuse_kind(real, status)
         _refuse_folder(real.parent)
         _refuse_long(real, extra)
-        if found is not None and overwrite:
-            _refuse_kept(real, found)
+        if status is not None and overwrite:
+            _refuse_irreplaceable(real, status)
 
 
 def refuse_other_kinds(path: Path) -> os.stat_result | None:
-    """What is known of the file at a path, None where there is none; anything else there is refused."""
-    found = _lstat(path)
-    _refuse_kind(path, found)
-    return found
+    """The status of the file at a path; None if there is none.
+
+    Anything else there is refused.
+    """
+    status = _lstat(path)
+    _refuse_kind(path, status)
+    return status
 
 
 def take_over(old: os.stat_result, path: Path, new: int) -> None:
-    """Give the open file ``new`` mode, owner and extended attributes of the one at ``path``, as far as allowed."""
+    """Give the open file ``new`` the properties of the file at ``path``, as far as allowed.
+
+    These are mode, owner and extended attributes.
+    """
     mine = os.fstat(new)
     if (old.st_uid, old.st_gid) != (mine.st_uid, mine.st_gid):
-        # who may not give a file away may still give it to another of their groups
+        # giving a file away may be forbidden, while giving it to another group is allowed
         for owner in (old.st_uid, -1):
             with contextlib.suppress(OSError):
                 os.fchown(new, owner, old.st_gid)
@@ -87,15 +102,13 @@ def take_over(old: os.stat_result, path: Path, new: int) -> None:
     if hasattr(os, "listxattr"):
         _take_over_attributes(path, new)
     with contextlib.suppress(OSError):
-        # without the bits that run a file as its owner, which writing to it takes away too
+        # without the bits that run a file as its owner: writing to it would take them away too
         os.fchmod(new, stat.S_IMODE(old.st_mode) & 0o777)
 
 
 def _take_over_attributes(path: Path, new: int) -> None:
     with contextlib.suppress(OSError):
-        names = [
-            name for name in os.listxattr(path, follow_symlinks=False) if name not in _OF_CONTENT
-        ]
+        names = set(os.listxattr(path, follow_symlinks=False)) - set(_OF_CONTENT)
         for name in names:
             with contextlib.suppress(OSError):
                 os.setxattr(new, name, os.getxattr(path, name, follow_symlinks=False))
@@ -105,7 +118,7 @@ def _take_over_attributes(path: Path, new: int) -> None:
 
 
 def _refuse_impossible(path: str) -> None:
-    """Refuse a name that the operating system cannot be told: with a NUL, or half of a surrogate pair."""
+    """Refuse a name with a NUL or half of a surrogate pair: no system call takes it."""
     try:
         if b"\0" not in os.fsencode(path):
             return
@@ -123,21 +136,22 @@ def _lstat(path: str | Path) -> os.stat_result | None:
         return None
 
 
-def _refuse_dangling(path: str, real: Path, found: os.stat_result | None) -> None:
-    if found is None and os.path.islink(path):
+def _refuse_dangling(path: str, real: Path, status: os.stat_result | None) -> None:
+    if status is None and os.path.islink(path):
         raise StoreError(
-            f"{path} is a symbolic link to {real}, which does not exist; remove the link, or give the path of a file"
+            f"{path} is a symbolic link to {real}, which does not exist; "
+            "remove the link, or give the path of a file"
         )
-    if found is not None and stat.S_ISLNK(found.st_mode):
+    if status is not None and stat.S_ISLNK(status.st_mode):
         raise StoreError(f"{path} is a symbolic link that leads back to itself; remove it")
 
 
-def _refuse_kind(path: Path, found: os.stat_result | None) -> None:
-    if found is None:
+def _refuse_kind(path: Path, status: os.stat_result | None) -> None:
+    if status is None:
         return
-    for is_it, what in _KINDS:
-        if is_it(found.st_mode):
-            raise StoreError(f"{path} is {what}")
+    for is_kind, advice in _KINDS:
+        if is_kind(status.st_mode):
+            raise StoreError(f"{path} is {advice}")
 
 
 def _refuse_folder(folder: Path) -> None:
@@ -161,18 +175,18 @@ def _refuse_long(path: Path, extra: int) -> None:
     if size > longest:
         why = f", less {extra} for the directory of parts beside it" if extra else ""
         raise StoreError(
-            f"the name {path.name} has {size} bytes; at most {longest} are possible in {path.parent}{why}; give a "
-            "shorter one"
+            f"the name {path.name} has {size} bytes; at most {longest} are possible in "
+            f"{path.parent}{why}; give a shorter one"
         )
 
 
-def _refuse_kept(path: Path, found: os.stat_result) -> None:
-    """Refuse an existing file that could not be replaced when all is written."""
+def _refuse_irreplaceable(path: Path, status: os.stat_result) -> None:
+    """Refuse an existing file that could not be replaced in the end."""
     folder, user = os.stat(path.parent), os.geteuid()
-    if folder.st_mode & stat.S_ISVTX and user not in (0, found.st_uid, folder.st_uid):
+    if folder.st_mode & stat.S_ISVTX and user not in (0, status.st_uid, folder.st_uid):
         raise StorePermissionError(
-            f"{path} belongs to user {found.st_uid}, and in {path.parent} (sticky) only its owner may replace it; "
-            "give another name"
+            f"{path} belongs to user {status.st_uid}, and in {path.parent} (sticky) only its owner "
+            "may replace it; give another name"
         )
     if _is_fixed(path):
         raise StorePermissionError(
@@ -181,7 +195,10 @@ def _refuse_kept(path: Path, found: os.stat_result) -> None:
 
 
 def _is_fixed(path: Path) -> bool:
-    """Whether Linux is told that a file is immutable or may only grow; False where it cannot be known."""
+    """Whether a file is immutable or may only grow (Linux).
+
+    False if that cannot be known.
+    """
     if sys.platform != "linux":
         return False
     import fcntl

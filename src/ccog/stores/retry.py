@@ -1,4 +1,4 @@
-"""Patience with stores that fail for a moment: exponential waits with full jitter, for about a minute."""
+"""The rule for repeating calls to stores: waits that grow, for about a minute."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LOGGER = logging.getLogger("ccog")
 
 @dataclass(frozen=True)
 class Patience:
-    """For how many seconds a call is repeated after its first failure.
+    """How long a call is repeated: for ``seconds`` after its first failure.
 
-    The waits between attempts are at most ``first`` seconds, doubled up to ``longest``.
-    An attempt that has begun is waited for, so that a slow answer counts.
+    The first wait is ``first`` seconds at most. The limit doubles with each attempt, up
+    to ``longest``. A slow answer counts: an attempt that has begun is never cut short.
     """
 
     seconds: float = 60.0
@@ -29,39 +29,53 @@ class Patience:
     longest: float = 10.0
 
     def wait(self, attempt: int) -> float:
-        """Seconds to wait after that many failed attempts, between zero and the limit ("full jitter")."""
+        """Seconds to wait after that many failed attempts.
+
+        They are random, up to the limit ("full jitter").
+        """
         return random.uniform(0, min(self.longest, self.first * 2 ** (attempt - 1)))
 
 
-#: For parts and completion: a minute before giving up hours of work.
+#: For parts and completion: a minute before hours of work are given up.
 PATIENT = Patience()
 
-#: For the first calls of a write, whose target may be wrong, and for removing what a failed one has put.
+#: For the first calls of a write, whose target may be wrong, and for cleaning up.
 BRISK = Patience(seconds=10.0, longest=4.0)
 
-#: For what is only asked by the way.
+#: For questions whose answer is welcome, but not needed.
 ONCE = Patience(seconds=0.0)
 
 
-def patiently(
+def nothing_more(_: Exception) -> None:
+    """Ignore an error."""
+
+
+def retry(
     call: Callable[[], T],
-    passing: Callable[[Exception], bool],
-    what: str,
+    is_transient: Callable[[Exception], bool],
+    doing: str,
     patience: Patience = PATIENT,
-    after: Callable[[Exception], None] = lambda _: None,
+    *,
+    after: Callable[[Exception], None] = nothing_more,
     options: Mapping[str, Any] | None = None,
 ) -> T:
-    """Call until it succeeds; errors that are not passing, and the last one, are raised.
+    """Call until it succeeds, as long as errors are transient; then raise the last one.
 
-    ``what`` is being done, for the log: one line says so before the second attempt. ``after`` runs after each
-    passing error, before the next attempt or the end. The log shows no credentials of ``options``.
+    Parameters
+    ----------
+    doing
+        For the log, which gets one line before the second attempt: "cannot {doing}".
+    after
+        Called with each transient error, before the next attempt or the end.
+    options
+        Storage options: the log shows no credentials that are among them.
     """
     attempt, first_failure = 1, 0.0
     while True:
         try:
             return call()
         except Exception as error:
-            if not passing(error):
+            if not is_transient(error):
                 raise
             after(error)
             now = time.monotonic()
@@ -70,13 +84,13 @@ def patiently(
             if left <= 0:
                 raise
             if attempt == 1:
-                _LOGGER.warning(
-                    "cannot %s: %s; trying again for %.0f s", what, first_line(error, options), left
-                )
+                reason = first_line(error, options)
+                _LOGGER.warning("cannot %s: %s; trying again for %.0f s", doing, reason, left)
         time.sleep(min(patience.wait(attempt), left))
         attempt += 1
 
 
 def first_line(error: BaseException, options: Mapping[str, Any] | None = None) -> str:
-    """The first line of an error's message, without credentials, those of the storage options among them."""
-    return redacted(str(error).partition("\n")[0], options) or type(error).__name__
+    """The first line of an error's message, without credentials."""
+    line = str(error).partition("\n")[0]
+    return redacted(line, options) or type(error).__name__

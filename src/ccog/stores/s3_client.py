@@ -1,4 +1,22 @@
-"""One bucket through s3fs: single attempts, repeated by us with fresh bodies, and errors in words."""
+"""One S3 object through s3fs.
+
+Each call is a single attempt, which we repeat with a fresh body; errors are put into
+words.
+
+All that ccog uses of s3fs stands in this module. Four things are not promised by its
+documentation; they were checked with s3fs 2026.9 and aiobotocore 3.10:
+
+- ``S3FileSystem.call_s3(method, timeout=..., **kwargs)`` makes any call of botocore's
+  client. Without it: use the client in ``S3FileSystem.s3`` through
+  ``fsspec.asyn.sync``.
+- ``retries``, a class attribute, says how often s3fs makes an attempt. Without it: each
+  of our attempts may be several of its own, so that a write takes longer to give up.
+- ``connect(refresh=True)`` looks credentials up anew. Without it: a write that outlives
+  a temporary token fails.
+- fsspec keeps instances by class and options, so that ``_filesystem`` costs nothing
+  after the first call. A subclass has instances of its own. Without it: ``retries``
+  would change file systems that the user has made.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +27,8 @@ from typing import Any, TypeVar
 
 from ccog.errors import MissingDependencyError
 from ccog.redaction import harmless, redact_logs
-from ccog.stores.retry import PATIENT, Patience, patiently
-from ccog.stores.s3_errors import explained, is_expired, is_passing
+from ccog.stores.retry import PATIENT, Patience, nothing_more, retry
+from ccog.stores.s3_errors import code_of, explained, is_expired, is_transient
 
 T = TypeVar("T")
 
@@ -27,74 +45,132 @@ _SLOW_READ_SECONDS = 300
 
 _POOL = 32
 
+# answers to a request for the first bytes of an empty object
+_EMPTY = frozenset(("InvalidRange", "416"))
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class S3Client:
-    """Calls on ``bucket`` with the options of s3fs.S3FileSystem, which stay out of the repr."""
+    """Calls about the object ``key`` of ``bucket``.
+
+    ``options`` are those of s3fs.S3FileSystem, kept out of the repr.
+    """
 
     bucket: str
+    key: str
+    protocol: str
     options: dict[str, Any] = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        """The object's URL."""
+        return self.url_of(self.key)
+
+    def url_of(self, key: str) -> str:
+        """The URL of another object of the bucket."""
+        return f"{self.protocol}://{self.bucket}/{key}"
 
     @property
     def who(self) -> str:
         """Whose credentials are used, without the credentials."""
-        given = self.options | dict(self.options.get("client_kwargs") or {})
-        if given.get("anon"):
+        options = self.options | dict(self.options.get("client_kwargs") or {})
+        if options.get("anon"):
             return "anonymous users (anon=True)"
-        if given.get("key") or given.get("username") or given.get("aws_access_key_id"):
+        if options.get("key") or options.get("username") or options.get("aws_access_key_id"):
             return "the access key in storage_options"
-        if given.get("profile"):
-            return f"the profile {given['profile']!r}"
+        if options.get("profile"):
+            return f"the profile {options['profile']!r}"
         return "the credentials found in this process's environment"
 
-    def connect(self, slow: bool = False) -> Any:
-        """The file system; ``slow`` waits longer for answers."""
-        given = dict(self.options.get("config_kwargs") or {})
-        config = {
+    def connect(self) -> None:
+        """Refuse a missing package, and options that s3fs refuses."""
+        self._filesystem()
+
+    def once(
+        self,
+        method: str,
+        slow: bool = False,
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """One attempt of an S3 call, with the errors of s3fs.
+
+        ``slow`` waits longer for the answer; ``timeout`` limits the attempt as a whole,
+        in seconds.
+        """
+        filesystem = self._filesystem(slow)
+        return filesystem.call_s3(method, Bucket=self.bucket, timeout=timeout, **kwargs)
+
+    def retry(
+        self,
+        attempt: Callable[[], T],
+        doing: str,
+        patience: Patience = PATIENT,
+        *,
+        after: Callable[[Exception], None] = nothing_more,
+    ) -> T:
+        """Attempt until it succeeds.
+
+        The last error is ccog's and says what could not be done.
+        """
+
+        def renew_and_more(error: Exception) -> None:
+            self.renew(error)
+            after(error)
+
+        try:
+            return retry(
+                attempt,
+                is_transient,
+                doing,
+                patience,
+                after=renew_and_more,
+                options=self.options,
+            )
+        except Exception as error:
+            raise explained(error, doing, self.who) from harmless(error, self.options)
+
+    def call(self, method: str, doing: str, patience: Patience = PATIENT, **kwargs: Any) -> Any:
+        """An S3 call, repeated while its errors are transient."""
+        return self.retry(lambda: self.once(method, **kwargs), doing, patience)
+
+    def read(self, key: str, limit: int | None, doing: str) -> bytes:
+        """The bytes of an object of the bucket, or the first of them."""
+        path = f"{self.bucket}/{key}"
+        start = None if limit is None else 0
+
+        def attempt() -> bytes:
+            try:
+                return bytes(self._filesystem().cat_file(path, start=start, end=limit))
+            except OSError as error:
+                if code_of(error) in _EMPTY:
+                    return b""
+                raise
+
+        return self.retry(attempt, doing)
+
+    def renew(self, error: Exception) -> None:
+        """Look the credentials up anew if they have expired."""
+        if is_expired(error):
+            for slow in (False, True):
+                self._filesystem(slow).connect(refresh=True)
+
+    def drop_cached_listing(self) -> None:
+        """Have s3fs forget what it listed before this object was written."""
+        self._filesystem().invalidate_cache(f"{self.bucket}/{self.key}")
+
+    def _filesystem(self, slow: bool = False) -> Any:
+        config: dict[str, Any] = {
             "connect_timeout": _CONNECT_SECONDS,
             "read_timeout": _READ_SECONDS,
             "max_pool_connections": _POOL,
             "request_checksum_calculation": "when_required",
             "retries": {"total_max_attempts": 1},
-            **given,
         }
+        config |= dict(self.options.get("config_kwargs") or {})
         if slow:
             config["read_timeout"] = max(_SLOW_READ_SECONDS, config["read_timeout"])
         return _uploader()(**{**self.options, "config_kwargs": config})
-
-    def once(
-        self, method: str, slow: bool = False, timeout: float | None = None, **kwargs: Any
-    ) -> Any:
-        """One attempt of an S3 call, with the errors of s3fs; ``timeout`` limits it as a whole, in seconds."""
-        return self.connect(slow).call_s3(method, Bucket=self.bucket, timeout=timeout, **kwargs)
-
-    def patiently(
-        self,
-        attempt: Callable[[], T],
-        what: str,
-        patience: Patience = PATIENT,
-        after: Callable[[Exception], None] = lambda _: None,
-    ) -> T:
-        """Attempts until one succeeds; what remains is ccog's error saying what could not be done."""
-
-        def renewed(error: Exception) -> None:
-            self.renew(error)
-            after(error)
-
-        try:
-            return patiently(attempt, is_passing, what, patience, renewed, self.options)
-        except Exception as error:
-            raise explained(error, what, self.who) from harmless(error, self.options)
-
-    def call(self, method: str, what: str, patience: Patience = PATIENT, **kwargs: Any) -> Any:
-        """An S3 call with patience."""
-        return self.patiently(lambda: self.once(method, **kwargs), what, patience)
-
-    def renew(self, error: Exception) -> None:
-        """Look the credentials up anew where they have expired."""
-        if is_expired(error):
-            for slow in (False, True):
-                self.connect(slow).connect(refresh=True)
 
 
 @functools.cache
@@ -107,7 +183,7 @@ def _uploader() -> Any:
         ) from None
 
     class Uploader(s3fs.S3FileSystem):  # type: ignore[misc]
-        """Without retries of its own, which would send a consumed body again, and with instances of its own."""
+        """A file system without retries of its own."""
 
         retries = 1
 

@@ -1,14 +1,19 @@
-"""What S3's errors mean: which pass, which are answers, and how to say them to a person."""
+"""Errors of S3: which are transient, which are final, and how to say them to a person."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
+from ccog.errors import (
+    StoreError,
+    StoreExistsError,
+    StoreNotFoundError,
+    StorePermissionError,
+)
 from ccog.redaction import redacted
 
-_PASSING_CODES = frozenset(
+_TRANSIENT_CODES = frozenset(
     (
         "BadDigest",
         "IncompleteBody",
@@ -25,7 +30,7 @@ _PASSING_CODES = frozenset(
         "XAmzContentSHA256Mismatch",
     )
 )
-_PASSING_STATUS = frozenset((408, 425, 429, 500, 502, 503, 504))
+_TRANSIENT_STATUS = frozenset((408, 425, 429, 500, 502, 503, 504))
 _EXPIRED_CODES = frozenset(("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"))
 
 _KINDS: dict[str, type[StoreError]] = {
@@ -73,7 +78,7 @@ _NEVER_SENT = frozenset(("ConnectTimeoutError", "EndpointConnectionError"))
 
 
 class TagMismatchError(Exception):
-    """The store's checksum of a part is not that of the bytes sent."""
+    """The store's checksum of a part differs from that of the bytes sent."""
 
 
 def code_of(error: BaseException) -> str:
@@ -81,12 +86,12 @@ def code_of(error: BaseException) -> str:
     return str(_response(error).get("Error", {}).get("Code", ""))
 
 
-def is_passing(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Whether the same call may succeed a moment later."""
     response = _response(error)
     if response:
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return code_of(error) in _PASSING_CODES | _EXPIRED_CODES or status in _PASSING_STATUS
+        return code_of(error) in _TRANSIENT_CODES | _EXPIRED_CODES or status in _TRANSIENT_STATUS
     return is_unanswered(error) or isinstance(error, TagMismatchError)
 
 
@@ -94,19 +99,16 @@ def is_unanswered(error: Exception) -> bool:
     """Whether no answer reached us."""
     if _response(error):
         return False
-    names = {kind.__name__ for kind in type(error).__mro__}
+    names = _class_names(error)
     if "SSLError" in names:
         return False
-    return isinstance(error, ConnectionError | TimeoutError | asyncio.TimeoutError) or bool(
-        names & _UNREACHABLE
-    )
+    builtin = isinstance(error, ConnectionError | TimeoutError | asyncio.TimeoutError)
+    return builtin or not names.isdisjoint(_UNREACHABLE)
 
 
 def may_be_done(error: Exception) -> bool:
-    """Whether the call may have done its work all the same."""
-    return (
-        is_unanswered(error) and not {kind.__name__ for kind in type(error).__mro__} & _NEVER_SENT
-    )
+    """Whether the call may have done its work although it failed."""
+    return is_unanswered(error) and _class_names(error).isdisjoint(_NEVER_SENT)
 
 
 def is_expired(error: Exception) -> bool:
@@ -114,36 +116,40 @@ def is_expired(error: Exception) -> bool:
     return code_of(error) in _EXPIRED_CODES
 
 
-def explained(error: Exception, what: str, who: str) -> StoreError:
-    """The error as ccog raises it: what could not be done, why, and for whom."""
+def explained(error: Exception, doing: str, who: str) -> StoreError:
+    """The error as ccog raises it: what failed, why, and whose credentials were used."""
     code, message = code_of(error), _message(error)
     kind = _KINDS.get(code, StoreError)
-    names = {cls.__name__ for cls in type(error).__mro__}
-    if names & _NO_CREDENTIALS:
-        return StorePermissionError(f"cannot {what}: no usable credentials ({message}); {who}")
+    if not _class_names(error).isdisjoint(_NO_CREDENTIALS):
+        return StorePermissionError(f"cannot {doing}: no usable credentials ({message}); {who}")
     if code == "NoSuchBucket":
-        return StoreNotFoundError(f"cannot {what}: the bucket does not exist ({message})")
+        return StoreNotFoundError(f"cannot {doing}: the bucket does not exist ({message})")
     if kind is StorePermissionError or isinstance(error, PermissionError):
-        return StorePermissionError(f"cannot {what}: access denied to {who} ({message})")
+        return StorePermissionError(f"cannot {doing}: access denied to {who} ({message})")
     if kind is StoreExistsError:
         return StoreExistsError(
-            f"cannot {what}: the object was written meanwhile and overwriting is not allowed"
+            f"cannot {doing}: the object was written meanwhile and overwriting is not allowed"
         )
     if kind is StoreNotFoundError or isinstance(error, FileNotFoundError):
         return StoreNotFoundError(
-            f"cannot {what}: the bucket, object or upload does not exist ({message})"
+            f"cannot {doing}: the bucket, object or upload does not exist ({message})"
         )
     if is_unanswered(error):
         return StoreError(
-            f"cannot {what}: no answer from the server ({message}); check endpoint_url and the network"
+            f"cannot {doing}: no answer from the server ({message}); "
+            "check endpoint_url and the network"
         )
-    return StoreError(f"cannot {what}: {message}")
+    return StoreError(f"cannot {doing}: {message}")
+
+
+def _class_names(error: BaseException) -> set[str]:
+    return {cls.__name__ for cls in type(error).__mro__}
 
 
 def _response(error: BaseException) -> dict[str, Any]:
     """S3's parsed answer, of the error itself or of the one that s3fs translated."""
-    for found in (error, error.__cause__):
-        response = getattr(found, "response", None)
+    for raised in (error, error.__cause__):
+        response = getattr(raised, "response", None)
         if isinstance(response, dict) and "Error" in response:
             return response
     return {}

@@ -1,7 +1,10 @@
-"""What proves that an S3 server holds what was sent: checksums of parts, ETags of objects, and marks of our own.
+"""Proof that an S3 server holds what was sent.
 
-An upload carries the name of its write twice. As metadata, which the server shows of the finished object. And as
-its part 1, until the header replaces it, which the server shows of an upload in progress.
+It consists of checksums of parts, ETags of objects, and marks of our own.
+
+An upload carries the name of its write twice: as metadata, which the server shows of
+the finished object, and as part 1, which the server lists while the upload is in
+progress. The header replaces that part in the end.
 """
 
 from __future__ import annotations
@@ -19,56 +22,70 @@ from ccog.stores.s3_errors import TagMismatchError
 #: Key of the object's user metadata that holds the name of the write.
 MARK_KEY = "ccog-write"
 
-#: Bytes of the part that marks an upload in progress.
-MARK_BYTES = 37
-
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _MD5_OF_MD5S = re.compile(r"[0-9a-f]{32}-\d+")
 
 
 def mark_of(write: str) -> bytes:
-    """The part that marks an upload of a write (32 hex digits): too short for a first part of anybody else's."""
+    """The part that marks the upload of a write (32 hex digits).
+
+    No other program's first part is so short.
+    """
     return f"ccog {write}".encode("ascii")
 
 
-def checked_tag(found: Mapping[str, Any], guard: Mapping[str, Any], buffers: list[Buffer]) -> str:
-    """The ETag of a part that the server has received as it was sent.
+def checked_tag(
+    answer: Mapping[str, Any], checksum: Mapping[str, str], buffers: list[Buffer]
+) -> str:
+    """The ETag of an uploaded part; TagMismatchError if the server received other bytes.
 
-    Where the server does not answer with the CRC32, the ETag must be the MD5 of the part, if it looks like one.
+    If the answer has no CRC32, an ETag that looks like an MD5 must be the MD5 of the
+    part.
     """
-    tag = str(found["ETag"]).strip('"')
-    if "ChecksumCRC32" in found and "ChecksumCRC32" in guard:
-        same = found["ChecksumCRC32"] == guard["ChecksumCRC32"]
+    tag = _tag_of(answer)
+    if "ChecksumCRC32" in answer and "ChecksumCRC32" in checksum:
+        same = answer["ChecksumCRC32"] == checksum["ChecksumCRC32"]
+    elif _has_opaque_tags(answer) or not _MD5.fullmatch(tag):
+        same = True
     else:
-        same = not _MD5.fullmatch(tag) or _has_opaque_tags(found) or tag == md5(buffers).hex()
+        same = tag == md5(buffers).hex()
     if not same:
+        size = size_of(buffers)
         raise TagMismatchError(
-            f"the store received other bytes: it answers {tag} to a part of {size_of(buffers)} bytes"
+            f"the store received other bytes: it answers {tag} to a part of {size} bytes"
         )
     return tag
 
 
 def is_proven(head: Mapping[str, Any], parts: list[Part], write: str | None) -> bool:
-    """Whether the object is certainly made of these parts: by its ETag, or, where that says nothing, by its mark."""
+    """Whether the object is certainly made of these parts.
+
+    By its ETag, or else by its mark.
+
+    The mark counts only where ETags say nothing: an array that is written twice has the
+    same mark twice.
+    """
     if int(head["ContentLength"]) != total_size(parts):
         return False
-    expected = _expected_tag(head, parts)
-    # an array that is written a second time has the mark of the first
-    return (
-        _tag_of(head) == expected if expected else write is not None and _mark_shown(head) == write
-    )
+    expected_tag = _expected_tag(head, parts)
+    if expected_tag:
+        return _tag_of(head) == expected_tag
+    return write is not None and _mark_shown(head) == write
 
 
 def difference(head: Mapping[str, Any], parts: list[Part], write: str | None) -> str:
-    """What tells the object from these parts: size, ETag or mark; empty where nothing does."""
-    size, expected = int(head["ContentLength"]), total_size(parts)
-    if size != expected:
-        return f"{size} bytes instead of {expected}"
+    """How the object differs from these parts, in words: by size, ETag or mark.
+
+    Empty if it does not.
+    """
+    size, expected_size = int(head["ContentLength"]), total_size(parts)
+    if size != expected_size:
+        return f"{size} bytes instead of {expected_size}"
     tag, expected_tag = _tag_of(head), _expected_tag(head, parts)
-    if expected_tag is not None and tag != expected_tag:
-        return f"ETag {tag} instead of {expected_tag}"
+    if expected_tag is not None:
+        return "" if tag == expected_tag else f"ETag {tag} instead of {expected_tag}"
     mark = _mark_shown(head)
-    if write is not None and mark not in (None, write) and expected_tag is None:
+    if write is not None and mark not in (None, write):
         return f"it is of the write {mark} instead of {write}"
     return ""
 
@@ -83,7 +100,7 @@ def _tag_of(head: Mapping[str, Any]) -> str:
 
 
 def _expected_tag(head: Mapping[str, Any], parts: list[Part]) -> str | None:
-    """The MD5 of the parts' MD5s; None where ETags are something else."""
+    """The MD5 of the parts' MD5s; None if ETags are something else."""
     opaque = _has_opaque_tags(head) or not _MD5_OF_MD5S.fullmatch(_tag_of(head))
     if opaque or not are_md5s(parts):
         return None
@@ -93,13 +110,15 @@ def _expected_tag(head: Mapping[str, Any], parts: list[Part]) -> str | None:
 
 def _mark_shown(head: Mapping[str, Any]) -> str | None:
     """The mark among the metadata, whose names some servers write with capitals."""
-    shown = {str(name).lower(): str(value) for name, value in (head.get("Metadata") or {}).items()}
-    return shown.get(MARK_KEY)
+    metadata = head.get("Metadata") or {}
+    by_name = {str(name).lower(): str(value) for name, value in metadata.items()}
+    return by_name.get(MARK_KEY)
 
 
-def _has_opaque_tags(found: Mapping[str, Any]) -> bool:
-    """Whether ETags are not MD5s: encryption with a key of KMS or of the customer (S3 API, Object)."""
-    return (
-        str(found.get("ServerSideEncryption", "")).startswith("aws:kms")
-        or "SSECustomerAlgorithm" in found
-    )
+def _has_opaque_tags(answer: Mapping[str, Any]) -> bool:
+    """Whether ETags are not MD5s.
+
+    They are not with encryption by a key of KMS or of the customer (S3 API, Object).
+    """
+    encryption = str(answer.get("ServerSideEncryption", ""))
+    return encryption.startswith("aws:kms") or "SSECustomerAlgorithm" in answer

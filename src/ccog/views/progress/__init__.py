@@ -1,7 +1,7 @@
-"""Watching writes while they are computed."""
+"""Progress of writes while they are computed."""
 
 from __future__ import annotations
 
-from ccog.views.progress.display import progress
+from ccog.views.progress.live import progress
 
 __all__ = ["progress"]

@@ -1,106 +1,151 @@
-"""One progress display over all the work of the writes that are computed inside a block."""
+"""Displays of progress: bars in a terminal or notebook, a line now and then in a log."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+import importlib
+import time
+from typing import Any, Protocol
 
-from dask.callbacks import Callback
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
-from ccog.runtime.events import listening
-from ccog.runtime.task_names import PREFIX
-from ccog.runtime.whereabouts import current_client
-from ccog.views.progress.cluster import Cluster
-from ccog.views.progress.tally import Tally
+from ccog.runtime.task_names import STAGES
+from ccog.views.progress.state import Snapshot
+from ccog.views.tables import byte_text
 
-if TYPE_CHECKING:
-    from ccog.views.progress.screens import Screen
-
-_TICK_SECONDS = 0.25
+_LINE_SECONDS, _LINE_SHARE = 10.0, 0.1
 
 
-@contextlib.contextmanager
-def progress(client: Any = None) -> Iterator[None]:
-    """Show how far the writes are that are computed inside the block, in a terminal, a notebook or a log.
+class Display(Protocol):
+    """Shows snapshots until it is closed."""
 
-    One bar for each stage: blocks of full resolution that are encoded, those of overviews, and rows of blocks that
-    are uploaded, with the bytes that the store has taken. It is written to standard error, works on any scheduler
-    of dask's, and shows several files together. Where standard error is no terminal, it is a line for each tenth of the
-    work, but not more than one in ten seconds.
+    def show(self, now: Snapshot) -> None:
+        """Show the state now."""
 
-    Parameters
-    ----------
-    client
-        The distributed client that computes, where it is not the default one.
+    def close(self, last: Snapshot | None) -> None:
+        """Show the last state, None after a failure, and leave the terminal tidy."""
 
-    Examples
-    --------
-    >>> with ccog.progress():
-    ...     ccog.write_ccog(arr, "a.tif").compute()
+
+def open_display(console: Console | None = None) -> Display:
+    """The display that suits the standard error of this process."""
+    console = Console(stderr=True) if console is None else console
+    if console.is_jupyter:
+        return _Harmless(_Notebook(console))
+    if console.is_terminal and not console.is_dumb_terminal:
+        return _Harmless(_Terminal(console))
+    return _Harmless(_Log(console))
+
+
+class _Harmless:
+    """A display that does not fail the write if its pipe or terminal is closed.
+
+    Rich would leave the program then.
     """
-    from ccog.views.progress.screens import open_screen  # rich takes a while to import
 
-    tally = Tally()
-    cluster = Cluster(client)
-    screen = open_screen()
-    last = None
-    try:
-        with listening(_Listener(tally, cluster)), _Tasks(tally), _ticking(tally, cluster, screen):
-            yield
-        cluster.conclude(tally)
-        last = tally.snapshot()
-    finally:
-        screen.close(last)
+    def __init__(self, display: Display) -> None:
+        self._display = display
+
+    def show(self, now: Snapshot) -> None:
+        with contextlib.suppress(OSError, SystemExit):
+            self._display.show(now)
+
+    def close(self, last: Snapshot | None) -> None:
+        with contextlib.suppress(OSError, SystemExit):
+            self._display.close(last)
 
 
-class _Listener:
-    """Hands on what writes tell, and finds the client that is to compute them."""
+class _Bars:
+    """One bar for each stage."""
 
-    def __init__(self, tally: Tally, cluster: Cluster) -> None:
-        self.stored = tally.stored
-        self._tally = tally
-        self._cluster = cluster
+    def __init__(self, console: Console) -> None:
+        columns = (
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=40),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[note]}"),
+        )
+        self.progress = Progress(*columns, console=console, auto_refresh=False)
+        self._rows: dict[str, TaskID] = {
+            name: self.progress.add_task(name, start=False, total=None, visible=False, note="")
+            for name in STAGES
+        }
 
-    def expect(self, final: str, counts: Mapping[str, int]) -> None:
-        if self._cluster.client is None:
-            self._cluster.client = current_client()
-        self._tally.expect(final, counts)
+    def update(self, now: Snapshot) -> None:
+        for stage in now.stages:
+            row = self._rows[stage.name]
+            self.progress.start_task(row)
+            note = byte_text(now.size) if stage.name == STAGES[-1] and now.size else ""
+            self.progress.update(
+                row, total=stage.total, completed=stage.done, visible=True, note=note
+            )
 
 
-class _Tasks(Callback):  # type: ignore[misc]
-    """Counts the tasks that dask's schedulers in this process have run."""
+class _Terminal:
+    def __init__(self, console: Console) -> None:
+        self._bars = _Bars(console)
+        self._bars.progress.start()
 
-    def __init__(self, tally: Tally) -> None:
-        super().__init__(posttask=self._ran)
-        self._tally = tally
+    def show(self, now: Snapshot) -> None:
+        self._bars.update(now)
+        self._bars.progress.refresh()
 
-    def _ran(self, key: Any, *_: Any) -> None:
-        name = key[0] if isinstance(key, tuple) else key
-        if isinstance(name, str) and name.startswith(PREFIX):
-            self._tally.ran(name)
+    def close(self, last: Snapshot | None) -> None:
+        if last is not None:
+            self._bars.update(last)
+        self._bars.progress.stop()
 
 
-@contextlib.contextmanager
-def _ticking(tally: Tally, cluster: Cluster, screen: Screen) -> Iterator[None]:
-    """Show the tally again and again, from a thread of its own."""
-    over, showing = threading.Event(), threading.Lock()
+class _Notebook:
+    """Bars as the output of a cell, which stay in the saved notebook; needs no widgets."""
 
-    def tick() -> None:
-        while not over.wait(_TICK_SECONDS):
-            cluster.ask(tally)
-            with showing:
-                if not over.is_set():
-                    screen.show(tally.snapshot())
+    def __init__(self, console: Console) -> None:
+        self._bars = _Bars(console)
+        self._handle: Any = None
 
-    thread = threading.Thread(target=tick, name="ccog-progress", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        with showing:
-            over.set()
-        # a thread that waits for an answer through the event loop that runs here would never get it
-        if not cluster.is_here:
-            thread.join()
+    def show(self, now: Snapshot) -> None:
+        if not now.stages:
+            return
+        self._bars.update(now)
+        if self._handle is None:
+            ipython: Any = importlib.import_module("IPython.display")
+            self._handle = ipython.display(self._bars.progress, display_id=True)
+        else:
+            self._handle.update(self._bars.progress)
+
+    def close(self, last: Snapshot | None) -> None:
+        if last is not None:
+            self.show(last)
+
+
+class _Log:
+    """A line for each tenth of the work, but at most one in ten seconds, and one at the end."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._next_share = _LINE_SHARE
+        self._next_time = time.monotonic() + _LINE_SECONDS
+
+    def show(self, now: Snapshot) -> None:
+        share = now.done / max(1, now.total)
+        if share >= self._next_share and time.monotonic() >= self._next_time:
+            self._next_share = share + _LINE_SHARE
+            self._next_time = time.monotonic() + _LINE_SECONDS
+            self._write(now)
+
+    def close(self, last: Snapshot | None) -> None:
+        if last is not None and last.stages:
+            self._write(last)
+
+    def _write(self, now: Snapshot) -> None:
+        counts = [f"{stage.name} {stage.done:,}/{stage.total:,}" for stage in now.stages]
+        size = [byte_text(now.size)] if now.size else []
+        print(", ".join([*counts, *size]), file=self._console.file, flush=True)

@@ -1,21 +1,30 @@
-"""Stores that take the file as a whole: the parts stay with the tasks, and the last one writes them all."""
+"""Stores that take the file from a single writer.
+
+Parts stay with the tasks, and the last task writes them all.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ccog.geometry.parts import Buffer, Limits, Part
-from ccog.stores.base import IncompleteUpload, KeepsNothing, WriteResult
+from ccog.stores.base import IncompleteUpload, NoCheckpoints, WriteResult
+
+_LARGER_THAN_ANY_FILE = 1 << 62
 
 
 @dataclass(frozen=True)
-class WholeStore(KeepsNothing):
-    """Never takes a part: its smallest part is larger than any file."""
+class SingleWriterStore(NoCheckpoints):
+    """A store that never takes a part, since its smallest part is larger than any file."""
 
     @property
     def limits(self) -> Limits:
         """A smallest part that no file reaches."""
-        return Limits(min_part=1 << 62, max_part=1 << 62, max_parts=1 << 62)
+        return Limits(
+            min_part=_LARGER_THAN_ANY_FILE,
+            max_part=_LARGER_THAN_ANY_FILE,
+            max_parts=_LARGER_THAN_ANY_FILE,
+        )
 
     @property
     def url(self) -> str:
@@ -27,25 +36,25 @@ class WholeStore(KeepsNothing):
         raise NotImplementedError
 
     def check(self) -> None:
-        """Nothing can be wrong."""
+        """Accept any target."""
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
-        """No session is needed."""
+        """No upload id is needed."""
         return ""
 
-    def put(self, session: str, number: int, buffers: list[Buffer]) -> Part:
-        """Unreachable: no run is ever as long as the smallest part."""
-        raise AssertionError(f"{self.url} takes no parts")
+    def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
+        """Never called: no segment is as long as the smallest part."""
+        raise NotImplementedError
 
     def part(self, number: int, buffers: list[Buffer]) -> Part:
-        """Unreachable, as ``put`` is."""
-        raise AssertionError(f"{self.url} takes no parts")
+        """Never called."""
+        raise NotImplementedError
 
-    def complete(self, session: str, parts: list[Part], write: str | None = None) -> WriteResult:
-        """Unreachable, as ``put`` is."""
-        raise AssertionError(f"{self.url} takes no parts")
+    def complete(self, upload_id: str, parts: list[Part], write: str | None = None) -> WriteResult:
+        """Never called."""
+        raise NotImplementedError
 
-    def abort(self, session: str) -> None:
+    def abort(self, upload_id: str) -> None:
         """Nothing to remove."""
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
@@ -54,12 +63,12 @@ class WholeStore(KeepsNothing):
 
 
 @dataclass(frozen=True)
-class BytesStore(WholeStore):
+class BytesStore(SingleWriterStore):
     """No store: the result is the bytes of the file."""
 
     @property
     def url(self) -> str:
-        """What the result is."""
+        """The result."""
         return "bytes"
 
     def write(self, buffers: list[Buffer]) -> bytes:

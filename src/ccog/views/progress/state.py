@@ -1,4 +1,4 @@
-"""How much of the writes that are watched is done."""
+"""The state of the writes whose progress is shown."""
 
 from __future__ import annotations
 
@@ -36,45 +36,51 @@ class Snapshot:
         return sum(stage.total for stage in self.stages)
 
 
-class Tally:
+class ProgressState:
     """Counts of tasks by their names, from schedulers in this process and from a cluster's."""
 
     def __init__(self) -> None:
         self._totals: dict[str, dict[str, int]] = {}
-        self._here: Counter[str] = Counter()
-        self._there: dict[str, int] = {}
+        self._done_here: Counter[str] = Counter()
+        self._done_on_cluster: dict[str, int] = {}
         self._complete: set[str] = set()
-        self._parts: dict[tuple[str, int], int] = {}
-        self._sizes: dict[str, int] = {}
+        self._parts_here: dict[tuple[str, int], int] = {}
+        self._sizes_on_cluster: dict[str, int] = {}
 
     @property
     def writes(self) -> dict[str, dict[str, int]]:
-        """All tasks of each write by name, the writes by the key of their last task."""
+        """Numbers of tasks of each write by name, the writes by the key of their last task."""
         return dict(self._totals)
 
     def expect(self, final: str, counts: Mapping[str, int]) -> None:
         """A write is about to be computed."""
         self._totals.setdefault(final, dict(counts))
 
-    def stored(self, session: str, number: int, size: int) -> None:
-        """A part is stored by this process."""
-        self._parts[session, number] = size
+    def stored(self, upload_id: str, number: int, size: int) -> None:
+        """Count the bytes of a part that this process has stored.
+
+        A part may be told of twice.
+        """
+        self._parts_here[upload_id, number] = size
 
     def ran(self, name: str) -> None:
-        """A task of that name is done in this process."""
-        self._here[name] += 1
+        """Count a task of that name that this process has run."""
+        self._done_here[name] += 1
 
     def counted(self, done: Mapping[str, int], sizes: Mapping[str, int]) -> None:
-        """A cluster's scheduler counts tasks that are done by name, and bytes stored by write."""
-        self._there.update(done)
-        self._sizes.update(sizes)
+        """Take the counts of a cluster's scheduler.
+
+        They are tasks done, by name, and bytes stored, by write.
+        """
+        self._done_on_cluster.update(done)
+        self._sizes_on_cluster.update(sizes)
 
     def complete(self, finals: Iterable[str]) -> None:
         """These writes are complete."""
         self._complete.update(finals)
 
     def snapshot(self) -> Snapshot:
-        """What is done now."""
+        """The state now."""
         done: Counter[str] = Counter()
         totals: Counter[str] = Counter()
         for final, counts in self.writes.items():
@@ -83,8 +89,11 @@ class Tally:
                 if stage is not None:
                     totals[stage] += total
                     done[stage] += total if final in self._complete else self._done(name, total)
-        stages = (Stage(name, done[name], totals[name]) for name in STAGES if totals[name])
-        return Snapshot(tuple(stages), sum(list(self._parts.values())) + sum(self._sizes.values()))
+        stages = tuple(Stage(name, done[name], totals[name]) for name in STAGES if totals[name])
+        # a copy, since tasks in other threads store parts meanwhile
+        size_here = sum(list(self._parts_here.values()))
+        return Snapshot(stages, size_here + sum(self._sizes_on_cluster.values()))
 
     def _done(self, name: str, total: int) -> int:
-        return min(total, max(self._here[name], self._there.get(name, 0)))
+        done = max(self._done_here[name], self._done_on_cluster.get(name, 0))
+        return min(total, done)

@@ -1,0 +1,143 @@
+"""Everything that ccog uses of distributed and that its documentation does not promise.
+
+Checked with distributed 2025.1 and 2026.8. Each use, and the consequence if it goes:
+
+- ``scheduler.handlers``: a plugin adds calls of its own there. Without it: no task or
+  client can ask the plugin, writes on clusters cannot begin. ``run_on_scheduler`` would
+  be a way, but needs permission to run any function.
+- ``worker.scheduler`` and ``client.scheduler``: connections on which these calls are
+  made, from a thread, by ``distributed.utils.sync`` on ``worker.loop`` and
+  ``client.loop``. Without them: as above.
+- The call ``register_scheduler_plugin``: as ``Client.register_plugin`` makes it; a
+  worker has no method for it.
+- ``scheduler.rpc(address).run``: runs a function on a worker. Without it: the scheduler
+  aborts uploads itself, which it does anyway if no worker answers.
+- ``ToPickle``: what travels in it is pickled, whoever sends it. Without it: calls
+  cannot carry stores.
+- ``worker.processing``, ``scheduler.tasks``, ``scheduler.task_groups``: tasks that run,
+  their states, and counts of them by name. Without them: late parts are not waited for
+  when a write is aborted; no progress is shown.
+- ``client.futures``: states of the keys that a client waits for. Without it: progress
+  on an asynchronous client does not show that a write is complete.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+#: Workers that are asked to run a function before the scheduler gives up.
+_WORKERS_TRIED = 3
+
+# states of tasks whose result is, or was, in memory: none stays released before it runs
+_DONE = ("memory", "released", "forgotten")
+
+
+class Peer(Protocol):
+    """A worker or a client.
+
+    Both have a connection to their scheduler, and the event loop it belongs to.
+    """
+
+    loop: Any
+    scheduler: Any
+
+
+def ask_scheduler(peer: Peer, operation: str, seconds: float | None = None, **message: Any) -> Any:
+    """Call the scheduler from a thread that is not the peer's loop, for so many seconds at most.
+
+    Dask logs the message at DEBUG, so that credentials in it must be sealed.
+    """
+    from distributed.utils import sync
+
+    call = getattr(peer.scheduler, operation)
+    return sync(peer.loop, call, **message, callback_timeout=seconds)
+
+
+def offer_plugin(peer: Peer, plugin: Any, seconds: float | None = None) -> None:
+    """Have the scheduler run a plugin, if it does not yet."""
+    ask_scheduler(
+        peer,
+        "register_scheduler_plugin",
+        seconds,
+        plugin=pickle.dumps(plugin),
+        name=plugin.name,
+        idempotent=True,
+    )
+
+
+def add_calls(scheduler: Any, calls: Mapping[str, Callable[..., Any]]) -> None:
+    """Offer calls to workers and clients; for plugins of the scheduler."""
+    scheduler.handlers.update(calls)
+
+
+def travelling(value: Any) -> Any:
+    """A value to send in a call, or to answer with."""
+    from distributed.protocol.serialize import ToPickle
+
+    return ToPickle(value)
+
+
+def arrived(value: Any) -> Any:
+    """The value as it was sent; within one process nothing has unpacked it."""
+    from distributed.protocol.serialize import ToPickle
+
+    return value.data if isinstance(value, ToPickle) else value
+
+
+async def runs_on_some_worker(scheduler: Any, function: Callable[..., Any], *args: Any) -> bool:
+    """Run a function on a worker.
+
+    Returns whether a worker has run it without an error; a few are tried.
+    """
+    message = {"function": pickle.dumps(function), "args": pickle.dumps(args)}
+    for address in list(scheduler.workers)[:_WORKERS_TRIED]:
+        try:
+            answer = await scheduler.rpc(address).run(**message, wait=True)
+        except Exception:
+            continue
+        if answer["status"] == "OK":
+            return True
+    return False
+
+
+def has_task(scheduler: Any, key: str) -> bool:
+    """Whether the scheduler knows a task."""
+    return key in scheduler.tasks
+
+
+def may_finish(scheduler: Any, key: str) -> bool:
+    """Whether a task is known and has not failed."""
+    task = scheduler.tasks.get(key)
+    return task is not None and task.state != "erred"
+
+
+def is_processing(scheduler: Any, token: str) -> bool:
+    """Whether a worker runs a task whose key contains the token."""
+    for worker in scheduler.workers.values():
+        if any(token in str(task.key) for task in worker.processing):
+            return True
+    return False
+
+
+def tasks_done(scheduler: Any, names: Iterable[str]) -> dict[str, int]:
+    """Numbers of tasks that are done, by name.
+
+    Names that the scheduler does not know are left out.
+    """
+    groups = scheduler.task_groups
+    counts = {}
+    for name in names:
+        if name in groups:
+            counts[name] = sum(groups[name].states[state] for state in _DONE)
+    return counts
+
+
+def is_over(client: Any, key: str) -> bool:
+    """Whether the client waits for a result no more.
+
+    The result is there, or its future was let go of.
+    """
+    state = client.futures.get(key)
+    return state is None or state.status == "finished"

@@ -1,0 +1,92 @@
+"""Writes on schedulers in this process are aborted if their computation does not succeed."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dask.callbacks import Callback
+
+from ccog.errors import CCOGWarning
+from ccog.runtime.task_names import task_name
+from ccog.stores import Store
+
+#: Name that keys of tasks which begin a write start with.
+BEGIN = task_name("begin", "")
+
+# seconds that the end of a computation waits for a write that is just beginning
+_WAIT_SECONDS = 60.0
+
+
+def abort(store: Store, upload_id: str) -> None:
+    """Abort a write; a failure is a warning.
+
+    The error that led here is then the one that is seen.
+    """
+    try:
+        store.abort(upload_id)
+    except Exception as error:
+        warnings.warn(
+            f"parts of {store.url} may remain: {error}; list and remove them with `ccog uploads`",
+            CCOGWarning,
+            stacklevel=2,
+        )
+
+
+class LocalGuard(Callback):  # type: ignore[misc]
+    """Aborts the writes of a computation in this process that did not succeed.
+
+    Dask calls it when a computation ends. The task that begins a write may still run in
+    its own thread then: that write is given up, and removed by its thread as soon as it
+    has begun.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(finish=self._end)
+        self._given_up: set[str] = set()
+        self._beginning: set[str] = set()
+        self._changed = threading.Condition()
+
+    def _end(self, dsk: Mapping[Any, Any], state: dict[str, Any], errored: bool) -> None:
+        if not errored:
+            return
+        for key in [key for key in dsk if isinstance(key, tuple) and str(key[0]).startswith(BEGIN)]:
+            # the arguments of begin_write
+            store, final, *resumption = dsk[key].args
+            if any(resumption):
+                continue
+            if key in state.get("cache", ()):
+                abort(store, state["cache"][key])
+            elif key in state.get("running", ()):
+                self._give_up(final)
+
+    def _give_up(self, final: str) -> None:
+        """Wait until the write has begun and is removed, in its own thread."""
+        with self._changed:
+            self._given_up.add(final)
+            self._changed.wait_for(lambda: final not in self._beginning, _WAIT_SECONDS)
+
+    @contextlib.contextmanager
+    def beginning(self, final: str) -> Iterator[None]:
+        """The time in which a write begins, up to its removal if it is given up meanwhile."""
+        with self._changed:
+            self._beginning.add(final)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._beginning.discard(final)
+                self._changed.notify_all()
+
+    def is_given_up(self, final: str) -> bool:
+        """Whether the computation ended while its write was beginning; forgets it."""
+        with self._changed:
+            given_up = final in self._given_up
+            self._given_up.discard(final)
+            return given_up
+
+
+GUARD = LocalGuard()

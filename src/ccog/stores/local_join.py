@@ -1,0 +1,230 @@
+"""Joining the part files of a local upload to one file.
+
+A part file is named by the number and the checksum of its part: a task that runs again
+with other bytes never replaces a part that an earlier result speaks of. A part is
+joined if, and only if, its range of the joined file has its checksum. That is looked at
+after it was copied, and where its part file is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import re
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import xxhash
+
+from ccog.geometry.parts import Buffer, Part
+from ccog.stores.base import MANIFEST
+from ccog.stores.local_folder import GO_ON, READ, closing, read_file
+
+_COPY_UNAVAILABLE = (
+    errno.ENOSYS,
+    errno.EXDEV,
+    errno.EINVAL,
+    errno.EOPNOTSUPP,
+    errno.EBADF,
+)
+_COPY_BYTES = 16 << 20
+
+# read at a time for a checksum: they stay in the processor's cache
+_CHECKSUM_BYTES = 256 << 10
+
+# part files that are copied at a time
+_COPIERS = 4
+
+# joined files are named by this and a digest of their parts
+_JOINED = "whole-"
+
+_PART_NAME = re.compile(r"(?P<number>[0-9]{6,})-[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartFile:
+    """A part in its own file, and the offset of its bytes in the joined file."""
+
+    number: int
+    size: int
+    checksum: str
+    start: int
+
+    @property
+    def name(self) -> str:
+        """The name of its own file."""
+        return name_of(self.number, self.checksum)
+
+    @property
+    def stop(self) -> int:
+        """The offset behind its bytes."""
+        return self.start + self.size
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """A part that cannot be joined, and why."""
+
+    part: PartFile
+    why: str
+
+
+def name_of(number: int, checksum: str) -> str:
+    """The name of the file of a part."""
+    return f"{number:06d}-{checksum}"
+
+
+def checksum_of(buffers: list[Buffer]) -> str:
+    """The XXH3 (64 bits, 16 hex digits) of the joined buffers."""
+    digest = xxhash.xxh3_64()
+    for buffer in buffers:
+        digest.update(buffer)
+    return digest.hexdigest()
+
+
+def part_files(parts: list[Part]) -> list[PartFile]:
+    """Parts in the order of their numbers, each with its offset."""
+    ordered = sorted(parts)
+    starts = itertools.accumulate((size for _, size, _ in ordered), initial=0)
+    return [
+        PartFile(number=number, size=size, checksum=checksum, start=start)
+        for (number, size, checksum), start in zip(ordered, starts, strict=False)
+    ]
+
+
+def joined_name(parts: list[PartFile]) -> str:
+    """The file that exactly these parts are joined in; other parts are joined elsewhere."""
+    return _JOINED + checksum_of([f"{part.name} {part.size}\n".encode() for part in parts])
+
+
+@contextlib.contextmanager
+def opened_joined(folder: int, parts: list[PartFile]) -> Iterator[int]:
+    """A descriptor of the file that the parts are joined in, of the right length.
+
+    Its mode is that of any new file, since it will get the name of the target.
+    """
+    with closing(os.open(joined_name(parts), GO_ON, 0o666, dir_fd=folder)) as joined:
+        os.ftruncate(joined, _length(parts))
+        yield joined
+
+
+def join(folder: int, joined: int, parts: list[PartFile]) -> list[Flaw]:
+    """Copy each part to its range and remove its file; go on if that was cut short before.
+
+    Returns
+    -------
+    list of Flaw
+        Parts that are neither in their files nor in their ranges. If there are none,
+        the file is right and on disk.
+    """
+    with ThreadPoolExecutor(_COPIERS) as pool:
+        flaws = [flaw for flaw in pool.map(partial(_join_one, folder, joined), parts) if flaw]
+    if not flaws:
+        os.fsync(joined)
+    return flaws
+
+
+def _join_one(folder: int, joined: int, part: PartFile) -> Flaw | None:
+    try:
+        with closing(os.open(part.name, READ, dir_fd=folder)) as source:
+            size = os.fstat(source).st_size
+            if size != part.size:
+                return Flaw(part, f"has {size} bytes, not the {part.size} that were written")
+            _copy(source, joined, part)
+    except FileNotFoundError:
+        # joined before, or lost
+        if _checksum_in(joined, part) == part.checksum:
+            return None
+        return Flaw(part, f"({part.size} bytes) is missing")
+    checksum = _checksum_in(joined, part)
+    if checksum != part.checksum:
+        return Flaw(
+            part,
+            f"holds other bytes than were written (checksum {checksum}, not {part.checksum})",
+        )
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(part.name, dir_fd=folder)
+    return None
+
+
+def has_other_parts(folder: int, parts: list[PartFile]) -> bool:
+    """Whether an earlier run has put other bytes as one of the parts, or begun to join them."""
+    numbers = {part.number for part in parts}
+    expected = {joined_name(parts), *(part.name for part in parts)}
+    for name in set(os.listdir(folder)) - expected:
+        match = _PART_NAME.fullmatch(name)
+        if name.startswith(_JOINED) or (match and int(match["number"]) in numbers):
+            return True
+    return False
+
+
+def remove_checkpoints_of(folder: int, lost: list[PartFile]) -> None:
+    """Remove the checkpoints that speak of lost parts.
+
+    These parts are then uploaded again on resuming.
+
+    A checkpoint names its parts with their checksums, uncompressed.
+    """
+    checksums = [part.checksum.encode() for part in lost]
+    for name in os.listdir(folder):
+        if name == MANIFEST or _PART_NAME.fullmatch(name) or name.startswith(_JOINED):
+            continue
+        checkpoint = read_file(folder, name)
+        if any(checksum in checkpoint for checksum in checksums):
+            os.unlink(name, dir_fd=folder)
+
+
+def is_made_of(path: Path, parts: list[PartFile]) -> bool:
+    """Whether the file at a path exists and consists of exactly these parts."""
+    try:
+        with closing(os.open(path, READ)) as descriptor:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != _length(parts):
+                return False
+            return all(_checksum_in(descriptor, part) == part.checksum for part in parts)
+    except OSError:
+        return False
+
+
+def _length(parts: list[PartFile]) -> int:
+    return parts[-1].stop if parts else 0
+
+
+def _checksum_in(descriptor: int, part: PartFile) -> str:
+    """The checksum of the range of a part in a file, or of as much of it as there is."""
+    digest = xxhash.xxh3_64()
+    buffer = memoryview(bytearray(min(_CHECKSUM_BYTES, part.size)))
+    at = part.start
+    while at < part.stop and (count := os.preadv(descriptor, [buffer[: part.stop - at]], at)):
+        digest.update(buffer[:count])
+        at += count
+    return str(digest.hexdigest())
+
+
+def _copy(source: int, joined: int, part: PartFile) -> None:
+    """Copy a part file to its range, in the kernel if possible.
+
+    The result is checked afterwards.
+    """
+    done = 0
+    while done < part.size:
+        count = _copy_some(source, done, joined, part.start + done, part.size - done)
+        if not count:
+            return
+        done += count
+
+
+def _copy_some(source: int, at: int, target: int, to: int, count: int) -> int:
+    if hasattr(os, "copy_file_range"):
+        try:
+            return os.copy_file_range(source, target, count, at, to)
+        except OSError as error:
+            if error.errno not in _COPY_UNAVAILABLE:
+                raise
+    return os.pwrite(target, os.pread(source, min(count, _COPY_BYTES), at), to)

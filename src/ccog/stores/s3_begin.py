@@ -1,0 +1,125 @@
+"""Beginning an upload to an S3 object, so that it is known again if the answer is lost.
+
+A call to create an upload may succeed without an answer, and must then not leave an
+upload behind. So each upload is marked with the name of its write: in its metadata, and
+by a first part. An upload with our mark is ours; an empty one may be anybody's, so it
+is left and a warning names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ccog.errors import CCOGWarning, StoreError
+from ccog.stores.base import CONTENT_TYPE, new_part
+from ccog.stores.body import md5
+from ccog.stores.retry import BRISK, ONCE
+from ccog.stores.s3_client import S3Client
+from ccog.stores.s3_errors import may_be_done
+from ccog.stores.s3_parts import put_part, stored_parts
+from ccog.stores.s3_proof import MARK_KEY, mark_of
+from ccog.stores.s3_uploads import abort_upload, uploads_here
+
+_LOGGER = logging.getLogger("ccog")
+
+
+def begin_upload(client: S3Client, write: str, unanswered: bool, mark: bool) -> str:
+    """Continue the upload that an unanswered call has begun for this write, or create one.
+
+    ``mark``: put the first part. Where all parts must have one size, a part of another
+    size cannot be put.
+    """
+    if unanswered and (begun := _begun_before(client, write)):
+        return begun
+    lost_answers: list[Exception] = []
+
+    def note(error: Exception) -> None:
+        if may_be_done(error):
+            lost_answers.append(error)
+
+    upload_id = None
+    try:
+        upload_id = _create(client, write, note)
+        if mark:
+            _put_mark(client, upload_id, write)
+    finally:
+        if unanswered or lost_answers:
+            _warn_of_empty_uploads(client, upload_id)
+    return upload_id
+
+
+def _begun_before(client: S3Client, write: str) -> str | None:
+    """The upload with the mark of this write; None if there is none."""
+    mark = mark_of(write)
+    part = new_part(1, len(mark), md5([mark]).hex())
+    with contextlib.suppress(StoreError):
+        for upload in uploads_here(client):
+            if stored_parts(client, upload.upload_id, 1, 1, ONCE).get(1) == part:
+                return upload.upload_id
+    return None
+
+
+def _create(client: S3Client, write: str, after: Callable[[Exception], None]) -> str:
+    extra = client.options.get("s3_additional_kwargs") or {}
+    request: dict[str, Any] = {"Key": client.key}
+    if "ContentType" not in extra:
+        request["ContentType"] = CONTENT_TYPE
+    request["Metadata"] = {**(extra.get("Metadata") or {}), MARK_KEY: write}
+    attempt = partial(client.once, "create_multipart_upload", **request)
+    answer = client.retry(attempt, _doing(client), BRISK, after=after)
+    return str(answer["UploadId"])
+
+
+def _put_mark(client: S3Client, upload_id: str, write: str) -> None:
+    """Put the mark as the part that the header will replace."""
+    try:
+        put_part(client, upload_id, 1, [mark_of(write)], _doing(client), BRISK)
+    except BaseException:
+        try:
+            abort_upload(client, upload_id)
+        except StoreError as error:
+            _warn(f"an upload to {client.url} remains: {error}; {_remedy(client)}")
+        raise
+
+
+def _doing(client: S3Client) -> str:
+    return f"start an upload to {client.url}"
+
+
+def _warn_of_empty_uploads(client: S3Client, upload_id: str | None) -> None:
+    """Name the uploads that unanswered calls may have created.
+
+    They may as well be somebody else's.
+    """
+    try:
+        others = [upload for upload in uploads_here(client) if upload.upload_id != upload_id]
+        empty = [
+            upload for upload in others if not stored_parts(client, upload.upload_id, 1, 1, ONCE)
+        ]
+    except StoreError as error:
+        _warn(f"an empty upload to {client.url} may remain, since a call was not answered: {error}")
+        return
+    if not empty:
+        return
+    first = min(upload.started for upload in empty)
+    one = len(empty) == 1
+    count = "an empty upload" if one else f"{len(empty)} empty uploads"
+    _warn(
+        f"{count} to {client.url} {'remains' if one else 'remain'}, begun since "
+        f"{first:%Y-%m-%d %H:%M:%SZ}: a call to begin was not answered. This may as well be "
+        f"another writer's, so that ccog leaves it; {_remedy(client)}"
+    )
+
+
+def _remedy(client: S3Client) -> str:
+    return f"`ccog uploads abort {client.url}` removes what is unfinished there"
+
+
+def _warn(text: str) -> None:
+    _LOGGER.warning("%s", text)
+    warnings.warn(text, CCOGWarning, stacklevel=4)
