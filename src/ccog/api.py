@@ -289,16 +289,15 @@ def _job(
         _try_codec(codec, plan)
     plan, parts = _part_plan(plan, store, compressed=options.effective_compress != "NONE")
     return WriteJob(
-        plan,
-        store,
-        parts,
-        described,
-        template,
-        (full, overview),
-        needs_big_tiff(plan),
-        is_small(plan.level(0).size, plan.level(0).block, plan.count * plan.itemsize),
-        new_token(),
-        tuple(sorted(env.items())),
+        plan=plan,
+        store=store,
+        parts=parts,
+        described=described,
+        template=template,
+        codecs=(full, overview),
+        big=needs_big_tiff(plan),
+        token=new_token(),
+        env=tuple(sorted(env.items())),
     )
 
 
