@@ -146,13 +146,13 @@ def test_figures_are_those_of_the_file(found: Case) -> None:
     assert len(data) <= plan.largest_size
 
 
-@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("small", [True, False])
 @pytest.mark.parametrize("chunks", [(1, 128, 128), (1, 700, 128), (1, 211, 307)])
 @pytest.mark.filterwarnings("ignore::ccog.CCOGWarning")
 def test_tasks_are_those_of_the_graph(
-    apart: bool, chunks: Any, monkeypatch: pytest.MonkeyPatch
+    small: bool, chunks: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not apart:
+    if not small:
         monkeypatch.setattr(ccog.geometry.cog, "_FEW_BLOCKS", 0)
     for method in ("average", "cubic"):
         plan, delayed = planned(case(masked=True, overview_resampling=method), chunks)

@@ -160,7 +160,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("few", [4096, 0], ids=["apart", "whole"])
+@pytest.mark.parametrize("few", [4096, 0], ids=["small", "large"])
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 @pytest.mark.parametrize("case", CASES)
 def test_a_failed_write_continues(
@@ -187,7 +187,7 @@ def test_a_failed_write_continues(
     assert_little_again(reader)
 
 
-@pytest.mark.parametrize("few", [4096, 0], ids=["apart", "whole"])
+@pytest.mark.parametrize("few", [4096, 0], ids=["small", "large"])
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 @pytest.mark.parametrize("method", ["average", "cubic"])
 def test_chunk_by_chunk(
