@@ -99,6 +99,14 @@ def test_nothing_grows_with_the_number_of_chunks() -> None:
     assert sizes[640] < 3 * sizes[64]
 
 
+@pytest.mark.parametrize("method", ["average", "cubic"])
+def test_tasks_of_a_small_graph(method: str) -> None:
+    tasks = mapping_of(
+        ccog.write_ccog(lazy(32), COG_creation_options={"overview_resampling": method})
+    )
+    assert len(tasks) / 32**2 < 2.5
+
+
 @pytest.mark.parametrize(("method", "most"), [("average", 1.5), ("cubic", 2.5)])
 def test_tasks_of_a_large_graph(method: str, most: float, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"overview_resampling": method, "bigtiff": "yes"}
@@ -187,6 +195,7 @@ COMPUTE: dict[str, Callable[[Any, Any], Any]] = {
     "compute": lambda delayed, _: delayed.compute(scheduler="threads"),
     "dask.compute": lambda delayed, _: dask.compute(delayed, scheduler="sync"),
     "beside another": lambda delayed, _: dask.compute(da.ones(3).sum(), delayed, scheduler="sync"),
+    "processes": lambda delayed, _: delayed.compute(scheduler="processes", num_workers=2),
     "persist": lambda delayed, _: delayed.persist(scheduler="threads"),
     "dask.persist": lambda delayed, _: dask.persist(delayed, scheduler="threads"),
     "not optimised": lambda delayed, _: delayed.compute(scheduler="sync", optimize_graph=False),

@@ -27,7 +27,6 @@ from ccog.geometry.cog import (
     choose_block,
     choose_chunk,
     choose_unit,
-    is_small,
     needs_big_tiff,
 )
 from ccog.geometry.options import CreationOptions
@@ -409,8 +408,7 @@ def _plan(raster: Raster, options: CreationOptions, layout: FileLayout) -> CogGe
         raise OptionError(
             "GDAL makes no overviews of several bands of float16; cast to float32, or overviews='none'"
         )
-    low = not by_chunk and is_small(sizes[0], block, pixel_bytes)
-    pyramid = Pyramid.build(sizes, options.blocksize, block, kernel, low=low, split=split)
+    pyramid = Pyramid.build(sizes, options.blocksize, block, kernel, split=split)
     if raster.metadata.colormap is not None and method != "nearest":
         raise OptionError(
             f"overview_resampling={method} is not supported for a colour map; use nearest, the default"

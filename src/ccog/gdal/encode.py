@@ -256,7 +256,7 @@ def _is_sparse(pixels: Array, codec: Codec) -> bool:
 
 
 def _is_copied(pixels: Array, codec: Codec, options: dict[str, str]) -> bool:
-    """Whether only GTiff's CreateCopy makes the COG driver's tiles, or is far quicker than ``write``.
+    """Whether only CreateCopy of GTiff makes the COG driver's tiles, or is far quicker.
 
     libtiff's LZMA then filters bytes, not samples, and its JPEG numbers the components of planes
     otherwise.
@@ -288,7 +288,7 @@ def _whole_tiles(pixels: Array, blocksize: int) -> Array:
     return np.pad(pixels, ((0, 0), (0, down), (0, right)))
 
 
-# what the source of a copy is described by, and what of this the copy is not
+# options of the source of a copy: some are of the copy too, others are not
 _ONLY_SOURCE_KEYS = ("count", "height", "width", "dtype", "transform", "nbits", "nodata")
 _SOURCE_KEYS = ("driver", "interleave", *_ONLY_SOURCE_KEYS[:-1])
 

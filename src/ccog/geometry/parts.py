@@ -160,13 +160,13 @@ def fewest_parts(rows: Sequence[Rows], limits: Limits) -> int:
 
 
 def cut(buffers: Sequence[Buffer], size: int) -> list[list[Buffer]]:
-    """The buffers in pieces of ``size`` bytes, the last one of the rest."""
-    pieces, left = [], total(buffers)
+    """The buffers as bodies of parts of ``size`` bytes, the last one of the rest."""
+    bodies, left = [], total(buffers)
     while left > size:
-        piece, buffers = split(buffers, size)
-        pieces.append(piece)
+        body, buffers = split(buffers, size)
+        bodies.append(body)
         left -= size
-    return [*pieces, list(buffers)]
+    return [*bodies, list(buffers)]
 
 
 def total(buffers: Iterable[Buffer]) -> int:

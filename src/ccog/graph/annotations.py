@@ -1,4 +1,4 @@
-"""Annotations of tasks (``dask.annotate``) that outlive the fusion of the user's tasks into ours."""
+"""Annotations of tasks (``dask.annotate``), which outlive the fusion of the user's tasks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-#: Values by what is annotated, such as ``retries`` or ``resources``; a value may be a function of
-#: the key.
+#: Values by name, such as ``retries`` or ``resources``; a value may be a function of the key.
 Annotations = Mapping[str, Any]
 
 # larger than any priority of ours, so that the user's decides first

@@ -4,10 +4,10 @@ A write that can be resumed looks at its store when it is computed, not before. 
 for that moment. ``__dask_keys__``, ``__dask_optimize__`` and ``__dask_postcompute__`` are called
 by ``dask.optimize`` and ``dask.visualize`` too, and the methods ``compute`` and ``persist`` are
 passed by in ``dask.compute(write)`` and ``Client.compute(write)``. Two things happen in computing
-only (read in dask and distributed 2026.8):
+only (read in dask and distributed 2025.5 and 2026.8):
 
 - A scheduler in this process calls the ``start`` callbacks with the graph, a dictionary that it
-  has yet to look at (``dask.local.get_async``): what need not be done is taken out of it there.
+  has yet to look at (``dask.local.get_async``): tasks that need not run are taken out of it there.
 - A client pickles the graph and sends it to its scheduler (``Client._graph_to_futures``), which
   has ``CcogTasks`` pickled as they are then.
 
@@ -60,7 +60,7 @@ def watch_start(final: str, graph: HighLevelGraph) -> None:
 
 
 def _resumed(final: str, graph: HighLevelGraph) -> HighLevelGraph | None:
-    """The graph of what is left to do; None where that is all of it."""
+    """The graph of the tasks that are left to do; None where these are all."""
     layer = graph.layers[final]
     tasks = layer.mapping.resumed()
     expect(final, lambda: tasks.counts)
@@ -71,8 +71,10 @@ def _resumed(final: str, graph: HighLevelGraph) -> HighLevelGraph | None:
 
 
 def _replace(dsk: dict[Any, Any], tasks: Mapping[Any, Any]) -> None:
-    """Put tasks into a graph in place of their namesakes, and remove what nothing needs then."""
-    depended_on = {dependency for task in dsk.values() for dependency in task.dependencies}
+    """Put tasks into a graph in place of their namesakes, and remove those that nothing needs then."""
+    depended_on: set[Any] = set()
+    for task in dsk.values():
+        depended_on |= task.dependencies
     wanted = [key for key in dsk if key not in depended_on]
     dsk.update(tasks)
     needed: set[Any] = set()

@@ -1,4 +1,4 @@
-"""All that the tasks of one file are made from, and what makers ask of it."""
+"""All that the tasks of one file are made from, and the questions that their makers ask."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from dask.task_spec import Task, TaskRef
 
 from ccog.gdal.environment import WithEnv
-from ccog.geometry.cog import Unit
+from ccog.geometry.cog import Unit, is_small
 from ccog.geometry.pyramid import ceil_div
 from ccog.geometry.source_grid import SourceGrid
 from ccog.graph.scheduling import Throttle
@@ -49,7 +49,7 @@ class GraphContext:
     refusal: Exception | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields: what follows from them grows with the raster, and is soon worked out."""
+        """The fields: all that follows from them grows with the raster."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def key(self, kind: str, *index: int) -> Any:
@@ -77,13 +77,21 @@ class GraphContext:
         return Task(key, WithEnv(self.job.env), func, *args)
 
     def has_halo_tasks(self, k: int) -> bool:
-        """Whether partial overviews are tasks of their own.
+        """Whether partial overviews are parted from the tiles of their block by tasks of their own.
 
-        So it is at full resolution where neighbours need halos: they would hold on to its tiles.
+        Tiles go when their row is uploaded, partial overviews when the rows around are there too.
+        So it is at full resolution where neighbours need halos. Elsewhere it saves a third of the
+        memory of small rasters (measured with 6 x 6 blocks); large ones can't afford the tasks.
         """
-        return k == 0 and self.job.plan.pyramid.kernel.radius > 0
+        return k == 0 and (self.job.plan.pyramid.kernel.radius > 0 or self._is_small)
 
-    # ---- what an earlier run has done ----
+    @cached_property
+    def _is_small(self) -> bool:
+        geometry = self.job.plan
+        level, pixel_bytes = geometry.level(0), geometry.count * geometry.itemsize
+        return is_small(level.size, level.block, pixel_bytes)
+
+    # ---- work that an earlier run has done ----
 
     @cached_property
     def kept_level(self) -> int | None:
@@ -117,7 +125,7 @@ class GraphContext:
             seal=self.checkpoint.seals.get(name),
         )
 
-    # ---- what is joined, and what waits ----
+    # ---- joins and waits ----
 
     @cached_property
     def merge_counts(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -55,8 +56,8 @@ class _Loads(NamedTuple):
 def optimize(dsk: HighLevelGraph) -> HighLevelGraph:
     """Optimise the user's array graph for the chunks we load, then fuse each load into its leaf."""
     writes = _writes(dsk)
-    sources = {source for write in writes.values() for source in write.tasks.sources}
-    upstream = _upstream(dsk, sources)
+    sources = [write.tasks.sources for write in writes.values()]
+    upstream = _upstream(dsk, itertools.chain(*sources))
     loads = _optimized_loads(dsk, upstream, writes)
     layers: dict[str, Any] = {}
     dependencies: dict[str, set[str]] = {_SOURCES: set()}
@@ -68,7 +69,10 @@ def optimize(dsk: HighLevelGraph) -> HighLevelGraph:
     layers[_SOURCES] = MaterializedLayer(loads.tasks, for_layer(loads.notes))
     for name in dsk.layers.keys() - upstream - writes.keys():
         layers[name] = dsk.layers[name]
-        dependencies[name] = {_SOURCES if d in upstream else d for d in dsk.dependencies[name]}
+        needed = set(dsk.dependencies[name])
+        dependencies[name] = needed - upstream
+        if needed & upstream:
+            dependencies[name].add(_SOURCES)
     return HighLevelGraph(layers, dependencies)
 
 
@@ -98,7 +102,7 @@ def _optimized_loads(
     dsk: HighLevelGraph, upstream: set[str], writes: Mapping[str, _Write]
 ) -> _Loads:
     """The user's tasks, as dask optimises arrays, for the chunks that are loaded."""
-    chunks = [key for write in writes.values() for key in write.chunks]
+    chunks = list(itertools.chain(*(write.chunks for write in writes.values())))
     if not chunks:
         return _Loads({}, {})
     layers = {name: dsk.layers[name] for name in upstream}

@@ -1,7 +1,7 @@
 """One maker for each kind of task; ``MAKERS`` says which.
 
-Per block one task encodes and reduces. Where neighbours need halos, small tasks part these from
-the tiles, since tiles go to the file and halos to the next level at different times. An upload
+Per block one task encodes and reduces. Small tasks may part its partial overviews from its tiles,
+since tiles go to the file and partial overviews to the next level at different times. An upload
 task turns the tiles of an upload group into parts; merges join segments of the file; the finish
 writes the header. The throttle, or anchors, decide when blocks of full resolution begin.
 """

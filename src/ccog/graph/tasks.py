@@ -71,16 +71,16 @@ class CcogTasks(Mapping[Any, GraphNode]):
     def counts(self) -> dict[str, int]:
         """How many tasks will run of each name."""
         if self.context.resumes:
-            return Counter(key if isinstance(key, str) else key[0] for key in self.needed())
+            return Counter(_name(key) for key in self.needed())
         counts = {name: len(indices) for name, indices in self._indices.items()}
         return counts | {self.final: 1}
 
     def __getitem__(self, key: Any) -> GraphNode:
         if key not in self:
             raise KeyError(key)
-        name, index = (key, ()) if isinstance(key, str) else (key[0], key[1:])
-        word, number = parse_name(name)
+        word, number = parse_name(_name(key))
         numbers = () if number is None else (number,)
+        index = () if key == self.final else key[1:]
         return MAKERS[word](self.context, key, *numbers, *index)
 
     def __contains__(self, key: object) -> bool:
@@ -156,9 +156,9 @@ class CcogTasks(Mapping[Any, GraphNode]):
         return {"context": self._sent().context}
 
     def _sent(self) -> CcogTasks:
-        """The tasks that are left to do; an error on the way is one of the first of them.
+        """The tasks that are left to do.
 
-        Raised here it would be one of pickling.
+        An error is left to the first of them: raised here it would be called one of pickling.
         """
         try:
             tasks = self.resumed()
@@ -166,6 +166,10 @@ class CcogTasks(Mapping[Any, GraphNode]):
             return self._with(checkpoint=None, refusal=error)
         expect(self.final, lambda: tasks.counts)
         return tasks
+
+
+def _name(key: Any) -> str:
+    return key if isinstance(key, str) else str(key[0])
 
 
 def _first(args: tuple[Any, ...]) -> Any:

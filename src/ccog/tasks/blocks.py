@@ -99,7 +99,7 @@ class Validity:
 
 @dataclass(frozen=True, kw_only=True)
 class BlockJob:
-    """One block of one level: where it lies, how its chunks are compressed, what it reduces to."""
+    """A block of a level: where it lies, how its chunks are compressed, its reductions."""
 
     area: Area
     chunks: tuple[Area, ...]
@@ -220,7 +220,7 @@ def only_reduce(job: BlockJob, pixels: Array, mask: Array | None) -> BlockResult
 
 
 def _as_bytes(mask: Array | None) -> Array | None:
-    """A mask of which 255 is valid, from one of booleans too."""
+    """A mask as bytes, of which 255 is valid; it may be one of booleans."""
     if mask is None or mask.dtype != bool:
         return mask
     return np.where(mask, np.uint8(255), np.uint8(0))
