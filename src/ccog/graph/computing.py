@@ -64,7 +64,7 @@ def _resumed(final: str, graph: HighLevelGraph) -> HighLevelGraph | None:
     layer = graph.layers[final]
     tasks = layer.mapping.resumed()
     expect(final, lambda: tasks.counts)
-    if not tasks.context.resumes:
+    if not tasks.context.resuming:
         return None
     layers = {**graph.layers, final: MaterializedLayer(tasks, annotations=layer.annotations)}
     return HighLevelGraph(layers, graph.dependencies)

@@ -66,7 +66,7 @@ class GraphContext:
         return self.ref("begin")
 
     @property
-    def resumes(self) -> bool:
+    def resuming(self) -> bool:
         """Whether an earlier run is resumed."""
         return self.checkpoint is not None
 

@@ -148,7 +148,7 @@ def make_upload(context: GraphContext, key: Any, k: int, n: int, plane: int) -> 
         numbers=job.parts.numbers(geometry.units.index(k, plane, n)),
         level=k,
         plane=None if geometry.by_chunk else plane,
-        resumes=context.resumes,
+        resuming=context.resuming,
     )
     blocks = List(*(context.ref(f"block-L{k}", i, j) for i, j in geometry.unit_blocks(k, n)))
     before = [context.ref(f"upload-L{k}", other, plane) for other in geometry.joined_at(n)]
@@ -162,7 +162,7 @@ def make_merge(context: GraphContext, key: Any, depth: int, n: int) -> Task:
     if context.is_recorded(name):
         return Task(key, load_segment, context.record(name))
     job = context.job
-    how = SegmentMerge(store=job.store, part_size=job.parts.part_size, resumes=context.resumes)
+    how = SegmentMerge(store=job.store, part_size=job.parts.part_size, resuming=context.resuming)
     merged = slice(n * MERGE_ARITY, (n + 1) * MERGE_ARITY)
     args = how, context.begin, List(*_segments(context, depth, merged))
     return _segment_task(context, key, name, merge_segments, *args)
@@ -209,7 +209,7 @@ def make_anchor(context: GraphContext, key: Any, n: int) -> Task:
 def make_finish(context: GraphContext, key: Any) -> Task:
     """The task that completes the file."""
     segments = _segments(context, len(context.merge_counts), slice(None))
-    return Task(key, finish_write, context.job, context.begin, List(*segments), context.resumes)
+    return Task(key, finish_write, context.job, context.begin, List(*segments), context.resuming)
 
 
 MAKERS: Mapping[str, Maker] = {

@@ -70,7 +70,7 @@ class CcogTasks(Mapping[Any, GraphNode]):
     @property
     def counts(self) -> dict[str, int]:
         """How many tasks will run of each name."""
-        if self.context.resumes:
+        if self.context.resuming:
             return Counter(_name(key) for key in self.needed())
         counts = {name: len(indices) for name, indices in self._indices.items()}
         return counts | {self.final: 1}
@@ -101,7 +101,7 @@ class CcogTasks(Mapping[Any, GraphNode]):
 
     def needed(self) -> dict[Any, GraphNode]:
         """The tasks that the last one needs: all, unless an earlier run is resumed."""
-        if not self.context.resumes:
+        if not self.context.resuming:
             return dict(self)
         tasks: dict[Any, GraphNode] = {}
         wanted: list[Any] = [self.final]

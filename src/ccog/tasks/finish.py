@@ -31,25 +31,25 @@ _UPLOADERS = 4
 
 
 def finish_write(
-    job: WriteJob, upload_id: str, segments: list[UploadedSegment], resumes: bool
+    job: WriteJob, upload_id: str, segments: list[UploadedSegment], resuming: bool
 ) -> bytes | WriteResult:
     """Build the header from all tile sizes, upload the rest, complete, and drop the checkpoint."""
-    how = SegmentMerge(store=job.store, part_size=job.parts.part_size, resumes=resumes)
+    how = SegmentMerge(store=job.store, part_size=job.parts.part_size, resuming=resuming)
     whole = merge_segments(how, upload_id, segments)
     header = _header(job, whole.groups)
     if isinstance(job.store, WholeStore):
         return job.store.write([header, *whole.segment.head])
-    result = _complete(job, upload_id, header, whole.segment, resumes)
+    result = _complete(job, upload_id, header, whole.segment, resuming)
     if job.manifest is not None:
         job.store.forget(upload_id)
     return result
 
 
 def _complete(
-    job: WriteJob, upload_id: str, header: bytes, segment: Segment, resumes: bool
+    job: WriteJob, upload_id: str, header: bytes, segment: Segment, resuming: bool
 ) -> WriteResult:
-    put = Uploader.of(job.store, upload_id, resumes)
-    write = None if resumes else job.token
+    put = Uploader.of(job.store, upload_id, resuming)
+    write = None if resuming else job.token
     buffers: list[Buffer] = [header, *segment.head]
     if job.store.limits.equal_parts:
         bodies = cut(buffers, job.parts.part_size)

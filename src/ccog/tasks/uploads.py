@@ -55,23 +55,23 @@ class GroupUpload:
     """How an upload group is uploaded.
 
     ``plane`` is the plane of a row of blocks, or None for all planes of blocks that lie chunk by
-    chunk. ``resumes`` says that an earlier run may have put the parts.
+    chunk. ``resuming`` says that an earlier run may have put the parts.
     """
 
     store: Store
     numbers: Numbers
     level: int
     plane: int | None
-    resumes: bool = False
+    resuming: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentMerge:
-    """How neighbouring segments are joined; ``resumes`` as above."""
+    """How neighbouring segments are joined; ``resuming`` as above."""
 
     store: Store
     part_size: int
-    resumes: bool = False
+    resuming: bool = False
 
 
 def throttle(*after: object) -> None:
@@ -94,7 +94,7 @@ def upload_group(
         buffers, sizes = _chunk_by_chunk(tiles)
     else:
         buffers, sizes = _row_by_row(tiles, upload.plane)
-    put = Uploader.of(upload.store, upload_id, upload.resumes)
+    put = Uploader.of(upload.store, upload_id, upload.resuming)
     with ThreadPoolExecutor(_UPLOADERS) as pool:
         each = partial(put.each, pool)
         segment = emit(buffers, upload.numbers, upload.store.limits, put, each)
@@ -157,7 +157,7 @@ def merge_segments(
     how: SegmentMerge, upload_id: str, segments: list[UploadedSegment]
 ) -> UploadedSegment:
     """Join neighbouring segments of the file, uploading where two ends make a part."""
-    return _join(Uploader.of(how.store, upload_id, how.resumes), how.part_size, segments)
+    return _join(Uploader.of(how.store, upload_id, how.resuming), how.part_size, segments)
 
 
 def _join(put: Uploader, part_size: int, segments: list[UploadedSegment]) -> UploadedSegment:
@@ -179,12 +179,12 @@ class Uploader:
 
     store: Store
     upload_id: str
-    resumes: bool
+    resuming: bool
     reruns: bool
     tell: Tell
 
     @classmethod
-    def of(cls, store: Store, upload_id: str, resumes: bool) -> Uploader:
+    def of(cls, store: Store, upload_id: str, resuming: bool) -> Uploader:
         """For the current task, in the thread that runs it: threads of a pool do not know it.
 
         ``reruns``: the task may run again when a worker dies.
@@ -192,7 +192,7 @@ class Uploader:
         return cls(
             store=store,
             upload_id=upload_id,
-            resumes=resumes,
+            resuming=resuming,
             reruns=current_task() is not None,
             tell=teller(upload_id),
         )
@@ -210,7 +210,7 @@ class Uploader:
         return list(pool.map(partial(self._new, stored), numbers, bodies))
 
     def _stored(self, first: int, count: int) -> dict[int, Part]:
-        if not (self.resumes or self.reruns):
+        if not (self.resuming or self.reruns):
             return {}
         # who may not ask puts them all
         with contextlib.suppress(StoreNotFoundError, StorePermissionError):
