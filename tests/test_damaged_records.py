@@ -142,9 +142,9 @@ def test_the_other_records_are_used(
     unfinished: tuple[Source, Path, bytes], target: dict[str, Any]
 ) -> None:
     reader, _, expected = unfinished
-    tasks = mapping_of(resumed(reader.array(), target, STATISTICS))
-    tasks.look_for_kept()
-    (name,) = damage(target, flipped, min(name for name in tasks.seals if name.startswith("row-")))
+    tasks = mapping_of(resumed(reader.array(), target, STATISTICS)).resumed()
+    used = [name for name in tasks.loads().values() if name.startswith("row-")]
+    (name,) = damage(target, flipped, min(used))
     reader.reads()
     says = warned(lambda: resumed(reader.array(), target, STATISTICS).compute(**THREADS))
     assert says.endswith(
@@ -163,19 +163,13 @@ def test_a_record_that_changes_while_the_write_continues_is_not_used(
 ) -> None:
     reader, _, expected = unfinished
     delayed = resumed(reader.array(), target, STATISTICS)
-    tasks = mapping_of(delayed)
-    tasks.look_for_kept()
-    loads = [
-        task
-        for task in tasks.needed().values()
-        if str(getattr(task, "func", "")).find("load_") >= 0
-    ]
-    names = [task.args[2] for task in loads]
-    damage(target, flipped, names[0])
-    task = next(task for task, name in zip(loads, names, strict=True) if name == names[0])
-    with pytest.raises(ccog.ResumeError, match=rf"{names[0]} .*has changed since .*call again"):
+    tasks = mapping_of(delayed).resumed()
+    key, name = next(iter(tasks.loads().items()))
+    damage(target, flipped, name)
+    task = tasks[key]
+    with pytest.raises(ccog.ResumeError, match=rf"{name} .*has changed since .*call again"):
         task({key: None for key in task.dependencies})
-    assert names[0] in warned(lambda: delayed.compute(**THREADS))
+    assert name in warned(lambda: delayed.compute(**THREADS))
     assert data_of(target) == expected
 
 

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import threading
+import timeit
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
+from dask.base import tokenize
+from dask.sizeof import sizeof
 
 import ccog
+from ccog.gdal.encode import EncodedTiles
+from ccog.geometry.parts import Joins, Segment
 from ccog.graph.build import CcogTasks
 from ccog.graph.fusion import optimize
+from ccog.stores.local import LocalStore
+from ccog.tasks.blocks import BlockResult, EncodedBlock, PartialOverview, PixelPatch
+from ccog.tasks.uploads import TileSizes, UploadedGroup, UploadedSegment
 from conftest import GEO, gdal_cog, terrain
 
-# few blocks (cheap small tasks), one task a block, blocks of several chunks
-FORMS = {"apart": (4096, 20000), "whole": (0, 20000), "fused": (0, 3)}
+# few blocks, many, and so many that blocks are of several chunks
+FORMS = {"small": (4096, 20000), "large": (0, 20000), "fused": (0, 3)}
 
 
 @pytest.fixture(params=FORMS)
@@ -86,6 +97,14 @@ def test_nothing_grows_with_the_number_of_chunks() -> None:
     assert sizes[640] < 3 * sizes[64]
 
 
+@pytest.mark.parametrize("method", ["average", "cubic"])
+def test_tasks_of_a_small_graph(method: str) -> None:
+    tasks = mapping_of(
+        ccog.write_ccog(lazy(32), COG_creation_options={"overview_resampling": method})
+    )
+    assert len(tasks) / 32**2 < 2.5
+
+
 @pytest.mark.parametrize(("method", "most"), [("average", 1.5), ("cubic", 2.5)])
 def test_tasks_of_a_large_graph(method: str, most: float, change_settings: Any) -> None:
     options = {"overview_resampling": method, "bigtiff": "yes"}
@@ -129,6 +148,104 @@ def test_loads_are_fused_into_leaves() -> None:
         lambda: np.ones((256, 256), "uint8"), chunks=((256,) * 6, (256,) * 6), dtype="uint8"
     )
     delayed = ccog.write_ccog((pixels + 1) * 2, COG_creation_options={"blocksize": 128})
-    found = optimize(delayed.dask, lambda mapping: isinstance(mapping, CcogTasks))
+    found = optimize(delayed.dask)
     assert not dict(found.layers["ccog-sources"])
     assert len(found.layers[delayed.key]) == len(mapping_of(delayed))
+
+
+def resumable(path: Path) -> Any:
+    pixels = da.from_array(terrain((1, 512, 512)), chunks=(1, 128, 128), name="resumable")
+    options = {"blocksize": 128, "overview_resampling": "average"}
+    return ccog.write_ccog(pixels, str(path), COG_creation_options=options, resume=True)
+
+
+def visualize(delayed: Any, *, optimize_graph: bool) -> None:
+    # the graph is made before graphviz, which may be missing, is asked for
+    with contextlib.suppress(ImportError, RuntimeError):
+        delayed.visualize(filename=None, optimize_graph=optimize_graph)
+
+
+LOOKS: dict[str, Callable[[Any], Any]] = {
+    "dask.optimize": dask.optimize,
+    "visualize": lambda delayed: visualize(delayed, optimize_graph=False),
+    "visualize, optimised": lambda delayed: visualize(delayed, optimize_graph=True),
+    "graph": lambda delayed: delayed.dask.to_dict(),
+    "keys": lambda delayed: delayed.__dask_keys__(),
+    "tokenize": tokenize,
+    "repr": lambda delayed: (repr(delayed), repr(delayed.dask), delayed.dask._repr_html_()),
+    "another Delayed": lambda delayed: dask.delayed(str)(delayed),
+}
+
+
+@pytest.mark.parametrize("how", LOOKS)
+def test_a_look_at_the_graph_asks_no_store(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delayed = resumable(tmp_path / "a.tif")
+    for name in ("begin", "incomplete", "saved", "load", "stored", "save", "check", "tidy"):
+        monkeypatch.setattr(LocalStore, name, lambda *_, name=name: pytest.fail(f"asked: {name}"))
+    LOOKS[how](delayed)
+    with pytest.raises(pytest.fail.Exception, match="asked: incomplete"):
+        delayed.compute(scheduler="sync")
+
+
+COMPUTE: dict[str, Callable[[Any, Any], Any]] = {
+    "compute": lambda delayed, _: delayed.compute(scheduler="threads"),
+    "dask.compute": lambda delayed, _: dask.compute(delayed, scheduler="sync"),
+    "beside another": lambda delayed, _: dask.compute(da.ones(3).sum(), delayed, scheduler="sync"),
+    "processes": lambda delayed, _: delayed.compute(scheduler="processes", num_workers=2),
+    "persist": lambda delayed, _: delayed.persist(scheduler="threads"),
+    "dask.persist": lambda delayed, _: dask.persist(delayed, scheduler="threads"),
+    "not optimised": lambda delayed, _: delayed.compute(scheduler="sync", optimize_graph=False),
+    "looked at": lambda delayed, _: (dask.optimize(delayed), delayed.compute(scheduler="sync")),
+    "in a Delayed": lambda delayed, client: dask.delayed(str)(delayed).compute(scheduler=client),
+    "Client.compute": lambda delayed, client: client.compute(delayed).result(),
+    "Client.persist": lambda delayed, client: client.persist(delayed).compute(scheduler=client),
+    "on a client": lambda delayed, client: dask.compute(delayed, scheduler=client),
+}
+
+
+@pytest.mark.parametrize("how", COMPUTE)
+def test_however_it_is_computed_an_unfinished_write_is_resumed(
+    how: str, tmp_path: Path, client: Any
+) -> None:
+    delayed = resumable(tmp_path / "a.tif")
+    job = mapping_of(delayed).job
+    assert job.manifest is not None
+    unfinished = job.store.begin(job.token)
+    job.store.save(unfinished, "manifest.json", job.manifest.encode())
+    COMPUTE[how](delayed, client)
+    assert (tmp_path / "a.tif").exists()
+    assert not ccog.list_incomplete(str(tmp_path / "a.tif")), "the unfinished one was not used"
+
+
+def test_values_between_workers_cost_no_more_than_plain_tuples() -> None:
+    pixels, sizes = np.zeros((1, 512, 512), "uint16"), np.zeros((1, 4, 4), "uint32")
+    tiles = EncodedTiles([[bytes(1 << 20)]], sizes, None)
+    patch = PixelPatch((0, 512), (0, 512), pixels, None)
+    block = BlockResult(EncodedBlock([tiles], None), [PartialOverview([patch], [])])
+    segment = Segment([bytes(1 << 20)], [(2, 1 << 24, "tag")], [])
+    group = UploadedGroup(0, TileSizes(sizes[0], None), None)
+    uploaded = UploadedSegment(segment, Joins(2, 2), [group])
+    for value in (block, uploaded):
+        assert sizeof(value) == pytest.approx(sizeof(unnamed(value)), abs=500)
+        assert sizeof(value) > 1 << 20
+        named, plain = seconds_to_pickle(value), seconds_to_pickle(unnamed(value))
+        assert named < 3 * plain + 1e-4
+
+
+def seconds_to_pickle(value: Any) -> float:
+    """The best of some tries; bytes and arrays are handed over as they are, as dask does."""
+
+    def dump() -> None:
+        pickle.dumps(value, protocol=5, buffer_callback=lambda _: None)
+
+    return min(timeit.repeat(dump, number=20, repeat=10)) / 20
+
+
+def unnamed(value: Any) -> Any:
+    """The same in plain tuples."""
+    if isinstance(value, (tuple, list)):
+        plain = [unnamed(item) for item in value]
+        return plain if isinstance(value, list) else tuple(plain)
+    return value

@@ -133,7 +133,7 @@ def test_other_codecs(kind: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "form", [(4096, 20000), (0, 20000), (0, 3)], ids=["apart", "whole", "fused"]
+    "form", [(4096, 20000), (0, 20000), (0, 3)], ids=["small", "large", "fused"]
 )
 @pytest.mark.parametrize("method", ["average", "cubic"])
 def test_how_tasks_are_cut_does_not_matter(form: Any, method: str, change_settings: Any) -> None:

@@ -1,4 +1,4 @@
-"""Runs and parts, with a store whose parts are ten bytes."""
+"""Segments and parts, with a store whose parts are ten bytes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from ccog.errors import RasterError
 from ccog.geometry.parts import (
     Buffer,
+    Joins,
     Limits,
     Part,
     PartPlan,
     Rows,
-    Run,
+    Segment,
     cut,
     emit,
     fewest_parts,
@@ -33,12 +34,14 @@ class Uploads(dict[int, bytes]):
         return number, len(self[number]), str(number)
 
 
-def write(rows: list[bytes], arity: int, limits: Limits = LIMITS) -> tuple[Run, Uploads, PartPlan]:
+def write(
+    rows: list[bytes], arity: int, limits: Limits = LIMITS
+) -> tuple[Segment, Uploads, PartPlan]:
     plan = PartPlan.build([Rows(1, max(1, len(row))) for row in rows], limits)
     assert plan is not None
     uploads = Uploads()
     runs = [
-        (emit([row[:3], row[3:]], *plan.numbers(n)[:2], limits, plan.part_size, uploads.put), n, n)
+        (emit([row[:3], row[3:]], plan.numbers(n), limits, uploads.put), n, n)
         for n, row in enumerate(rows)
     ]
     while len(runs) > 1:
@@ -46,8 +49,8 @@ def write(rows: list[bytes], arity: int, limits: Limits = LIMITS) -> tuple[Run, 
         runs = []
         for (run, first, last), *others in groups:
             for other, start, stop in others:
-                numbers = plan.numbers(start).first, plan.numbers(stop).first
-                run = merge(run, other, *numbers, limits, plan.part_size, uploads.put)
+                joins = Joins(plan.numbers(start).first, plan.numbers(stop).first)
+                run = merge(run, other, joins, limits, plan.part_size, uploads.put)
                 last = stop
             runs.append((run, first, last))
     return runs[0][0], uploads, plan
@@ -103,12 +106,10 @@ def test_near_the_limit_rows_must_compress() -> None:
     plan, percent = found
     assert percent == 30
     fitting = bytes(6000 * percent // 100)
-    parts = [
-        emit([fitting], *plan.numbers(n)[:2], limits, plan.part_size, _put)[1] for n in range(30)
-    ]
+    parts = [emit([fitting], plan.numbers(n), limits, _put).parts for n in range(30)]
     assert all(size <= limits.max_part for row in parts for _, size, _ in row)
     with pytest.raises(RasterError, match="a row of blocks has 6000 bytes"):
-        emit([bytes(6000)], *plan.numbers(0)[:2], limits, plan.part_size, _put)
+        emit([bytes(6000)], plan.numbers(0), limits, _put)
 
 
 def _put(number: int, buffers: list[Buffer]) -> Part:

@@ -146,11 +146,11 @@ def test_figures_are_those_of_the_file(found: Case) -> None:
     assert len(data) <= plan.sizes.largest
 
 
-@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("small", [True, False])
 @pytest.mark.parametrize("chunks", [(1, 128, 128), (1, 700, 128), (1, 211, 307)])
 @pytest.mark.filterwarnings("ignore::ccog.CCOGWarning")
-def test_tasks_are_those_of_the_graph(apart: bool, chunks: Any, change_settings: Any) -> None:
-    if not apart:
+def test_tasks_are_those_of_the_graph(small: bool, chunks: Any, change_settings: Any) -> None:
+    if not small:
         change_settings(few_blocks=0)
     for method in ("average", "cubic"):
         plan, delayed = planned(case(masked=True, overview_resampling=method), chunks)

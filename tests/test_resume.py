@@ -25,9 +25,12 @@ from click.testing import CliRunner
 import ccog
 from ccog.cli import main
 from ccog.gdal.statistics import BandStatistics
+from ccog.geometry.parts import Joins, Segment
 from ccog.graph.build import CcogTasks, new_token
 from ccog.runtime import manifest
-from ccog.tasks.checkpoints import dump_pieces, dump_stretch, parse_pieces, parse_stretch
+from ccog.tasks.blocks import PartialOverview, PixelPatch
+from ccog.tasks.records import dump_overviews, dump_segment, parse_overviews, parse_segment
+from ccog.tasks.uploads import TileSizes, UploadedGroup, UploadedSegment
 from conftest import terrain
 from faults import proxied
 from kills import CREATION, settle, write_and_kill
@@ -156,7 +159,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("few", [4096, 0], ids=["apart", "whole"])
+@pytest.mark.parametrize("few", [4096, 0], ids=["small", "large"])
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 @pytest.mark.parametrize("case", CASES)
 def test_a_failed_write_continues(
@@ -183,7 +186,7 @@ def test_a_failed_write_continues(
     assert_little_again(reader)
 
 
-@pytest.mark.parametrize("few", [4096, 0], ids=["apart", "whole"])
+@pytest.mark.parametrize("few", [4096, 0], ids=["small", "large"])
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 @pytest.mark.parametrize("method", ["average", "cubic"])
 def test_chunk_by_chunk(
@@ -307,9 +310,8 @@ def mapping_of(delayed: Any) -> CcogTasks:
 
 
 def kept_names(delayed: Any) -> frozenset[str]:
-    tasks = mapping_of(delayed)
-    tasks.look_for_kept()
-    return frozenset() if tasks.kept is None else tasks.kept.names
+    checkpoint = mapping_of(delayed).resumed().context.checkpoint
+    return frozenset() if checkpoint is None else checkpoint.names
 
 
 def test_computed_twice_and_again(target: dict[str, Any], reader: Source) -> None:
@@ -378,8 +380,7 @@ def test_ended_between_graph_and_begin(tmp_path: Path, reader: Source) -> None:
     target = {"store": str(tmp_path / "a.tif")}
     delayed = resumed(reader.array(), target)
     fail(reader, delayed)
-    tasks = mapping_of(delayed)
-    tasks.look_for_kept()
+    tasks = mapping_of(delayed).resumed()
     ccog.abort_incomplete(target["store"])
     with pytest.raises(ccog.ResumeError, match="ended meanwhile; start again"):
         tasks[tasks.job.key("begin")]()
@@ -541,33 +542,38 @@ def test_sources_of_the_command_line_have_stable_names(tmp_path: Path) -> None:
     assert names[0] == names[1] != names[2]
 
 
-def test_rows_survive_their_records() -> None:
+def test_segments_survive_their_records() -> None:
     exact = BandStatistics(3, 1, -1.5, 2.0, 0.1, 1e-17, (1 << 80, -(1 << 70)))
     statistics = (exact, BandStatistics())
-    counts = np.arange(6, dtype="uint32").reshape(2, 3)
-    for mask, found in ((None, None), (counts[:1], statistics)):
-        data = dump_stretch(
-            (([b"ab", b"", b"c"], [(3, 7, "tag")], []), (2, 5), [(1, (counts, mask), found)])
-        )
-        (head, parts, tail), joins, ((k, (image, masks), bands),) = parse_stretch(data)
-        assert (b"".join(head), parts, tail, joins, k) == (b"abc", [(3, 7, "tag")], [], (2, 5), 1)
-        assert image.dtype == counts.dtype
-        assert np.array_equal(image, counts)
-        assert (masks is None) == (mask is None)
-        assert bands == found
+    sizes = np.arange(6, dtype="uint32").reshape(2, 3)
+    segment = Segment([b"ab", b"", b"c"], [(3, 7, "tag")], [])
+    for mask, bands in ((None, None), (sizes[:1], statistics)):
+        group = UploadedGroup(1, TileSizes(sizes, mask), bands)
+        data = dump_segment(UploadedSegment(segment, Joins(2, 5), [group]))
+        (head, parts, tail), joins, (again,) = parse_segment(data)
+        assert (b"".join(head), parts, tail, joins) == (b"abc", [(3, 7, "tag")], [], (2, 5))
+        assert again.level == 1
+        assert again.sizes.image.dtype == sizes.dtype
+        assert np.array_equal(again.sizes.image, sizes)
+        assert (again.sizes.mask is None) == (mask is None)
+        assert again.statistics == bands
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "complex64"])
-def test_pieces_survive_their_records(dtype: str) -> None:
+def test_partial_overviews_survive_their_records(dtype: str) -> None:
     pixels = terrain((2, 7, 9), dtype)
     mask = np.full((7, 9), 255, "uint8")
-    flows = [([((0, 7), (2, 11), pixels, mask)], []), ([], [((1, 8), (0, 9), pixels[:0], None)])]
-    flows.insert(0, ([((7, 9), (0, 2), None, None)], []))
-    found = parse_pieces(dump_pieces(flows))
-    for (done, strips), (done_then, strips_then) in zip(found, flows, strict=True):
-        for new, old in zip(done + strips, done_then + strips_then, strict=True):
-            assert new[:2] == old[:2]
-            assert (new[2] is None) == (old[2] is None)
-            assert old[2] is None or new[2].dtype == old[2].dtype
-            assert np.array_equal(new[2], old[2])
-            assert (new[3] is None) == (old[3] is None)
+    overviews = [
+        PartialOverview([PixelPatch((7, 9), (0, 2), None, None)], []),
+        PartialOverview([PixelPatch((0, 7), (2, 11), pixels, mask)], []),
+        PartialOverview([], [PixelPatch((1, 8), (0, 9), pixels[:0], None)]),
+    ]
+    again = parse_overviews(dump_overviews(overviews))
+    for new, old in zip(again, overviews, strict=True):
+        assert (len(new.reduced), len(new.halos)) == (len(old.reduced), len(old.halos))
+        for patch, was in zip(new.reduced + new.halos, old.reduced + old.halos, strict=True):
+            assert (patch.rows, patch.cols) == (was.rows, was.cols)
+            assert (patch.pixels is None) == (was.pixels is None)
+            assert was.pixels is None or patch.pixels.dtype == was.pixels.dtype
+            assert np.array_equal(patch.pixels, was.pixels)
+            assert (patch.mask is None) == (was.mask is None)

@@ -30,7 +30,6 @@ from ccog.geometry.cog import (
     choose_block,
     choose_chunk,
     choose_unit,
-    is_small,
     needs_big_tiff,
 )
 from ccog.geometry.options import CreationOptions
@@ -84,7 +83,6 @@ def prepare(
     check_tiles(geometry)
     codecs = tried_codecs(geometry, template)
     geometry, parts = _assign_parts(geometry, target)
-    full = geometry.level(0)
     job = WriteJob(
         plan=geometry,
         store=target,
@@ -93,7 +91,6 @@ def prepare(
         template=template,
         codecs=codecs,
         big=needs_big_tiff(geometry),
-        apart=is_small(full.size, full.block, geometry.count * geometry.itemsize),
         token=new_token(),
         env=tuple(sorted(env.items())),
     )
@@ -262,11 +259,11 @@ def _pyramid(
     masked = raster.has_mask or metadata.nodata is not None or metadata.has_alpha
     kernel = Kernel.of(method, dtype.name, masked=masked)
     pixel_bytes = raster.count * dtype.itemsize
-    split, low = 1, is_small(sizes[0], block, pixel_bytes)
+    split = 1
     if by_chunk:
         chunk = choose_chunk(raster.pixels.chunks, options.blocksize, pixel_bytes)
-        split, low = block[0] // chunk[0], False
-    return Pyramid.build(sizes, options.blocksize, block, kernel, low=low, split=split)
+        split = block[0] // chunk[0]
+    return Pyramid.build(sizes, options.blocksize, block, kernel, split=split)
 
 
 # Part numbers

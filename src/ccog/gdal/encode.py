@@ -1,15 +1,16 @@
-"""A work block -> the bytes of its tiles, compressed by the installed GDAL's GTiff driver.
+"""A block -> the bytes of its tiles, compressed by the installed GDAL's GTiff driver.
 
-The GTiff driver compresses inside ``write`` with the interpreter lock released; its tiles are the COG
-driver's, byte for byte. Each tile gets its leader and trailer, and its mask tile behind it.
+The GTiff driver compresses inside ``write`` with the interpreter lock released. Its tiles are the
+COG driver's, byte for byte. Each tile gets its leader and trailer, and its mask tile behind it.
 """
 
 from __future__ import annotations
 
+import itertools
 import struct
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,26 +23,38 @@ from ccog.errors import EncodeError
 from ccog.gdal.blank import is_blank
 from ccog.gdal.rasterio_edges import CPLE_BaseError, MemoryDataset
 from ccog.gdal.uncompressed import plain_tiles
+from ccog.geometry.pyramid import ceil_div
 from ccog.tiff import directories as tiff
 
 Array = npt.NDArray[Any]
 
-#: Consecutive bytes of the file.
-Segment = bytes | npt.NDArray[np.uint8]
+#: Consecutive bytes of the file: tiles of one tile row.
+TileBytes = bytes | npt.NDArray[np.uint8]
 
-#: Tiles of a block: file bytes of each tile row of each plane (the mask of a planar file, or of one that lies chunk by
-#: chunk, is its last plane, else mask tiles follow their image tiles), tile byte counts (planes, tile rows, tile
-#: columns), and the mask's or None.
-Tiles = tuple[list[list[Segment]], npt.NDArray[np.uint32], "npt.NDArray[np.uint32] | None"]
+#: Bytes of each tile, (plane, tile row, tile column).
+Sizes = npt.NDArray[np.uint32]
+
+
+class EncodedTiles(NamedTuple):
+    """The compressed tiles of a block.
+
+    ``planes`` has the file bytes of each tile row of each plane that lies apart in the file. A
+    mask is the last of these in a planar file and in one that lies chunk by chunk; elsewhere each
+    mask tile follows its image tile. Sizes are of tiles without leaders and trailers.
+    """
+
+    planes: list[list[TileBytes]]
+    image_sizes: Sizes
+    mask_sizes: Sizes | None
 
 
 @dataclass(frozen=True)
 class Codec:
     """GTiff creation options for the tiles of a level and of its mask, as (name, value) pairs.
 
-    ``dtype`` is rasterio's name of the pixels' type in the file. Bands are compressed apart
-    where ``planar``, and their tiles still lie side by side where ``by_tile``. Of ``layout="chunk"`` (``by_chunk``)
-    tiles have no leaders and trailers, and those of masks lie behind all of the image.
+    ``dtype`` is rasterio's name of the pixels' type in the file. Bands are compressed apart where
+    ``planar``, and their tiles still lie side by side where ``by_tile``. In ``layout="chunk"``
+    (``by_chunk``) tiles have no leaders and trailers, and mask tiles lie behind all of the image.
     """
 
     blocksize: int
@@ -68,17 +81,17 @@ class Codec:
 
     @property
     def by_plane(self) -> bool:
-        """Whether each band, and then the mask, has a stretch of the file of its own."""
+        """Whether each band, and then the mask, has a part of the file of its own."""
         return self.planar and not self.by_tile
 
 
-def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Tiles:
+def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> EncodedTiles:
     """Compress a block whose origin is a tile corner.
 
     Parameters
     ----------
     pixels
-        (band, y, x); sides that are no multiple of the tile are edges of the raster.
+        (band, y, x); sides that are not multiples of the tile are edges of the raster.
     mask
         (y, x) uint8, non-zero valid, or None.
 
@@ -89,87 +102,93 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> Tiles:
     """
     if mask is None and _is_plain(pixels, codec):
         return _plain_tiles(pixels, codec)
-    columns = -(-pixels.shape[2] // codec.blocksize)
-    planes = codec.planes(len(pixels))
-    mask_plane = mask is not None and (codec.by_plane or codec.by_chunk)
-    segments: list[list[Segment]] = [
-        [] for _ in range((planes if codec.by_plane else 1) + mask_plane)
-    ]
-    counts, mask_counts = [], []
-    for rows in _strips(pixels, codec.blocksize):
-        with ExitStack() as files:
-            tiles = _compress(files, pixels[:, rows], codec)
-            counts.append(_counts(tiles, columns))
-            masks = []
-            if mask is not None:
-                valid = (mask[rows] != 0).view(np.uint8)[np.newaxis]
-                masks = _compress(files, valid, codec.of_mask)
-                mask_counts.append(_counts(masks, columns))
-            images = (
-                [[plane] for plane in tiles]
-                if codec.by_plane
-                else [tiles if mask_plane else tiles + masks]
-            )
-            for plane, interleaved in zip(
-                segments, [*images, masks] if mask_plane else images, strict=True
-            ):
-                plane += _tile_rows(interleaved, columns, framed=not codec.by_chunk)
-    return (
-        segments,
-        np.concatenate(counts, axis=1),
-        np.concatenate(mask_counts, axis=1) if mask_counts else None,
+    strips = [_encode_strip(pixels, mask, rows, codec) for rows in _strips(pixels, codec.blocksize)]
+    planes_of_strips = [strip.planes for strip in strips]
+    mask_sizes = [strip.mask_sizes for strip in strips if strip.mask_sizes is not None]
+    return EncodedTiles(
+        [list(itertools.chain(*rows)) for rows in zip(*planes_of_strips, strict=True)],
+        np.concatenate([strip.image_sizes for strip in strips], axis=1),
+        np.concatenate(mask_sizes, axis=1) if mask_sizes else None,
     )
 
 
+def _encode_strip(pixels: Array, mask: Array | None, rows: slice, codec: Codec) -> EncodedTiles:
+    columns = ceil_div(pixels.shape[2], codec.blocksize)
+    with ExitStack() as files:
+        image = _compress(files, pixels[:, rows], codec)
+        if mask is None:
+            masks = []
+        else:
+            valid = (mask[rows] != 0).view(np.uint8)[np.newaxis]
+            masks = _compress(files, valid, codec.of_mask)
+        planes = [
+            _tile_rows(interleaved, columns, framed=not codec.by_chunk)
+            for interleaved in _interleaved(image, masks, codec)
+        ]
+        sizes = _sizes(image, columns)
+        return EncodedTiles(planes, sizes, _sizes(masks, columns) if masks else None)
+
+
+def _interleaved(
+    image: list[list[memoryview]], masks: list[list[memoryview]], codec: Codec
+) -> list[list[list[memoryview]]]:
+    """For each plane that lies apart in the file, the lists whose tiles take turns in it."""
+    if codec.by_plane:
+        return [[tiles] for tiles in image + masks]
+    if masks and codec.by_chunk:
+        return [image, masks]
+    return [image + masks]
+
+
 def _is_plain(pixels: Array, codec: Codec) -> bool:
-    """Whether the tiles are the pixels as they are: whole, all present, neither compressed nor packed."""
+    """Whether tiles are the pixels as they are: whole, present, neither compressed nor packed."""
     whole = not any(side % codec.blocksize for side in pixels.shape[1:])
     plain = codec.image == (("compress", "NONE"),) and codec.dtype == pixels.dtype.name
     return whole and plain and not (codec.sparse or codec.planar)
 
 
-def _plain_tiles(pixels: Array, codec: Codec) -> Tiles:
+def _plain_tiles(pixels: Array, codec: Codec) -> EncodedTiles:
     rows, columns = (side // codec.blocksize for side in pixels.shape[1:])
     size = codec.blocksize**2 * len(pixels) * pixels.itemsize
-    return (
-        [list(plain_tiles(pixels, codec.blocksize, framed=not codec.by_chunk))],
-        np.full((1, rows, columns), size, np.uint32),
-        None,
-    )
+    tile_rows = plain_tiles(pixels, codec.blocksize, framed=not codec.by_chunk)
+    return EncodedTiles([list(tile_rows)], np.full((1, rows, columns), size, np.uint32), None)
 
 
-def _counts(planes: list[list[memoryview]], columns: int) -> npt.NDArray[np.uint32]:
-    return np.array([[len(t) for t in tiles] for tiles in planes], np.uint32).reshape(
-        len(planes), -1, columns
-    )
+def _sizes(planes: list[list[memoryview]], columns: int) -> Sizes:
+    sizes = np.array([list(map(len, tiles)) for tiles in planes], np.uint32)
+    return sizes.reshape(len(planes), -1, columns)
 
 
-def _tile_rows(interleaved: list[list[memoryview]], columns: int, *, framed: bool) -> list[bytes]:
+def _tile_rows(
+    interleaved: list[list[memoryview]], columns: int, *, framed: bool
+) -> list[TileBytes]:
     """File bytes of each tile row, the tiles of the given lists taken in turn."""
-    size = len(interleaved[0])
-    return [
-        b"".join(
-            part
-            for n in range(at, at + columns)
-            for tiles in interleaved
-            for part in (_framed(tiles[n]) if framed else (tiles[n],))
-        )
-        for at in range(0, size, columns)
-    ]
+    in_turn = list(itertools.chain(*zip(*interleaved, strict=True)))
+    if framed:
+        in_turn = list(itertools.chain(*map(_framed, in_turn)))
+    length = columns * len(interleaved) * (_FRAMED_PIECES if framed else 1)
+    return [b"".join(in_turn[at : at + length]) for at in range(0, len(in_turn), length)]
+
+
+# a framed tile is its leader, itself, its trailer
+_FRAMED_PIECES = 3
+_SPARSE = (b"",) * _FRAMED_PIECES
 
 
 def _framed(tile: memoryview) -> tuple[bytes | memoryview, ...]:
-    """A tile between its size and its last four bytes repeated (COG driver, BLOCK_LEADER and BLOCK_TRAILER)."""
-    return (struct.pack("<I", len(tile)), tile, tile[-4:]) if tile else ()
+    """A tile between its size and its last bytes (COG driver, BLOCK_LEADER, BLOCK_TRAILER)."""
+    return (struct.pack("<I", len(tile)), tile, tile[-4:]) if tile else _SPARSE
 
 
 # any but the identity, which rasterio would warn of
 _SILENT_TRANSFORM = rasterio.Affine(1, 0, 1, 0, -1, 1)
 
-# of more bands rasterio's ``write`` takes time that grows with their square: it looks for each among all of them
+# of more bands rasterio's ``write`` takes time that grows with their square: it looks for each
+# among all of them
 _MANY_BANDS = 256
 
-# pixels are compressed in strips of whole tile rows of about this size: in cache, and little held twice
+# pixels are compressed in strips of whole tile rows of about this size: these fit the cache, and
+# little is held twice
 _STRIP_BYTES = 4 << 20
 
 
@@ -180,12 +199,14 @@ def _strips(pixels: Array, blocksize: int) -> list[slice]:
 
 
 def _compress(files: ExitStack, pixels: Array, codec: Codec) -> list[list[memoryview]]:
-    """Tiles of each plane of a strip in row-major order, empty where sparse; valid while ``files`` is open."""
+    """Tiles of each plane of a strip, row-major, empty where sparse.
+
+    They are valid while ``files`` is open.
+    """
+    planes = codec.planes(len(pixels))
     if _is_sparse(pixels, codec):
-        return [
-            [memoryview(b"")] * _tile_count(pixels, codec.blocksize)
-            for _ in range(codec.planes(len(pixels)))
-        ]
+        missing = [memoryview(b"")] * _tile_count(pixels, codec.blocksize)
+        return [missing] * planes
     options = dict(codec.image)
     if _padded_by_chance(pixels, codec, options):
         pixels = _whole_tiles(pixels, codec.blocksize)
@@ -216,29 +237,28 @@ def _compress(files: ExitStack, pixels: Array, codec: Codec) -> list[list[memory
         tiles = _tiles_of(memoryview(memory.getbuffer()))
     except (RasterioError, CPLE_BaseError, SystemError, TypeError, ValueError) as error:
         raise EncodeError(
-            f"GDAL {rasterio.__gdal_version__} could not compress a block of {count} x {height} x {width} "
-            f"{pixels.dtype.name} with {options}: {error}"
+            f"GDAL {rasterio.__gdal_version__} could not compress a block of "
+            f"{count} x {height} x {width} {pixels.dtype.name} with {options}: {error}"
         ) from error
-    planes = codec.planes(len(pixels))
     size = len(tiles) // planes
     return [tiles[n * size : (n + 1) * size] for n in range(planes)]
 
 
 def _is_sparse(pixels: Array, codec: Codec) -> bool:
-    """Whether GDAL would leave out all tiles of zeros; it compresses those of complex data, and edges of masks."""
-    able = (
-        codec.sparse
-        and codec.nodata in (None, 0)
-        and not codec.is_mask
-        and pixels.dtype.kind != "c"
-    )
-    return able and is_blank(pixels)
+    """Whether GDAL would leave out all tiles.
+
+    It leaves out tiles of zeros, but for those of complex data and at the edges of masks.
+    """
+    zeros_can_go = codec.sparse and codec.nodata in (None, 0)
+    may_go = zeros_can_go and not codec.is_mask and pixels.dtype.kind != "c"
+    return may_go and is_blank(pixels)
 
 
 def _is_copied(pixels: Array, codec: Codec, options: dict[str, str]) -> bool:
-    """Whether GTiff's CreateCopy makes the COG driver's tiles and ``write`` does not, or far more slowly.
+    """Whether only CreateCopy of GTiff makes the COG driver's tiles, or is far quicker.
 
-    libtiff's LZMA then filters bytes, and not samples, and its JPEG numbers the components of planes otherwise.
+    libtiff's LZMA then filters bytes, not samples, and its JPEG numbers the components of planes
+    otherwise.
     """
     compress, count = options.get("compress"), len(pixels)
     return (
@@ -249,7 +269,7 @@ def _is_copied(pixels: Array, codec: Codec, options: dict[str, str]) -> bool:
 
 
 def _tile_count(pixels: Array, blocksize: int) -> int:
-    down, across = (-(-int(side) // blocksize) for side in pixels.shape[1:])
+    down, across = (ceil_div(int(side), blocksize) for side in pixels.shape[1:])
     return down * across
 
 
@@ -267,27 +287,25 @@ def _whole_tiles(pixels: Array, blocksize: int) -> Array:
     return np.pad(pixels, ((0, 0), (0, down), (0, right)))
 
 
+# options of the source of a copy: some are of the copy too, others are not
+_ONLY_SOURCE_KEYS = ("count", "height", "width", "dtype", "transform", "nbits", "nodata")
+_SOURCE_KEYS = ("driver", "interleave", *_ONLY_SOURCE_KEYS[:-1])
+
+
 def _write_by_copy(pixels: Array, memory: MemoryFile, profile: dict[str, Any]) -> None:
     """Write as the COG driver does, by CreateCopy."""
-    plain = {
-        key: profile[key]
-        for key in ("driver", "count", "height", "width", "dtype", "transform", "interleave")
-    }
-    plain |= {"nbits": profile["nbits"]} if "nbits" in profile else {}
-    creation = {
-        key: value
-        for key, value in profile.items()
-        if key not in plain or key in ("driver", "interleave")
-    }
-    copied = {k: str(v).upper() for k, v in creation.items() if v is not None and k != "nodata"}
-    if pixels.dtype.name == profile["dtype"] and "nbits" not in plain and not profile["nodata"]:
+    plain = {key: profile[key] for key in _SOURCE_KEYS if key in profile}
+    creation = {key: value for key, value in profile.items() if key not in _ONLY_SOURCE_KEYS}
+    options = {key: str(value).upper() for key, value in creation.items() if value is not None}
+    is_plain = pixels.dtype.name == profile["dtype"] and "nbits" not in plain
+    if is_plain and not profile["nodata"]:
         with MemoryDataset(np.ascontiguousarray(pixels)) as source:
-            rasterio.shutil.copy(source, memory.name, copy_src_overviews="YES", **copied)
+            rasterio.shutil.copy(source, memory.name, copy_src_overviews="YES", **options)
         return
     with MemoryFile() as file:
         with file.open(**plain) as dataset:
             dataset.write(pixels)
-        rasterio.shutil.copy(file.name, memory.name, copy_src_overviews="YES", **copied)
+        rasterio.shutil.copy(file.name, memory.name, copy_src_overviews="YES", **options)
 
 
 def _tiles_of(data: memoryview) -> list[memoryview]:

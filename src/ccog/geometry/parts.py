@@ -1,9 +1,7 @@
-"""Pure rules: runs of neighbouring file bytes, and how they become the parts of an upload.
+"""Pure rules: neighbouring segments of a file, and how they become the parts of an upload.
 
-A run is ``(head, parts, tail)``: buffers not yet uploaded at its start, parts uploaded from its middle, and
-buffers left at its end. A run that has parts keeps a head of at least the store's smallest part, so that
-whatever precedes it can always be joined to that head and uploaded. Runs are plain tuples: they travel
-between workers.
+A segment that has parts keeps a head of at least the store's smallest part, so that whatever
+precedes it can always be joined to that head and uploaded.
 """
 
 from __future__ import annotations
@@ -20,9 +18,6 @@ Buffer = bytes | memoryview
 #: (number, size in bytes, tag of the store, e.g. an ETag)
 Part = tuple[int, int, str]
 
-#: (head buffers, uploaded parts, tail buffers), all in file order
-Run = tuple[list[bytes], list[Part], list[bytes]]
-
 #: Uploads buffers as the part of the given number.
 Put = Callable[[int, list[Buffer]], Part]
 
@@ -35,12 +30,21 @@ MIB = 1 << 20
 PREFERRED_PART = 16 * MIB
 
 
+class Segment(NamedTuple):
+    """A contiguous range of the file: loose bytes, uploaded parts, loose bytes."""
+
+    head: list[bytes]
+    parts: list[Part]
+    tail: list[bytes]
+
+
 @dataclass(frozen=True)
 class Limits:
-    """What a store allows: bytes of a part (the last may be smaller than ``min_part``), and how many parts.
+    """Limits of a store: bytes of a part, and how many parts.
 
-    Where ``equal_parts``, all but the last must have one size. Where a part begins then depends on the length of
-    all that precedes it, which is known when every tile is: no run is uploaded before the end, which cuts the file.
+    The last part may be smaller than ``min_part``. Where ``equal_parts``, all but the last must
+    have one size. Where a part begins then depends on the length of all that precedes it, which
+    is known when every tile is: nothing is uploaded before the end, which cuts the file.
     """
 
     min_part: int
@@ -51,21 +55,21 @@ class Limits:
 
 
 class Rows(NamedTuple):
-    """Rows of the file that follow each other and have at most the same number of bytes."""
+    """Upload groups that follow each other in the file, and the most bytes one of them has."""
 
     number: int
     size: int
 
 
 class Share(NamedTuple):
-    """Rows that follow each other, and the part numbers that each of them owns."""
+    """Upload groups that follow each other, and the part numbers that each of them owns."""
 
     number: int
     cap: int
 
 
 class Numbers(NamedTuple):
-    """The first part number of a row of the file, how many it owns, and the size that parts aim at."""
+    """Part numbers of an upload group: the first, how many; and the size that parts aim at."""
 
     first: int
     cap: int
@@ -74,10 +78,11 @@ class Numbers(NamedTuple):
 
 @dataclass(frozen=True)
 class PartPlan:
-    """Part numbers by position: each row of the file owns some, the first for joins with what precedes.
+    """Part numbers by position: each upload group owns some, the first for joins.
 
-    Number 1 is the header's; the last number is for what remains at the end. ``part_size`` is what parts aim at,
-    and where they must be equal the size of all but the last. ``shares`` are those of all rows, in file order.
+    Number 1 is the header's; the last number is for the bytes that remain at the end.
+    ``part_size`` is the size that parts aim at, or must have where all are equal. ``shares`` are
+    those of all groups, in file order.
     """
 
     part_size: int
@@ -88,19 +93,19 @@ class PartPlan:
         """The last part number."""
         return _FIRST_NUMBER + _total(self.shares)
 
-    def numbers(self, row: int) -> Numbers:
-        """Part numbers of a row of the file."""
-        number = _FIRST_NUMBER
+    def numbers(self, group: int) -> Numbers:
+        """Part numbers of an upload group."""
+        first = _FIRST_NUMBER
         for count, cap in self.shares:
-            if row < count:
-                return Numbers(number + row * cap, cap, self.part_size)
-            row -= count
-            number += count * cap
-        raise IndexError(f"the file has fewer rows: {row} behind the last")
+            if group < count:
+                return Numbers(first + group * cap, cap, self.part_size)
+            group -= count
+            first += count * cap
+        raise IndexError(f"the file has fewer upload groups: {group} behind the last")
 
     @classmethod
     def build(cls, rows: Sequence[Rows], limits: Limits) -> PartPlan | None:
-        """Numbers for rows of at most the given sizes, in file order; None where the store has too few."""
+        """Numbers for groups of at most these sizes; None where the store has too few."""
         for size in _part_sizes(limits):
             shares = _shares(rows, size, limits)
             if _total(shares) + 2 <= limits.max_parts:
@@ -111,7 +116,7 @@ class PartPlan:
     def build_for_compressed(
         cls, rows: Sequence[Rows], limits: Limits
     ) -> tuple[PartPlan, int] | None:
-        """Numbers for rows that compress to the share of their sizes that comes with them, in percent."""
+        """Numbers for groups that compress to a share of their sizes, and that share in percent."""
         for percent in range(95, 15, -5):
             smaller = [Rows(count, size * percent // 100) for count, size in rows]
             if plan := cls.build(smaller, limits):
@@ -137,62 +142,63 @@ def _part_sizes(limits: Limits) -> Iterator[int]:
 
 
 def _shares(rows: Sequence[Rows], size: int, limits: Limits) -> tuple[Share, ...]:
-    """Part numbers each row needs: none where the file is cut at the end, one for joins, and its own parts."""
+    """Part numbers of each group: one for joins and its own; one for all where parts are equal."""
     if limits.equal_parts:
-        whole = sum(count * n for count, n in rows)
-        return Share(1, ceil_div(whole, size)), Share(sum(count for count, _ in rows) - 1, 0)
-    return tuple(Share(count, _cap(n, size, limits)) for count, n in rows)
+        whole = sum(count * most for count, most in rows)
+        groups = sum(count for count, _ in rows)
+        return Share(1, ceil_div(whole, size)), Share(groups - 1, 0)
+    return tuple(Share(count, _cap(most, size, limits)) for count, most in rows)
 
 
-def _cap(row_bytes: int, size: int, limits: Limits) -> int:
-    return 1 if row_bytes < 2 * limits.min_part else ceil_div(row_bytes, size) + 1
+def _cap(group_bytes: int, size: int, limits: Limits) -> int:
+    return 1 if group_bytes < 2 * limits.min_part else ceil_div(group_bytes, size) + 1
 
 
 def fewest_parts(rows: Sequence[Rows], limits: Limits) -> int:
-    """Part numbers that rows of at most the given sizes need with the largest parts, for the error that says so."""
+    """Part numbers that groups of at most these sizes need with the largest parts."""
     return _total(_shares(rows, limits.max_part, limits)) + 2
 
 
 def cut(buffers: Sequence[Buffer], size: int) -> list[list[Buffer]]:
-    """The buffers as stretches of ``size`` bytes, the last of what remains."""
-    pieces, left = [], total(buffers)
+    """The buffers as bodies of parts of ``size`` bytes, the last one of the rest."""
+    bodies, left = [], total(buffers)
     while left > size:
-        piece, buffers = split(buffers, size)
-        pieces.append(piece)
+        body, buffers = split(buffers, size)
+        bodies.append(body)
         left -= size
-    return [*pieces, list(buffers)]
+    return [*bodies, list(buffers)]
 
 
 def total(buffers: Iterable[Buffer]) -> int:
     """Bytes in a list of buffers."""
-    return sum(len(b) for b in buffers)
+    return sum(len(buffer) for buffer in buffers)
 
 
 def emit(
     buffers: list[Buffer],
-    first: int,
-    cap: int,
+    numbers: Numbers,
     limits: Limits,
-    part_size: int,
     put: Put,
     each: Each = map,
-) -> Run:
-    """Upload a row's bytes, but for the head that later joins need, or keep it whole where it is small.
+) -> Segment:
+    """Upload the bytes of a group, but for the head that later joins need; a small one is kept.
 
-    What is kept is copied where it is a view, perhaps of much more that can go.
-
+    Bytes that are kept are copied where they are a view, perhaps of much more that can go.
     ``each`` maps ``put`` over the parts, perhaps several at a time.
     """
+    first, cap, part_size = numbers
     size = total(buffers)
     if size < 2 * limits.min_part or not size or limits.equal_parts or cap < 2:
-        return _own(buffers), [], []
+        return Segment(_own(buffers), [], [])
     head, rest = split(buffers, limits.min_part)
     left = size - total(head)
-    count = max(1, min(cap - 1, -(-left // part_size), left // max(1, limits.min_part)))
+    most = left // max(1, limits.min_part)
+    count = max(1, min(cap - 1, ceil_div(left, part_size), most))
     if left > count * limits.max_part:
         raise RasterError(
-            f"a row of blocks has {size} bytes, for which {count} parts of at most {limits.max_part} bytes are left: "
-            "the raster does not compress as well as the store's limit needs"
+            f"a row of blocks has {size} bytes, for which {count} parts of at most "
+            f"{limits.max_part} bytes are left: the raster does not compress as well as the "
+            "store's limit needs"
         )
     bodies, done = [], 0
     for k in range(count):
@@ -200,33 +206,40 @@ def emit(
         body, rest = split(rest, stop - done)
         bodies.append(body)
         done = stop
-    return _own(head), list(each(put, range(first + 1, first + 1 + count), bodies)), []
+    own_numbers = range(first + 1, first + 1 + count)
+    return Segment(_own(head), list(each(put, own_numbers, bodies)), [])
+
+
+class Joins(NamedTuple):
+    """Part numbers for joins: of a segment's first upload group, and of its last one."""
+
+    first: int
+    last: int
 
 
 def merge(
-    left: Run, right: Run, first: int, last: int, limits: Limits, part_size: int, put: Put
-) -> Run:
-    """Join two neighbouring runs; ``first`` and ``last`` are the join numbers of the right run's end rows."""
-    head, parts, tail = left
-    right_head, right_parts, right_tail = right
-    if not parts:
-        if right_parts:
-            return head + right_head, right_parts, right_tail
-        return _shrink(head + right_head, last, limits, part_size, put)
-    joined = tail + right_head
-    if right_parts:
-        extra = [put(first, list(joined))] if joined else []
-        return head, parts + extra + right_parts, right_tail
+    left: Segment, right: Segment, joins: Joins, limits: Limits, part_size: int, put: Put
+) -> Segment:
+    """Join two neighbouring segments; ``joins`` are those of the right one."""
+    if not left.parts:
+        head = left.head + right.head
+        if right.parts:
+            return Segment(head, right.parts, right.tail)
+        return _shrink(head, joins.last, limits, part_size, put)
+    joined = left.tail + right.head
+    if right.parts:
+        extra = [put(joins.first, list(joined))] if joined else []
+        return Segment(left.head, left.parts + extra + right.parts, right.tail)
     if total(joined) >= max(part_size, 1):
-        return head, [*parts, put(last, list(joined))], []
-    return head, parts, joined
+        return Segment(left.head, [*left.parts, put(joins.last, list(joined))], [])
+    return Segment(left.head, left.parts, joined)
 
 
-def _shrink(buffers: list[bytes], number: int, limits: Limits, part_size: int, put: Put) -> Run:
+def _shrink(buffers: list[bytes], number: int, limits: Limits, part_size: int, put: Put) -> Segment:
     if limits.equal_parts or total(buffers) < limits.min_part + part_size:
-        return buffers, [], []
+        return Segment(buffers, [], [])
     head, rest = split(buffers, limits.min_part)
-    return _own(head), [put(number, rest)], []
+    return Segment(_own(head), [put(number, rest)], [])
 
 
 def _own(buffers: list[Buffer]) -> list[bytes]:

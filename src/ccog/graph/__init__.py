@@ -1,1 +1,1 @@
-"""The dask graph of a write: which tasks there are, in which order they run, how loads are fused into them."""
+"""The dask graph of a write: its tasks, their order, and how loads are fused into them."""

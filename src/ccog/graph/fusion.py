@@ -1,10 +1,11 @@
-"""The optimiser of a write: the user's array graph as dask optimises it, each load fused into its leaf."""
+"""The optimiser of a write: dask optimises the array's graph, each load is fused into its leaf."""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import dask
 from dask._task_spec import (
@@ -15,112 +16,150 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.task_spec import Alias, GraphNode, Task
 
 from ccog.graph.annotations import by_key, for_layer
+from ccog.graph.tasks import CcogTasks
+
+_SOURCES = "ccog-sources"
+
+#: Annotations of tasks by their keys.
+Notes = dict[Any, dict[str, Any]]
 
 
-def optimize(dsk: HighLevelGraph, is_write: Any) -> HighLevelGraph:
-    """Optimise the user's array graph for the chunks we load, then fuse each load into its leaf.
+class _Write(NamedTuple):
+    """A write in a graph: which tasks there are, those that are to run, and those that load."""
 
-    ``is_write`` says of a layer's mapping whether it is ours: such mappings have ``sources``, the names of the
-    layers they load, ``leaves``, the keys of the tasks that load, and ``needed``, the tasks that are to run.
-    """
-    files = {
-        n: layer.mapping
-        for n, layer in dsk.layers.items()
-        if is_write(getattr(layer, "mapping", None))
-    }
-    written = {name: tasks.needed() for name, tasks in files.items()}
-    upstream = _upstream(dsk, [source for tasks in files.values() for source in tasks.sources])
-    chunks = _chunks(files, written)
-    sub = HighLevelGraph(
-        {n: dsk.layers[n] for n in upstream}, {n: set(dsk.dependencies[n]) for n in upstream}
-    )
-    low, notes = _optimized(sub, chunks) if chunks else ({}, {})
-    _resolve_aliases(low, notes, chunks)
-    uses = _uses([*low.values(), *(task for tasks in written.values() for task in tasks.values())])
+    tasks: CcogTasks
+    needed: dict[Any, GraphNode]
+    leaves: list[Any]
+
+    @classmethod
+    def of(cls, tasks: CcogTasks) -> _Write:
+        needed = tasks.needed()
+        return cls(tasks, needed, [leaf for leaf in tasks.leaves if leaf in needed])
+
+    @property
+    def chunks(self) -> Iterable[Any]:
+        """Keys of the source chunks that its leaves load."""
+        for leaf in self.leaves:
+            yield from (key for key in self.needed[leaf].dependencies if self._is_source(key))
+
+    def _is_source(self, key: Any) -> bool:
+        return isinstance(key, tuple) and key[0] in self.tasks.sources
+
+
+class _Loads(NamedTuple):
+    """The user's tasks after their optimisation, and their annotations."""
+
+    tasks: dict[Any, GraphNode]
+    notes: Notes
+
+
+def optimize(dsk: HighLevelGraph) -> HighLevelGraph:
+    """Optimise the user's array graph for the chunks we load, then fuse each load into its leaf."""
+    writes = _writes(dsk)
+    sources = [write.tasks.sources for write in writes.values()]
+    upstream = _upstream(dsk, itertools.chain(*sources))
+    loads = _optimized_loads(dsk, upstream, writes)
     layers: dict[str, Any] = {}
-    dependencies: dict[str, set[str]] = {}
-    for name, tasks in files.items():
-        fused: dict[Any, dict[str, Any]] = {}
-        for leaf in filter(written[name].__contains__, tasks.leaves):
-            written[name][leaf] = _fuse(written[name][leaf], low, uses, notes, fused)
-        layers[name] = MaterializedLayer(
-            written[name], annotations=for_layer(fused, dsk.layers[name].annotations)
-        )
-        dependencies[name] = {"ccog-sources"}
-    layers["ccog-sources"], dependencies["ccog-sources"] = (
-        MaterializedLayer(low, for_layer(notes)),
-        set(),
-    )
-    for name in dsk.layers.keys() - upstream - files.keys():
+    dependencies: dict[str, set[str]] = {_SOURCES: set()}
+    fused = _fuse_leaves(writes, loads)
+    for name, write in writes.items():
+        annotations = for_layer(fused[name], dsk.layers[name].annotations)
+        layers[name] = MaterializedLayer(write.needed, annotations=annotations)
+        dependencies[name] = {_SOURCES}
+    layers[_SOURCES] = MaterializedLayer(loads.tasks, for_layer(loads.notes))
+    for name in dsk.layers.keys() - upstream - writes.keys():
         layers[name] = dsk.layers[name]
-        dependencies[name] = {
-            "ccog-sources" if d in upstream else d for d in dsk.dependencies[name]
-        }
+        needed = set(dsk.dependencies[name])
+        dependencies[name] = needed - upstream
+        if needed & upstream:
+            dependencies[name].add(_SOURCES)
     return HighLevelGraph(layers, dependencies)
 
 
-def _optimized(
-    sub: HighLevelGraph, chunks: list[Any]
-) -> tuple[dict[Any, GraphNode], dict[Any, dict[str, Any]]]:
-    """The user's tasks, as dask optimises arrays, and what each is annotated with."""
-    if not any(layer.annotations for layer in sub.layers.values()):
-        return dict(optimize_array(sub, chunks)), {}
+def _writes(dsk: HighLevelGraph) -> dict[str, _Write]:
+    """The writes of a graph by the names of their layers."""
+    mappings = {name: getattr(layer, "mapping", None) for name, layer in dsk.layers.items()}
+    return {
+        name: _Write.of(mapping)
+        for name, mapping in mappings.items()
+        if isinstance(mapping, CcogTasks)
+    }
+
+
+def _upstream(dsk: HighLevelGraph, names: Iterable[str]) -> set[str]:
+    """The layers of those names, and all that they depend on."""
+    upstream: set[str] = set()
+    left = list(names)
+    while left:
+        name = left.pop()
+        if name not in upstream:
+            upstream.add(name)
+            left.extend(dsk.dependencies[name])
+    return upstream
+
+
+def _optimized_loads(
+    dsk: HighLevelGraph, upstream: set[str], writes: Mapping[str, _Write]
+) -> _Loads:
+    """The user's tasks, as dask optimises arrays, for the chunks that are loaded."""
+    chunks = list(itertools.chain(*(write.chunks for write in writes.values())))
+    if not chunks:
+        return _Loads({}, {})
+    layers = {name: dsk.layers[name] for name in upstream}
+    dependencies = {name: set(dsk.dependencies[name]) for name in upstream}
+    loads = _optimized(HighLevelGraph(layers, dependencies), chunks)
+    _resolve_aliases(loads, chunks)
+    return loads
+
+
+def _optimized(arrays: HighLevelGraph, chunks: list[Any]) -> _Loads:
+    if not any(layer.annotations for layer in arrays.layers.values()):
+        return _Loads(dict(optimize_array(arrays, chunks)), {})
     # dask's last step joins tasks whatever their annotations
     with dask.config.set({"optimization.fuse.active": False}):
-        found = optimize_array(sub, chunks)
-    return convert_legacy_graph(dict(found)), by_key(found.layers.values())
-
-
-def _upstream(dsk: HighLevelGraph, names: list[str]) -> set[str]:
-    found: set[str] = set()
-    while names:
-        name = names.pop()
-        if name not in found:
-            found.add(name)
-            names.extend(dsk.dependencies[name])
-    return found
-
-
-def _chunks(files: dict[str, Any], written: dict[str, dict[Any, GraphNode]]) -> list[Any]:
-    """Keys of the source chunks that leaves load."""
-    return [
-        key
-        for name, tasks in files.items()
-        for leaf in filter(written[name].__contains__, tasks.leaves)
-        for key in written[name][leaf].dependencies
-        if key[0] in tasks.sources
-    ]
+        optimized = optimize_array(arrays, chunks)
+    return _Loads(convert_legacy_graph(dict(optimized)), by_key(optimized.layers.values()))
 
 
 def _uses(nodes: Iterable[GraphNode]) -> Counter[Any]:
-    return Counter(dependency for node in nodes for dependency in node.dependencies)
+    uses: Counter[Any] = Counter()
+    for node in nodes:
+        uses.update(node.dependencies)
+    return uses
 
 
-def _resolve_aliases(
-    low: dict[Any, GraphNode], notes: dict[Any, dict[str, Any]], keys: list[Any]
-) -> None:
-    """Array fusion leaves a chunk as an alias of a renamed task: give the task the chunk's key back."""
-    uses = _uses(low.values())
-    for key in keys:
-        node = low.get(key)
-        if isinstance(node, Alias) and uses.get(node.target) == 1 and node.target in low:
-            low[key] = low.pop(node.target).substitute({}, key=key)
+def _resolve_aliases(loads: _Loads, chunks: list[Any]) -> None:
+    """Give chunks their keys back: array fusion leaves aliases of tasks that it renamed."""
+    tasks, notes = loads
+    uses = _uses(tasks.values())
+    for key in chunks:
+        node = tasks.get(key)
+        if isinstance(node, Alias) and uses.get(node.target) == 1 and node.target in tasks:
+            tasks[key] = tasks.pop(node.target).substitute({}, key=key)
             if node.target in notes:
                 notes[key] = notes.pop(node.target)
 
 
-def _fuse(
-    leaf: GraphNode,
-    low: dict[Any, GraphNode],
-    uses: Counter[Any],
-    notes: dict[Any, dict[str, Any]],
-    fused: dict[Any, dict[str, Any]],
-) -> GraphNode:
-    """The leaf with the loads that nothing else needs inside it, and in ``fused`` what these are annotated with."""
-    own = [d for d in leaf.dependencies if d in low and uses[d] == 1 and isinstance(low[d], Task)]
-    if not own:
-        return leaf
-    for d in own:
-        if d in notes:
-            fused[leaf.key] = fused.get(leaf.key, {}) | notes.pop(d)
-    return Task.fuse(*(low.pop(d) for d in own), leaf, key=leaf.key)
+def _fuse_leaves(writes: Mapping[str, _Write], loads: _Loads) -> dict[str, Notes]:
+    """Fuse loads into leaves; returns the annotations of the leaves by write."""
+    uses = _uses(loads.tasks.values())
+    for write in writes.values():
+        uses += _uses(write.needed.values())
+    annotations: dict[str, Notes] = {}
+    for name, write in writes.items():
+        annotations[name] = {}
+        for key in write.leaves:
+            leaf = write.needed[key]
+            own = [d for d in leaf.dependencies if uses[d] == 1 and _is_load(loads, d)]
+            if not own:
+                continue
+            for load in own:
+                if load in loads.notes:
+                    annotations[name].setdefault(key, {}).update(loads.notes.pop(load))
+            fused = (loads.tasks.pop(load) for load in own)
+            write.needed[key] = Task.fuse(*fused, leaf, key=key)
+    return annotations
+
+
+def _is_load(loads: _Loads, key: Any) -> bool:
+    return isinstance(loads.tasks.get(key), Task)

@@ -1,4 +1,4 @@
-"""Which task comes when, so that little waits in memory: how far loads may run ahead, and priorities."""
+"""The order of tasks, so that little waits in memory: throttling of loads, and priorities."""
 
 from __future__ import annotations
 
@@ -11,40 +11,47 @@ from dask.system import CPU_COUNT
 
 from ccog.geometry.pyramid import ceil_div
 from ccog.geometry.tile_order import morton
-from ccog.runtime.task_names import kind_of, level_of
+from ccog.runtime.task_names import level_of, parse_name
 from ccog.runtime.whereabouts import current_client, thread_count
-from ccog.tasks.uploads import WriteJob
+from ccog.tasks.job import WriteJob
 
-# blocks of full resolution that a cluster is to keep on one worker, and for how many of them each thread has work
-_PLACED_BLOCKS = 64
-_PLACES_A_THREAD = 4
+# blocks of full resolution that a cluster is to keep on one worker, and how many such anchors
+# each thread has at least
+_ANCHORED_BLOCKS = 64
+_ANCHORS_A_THREAD = 4
 
 
-@dataclass(frozen=True)
-class Window:
-    """How many units of full resolution may be begun at a time.
+@dataclass(frozen=True, kw_only=True)
+class Throttle:
+    """How far loading may run ahead of uploading, in upload groups of full resolution.
 
-    On a cluster that writes chunk by chunk, units wait for no other but begin at ``placed`` at a time: a worker that
-    is idle is given the task of a place, and then the blocks, since they need what that task returned. So neighbours
-    come together with their overviews, though no task is bound to a worker, and only what is begun is in memory.
+    At most ``ahead`` groups are in progress at a time: a group begins when the one that many
+    before it is uploaded, with all overviews that it completes.
+
+    A cluster that writes chunk by chunk uses anchors instead. An anchor is a small task that
+    ``anchored`` groups wait for. An idle worker is given the anchor, and then the blocks, since
+    they need its result. So neighbouring blocks come together with their overviews, though no
+    task is bound to a worker, and only blocks whose anchor ran are in memory.
     """
 
     ahead: int
-    placed: int = 0
+    anchored: int = 0
 
 
-def work_window(job: WriteJob) -> Window:
-    """Units of full resolution that keep all threads busy."""
-    length, threads = job.plan.unit_length(0), _cluster_threads()
-    if job.plan.by_chunk and threads:
-        units = job.plan.unit_count(0)
-        few = max(1, units // (_PLACES_A_THREAD * threads))
-        return Window(units, max(1, min(_PLACED_BLOCKS // length, 1 << (few.bit_length() - 1))))
-    return Window(1 + ceil_div(parallelism() + 1, length))
+def work_window(job: WriteJob) -> Throttle:
+    """A throttle that keeps all threads busy."""
+    geometry, threads = job.plan, _cluster_threads()
+    length = geometry.unit_length(0)
+    if not (geometry.by_chunk and threads):
+        return Throttle(ahead=1 + ceil_div(parallelism() + 1, length))
+    groups = geometry.unit_count(0)
+    most = max(1, groups // (_ANCHORS_A_THREAD * threads))
+    power_of_two = 1 << (most.bit_length() - 1)
+    return Throttle(ahead=groups, anchored=max(1, min(_ANCHORED_BLOCKS // length, power_of_two)))
 
 
 def parallelism() -> int:
-    """Tasks that may run at once: the current client's threads, else those of the local scheduler."""
+    """Tasks that may run at once: the current client's threads, else the local scheduler's."""
     return _cluster_threads() or int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
@@ -55,7 +62,7 @@ def _cluster_threads() -> int:
 
 
 def row_priority(key: Any) -> int:
-    """Earlier rows first, and of these the overviews that consume them."""
+    """Earlier rows first, and of these the overviews that are made from them."""
     if not isinstance(key, tuple) or len(key) < 2 or not isinstance(key[1], int):
         return 0
     level = level_of(str(key[0]))
@@ -63,12 +70,16 @@ def row_priority(key: Any) -> int:
 
 
 def curve_priority(key: Any) -> int:
-    """Earlier places and blocks along the Morton curve first, of these the overviews, and uploads at once."""
-    name, *index = key if isinstance(key, tuple) else (key,)
-    if index and kind_of(str(name)) == "place":
-        return -int(index[0])
-    if len(index) < 2 or kind_of(str(name)).startswith("upload"):
+    """Earlier anchors and blocks along the Morton curve first, overviews before them.
+
+    Uploads come at once.
+    """
+    if not isinstance(key, tuple) or len(key) < 2:
         return 1
-    level = level_of(str(name))
-    place = int(morton(*np.array(index[:2])[:, np.newaxis])[0])
-    return level - (place << (2 * level))
+    (word, level), index = parse_name(str(key[0])), key[1:]
+    if word == "anchor":
+        return -int(index[0])
+    if len(index) < 2 or word == "upload":
+        return 1
+    position = int(morton(*np.array(index[:2])[:, np.newaxis])[0])
+    return (level or 0) - (position << (2 * (level or 0)))

@@ -1,6 +1,7 @@
-"""What writes tell those who watch them: that one is about to be computed, and that a part of it is stored.
+"""Progress events: a write is about to be computed, and a part of it is stored.
 
-Tasks on a dask worker tell the scheduler, over the connection the worker has anyway; other tasks tell this process.
+Tasks on a dask worker tell the scheduler, over the connection that the worker has anyway. Other
+tasks tell the listeners in this process.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ class Listener(Protocol):
     """Somebody in this process who wants to be told."""
 
     def expect(self, final: str, counts: Mapping[str, int]) -> None:
-        """A write, known by the key of its last task, is about to be computed; ``counts`` are its tasks by name."""
+        """A write is about to be computed.
+
+        ``final`` is the key of its last task, ``counts`` are its tasks by name.
+        """
 
     def stored(self, session: str, number: int, size: int) -> None:
-        """The part of that number of a write in this process is stored; a part may be told of twice."""
+        """A part of a write in this process is stored; a part may be told of twice."""
 
 
 _LISTENERS: list[Listener] = []
@@ -47,16 +51,24 @@ def expect(final: str, counts: Callable[[], Mapping[str, int]]) -> None:
         listener.expect(final, counts())
 
 
-def teller(session: str) -> Tell:
-    """What the current task calls, from any thread, with each part that is stored; ask in the task's own thread."""
+def teller(upload_id: str) -> Tell:
+    """A function that tells of each part that is stored.
+
+    Ask for it in the thread that runs the task; any thread may call it.
+    """
     task = current_task()
     if task is None:
-        return lambda part: _tell_here(session, part)
-    return lambda part: task.worker.log_event(
-        TOPIC, {"token": task.token, "number": part[0], "size": part[1]}
-    )
+        return lambda part: _tell_here(upload_id, part)
+    worker, token = task
+
+    def tell(part: Part) -> None:
+        number, size, _ = part
+        worker.log_event(TOPIC, {"token": token, "number": number, "size": size})
+
+    return tell
 
 
-def _tell_here(session: str, part: Part) -> None:
+def _tell_here(upload_id: str, part: Part) -> None:
+    number, size, _ = part
     for listener in list(_LISTENERS):
-        listener.stored(session, part[0], part[1])
+        listener.stored(upload_id, number, size)

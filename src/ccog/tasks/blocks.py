@@ -1,22 +1,22 @@
-"""What a worker does with one block: encode its tiles, reduce it, and put reduced pieces together again.
+"""Work on one block: encode its tiles, reduce it, and put reduced patches together again.
 
-A block of full resolution becomes ``(encoded, pieces)``, one of an overview ``(pixels, pieces)``. A piece is
-a plain tuple ``(rows, cols, pixels, mask)``, rows and cols being (start, stop): reduced pixels of the next
-level, or source strips along seams from which the next level computes what no block could reduce alone.
-Its pixels are None where all are zeros, so that next to nothing is held of a sparse raster.
+Every block gives its encoded tiles and, for each level that is made from it, a partial overview:
+the pixels of that level that it can compute alone, and halos, source pixels along its seams from
+which the next level computes the rest.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ccog.gdal.blank import is_blank
-from ccog.gdal.encode import Codec, Tiles, encode_block
+from ccog.gdal.encode import Codec, EncodedTiles, encode_block
 from ccog.gdal.resample import Area, Reduction, alpha_weighs, reduce_area
 from ccog.gdal.statistics import BandStatistics, block_statistics
 from ccog.geometry.cog import CogGeometry, Flow, Gap
@@ -24,79 +24,130 @@ from ccog.geometry.pyramid import Interval
 from ccog.geometry.tile_order import along_curve
 
 Array = npt.NDArray[Any]
-Piece = tuple[tuple[int, int], tuple[int, int], "Array | None", "Array | None"]
-
-#: Tiles of a block, chunk by chunk where they lie so, and of full resolution the statistics of its bands if wanted.
-Encoded = tuple[list[Tiles], "tuple[BandStatistics, ...] | None"]
-
-#: Pixels and mask of an overview block.
-Overview = tuple[Array, "Array | None"]
-
-#: (reduced pieces of the target level, strips of the source level) of one flow
-Pieces = tuple[list[Piece], list[Piece]]
 
 
-#: How a flow's pieces are put together, the pieces or whole blocks, and which pieces of a block
-Brought = tuple["Assembly", list[Any], "int | None"]
+# ---- values that travel between workers: named tuples, in which dask sees the arrays ----
 
 
-@dataclass(frozen=True)
-class Handover:
-    """What a block passes on through a flow: where it reduces alone, and the strips it gives away."""
+class PixelPatch(NamedTuple):
+    """Pixels and mask of an area, whose rows and columns are (start, stop).
 
-    how: Reduction
+    Pixels are None where all are zeros, so that next to nothing is held of a sparse raster.
+    """
+
+    rows: tuple[int, int]
+    cols: tuple[int, int]
+    pixels: Array | None
+    mask: Array | None
+
+
+class PartialOverview(NamedTuple):
+    """A block's contribution to one reduction.
+
+    ``reduced`` are pixels of the next level, ``halos`` source pixels that neighbours need too.
+    """
+
+    reduced: list[PixelPatch]
+    halos: list[PixelPatch]
+
+
+class EncodedBlock(NamedTuple):
+    """Tiles of a block, chunk by chunk where they lie so, and the statistics of its bands if any.
+
+    Statistics are of full resolution only.
+    """
+
+    chunks: list[EncodedTiles]
+    statistics: tuple[BandStatistics, ...] | None
+
+
+class BlockResult(NamedTuple):
+    """All that comes of a block; nothing is encoded where an earlier run has uploaded it."""
+
+    encoded: EncodedBlock | None
+    overviews: list[PartialOverview]
+
+
+class BlockPixels(NamedTuple):
+    """Pixels and mask of a whole block."""
+
+    pixels: Array
+    mask: Array | None
+
+
+# ---- values that are planned ----
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockReduction:
+    """A block's share in a reduction: the area it reduces alone, and the halos it gives away."""
+
+    reduction: Reduction
     pixels: bool
     mask: bool
-    done: Area
-    strips: tuple[Area, ...]
+    alone: Area
+    halos: tuple[Area, ...]
 
 
 @dataclass(frozen=True)
 class Validity:
-    """What makes a pixel count in statistics besides the mask: the nodata value, and whether alpha is a mask."""
+    """Which pixels count in statistics: nodata does not, nor does what an alpha band masks."""
 
     nodata: float | int | None
     alpha: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BlockJob:
-    """One block of one level: where it lies, how its chunks are compressed and what it hands on."""
+    """A block of a level: where it lies, how its chunks are compressed, its reductions."""
 
     area: Area
     chunks: tuple[Area, ...]
     codec: Codec
-    handovers: tuple[Handover, ...]
+    reductions: tuple[BlockReduction, ...]
     statistics: Validity | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Assembly:
-    """How what a flow brings is put together: seams within the block and the source they are computed from."""
+    """How a block of an overview is put together from partial overviews.
 
-    how: Reduction
-    row_gaps: tuple[Gap, ...]
-    col_gaps: tuple[Gap, ...]
+    Seams within the block are computed from halos, which make up ``source``. The partial
+    overviews come by themselves, or as one of those of a block (``pick``).
+    """
+
+    reduction: Reduction
+    row_seams: tuple[Gap, ...]
+    col_seams: tuple[Gap, ...]
     source: Area
     count: int
     dtype: str
     mask: bool
+    pick: int | None
 
 
-def block_job(plan: CogGeometry, codec: Codec, k: int, i: int, j: int) -> BlockJob:
+def block_job(geometry: CogGeometry, codec: Codec, k: int, i: int, j: int) -> BlockJob:
     """The job of block (i, j) of level ``k``."""
-    area = Area(plan.level(k).rows(i), plan.level(k).cols(j))
-    validity = Validity(
-        plan.nodata, plan.has_alpha and alpha_weighs(np.dtype(plan.array_type), plan.count)
+    area = Area(geometry.level(k).rows(i), geometry.level(k).cols(j))
+    counted = k == 0 and geometry.options.statistics == "YES"
+    reductions = [_block_reduction(geometry, f, area, i, j) for f in geometry.flows_from(k)]
+    return BlockJob(
+        area=area,
+        chunks=tuple(_chunks(geometry, k, area)),
+        codec=codec,
+        reductions=tuple(reductions),
+        statistics=_validity(geometry) if counted else None,
     )
-    wanted = validity if k == 0 and plan.options.statistics == "YES" else None
-    handovers = tuple(_handover(plan, flow, area, i, j) for flow in plan.flows_from(k))
-    return BlockJob(area, tuple(_chunks(plan, k, area)), codec, handovers, wanted)
 
 
-def _chunks(plan: CogGeometry, k: int, area: Area) -> Iterator[Area]:
-    """The chunks of a block in the order of their bytes in the file; all of it where tiles lie row by row."""
-    level = plan.level(k)
+def _validity(geometry: CogGeometry) -> Validity:
+    weighs = alpha_weighs(np.dtype(geometry.array_type), geometry.count)
+    return Validity(geometry.nodata, geometry.has_alpha and weighs)
+
+
+def _chunks(geometry: CogGeometry, k: int, area: Area) -> Iterator[Area]:
+    """The chunks of a block in the order of the file; all of it where tiles lie row by row."""
+    level = geometry.level(k)
     (high, wide), split = level.chunk, level.split
     for i, j in along_curve((split, split)).tolist():
         top, left = area.rows.start + i * high, area.cols.start + j * wide
@@ -106,171 +157,206 @@ def _chunks(plan: CogGeometry, k: int, area: Area) -> Iterator[Area]:
             yield Area(rows, cols)
 
 
-def _handover(plan: CogGeometry, flow: Flow, area: Area, i: int, j: int) -> Handover:
-    strips = [Area(area.rows.intersect(gap.source), area.cols) for gap in flow.rows.fed(i)]
-    strips += [Area(area.rows, area.cols.intersect(gap.source)) for gap in flow.cols.fed(j)]
-    done = Area(flow.rows.done(i), flow.cols.done(j))
-    return Handover(_reduction(plan, flow), flow.pixels, flow.mask, done, tuple(strips))
-
-
-def assembly(plan: CogGeometry, flow: Flow, i: int, j: int) -> Assembly:
-    """How block (i, j) of the flow's target is put together."""
-    level = plan.level(flow.target)
-    rows, cols = level.rows(i), level.cols(j)
-    return Assembly(
-        _reduction(plan, flow),
-        tuple(flow.rows.gaps_in(rows)),
-        tuple(flow.cols.gaps_in(cols)),
-        Area(flow.y.source_of(rows), flow.x.source_of(cols)),
-        plan.count if flow.pixels else 0,
-        plan.array_type,
-        flow.mask,
+def _block_reduction(
+    geometry: CogGeometry, flow: Flow, area: Area, i: int, j: int
+) -> BlockReduction:
+    halos = [Area(area.rows.intersect(seam.source), area.cols) for seam in flow.rows.fed(i)]
+    halos += [Area(area.rows, area.cols.intersect(seam.source)) for seam in flow.cols.fed(j)]
+    return BlockReduction(
+        reduction=_reduction(geometry, flow),
+        pixels=flow.pixels,
+        mask=flow.mask,
+        alone=Area(flow.rows.done(i), flow.cols.done(j)),
+        halos=tuple(halos),
     )
 
 
-def _reduction(plan: CogGeometry, flow: Flow) -> Reduction:
+def assembly(geometry: CogGeometry, flow: Flow, i: int, j: int, *, pick: int | None) -> Assembly:
+    """How block (i, j) of the level that ``flow`` leads to is put together."""
+    level = geometry.level(flow.target)
+    rows, cols = level.rows(i), level.cols(j)
+    return Assembly(
+        reduction=_reduction(geometry, flow),
+        row_seams=tuple(flow.rows.gaps_in(rows)),
+        col_seams=tuple(flow.cols.gaps_in(cols)),
+        source=Area(flow.y.source_of(rows), flow.x.source_of(cols)),
+        count=geometry.count if flow.pixels else 0,
+        dtype=geometry.array_type,
+        mask=flow.mask,
+        pick=pick,
+    )
+
+
+def _reduction(geometry: CogGeometry, flow: Flow) -> Reduction:
     return Reduction(
-        plan.method,
-        plan.nodata,
+        geometry.method,
+        geometry.nodata,
         flow.y,
         flow.x,
         flow.source,
-        whole=plan.dtype == "complex_int16",
-        has_alpha=plan.has_alpha and flow.pixels,
-        mask_is_alpha=plan.mask_is_alpha,
+        whole=geometry.dtype == "complex_int16",
+        has_alpha=geometry.has_alpha and flow.pixels,
+        mask_is_alpha=geometry.mask_is_alpha,
     )
 
 
-def source_block(job: BlockJob, pixels: Array, mask: Array | None) -> tuple[Encoded, list[Pieces]]:
+# ---- work ----
+
+
+def encode_and_reduce(job: BlockJob, pixels: Array, mask: Array | None) -> BlockResult:
     """Encode and reduce a block of full resolution."""
-    valid = (
-        np.where(mask, np.uint8(255), np.uint8(0))
-        if mask is not None and mask.dtype == bool
-        else mask
-    )
-    found = None
+    valid = _as_bytes(mask)
+    statistics = None
     if job.statistics is not None:
-        found = block_statistics(pixels, valid, job.statistics.nodata, alpha=job.statistics.alpha)
-    return (_encode(job, pixels, valid), found), _hand_over(job, pixels, valid)
+        nodata, alpha = job.statistics.nodata, job.statistics.alpha
+        statistics = block_statistics(pixels, valid, nodata, alpha=alpha)
+    encoded = EncodedBlock(_encode(job, pixels, valid), statistics)
+    return BlockResult(encoded, _reduce_block(job, pixels, valid))
 
 
-def _encode(job: BlockJob, pixels: Array, mask: Array | None) -> list[Tiles]:
+def only_reduce(job: BlockJob, pixels: Array, mask: Array | None) -> BlockResult:
+    """Reduce a block of full resolution whose tiles are uploaded already."""
+    return BlockResult(None, _reduce_block(job, pixels, _as_bytes(mask)))
+
+
+def _as_bytes(mask: Array | None) -> Array | None:
+    """A mask as bytes, of which 255 is valid; it may be one of booleans."""
+    if mask is None or mask.dtype != bool:
+        return mask
+    return np.where(mask, np.uint8(255), np.uint8(0))
+
+
+def encode_overview(
+    job: BlockJob, assemblies: tuple[Assembly, ...], contributions: list[list[Any]]
+) -> BlockResult:
+    """Put an overview block together from ``contributions`` to each reduction; encode, reduce."""
+    pixels, mask = _put_together(job.area, assemblies, contributions)
+    encoded = EncodedBlock(_encode(job, pixels, mask), None)
+    return BlockResult(encoded, _reduce_block(job, pixels, mask))
+
+
+def only_reduce_overview(
+    job: BlockJob, assemblies: tuple[Assembly, ...], contributions: list[list[Any]]
+) -> BlockResult:
+    """Put an overview block together whose tiles are uploaded already, and reduce it."""
+    pixels, mask = _put_together(job.area, assemblies, contributions)
+    return BlockResult(None, _reduce_block(job, pixels, mask))
+
+
+def pick_overview(block: BlockResult, n: int) -> PartialOverview:
+    """A block's contribution to its ``n``-th reduction, without the tiles it came with."""
+    return block.overviews[n]
+
+
+def _encode(job: BlockJob, pixels: Array, mask: Array | None) -> list[EncodedTiles]:
     """Tiles of each chunk of a block."""
-    places = [
-        (chunk.rows.slice_of(job.area.rows), chunk.cols.slice_of(job.area.cols))
-        for chunk in job.chunks
+    encoded = []
+    for chunk in job.chunks:
+        rows, cols = _within(chunk, job.area)
+        of_mask = None if mask is None else mask[rows, cols]
+        encoded.append(encode_block(pixels[:, rows, cols], of_mask, job.codec))
+    return encoded
+
+
+def _within(area: Area, outer: Area) -> tuple[slice, slice]:
+    """Rows and columns of an area, counted from those of one that holds it."""
+    return area.rows.slice_of(outer.rows), area.cols.slice_of(outer.cols)
+
+
+def _put_together(
+    area: Area, assemblies: tuple[Assembly, ...], contributions: list[list[Any]]
+) -> BlockPixels:
+    """Pixels and mask of an overview block, which may come through different reductions."""
+    canvases = [
+        _assemble(area, how, _picked(partials, how.pick))
+        for how, partials in zip(assemblies, contributions, strict=True)
     ]
-    return [
-        encode_block(pixels[(slice(None), *at)], None if mask is None else mask[at], job.codec)
-        for at in places
-    ]
-
-
-def reduced_block(job: BlockJob, pixels: Array, mask: Array | None) -> tuple[None, list[Pieces]]:
-    """What a block of full resolution hands on, where its tiles are written already."""
-    valid = (
-        np.where(mask, np.uint8(255), np.uint8(0))
-        if mask is not None and mask.dtype == bool
-        else mask
-    )
-    return None, _hand_over(job, pixels, valid)
-
-
-def overview_block(job: BlockJob, flows: list[Brought]) -> tuple[Overview, list[Pieces]]:
-    """Put an overview block together from what its flows bring, and reduce it."""
-    canvases = [_assemble(job.area, how, _picked(children, n)) for how, children, n in flows]
     pixels = next(canvas.pixels for canvas in canvases if len(canvas.pixels))
     mask = next((canvas.mask for canvas in canvases if canvas.mask is not None), None)
-    return (pixels, mask), _hand_over(job, pixels, mask)
+    return BlockPixels(pixels, mask)
 
 
-def encoded_overview_block(job: BlockJob, flows: list[Brought]) -> tuple[Encoded, list[Pieces]]:
-    """Put an overview block together, encode and reduce it."""
-    overview, pieces = overview_block(job, flows)
-    return encode_overview(job, overview), pieces
+def _picked(contributions: list[Any], n: int | None) -> list[PartialOverview]:
+    """Partial overviews, from blocks with all they give (``n``) or by themselves."""
+    if n is None:
+        return contributions
+    return [pick_overview(block, n) for block in contributions]
 
 
-def _picked(children: list[Any], n: int | None) -> list[Pieces]:
-    """The pieces of one flow, of blocks that come with all they hand on (``n``) or by themselves."""
-    return children if n is None else [pieces[n] for _, pieces in children]
-
-
-def encode_overview(job: BlockJob, overview: Overview) -> Encoded:
-    """Encode an overview block."""
-    return _encode(job, *overview), None
-
-
-def _assemble(area: Area, how: Assembly, children: list[Pieces]) -> _Canvas:
-    strips = [piece for _, strips in children for piece in strips]
-    done = [piece for done, _ in children for piece in done]
-    if not how.mask and all(pixels is None for _, _, pixels, _ in done + strips):
-        return _Canvas(
-            area, np.broadcast_to(np.zeros((), how.dtype), (how.count, *area.shape)), None
-        )
+def _assemble(area: Area, how: Assembly, partials: list[PartialOverview]) -> _Canvas:
+    halos = list(itertools.chain(*(partial.halos for partial in partials)))
+    reduced = list(itertools.chain(*(partial.reduced for partial in partials)))
+    if not how.mask and all(patch.pixels is None for patch in reduced + halos):
+        zeros = np.broadcast_to(np.zeros((), how.dtype), (how.count, *area.shape))
+        return _Canvas(area, zeros, None)
     canvas = _Canvas.empty(area, how)
-    canvas.paste(done)
-    for gap in how.row_gaps:
-        source = Area(gap.source, how.source.cols)
-        canvas.paste([_reduce(strips, source, Area(gap.dst, area.cols), how)])
-    for gap in how.col_gaps:
-        source = Area(how.source.rows, gap.source)
-        canvas.paste([_reduce(strips, source, Area(area.rows, gap.dst), how)])
+    canvas.paste(reduced)
+    for seam in how.row_seams:
+        source = Area(seam.source, how.source.cols)
+        canvas.paste([_reduce_seam(halos, source, Area(seam.dst, area.cols), how)])
+    for seam in how.col_seams:
+        source = Area(how.source.rows, seam.source)
+        canvas.paste([_reduce_seam(halos, source, Area(area.rows, seam.dst), how)])
     return canvas
 
 
-def _hand_over(job: BlockJob, pixels: Array, mask: Array | None) -> list[Pieces]:
+def _reduce_seam(halos: list[PixelPatch], source: Area, want: Area, how: Assembly) -> PixelPatch:
+    canvas = _Canvas.empty(source, how)
+    canvas.paste(halos)
+    return _patch(want, *reduce_area(canvas.pixels, canvas.mask, source, want, how.reduction))
+
+
+def _reduce_block(job: BlockJob, pixels: Array, mask: Array | None) -> list[PartialOverview]:
     if mask is None and _stays_blank(job, pixels):
-        return [_blank_pieces(handover) for handover in job.handovers]
-    return [_pieces(job.area, handover, pixels, mask) for handover in job.handovers]
+        return [_blank_overview(share) for share in job.reductions]
+    return [_partial_overview(job.area, share, pixels, mask) for share in job.reductions]
 
 
 def _stays_blank(job: BlockJob, pixels: Array) -> bool:
-    """Whether a block is zero and so is all that any kernel makes of it: integers, none of which is transparent."""
-    able = pixels.dtype.kind in "iu" and not any(
-        handover.how.has_alpha for handover in job.handovers
-    )
-    return able and is_blank(pixels)
+    """Whether a block is zero and so is all that any kernel makes of it.
+
+    So it is for integers none of which is transparent.
+    """
+    has_alpha = any(share.reduction.has_alpha for share in job.reductions)
+    return pixels.dtype.kind in "iu" and not has_alpha and is_blank(pixels)
 
 
-def _blank_pieces(handover: Handover) -> Pieces:
-    done = (
-        [_piece(handover.done, None, None)]
-        if len(handover.done.rows) and len(handover.done.cols)
-        else []
-    )
-    return done, [_piece(strip, None, None) for strip in handover.strips]
+def _blank_overview(share: BlockReduction) -> PartialOverview:
+    reduced = [_patch(share.alone, None, None)] if _has_pixels(share.alone) else []
+    return PartialOverview(reduced, [_patch(halo, None, None) for halo in share.halos])
 
 
-def _pieces(area: Area, handover: Handover, pixels: Array, mask: Array | None) -> Pieces:
-    pixels = pixels if handover.pixels else pixels[:0]
-    mask = mask if handover.mask else None
-    done, strips = [], []
-    want = handover.done
-    if len(want.rows) and len(want.cols):
-        done.append(_piece(want, *reduce_area(pixels, mask, area, want, handover.how)))
-    for strip in handover.strips:
-        at = (strip.rows.slice_of(area.rows), strip.cols.slice_of(area.cols))
-        strips.append(
-            _piece(
-                strip, pixels[(slice(None), *at)].copy(), None if mask is None else mask[at].copy()
-            )
-        )
-    return done, strips
+def _has_pixels(area: Area) -> bool:
+    return bool(len(area.rows) and len(area.cols))
 
 
-def _piece(area: Area, pixels: Array | None, mask: Array | None) -> Piece:
-    return (area.rows.start, area.rows.stop), (area.cols.start, area.cols.stop), pixels, mask
+def _partial_overview(
+    area: Area, share: BlockReduction, pixels: Array, mask: Array | None
+) -> PartialOverview:
+    pixels = pixels if share.pixels else pixels[:0]
+    mask = mask if share.mask else None
+    reduced = []
+    if _has_pixels(share.alone):
+        overview = reduce_area(pixels, mask, area, share.alone, share.reduction)
+        reduced.append(_patch(share.alone, *overview))
+    return PartialOverview(reduced, [_halo(halo, area, pixels, mask) for halo in share.halos])
 
 
-def _reduce(strips: list[Piece], source: Area, want: Area, how: Assembly) -> Piece:
-    canvas = _Canvas.empty(source, how)
-    canvas.paste(strips)
-    return _piece(want, *reduce_area(canvas.pixels, canvas.mask, source, want, how.how))
+def _halo(halo: Area, area: Area, pixels: Array, mask: Array | None) -> PixelPatch:
+    """A copy, so that the block itself can go."""
+    rows, cols = _within(halo, area)
+    of_mask = None if mask is None else mask[rows, cols].copy()
+    return _patch(halo, pixels[:, rows, cols].copy(), of_mask)
+
+
+def _patch(area: Area, pixels: Array | None, mask: Array | None) -> PixelPatch:
+    rows, cols = area.rows, area.cols
+    return PixelPatch((rows.start, rows.stop), (cols.start, cols.stop), pixels, mask)
 
 
 @dataclass(frozen=True)
 class _Canvas:
-    """Pixels of an area, filled from overlapping pieces."""
+    """Pixels of an area, filled from overlapping patches."""
 
     area: Area
     pixels: Array
@@ -281,17 +367,20 @@ class _Canvas:
         mask = np.empty(area.shape, np.uint8) if how.mask else None
         return cls(area, np.empty((how.count, *area.shape), how.dtype), mask)
 
-    def paste(self, pieces: list[Piece]) -> None:
-        """Copy the parts of the pieces that lie in the area."""
-        for rows, cols, pixels, mask in pieces:
-            y, x = Interval(*rows), Interval(*cols)
-            common = Area(self.area.rows.intersect(y), self.area.cols.intersect(x))
-            if not len(common.rows) or not len(common.cols):
-                continue
-            here = (common.rows.slice_of(self.area.rows), common.cols.slice_of(self.area.cols))
-            there = (common.rows.slice_of(y), common.cols.slice_of(x))
-            self.pixels[(slice(None), *here)] = (
-                0 if pixels is None else pixels[(slice(None), *there)]
-            )
-            if self.mask is not None and mask is not None:
-                self.mask[here] = mask[there]
+    def paste(self, patches: list[PixelPatch]) -> None:
+        """Copy the pixels of the patches that lie in the area."""
+        for patch in patches:
+            area = Area(Interval(*patch.rows), Interval(*patch.cols))
+            rows = self.area.rows.intersect(area.rows)
+            cols = self.area.cols.intersect(area.cols)
+            common = Area(rows, cols)
+            if _has_pixels(common):
+                self._copy(patch, _within(common, area), _within(common, self.area))
+
+    def _copy(
+        self, patch: PixelPatch, there: tuple[slice, slice], here: tuple[slice, slice]
+    ) -> None:
+        pixels = 0 if patch.pixels is None else patch.pixels[(slice(None), *there)]
+        self.pixels[(slice(None), *here)] = pixels
+        if self.mask is not None and patch.mask is not None:
+            self.mask[here] = patch.mask[there]

@@ -1,0 +1,105 @@
+"""The finish of a write: the header, the bytes that are left, and completion."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from ccog.errors import RasterError
+from ccog.gdal.environment import WithEnv
+from ccog.gdal.statistics import merged
+from ccog.gdal.template import write_template
+from ccog.geometry.cog import CogGeometry
+from ccog.geometry.parts import Buffer, Segment, cut
+from ccog.geometry.pyramid import Level
+from ccog.geometry.tile_order import tile_places
+from ccog.stores import WholeStore, WriteResult
+from ccog.tasks.job import WriteJob
+from ccog.tasks.uploads import (
+    SegmentMerge,
+    TileSizes,
+    UploadedGroup,
+    UploadedSegment,
+    Uploader,
+    merge_segments,
+)
+from ccog.tiff.header import CLASSIC_LIMIT, LevelCounts, build_header, data_size
+
+# parts that are uploaded at a time
+_UPLOADERS = 4
+
+
+def finish_write(
+    job: WriteJob, upload_id: str, segments: list[UploadedSegment], resuming: bool
+) -> bytes | WriteResult:
+    """Build the header from all tile sizes, upload the rest, complete, and drop the checkpoint."""
+    how = SegmentMerge(store=job.store, part_size=job.parts.part_size, resuming=resuming)
+    whole = merge_segments(how, upload_id, segments)
+    header = _header(job, whole.groups)
+    if isinstance(job.store, WholeStore):
+        return job.store.write([header, *whole.segment.head])
+    result = _complete(job, upload_id, header, whole.segment, resuming)
+    if job.manifest is not None:
+        job.store.forget(upload_id)
+    return result
+
+
+def _complete(
+    job: WriteJob, upload_id: str, header: bytes, segment: Segment, resuming: bool
+) -> WriteResult:
+    put = Uploader.of(job.store, upload_id, resuming)
+    write = None if resuming else job.token
+    buffers: list[Buffer] = [header, *segment.head]
+    if job.store.limits.equal_parts:
+        bodies = cut(buffers, job.parts.part_size)
+        with ThreadPoolExecutor(_UPLOADERS) as pool:
+            parts = list(pool.map(put, range(1, len(bodies) + 1), bodies))
+    else:
+        parts = [put(1, buffers), *segment.parts]
+        if segment.tail:
+            parts.append(put(job.parts.last, [*segment.tail]))
+    return job.store.complete(upload_id, parts, write)
+
+
+def _header(job: WriteJob, groups: list[UploadedGroup]) -> bytes:
+    counts = tuple(_level_counts(job.plan, level, groups) for level in job.plan.pyramid.levels)
+    statistics = [group.statistics for group in groups if group.statistics is not None]
+    template = job.template
+    if statistics:
+        template = WithEnv(job.env)(write_template, job.described, merged(statistics))
+    if job.big:
+        return build_header(template, counts, big=True)
+    classic = build_header(template, counts, big=False)
+    size = len(classic) + data_size(template, counts)
+    if size < CLASSIC_LIMIT:
+        return classic
+    if job.big is None:
+        return build_header(template, counts, big=True)
+    raise RasterError(
+        f"the file has {size} bytes, a classic TIFF at most {CLASSIC_LIMIT - 1}; "
+        "leave BIGTIFF=NO out"
+    )
+
+
+def _level_counts(geometry: CogGeometry, level: Level, groups: list[UploadedGroup]) -> LevelCounts:
+    sizes = _joined([group.sizes for group in groups if group.level == level.index], geometry)
+    planar, planes = geometry.is_planar(level.index), len(sizes.image)
+    if not geometry.by_chunk:
+        image = sizes.image.reshape(-1)
+        return LevelCounts(*level.size, image, sizes.mask, planar, planes)
+    (order,) = tile_places(level)
+    image = sizes.image[:, order].reshape(-1)
+    mask = None if sizes.mask is None else sizes.mask[order]
+    by_tile = geometry.tile_planes > 1
+    places = tile_places(level, planes, mask=geometry.has_mask, by_tile=by_tile)
+    return LevelCounts(*level.size, image, mask, planar, planes, places)
+
+
+def _joined(groups: list[TileSizes], geometry: CogGeometry) -> TileSizes:
+    """Sizes of the tiles of a level in file order: the image's by plane, the mask's in a row."""
+    image = np.concatenate([sizes.image for sizes in groups if sizes.image.size], axis=1)
+    if not geometry.has_mask:
+        return TileSizes(image, None)
+    masks = [sizes.mask[0] for sizes in groups if sizes.mask is not None]
+    return TileSizes(image, np.concatenate(masks))

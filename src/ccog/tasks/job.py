@@ -1,0 +1,43 @@
+"""The job of a write: all that its tasks need besides pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ccog.gdal.encode import Codec
+from ccog.gdal.template import Described
+from ccog.geometry.cog import CogGeometry
+from ccog.geometry.parts import PartPlan
+from ccog.runtime.task_names import task_name
+from ccog.stores import Store, WholeStore
+from ccog.tiff.header import Template
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteJob:
+    """All that tasks need besides pixels.
+
+    ``codecs`` are of full resolution and of overviews; ``big`` says whether the file is a BigTIFF,
+    None where its size will decide. A write with a ``manifest`` keeps a checkpoint, from which it
+    can be resumed.
+    """
+
+    plan: CogGeometry
+    store: Store | WholeStore
+    parts: PartPlan
+    described: Described
+    template: Template
+    codecs: tuple[Codec, Codec]
+    big: bool | None
+    token: str
+    env: tuple[tuple[str, Any], ...] = field(default=(), repr=False)
+    manifest: str | None = None
+
+    def key(self, kind: str, *index: int) -> tuple[str | int, ...]:
+        """The key of a task, whose kind the dashboard groups it by."""
+        return (task_name(kind, self.token), *index)
+
+    def codec(self, k: int) -> Codec:
+        """How tiles of level ``k`` are compressed."""
+        return self.codecs[min(k, 1)]
