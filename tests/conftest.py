@@ -16,7 +16,11 @@ import servers
 
 pytest_plugins = ["tried"]
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+#: The folder of the helper modules, which processes that tests start put on their path.
+TESTS = Path(__file__).resolve().parent
+
+#: Real rasters, where somebody keeps some beside the repository.
+DATA = TESTS.parents[1] / "shared" / "data"
 
 
 def gdal_cog(

@@ -22,14 +22,14 @@ from urllib.parse import quote
 import dask.array as da
 import numpy as np
 import pytest
+from test_cleanup import failing, until
 
 import ccog
 from ccog.input.files import open_source
-from conftest import gdal_cog, terrain
+from conftest import TESTS, gdal_cog, terrain
 from faults import Fault, proxied
 from kills import CHUNK, CREATION, pixels
 from servers import AZURE_KEY, KEY, SECRET
-from test_cleanup import failing, until
 
 TOKEN, ENV_SECRET = "verysecrettoken/123+4", "envuser:envsecret"
 SECRETS = (KEY, SECRET, TOKEN, ENV_SECRET, "envsecret")
@@ -216,7 +216,7 @@ def _removals(dask_scheduler: Any) -> int:
 def serving(folder: Path) -> Iterator[str]:
     """The URL of a web server of the folder, in a process of its own: rasterio keeps this one waiting."""
     script = f"""
-        import sys, threading, pathlib; sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import sys, threading, pathlib; sys.path.insert(0, {str(TESTS)!r})
         from range_server import range_server
         with range_server(pathlib.Path({str(folder)!r})) as server:
             print(server.url, flush=True)

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_resume import SMALL, THREADS, Source, data_of, fail, left, mapping_of, resumed
 
 import ccog
 from ccog.stores.resolve import resolve_store
 from hostile import peak_mb
-from test_resume import SMALL, THREADS, Source, data_of, fail, left, mapping_of, resumed
 
 STATISTICS = SMALL | {"statistics": "yes"}
 

@@ -28,7 +28,7 @@ from ccog.graph.build import new_token
 from ccog.runtime.begin import begin_write
 from ccog.stores.local import LocalStore
 from ccog.stores.s3 import S3Store
-from conftest import terrain
+from conftest import TESTS, terrain
 from kills import CREATION, settle, source, write_and_kill
 
 OPTIONS = {"blocksize": 256, "compress": "none"}
@@ -167,7 +167,7 @@ def test_killed_workers(s3_options: dict[str, Any]) -> None:
 
 def test_a_killed_client_on_a_cluster(client: Any, tmp_path: Path) -> None:
     script = f"""
-        import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import sys; sys.path.insert(0, {str(TESTS)!r})
         import ccog, distributed, kills
         client = distributed.Client({client.scheduler.address!r})
         ccog.write_ccog(kills.source(), {str(tmp_path / "a.tif")!r}).compute()

@@ -20,8 +20,8 @@ from rasterio.transform import from_origin
 from ccog import demo
 from ccog.cli import main
 from ccog.input.files import chunk_shape, open_source
+from conftest import DATA
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 OTHERS = {
     "cint16.tif",
     "test_rpcs.tif",

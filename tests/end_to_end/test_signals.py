@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from test_cli import CCOG, left
 
 import ccog
 from conftest import gdal_cog, terrain
-from test_cli import CCOG, left
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
 

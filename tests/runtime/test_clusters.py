@@ -15,13 +15,13 @@ import dask.array as da
 import numpy as np
 import pytest
 import s3fs
+from test_cleanup import failing, until
 
 import ccog
 from ccog.stores.local import LocalStore
 from ccog.stores.s3 import S3Store
 from conftest import terrain
 from kills import CREATION
-from test_cleanup import failing, until
 
 # rows of two blocks with 12 MiB of noise: two parts of S3, put by threads of a pool
 SHAPE, CHUNKS = (2048, 6144), (1024, 3072)

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 
 import ccog
 from ccog.cli import main
-from conftest import gdal_cog, terrain
+from conftest import TESTS, gdal_cog, terrain
 from hostile import classic, peak_mb
 
 # CPU seconds, generous for slow machines: all cases here take less than one
@@ -44,7 +44,7 @@ def test_validate_of_damaged_files_gives_a_report_or_a_typed_error() -> None:
 
 def look(what: str, count: int, megabytes: int) -> None:
     """In a process of its own: its memory is measured, and a crash in GDAL is told from a failed test."""
-    script = Path(__file__).with_name("hostile.py")
+    script = TESTS / "hostile.py"
     done = subprocess.run(
         [sys.executable, script, what, str(count), "0"], capture_output=True, text=True, check=False
     )

@@ -29,7 +29,7 @@ from ccog.geometry import cog as planning
 from ccog.graph.build import CcogTasks, new_token
 from ccog.runtime import manifest
 from ccog.tasks.checkpoints import dump_pieces, dump_stretch, parse_pieces, parse_stretch
-from conftest import terrain
+from conftest import TESTS, terrain
 from faults import proxied
 from kills import CREATION, settle, write_and_kill
 from kills import source as noise
@@ -283,7 +283,7 @@ def test_a_killed_client(
 ) -> None:
     client = request.getfixturevalue("client") if cluster else None
     address = client.scheduler.address if client is not None else ""
-    process = start(KILLED, str(Path(__file__).parent), json.dumps(target), address)
+    process = start(KILLED, str(TESTS), json.dumps(target), address)
     job = resumed(noise(), target, CREATION)
     try:
         assert until(lambda: len(kept_names(job)) > 12 or process.poll() is not None, 60)

@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 
 import ccog
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SCRIPTS = {
     "write_array": 1,
     "write_dataset": 2,
