@@ -23,6 +23,19 @@ TESTS = Path(__file__).resolve().parent
 DATA = TESTS.parents[1] / "shared" / "data"
 
 
+#: Servers that are large to install or to run, and what tests that ask for them are named or asked with.
+LARGER = ("juicefs", "azure_options", "gcs_options")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need a larger server are slow, as those are that say so."""
+    for item in items:
+        asked = [*getattr(item, "fixturenames", ()), getattr(item, "callspec", None)]
+        if any(server in str(asked) for server in LARGER):
+            item.add_marker(pytest.mark.slow)
+
+
 def gdal_cog(
     pixels: np.ndarray,
     options: dict[str, Any] | None = None,

@@ -23,10 +23,8 @@ from conftest import GEO, gdal_cog, terrain
 
 pytestmark = pytest.mark.filterwarnings("ignore::ccog.CCOGWarning")
 
-#: 300 random cases, or as many as CCOG_FUZZ says.
 FUZZ = settings(
     deadline=None,
-    max_examples=int(os.environ.get("CCOG_FUZZ", "300")),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 SLOW = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
@@ -54,9 +52,20 @@ def check_cog(data: bytes) -> None:
             assert valid, (errors, warned)
 
 
-@FUZZ
+@settings(FUZZ, max_examples=40)
 @given(cases())
 def test_any_case_is_identical(case: dict[str, Any]) -> None:
+    assert_identical(case)
+
+
+@pytest.mark.slow
+@settings(FUZZ, max_examples=int(os.environ.get("CCOG_FUZZ", "300")))
+@given(cases())
+def test_any_of_300_cases_or_as_many_as_ccog_fuzz_says_is_identical(case: dict[str, Any]) -> None:
+    assert_identical(case)
+
+
+def assert_identical(case: dict[str, Any]) -> None:
     try:
         expected = gdal_file(case)
     except Exception:  # whatever GDAL refuses: there is nothing to compare with

@@ -34,6 +34,11 @@ def until(done: Callable[[], Any], process: subprocess.Popen[Any], seconds: floa
         time.sleep(0.02)
 
 
+def heed_the_end_of_a_terminal() -> None:
+    """In a child of tests that may themselves run under nohup, which is handed down."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def end(process: subprocess.Popen[str], number: signal.Signals) -> str:
     """Send the signal, and once more, as impatient supervisors do; what the process has said on stderr."""
     process.send_signal(number)
@@ -57,7 +62,9 @@ def test_a_signal_leaves_nothing_of_a_file(
     command: list[str], number: signal.Signals, tmp_path: Path
 ) -> None:
     args = [*command, "demo", str(tmp_path / "a.tif"), "--quiet"]
-    with subprocess.Popen(args, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        args, stderr=subprocess.PIPE, text=True, preexec_fn=heed_the_end_of_a_terminal
+    ) as process:
         until(lambda: left(tmp_path), process)
         err = end(process, number)
     assert process.returncode == 128 + number, err
@@ -113,6 +120,7 @@ def test_nohup_is_respected(tmp_path: Path) -> None:
 def test_a_closed_terminal_leaves_nothing(tmp_path: Path) -> None:
     child, terminal = pty.fork()
     if not child:
+        heed_the_end_of_a_terminal()
         os.execv(CCOG[0], [*CCOG, "demo", str(tmp_path / "a.tif")])
     deadline = time.monotonic() + 120
     while not left(tmp_path):

@@ -89,6 +89,7 @@ def test_zarr_is_read_once(tmp_path: Path) -> None:
     assert set(made.values()) == {1}
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_tasks_before_ours() -> None:
     array = da.ones((3200, 3200), chunks=64, dtype="uint16")
     for n in range(40):

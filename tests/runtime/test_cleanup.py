@@ -148,6 +148,7 @@ def test_the_same_delayed_twice_on_a_cluster(client: Any, s3_options: dict[str, 
     assert until(lambda: not ccog.list_incomplete("s3://test/cleanup", s3_options))
 
 
+@pytest.mark.slow
 def test_killed_workers(s3_options: dict[str, Any]) -> None:
     from distributed import Client, LocalCluster
 

@@ -26,7 +26,7 @@ CREATION = GEO | {"blocksize": 256, "compress": "none", "overview_resampling": "
 #: Sides of square uint16 rasters, and what their files weigh.
 SIDES = {"0.02 MB": 80, "6 MB": 1500, "60 MB": 4700, "600 MB": 15000}
 
-#: Servers that get 600 MB too; benchmarks/targets.py sends them to all.
+#: Servers that get 600 MB too.
 STURDY = ("s3_options", "juicefs_options")
 
 
@@ -47,7 +47,10 @@ def noisy(side: int) -> da.Array:
     )
 
 
-@pytest.fixture(scope="module", params=SIDES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name == "600 MB")) for name in SIDES],
+)
 def pixels(request: pytest.FixtureRequest) -> da.Array:
     return noisy(SIDES[request.param])
 

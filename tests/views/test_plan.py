@@ -160,7 +160,10 @@ def test_tasks_are_those_of_the_graph(
         assert plan.chunks == math.prod(map(len, da.empty((1, *SIZE), chunks=chunks).chunks))
 
 
-@pytest.mark.parametrize("compress", COMPRESSIONS)
+@pytest.mark.parametrize(
+    "compress",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "lzma")) for name in COMPRESSIONS],
+)
 @pytest.mark.parametrize("bands", [1, 3])
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_largest_size_is_never_exceeded(compress: str, bands: int, masked: bool) -> None:
