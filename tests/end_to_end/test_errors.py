@@ -87,7 +87,9 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("options", "kind", "says"), OPTIONS, ids=[str(o[0]) for o in OPTIONS])
-def test_options(options: dict[str, Any], kind: type[Exception], says: str) -> None:
+def test_wrong_options_are_refused_by_name(
+    options: dict[str, Any], kind: type[Exception], says: str
+) -> None:
     with pytest.raises(kind, match=says) as caught:
         ccog.write_ccog(lazy(), COG_creation_options=options)
     assert isinstance(caught.value, ValueError)
@@ -136,7 +138,9 @@ ARRAYS: list[tuple[Any, type[Exception], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("array", "kind", "builtin", "says"), ARRAYS, ids=[a[3] for a in ARRAYS])
-def test_arrays(array: Any, kind: type[Exception], builtin: type[Exception], says: str) -> None:
+def test_arrays_that_are_not_rasters_are_refused(
+    array: Any, kind: type[Exception], builtin: type[Exception], says: str
+) -> None:
     with pytest.raises(kind, match=says) as caught:
         ccog.write_ccog(array)
     assert isinstance(caught.value, builtin)
@@ -150,7 +154,7 @@ def test_arrays(array: Any, kind: type[Exception], builtin: type[Exception], say
         ("mask.tif", errors.ArgumentTypeError, "the mask"),
     ],
 )
-def test_masks(mask: Any, kind: type[Exception], says: str) -> None:
+def test_masks_that_do_not_fit_are_refused(mask: Any, kind: type[Exception], says: str) -> None:
     with pytest.raises(kind, match=says):
         ccog.write_ccog(lazy(), mask=mask)
 
@@ -174,7 +178,7 @@ def test_masks(mask: Any, kind: type[Exception], says: str) -> None:
         ("s3:///key", errors.StoreError, "object"),
     ],
 )
-def test_stores(store: Any, kind: type[Exception], says: str) -> None:
+def test_targets_that_cannot_be_are_refused(store: Any, kind: type[Exception], says: str) -> None:
     with pytest.raises(kind, match=says):
         ccog.write_ccog(lazy(), store)
 

@@ -24,12 +24,12 @@ SCRIPTS = {
 }
 
 
-def test_none_is_forgotten() -> None:
+def test_no_example_is_forgotten() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(SCRIPTS)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_example(name: str, tmp_path: Path) -> None:
+def test_an_example_runs_as_it_is(name: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, EXAMPLES / f"{name}.py"], cwd=tmp_path, capture_output=True, text=True
     )
@@ -40,7 +40,7 @@ def test_example(name: str, tmp_path: Path) -> None:
     assert all(ccog.validate(path).is_valid for path in files)
 
 
-def test_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     notebook = nbformat.read(EXAMPLES / "tour.ipynb", as_version=4)
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": tmp_path}}).execute()

@@ -122,7 +122,7 @@ def test_a_dataset_keeps_nodata_and_a_grid_mapping_of_another_name() -> None:
         assert (dataset.nodata, dataset.crs, dataset.descriptions) == (7, 32632, ("x", None))
 
 
-def test_datasets_that_are_no_single_raster() -> None:
+def test_datasets_that_are_not_one_raster_are_refused() -> None:
     with pytest.raises(ccog.DtypeError, match="a: uint16, b: float32"):
         xr.Dataset({"a": raster(), "b": raster(dtype="float32")}).ccog.write()
     with pytest.raises(ccog.RasterError, match=r"nodata values.*a: 1, b: 2"):
@@ -143,7 +143,7 @@ def test_nan_nodata_of_several_variables() -> None:
         assert np.isnan(dataset.nodata)
 
 
-def test_compute_now(tmp_path: Path) -> None:
+def test_compute_true_writes_at_once(tmp_path: Path) -> None:
     data = ccog.write_ccog(raster(), COG_creation_options=SMALL, compute=True)
     assert data == ccog.write_ccog(raster(), COG_creation_options=SMALL).compute()
     result = ccog.write_ccog(raster(), tmp_path / "a.tif", compute=True)
@@ -173,7 +173,7 @@ def test_many_files_share_the_reads_of_their_source(tmp_path: Path) -> None:
             assert np.array_equal(dataset.read(1), arr.compute())
 
 
-def test_rio_plugin(tmp_path: Path) -> None:
+def test_rio_has_the_commands_of_ccog(tmp_path: Path) -> None:
     raster().ccog.write(tmp_path / "a.tif", **SMALL)
     rio = [sys.executable, "-c", "from rasterio.rio.main import main_group; main_group()", "ccog"]
     create = [

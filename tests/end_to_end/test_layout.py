@@ -40,7 +40,14 @@ from range_server import range_server
 pytestmark = pytest.mark.filterwarnings("ignore::ccog.CCOGWarning")
 
 GHOST = "LAYOUT=IFDS_BEFORE_DATA\nKNOWN_INCOMPATIBLE_EDITION=NO"
-CHUNKS = [(2, 256, 384), (1, 128, 128), (2, 211, 307), (2, -1, -1), (2, 128, -1)]
+CHUNKS = [
+    (2, 256, 384),
+    (2, 211, 307),
+    *(
+        pytest.param(chunks, marks=pytest.mark.slow)
+        for chunks in ((1, 128, 128), (2, -1, -1), (2, 128, -1))
+    ),
+]
 VSICURL = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/http://127.0.0.1",
@@ -126,7 +133,7 @@ def test_every_level_has_the_pixels_of_the_other_layout(
 @pytest.mark.parametrize(
     "kind", [{"compress": "jpeg"}, {"compress": "webp", "quality": 100}, {"compress": "lerc"}]
 )
-def test_other_codecs(kind: dict[str, Any]) -> None:
+def test_lossy_codecs_give_the_same_pixels(kind: dict[str, Any]) -> None:
     pixels = terrain((3, 500, 700), "uint8")
     found, expected = (written(pixels, (3, 256, 256), kind, layout) for layout in ("chunk", "gdal"))
     for ours, theirs in zip(levels(found), levels(expected), strict=True):
@@ -232,7 +239,7 @@ def geometry(array: da.Array, store: Any = None, **options: Any) -> CogGeometry:
 
 @pytest.mark.parametrize("on_cluster", [False, True])
 @pytest.mark.parametrize(("method", "most"), [("average", 1.5), ("cubic", 2.5)])
-def test_tasks_of_a_large_graph(
+def test_a_large_graph_by_chunks_has_few_tasks_a_chunk(
     method: str, most: float, on_cluster: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(steering, "_cluster_threads", lambda: 8 * on_cluster)
@@ -352,7 +359,7 @@ def test_the_plan_says_what_the_file_has(masked: bool, options: dict[str, Any]) 
     assert plan.layout == "chunk"
 
 
-def test_from_the_shell_and_from_xarray(tmp_path: Path) -> None:
+def test_the_shell_and_xarray_choose_the_layout(tmp_path: Path) -> None:
     pixels = terrain((1, 700, 900))
     options = {"blocksize": 128, "compress": "deflate", "crs": "EPSG:32755"}
     array = xr.DataArray(da.from_array(pixels[0], chunks=256), dims=("y", "x"))

@@ -32,7 +32,7 @@ def assert_close(found: dict[str, str], expected: dict[str, str]) -> None:
     "dtype", ["int8", "int16", "uint32", "int64", "float32", "float64", "complex64"]
 )
 @pytest.mark.parametrize("nodata", [None, 7])
-def test_gdals_figures(dtype: str, nodata: int | None) -> None:
+def test_statistics_are_gdals(dtype: str, nodata: int | None) -> None:
     pixels = terrain((2, 500, 333), dtype)
     if nodata is not None and dtype in ("int64", "complex64"):
         pytest.skip(
@@ -51,7 +51,7 @@ def test_gdals_figures(dtype: str, nodata: int | None) -> None:
 
 @pytest.mark.skipif(not MODERN, reason="GDAL before 3.11 divides by the wrong count")
 @pytest.mark.parametrize("values", ["masked", "nan", "nan and nodata"])
-def test_pixels_that_do_not_count(values: str) -> None:
+def test_nan_and_nodata_do_not_count(values: str) -> None:
     pixels = terrain((1, 400, 500), "float32")
     mask = np.random.default_rng(0).random((400, 500)) > 0.3 if values == "masked" else None
     if values != "masked":

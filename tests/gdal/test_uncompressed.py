@@ -17,7 +17,7 @@ SPARSE = Codec(64, "uint8", (("compress", "NONE"),), (), None, sparse=True, plan
 )
 @pytest.mark.parametrize("bands", [1, 3])
 @pytest.mark.parametrize("by_chunk", [False, True])
-def test_like_gdal(dtype: str, bands: int, by_chunk: bool) -> None:
+def test_uncompressed_tiles_are_gdals(dtype: str, bands: int, by_chunk: bool) -> None:
     pixels = np.random.default_rng(bands).integers(1, 100, (bands, 128, 320)).astype(dtype)
     by_gdal = replace(SPARSE, dtype=dtype, by_chunk=by_chunk)
     segments, counts, mask = encode_block(pixels, None, replace(by_gdal, sparse=False))

@@ -79,7 +79,7 @@ def test_keys_and_tasks_agree(form: str, method: str) -> None:
         assert wrong not in tasks
 
 
-def test_nothing_grows_with_the_number_of_chunks() -> None:
+def test_building_does_not_grow_with_the_number_of_chunks() -> None:
     sizes = {}
     for side in (64, 640):
         tasks = mapping_of(ccog.write_ccog(lazy(side), COG_creation_options={"bigtiff": "yes"}))
@@ -89,7 +89,9 @@ def test_nothing_grows_with_the_number_of_chunks() -> None:
 
 
 @pytest.mark.parametrize(("method", "most"), [("average", 1.5), ("cubic", 2.5)])
-def test_tasks_of_a_large_graph(method: str, most: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_graph_has_few_tasks_a_chunk(
+    method: str, most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = {"overview_resampling": method, "bigtiff": "yes"}
     fused = mapping_of(ccog.write_ccog(lazy(160), COG_creation_options=options))
     assert len(fused) / 160**2 <= 0.5 * (1 if method == "average" else 2)

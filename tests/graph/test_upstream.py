@@ -53,7 +53,7 @@ def box(block: np.ndarray) -> np.ndarray:
     return ((out + np.roll(out, 2, 0) + np.roll(out, 2, 1)) // 3).astype("uint16")
 
 
-def test_filters_of_neighbourhoods() -> None:
+def test_chunks_under_a_filter_of_neighbourhoods_are_made_once() -> None:
     source = Counted()
     filtered = source.array().map_overlap(box, depth=2, boundary="reflect", dtype="uint16")
     found = written(filtered)
@@ -61,7 +61,7 @@ def test_filters_of_neighbourhoods() -> None:
     assert found == written(filtered.compute(scheduler="sync"))
 
 
-def test_layers_of_overlapping_reads() -> None:
+def test_chunks_of_overlapping_layers_are_made_once() -> None:
     sources = [Counted(seed) for seed in range(3)]
     layers = da.stack(
         [da.where(source.array() > 1000 * n, source.array(), 0) for n, source in enumerate(sources)]
@@ -90,7 +90,7 @@ def test_zarr_is_read_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_tasks_before_ours() -> None:
+def test_an_array_of_a_hundred_thousand_tasks_is_written() -> None:
     array = da.ones((3200, 3200), chunks=64, dtype="uint16")
     for n in range(40):
         array = array.map_blocks(np.add, n, dtype="uint16", name=f"step-{n}")
@@ -98,7 +98,7 @@ def test_a_hundred_thousand_tasks_before_ours() -> None:
     assert written(array) == written(np.full((3200, 3200), 1 + sum(range(40)), "uint16"))
 
 
-def test_persisted_arrays(client: Any) -> None:
+def test_persisted_arrays_are_written(client: Any) -> None:
     source = terrain((1, SIDE, SIDE))[0]
     persisted = client.persist(da.from_array(source, chunks=256))
     delayed = ccog.write_ccog(persisted, COG_creation_options=OPTIONS)
@@ -106,7 +106,7 @@ def test_persisted_arrays(client: Any) -> None:
 
 
 @pytest.mark.parametrize("planning", [True, False])
-def test_query_planning(planning: bool) -> None:
+def test_query_planning_of_dask_does_not_matter(planning: bool) -> None:
     with dask.config.set({"array.query-planning": planning}):
         source = Counted()
         assert written(source.array() + 1) == written(source.pixels + np.uint16(1))
@@ -123,7 +123,7 @@ def annotations_of(delayed: Any, name: str) -> dict[Any, Any]:
     return found
 
 
-def test_annotations_survive() -> None:
+def test_annotations_of_the_array_survive() -> None:
     with dask.annotate(retries=7, resources={"GPU": 1}):
         source = da.ones((512, 512), chunks=128, dtype="uint16").map_blocks(
             np.add, 1, dtype="uint16"
@@ -137,7 +137,7 @@ def test_annotations_survive() -> None:
     assert len({priorities[key] for key in priorities if "encode_0" in str(key[0])}) == 4
 
 
-def test_annotations_of_the_write_itself() -> None:
+def test_annotations_of_the_write_hold() -> None:
     with dask.annotate(retries=3, priority=2):
         delayed = ccog.write_ccog(
             da.ones((512, 512), chunks=128, dtype="uint16"), COG_creation_options=OPTIONS
@@ -149,7 +149,7 @@ def test_annotations_of_the_write_itself() -> None:
     assert min(priorities) > 10**9
 
 
-def test_retries_of_a_source_that_fails_once(client: Any, tmp_path: Path) -> None:
+def test_a_source_that_fails_once_is_retried(client: Any, tmp_path: Path) -> None:
     flag = tmp_path / "failed"
 
     def flaky(block: np.ndarray, block_id: Any) -> np.ndarray:

@@ -69,7 +69,7 @@ def write(arr: Any, **kwargs: Any) -> Any:
 @pytest.mark.parametrize(
     "chunks", [128, 100], ids=["chunks of whole tiles", "chunks that are rechunked"]
 )
-def test_wrong_chunks_of_pixels(wrong: str, chunks: int) -> None:
+def test_a_wrong_chunk_of_pixels_is_named(wrong: str, chunks: int) -> None:
     work, says = WRONG[wrong]
     place = rf"chunk \(1, 1\) of the array, pixels \[{chunks}:{2 * chunks}, {chunks}:{2 * chunks}\] \(row, column\)"
     what = (
@@ -91,7 +91,7 @@ def test_wrong_chunks_of_pixels(wrong: str, chunks: int) -> None:
 @pytest.mark.parametrize(
     "chunks", [128, 100], ids=["chunks of whole tiles", "chunks that are rechunked"]
 )
-def test_wrong_chunks_of_masks(wrong: str, chunks: int) -> None:
+def test_a_wrong_chunk_of_a_mask_is_named(wrong: str, chunks: int) -> None:
     work, says = WRONG[wrong]
     mask = declared((300, 400), chunks, work)
     with pytest.raises(

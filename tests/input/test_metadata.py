@@ -52,7 +52,9 @@ def written(array: Any, **options: Any) -> bytes:
     ],
     ids=str,
 )
-def test_attributes(attrs: dict[str, Any], describe: dict[str, Any]) -> None:
+def test_attributes_of_xarray_become_metadata(
+    attrs: dict[str, Any], describe: dict[str, Any]
+) -> None:
     assert written(georeferenced(**attrs)) == gdal_cog(PIXELS, describe=describe)
 
 
@@ -67,7 +69,7 @@ def test_decoded_values_have_nan_for_nodata() -> None:
     assert written(decoded) == gdal_cog(PIXELS.astype("float32"), nodata=float("nan"))
 
 
-def test_text_of_the_band_coordinate() -> None:
+def test_text_of_the_band_coordinate_becomes_descriptions() -> None:
     array = georeferenced(long_name="reflectance").assign_coords(band=["B02", "B03"])
     assert written(array) == gdal_cog(PIXELS, describe={"descriptions": ["B02", "B03"]})
     numbered = georeferenced().assign_coords(band=[1, 2])
@@ -87,18 +89,18 @@ def test_dataset_variables_are_bands() -> None:
     assert written(dataset.chunk({"x": 100})) == gdal_cog(PIXELS, describe=describe)
 
 
-def test_dataset_of_two_nodata_values() -> None:
+def test_a_dataset_of_two_nodata_values_is_refused() -> None:
     dataset = xr.Dataset({k: georeferenced(PIXELS[0]).rio.write_nodata(k == "a") for k in "ab"})
     with pytest.raises(errors.RasterError, match="nodata values"):
         ccog.write_ccog(dataset)
 
 
-def test_attribute_of_the_wrong_length() -> None:
+def test_an_attribute_of_the_wrong_length_is_refused() -> None:
     with pytest.raises(errors.RasterError, match="3 entries for 2 bands"):
         ccog.write_ccog(georeferenced(long_name=["a", "b", "c"]))
 
 
-def test_ground_control_points_of_rioxarray() -> None:
+def test_ground_control_points_of_rioxarray_are_written() -> None:
     points = [
         GroundControlPoint(r, c, 10 + c / 900, 50 - r / 900)
         for r, c in ((0, 0), (0, 260), (300, 0))

@@ -89,7 +89,7 @@ def stac_item(folder: Path, k: int) -> pystac.Item:
 
 
 @pytest.mark.parametrize("chunks", [None, 256, {"band": 1, "y": 100, "x": 333}])
-def test_rioxarray_open_rasterio(folder: Path, chunks: Any) -> None:
+def test_arrays_of_rioxarray_are_written(folder: Path, chunks: Any) -> None:
     arr = rioxarray.open_rasterio(folder / "red0.tif", chunks=chunks)
     found = Written(arr.ccog.write(**SMALL))
     assert np.array_equal(found.pixels, arr)
@@ -169,7 +169,7 @@ def test_plain_xarray_from_zarr_and_netcdf(tmp_path: Path, kind: str) -> None:
     assert np.isnan(found.nodata)  # the array in memory has NaN, whatever the file had
 
 
-def test_odc_geo() -> None:
+def test_arrays_of_odc_geo_are_written() -> None:
     box = GeoBox((HEIGHT, WIDTH), TRANSFORM, "EPSG:32755")
     arr = wrap_xr(da.from_array(terrain((1, HEIGHT, WIDTH))[0], chunks=128), box, nodata=0)
     found = Written(arr.ccog.write(**SMALL))
@@ -182,14 +182,14 @@ def test_odc_geo() -> None:
     assert near(found.transform, degrees.odc.geobox.transform)
 
 
-def test_odc_geo_rotated() -> None:
+def test_rotated_arrays_of_odc_geo_are_written() -> None:
     box = GeoBox((200, 300), TRANSFORM * Affine.rotation(30), "EPSG:32755")
     found = Written(xr_zeros(box, "uint8", chunks=(128, 128)).ccog.write(**SMALL))
     assert near(found.transform, box.transform)
 
 
 @pytest.mark.parametrize("crs", ["EPSG:32755", "EPSG:4326"])
-def test_odc_stac(items: list[pystac.Item], crs: str) -> None:
+def test_arrays_of_odc_stac_are_written(items: list[pystac.Item], crs: str) -> None:
     resolution = 10 if crs == "EPSG:32755" else 0.0001
     ds = odc.stac.load(
         items, bands=["red", "nir"], crs=crs, resolution=resolution, chunks={"x": 256, "y": 256}
@@ -208,7 +208,7 @@ def test_odc_stac(items: list[pystac.Item], crs: str) -> None:
 
 
 @pytest.mark.parametrize("xy_coords", ["topleft", "center"])
-def test_stackstac(items: list[pystac.Item], xy_coords: Any) -> None:
+def test_arrays_of_stackstac_are_written(items: list[pystac.Item], xy_coords: Any) -> None:
     """Its coordinates are by default those of the pixels' upper left corners."""
     stack = stackstac.stack(
         items,
@@ -261,7 +261,7 @@ class OnDevice:
 
 @pytest.mark.parametrize("chunks", [(1, 256, 256), (2, 64, 64)])
 @pytest.mark.parametrize("method", ["average", "cubic"])
-def test_chunks_on_a_device(chunks: tuple[int, ...], method: str) -> None:
+def test_chunks_on_a_device_are_brought_to_the_host(chunks: tuple[int, ...], method: str) -> None:
     pixels, valid = terrain((2, 600, 700)), np.random.default_rng(0).random((600, 700)) > 0.2
     on_device = [
         da.from_array(array, chunks=chunks[-array.ndim :]).map_blocks(

@@ -81,7 +81,9 @@ def left(target: tuple[Any, dict[str, Any] | None]) -> list[ccog.IncompleteUploa
 
 @pytest.mark.parametrize("scheduler", ["threads", "sync"])
 @pytest.mark.parametrize("optimize_graph", [True, False])
-def test_local_schedulers(target: Any, scheduler: str, optimize_graph: bool) -> None:
+def test_a_write_that_fails_on_a_local_scheduler_leaves_nothing(
+    target: Any, scheduler: str, optimize_graph: bool
+) -> None:
     how = {"scheduler": scheduler, "optimize_graph": optimize_graph}
     with pytest.raises(RuntimeError, match="no pixels here"):
         dask.compute(delayed(failing(), target), **how)
@@ -91,7 +93,7 @@ def test_local_schedulers(target: Any, scheduler: str, optimize_graph: bool) -> 
     assert not left(target)
 
 
-def test_two_writes_of_which_one_fails(tmp_path: Path) -> None:
+def test_of_two_writes_the_one_that_fails_leaves_nothing(tmp_path: Path) -> None:
     good = delayed(da.ones((600, 600), dtype="uint8", chunks=256), (tmp_path / "good.tif", None))
     bad = delayed(failing(), (tmp_path / "bad.tif", None))
     with pytest.raises(RuntimeError, match="no pixels here"):
@@ -112,7 +114,7 @@ def test_a_pickled_delayed_cleans_up_too(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["delayed"]
 
 
-def test_a_cluster(client: Any, target: Any) -> None:
+def test_a_write_that_fails_on_a_cluster_leaves_nothing(client: Any, target: Any) -> None:
     with pytest.raises(RuntimeError, match="no pixels here"):
         delayed(failing(), target).compute(scheduler=client)
     future = client.compute(delayed(failing(), target))
@@ -128,7 +130,7 @@ def test_a_cluster(client: Any, target: Any) -> None:
 
 
 @pytest.mark.parametrize("how", ["cancel", "release"])
-def test_cancelled_and_dropped_futures(client: Any, target: Any, how: str) -> None:
+def test_cancelled_and_dropped_futures_leave_nothing(client: Any, target: Any, how: str) -> None:
     future = client.compute(delayed(source(), target))
     assert until(lambda: bool(left(target)))
     future.cancel() if how == "cancel" else future.release()
@@ -137,7 +139,7 @@ def test_cancelled_and_dropped_futures(client: Any, target: Any, how: str) -> No
     assert not left(target)
 
 
-def test_the_same_delayed_twice_on_a_cluster(client: Any, s3_options: dict[str, Any]) -> None:
+def test_a_delayed_is_computed_twice_on_a_cluster(client: Any, s3_options: dict[str, Any]) -> None:
     array = da.from_array(terrain((1, 600, 700)), chunks=256)
     twice = delayed(array, ("s3://test/cleanup/twice.tif", s3_options))
     results = [client.compute(twice).result() for _ in range(2)]
@@ -149,7 +151,7 @@ def test_the_same_delayed_twice_on_a_cluster(client: Any, s3_options: dict[str, 
 
 
 @pytest.mark.slow
-def test_killed_workers(s3_options: dict[str, Any]) -> None:
+def test_killed_workers_do_not_harm_the_file(s3_options: dict[str, Any]) -> None:
     from distributed import Client, LocalCluster
 
     expected = ccog.write_ccog(source(), COG_creation_options=CREATION).compute(scheduler="threads")
@@ -166,7 +168,7 @@ def test_killed_workers(s3_options: dict[str, Any]) -> None:
             settle(client, 3)
 
 
-def test_a_killed_client_on_a_cluster(client: Any, tmp_path: Path) -> None:
+def test_a_killed_client_of_a_cluster_leaves_nothing(client: Any, tmp_path: Path) -> None:
     script = f"""
         import sys; sys.path.insert(0, {str(TESTS)!r})
         import ccog, distributed, kills
@@ -198,7 +200,7 @@ def test_what_a_killed_process_left_is_listed_and_removed(target: Any) -> None:
         store.put(session, 2, [b"y"])
 
 
-def test_a_begin_that_nobody_heard_of(target: Any) -> None:
+def test_a_begin_that_nobody_heard_of_is_found_again(target: Any) -> None:
     store = ccog.stores.resolve_store(*target)
     write = new_token()
     store.begin(write)
@@ -208,7 +210,7 @@ def test_a_begin_that_nobody_heard_of(target: Any) -> None:
     store.abort(session)
 
 
-def test_interrupted_while_it_begins(tmp_path: Path) -> None:
+def test_an_interruption_while_a_write_begins_leaves_nothing(tmp_path: Path) -> None:
     """The computation ends while the task that begins the write still runs in its thread."""
     from ccog.runtime.begin import _GUARD, BEGIN
 
@@ -240,7 +242,7 @@ def test_secrets_stay_out_of_sight(s3_options: dict[str, Any]) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("cluster", [False, True])
-def test_an_interrupted_command(
+def test_an_interrupted_command_leaves_no_upload(
     request: pytest.FixtureRequest, s3_options: dict[str, Any], cluster: bool
 ) -> None:
     options = [f"--storage-option={key}={value}" for key, value in s3_options.items()]

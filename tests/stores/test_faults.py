@@ -84,7 +84,7 @@ def warned_of_what_nobody_heard_of(
     )
 
 
-def test_without_faults(
+def test_a_write_makes_no_more_calls_than_it_needs(
     through: tuple[Proxy, dict[str, Any]],
     s3_options: dict[str, Any],
     pixels: np.ndarray,

@@ -85,7 +85,9 @@ class StoreTests:
         store.complete(session, [again[0], parts[1][0]])
         assert self.read(url, options) == parts[0][1] + parts[1][1]
 
-    def test_one_small_part(self, store: Store, url: str, options: dict[str, Any] | None) -> None:
+    def test_one_small_part_is_a_file(
+        self, store: Store, url: str, options: dict[str, Any] | None
+    ) -> None:
         session = store.begin(new_token())
         part, body = self.put(store, session, 1, 20)
         store.complete(session, [part])
@@ -105,7 +107,9 @@ class StoreTests:
         store.abort(session)
         assert self.read(url, options) == old
 
-    def test_abort(self, store: Store, url: str, options: dict[str, Any] | None) -> None:
+    def test_an_aborted_upload_leaves_nothing(
+        self, store: Store, url: str, options: dict[str, Any] | None
+    ) -> None:
         session = store.begin(new_token())
         part, _ = self.put(store, session, 3)
         if self.lists:
@@ -121,7 +125,7 @@ class StoreTests:
             self.read(url, options)
         assert not store.incomplete()
 
-    def test_what_is_stored(self, store: Store) -> None:
+    def test_parts_that_are_stored_are_known(self, store: Store) -> None:
         session = store.begin(new_token())
         parts = {number: self.put(store, session, number)[0] for number in (2, 3, 7)}
         for first, count in ((1, 1), (1, 2), (2, 3), (3, 1000), (8, 5)):
@@ -137,7 +141,9 @@ class StoreTests:
             with pytest.raises(errors.StoreNotFoundError):
                 store.stored(session, 1, 1)
 
-    def test_records(self, store: Store, url: str, options: dict[str, Any] | None) -> None:
+    def test_records_are_saved_loaded_and_removed(
+        self, store: Store, url: str, options: dict[str, Any] | None
+    ) -> None:
         if not store.resumes:
             assert not store.saved(store.begin(new_token()))
             return
@@ -185,7 +191,7 @@ class StoreTests:
             keeping.check()
         assert self.read(url, options) == parts[0][1]
 
-    def test_limits(self, store: Store) -> None:
+    def test_limits_allow_at_least_10000_parts(self, store: Store) -> None:
         limits = store.limits
         assert 0 <= limits.min_part <= PART <= limits.max_part
         assert limits.max_parts >= 10_000
@@ -233,13 +239,13 @@ class TestMoto(ServerTests):
     @pytest.mark.skip(
         "moto takes the marker of list_parts for a count, so that parts are not found"
     )
-    def test_what_is_stored(self) -> None:  # type: ignore[override]
+    def test_parts_that_are_stored_are_known(self) -> None:  # type: ignore[override]
         pass
 
     @pytest.mark.skip(
         "moto answers 500 where an upload to complete is gone, instead of NoSuchUpload"
     )
-    def test_abort(self) -> None:  # type: ignore[override]
+    def test_an_aborted_upload_leaves_nothing(self) -> None:  # type: ignore[override]
         pass
 
 

@@ -39,7 +39,7 @@ def expected(pixels: np.ndarray) -> bytes:
     return gdal_cog(pixels, gdal_options())
 
 
-def test_local_file_and_result(tmp_path: Path) -> None:
+def test_a_local_file_is_gdals_and_its_result_says_where_it_is(tmp_path: Path) -> None:
     small = terrain((1, 600, 700))
     delayed = ccog.write_ccog(
         da.from_array(small, chunks=256), tmp_path / "a.tif", COG_creation_options=OPTIONS
@@ -75,7 +75,7 @@ def test_two_files_in_one_graph_load_each_chunk_once(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_file_urls(tmp_path: Path) -> None:
+def test_file_urls_are_local_paths(tmp_path: Path) -> None:
     target = tmp_path / "with space.tif"
     ccog.write_ccog(terrain((1, 300, 300)), target.as_uri()).compute()
     assert target.stat().st_size
@@ -137,7 +137,9 @@ def read(options: dict[str, Any], key: str) -> bytes:
     return bytes(s3fs.S3FileSystem(**options, skip_instance_cache=True).cat(key))
 
 
-def test_s3_from_threads(s3_options: dict[str, Any], pixels: np.ndarray, expected: bytes) -> None:
+def test_threads_write_to_s3(
+    s3_options: dict[str, Any], pixels: np.ndarray, expected: bytes
+) -> None:
     array = da.from_array(pixels, chunks=(1, 1024, 1024))
     delayed = ccog.write_ccog(
         array, "s3://test/t/a.tif", COG_creation_options=OPTIONS, storage_options=s3_options
@@ -153,7 +155,7 @@ def test_s3_from_threads(s3_options: dict[str, Any], pixels: np.ndarray, expecte
     assert "testsecret" not in repr(resolve_store("s3://test/t/a.tif", s3_options))
 
 
-def test_s3_from_processes(
+def test_worker_processes_write_to_s3(
     client: Any, s3_options: dict[str, Any], pixels: np.ndarray, expected: bytes
 ) -> None:
     array = da.from_array(pixels, chunks=(1, 1024, 1024))
@@ -173,7 +175,7 @@ def test_a_small_object_is_one_part(s3_options: dict[str, Any]) -> None:
     assert read(s3_options, "test/s.tif") == gdal_cog(small, gdal_options())
 
 
-def test_s3_failures_leave_no_upload(s3_options: dict[str, Any]) -> None:
+def test_a_write_to_s3_that_fails_leaves_no_upload(s3_options: dict[str, Any]) -> None:
     def fail(block: np.ndarray) -> np.ndarray:
         raise RuntimeError("no pixels here")
 
@@ -185,7 +187,7 @@ def test_s3_failures_leave_no_upload(s3_options: dict[str, Any]) -> None:
     assert not uploads(s3_options)
 
 
-def test_s3_refusals(s3_options: dict[str, Any]) -> None:
+def test_s3_refuses_wrong_keys_and_existing_objects(s3_options: dict[str, Any]) -> None:
     wrong = s3_options | {"secret": "wrong"}
     delayed = ccog.write_ccog(terrain((1, 300, 300)), "s3://test/x.tif", storage_options=wrong)
     with pytest.raises(errors.StorePermissionError, match="access denied"):

@@ -89,7 +89,7 @@ SERVERS = [("s3_options", "s3"), ("juicefs_options", "s3"), ("moto_options", "s3
 
 @pytest.mark.filterwarnings("ignore:Sending large graph")
 @pytest.mark.parametrize(("server", "protocol"), SERVERS)
-def test_the_bytes_result(
+def test_every_server_gets_the_bytes_that_are_written_without_a_store(
     server: str,
     protocol: str,
     request: pytest.FixtureRequest,
@@ -139,7 +139,9 @@ def test_gdal_reads_what_was_written(s3_options: dict[str, Any]) -> None:
         assert found.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
 
 
-def test_a_mapping_of_fsspec(s3_options: dict[str, Any], tmp_path: Path) -> None:
+def test_a_mapping_of_fsspec_stands_for_its_root(
+    s3_options: dict[str, Any], tmp_path: Path
+) -> None:
     array = terrain((1, 300, 300))
     expected = ccog.write_ccog(array, COG_creation_options=CREATION).compute()
     for url, options in (
@@ -154,7 +156,9 @@ def test_a_mapping_of_fsspec(s3_options: dict[str, Any], tmp_path: Path) -> None
         assert stored(url, options) == expected
 
 
-def test_memory_for_tests(recwarn: pytest.WarningsRecorder) -> None:
+def test_the_memory_file_system_is_written_without_a_warning(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
     array = terrain((1, 300, 300))
     for _ in range(2):
         ccog.write_ccog(array, "memory://a/b.tif", COG_creation_options=CREATION).compute()
@@ -185,7 +189,9 @@ def test_any_other_file_system_through_one_writer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compress", ["none", "deflate"])
-def test_equal_parts(s3_options: dict[str, Any], compress: str) -> None:
+def test_parts_are_equally_long_where_the_server_wants_it(
+    s3_options: dict[str, Any], compress: str
+) -> None:
     array = da.from_array(
         np.random.default_rng(0).integers(0, 60000, (4000, 5000)).astype("uint16"), chunks=1024
     )
@@ -288,7 +294,7 @@ def test_refused_by_s3_before_any_work(
     assert "secret" not in str(caught.value).replace("storage_options", "")
 
 
-def test_refused_by_azure(azure_options: dict[str, Any]) -> None:
+def test_azure_refuses_before_any_work(azure_options: dict[str, Any]) -> None:
     with pytest.raises(errors.StoreNotFoundError, match="container"):
         ccog.write_ccog(untouched(), "az://absent/a.tif", storage_options=azure_options).compute()
     port = int(azure_options["connection_string"].split(":")[-1].split("/")[0])
@@ -309,7 +315,7 @@ def test_refused_by_azure(azure_options: dict[str, Any]) -> None:
         ("nonsense://host/a.tif", "nonsense"),
     ],
 )
-def test_refused_urls(url: str, says: str) -> None:
+def test_urls_that_cannot_be_written_are_refused(url: str, says: str) -> None:
     with pytest.raises(errors.StoreError, match=says):
         ccog.write_ccog(untouched(), url)
 

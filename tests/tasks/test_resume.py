@@ -187,7 +187,7 @@ def test_a_failed_write_continues(
 @pytest.mark.parametrize("few", [4096, 0], ids=["apart", "whole"])
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 @pytest.mark.parametrize("method", ["average", "cubic"])
-def test_chunk_by_chunk(
+def test_a_failed_write_continues_chunk_by_chunk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int, masked: bool, method: str
 ) -> None:
     monkeypatch.setattr(planning, "_FEW_BLOCKS", few)
@@ -214,7 +214,7 @@ def test_chunk_by_chunk(
     assert len(again) == len(set(again)) < ROWS * COLS
 
 
-def test_each_scheduler(
+def test_a_write_continues_on_another_scheduler(
     request: pytest.FixtureRequest, target: dict[str, Any], reader: Source
 ) -> None:
     expected = ccog.write_ccog(reader.array(), COG_creation_options=SMALL).compute(**THREADS)
@@ -244,6 +244,7 @@ def test_no_part_is_uploaded_twice(tmp_path: Path, s3_options: dict[str, Any]) -
     assert not left(target)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_uploads_no_part_twice(s3_options: dict[str, Any]) -> None:
     from distributed import Client, LocalCluster
 
@@ -279,7 +280,10 @@ KILLED = """
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("cluster", [False, True], ids=["threads", "cluster"])
-def test_a_killed_client(
+@pytest.mark.parametrize(
+    "target", ["local", pytest.param("s3", marks=pytest.mark.slow)], indirect=True
+)
+def test_a_write_continues_after_its_client_was_killed(
     request: pytest.FixtureRequest, target: dict[str, Any], cluster: bool
 ) -> None:
     client = request.getfixturevalue("client") if cluster else None
@@ -314,7 +318,7 @@ def kept_names(delayed: Any) -> frozenset[str]:
     return frozenset() if tasks.kept is None else tasks.kept.names
 
 
-def test_computed_twice_and_again(target: dict[str, Any], reader: Source) -> None:
+def test_a_finished_write_can_be_computed_again(target: dict[str, Any], reader: Source) -> None:
     delayed = resumed(reader.array(), target)
     fail(reader, delayed)
     delayed.compute(**THREADS)
@@ -327,7 +331,7 @@ def test_computed_twice_and_again(target: dict[str, Any], reader: Source) -> Non
     assert data_of(target) == first
 
 
-def test_two_that_fail_and_one_that_ends(target: dict[str, Any], reader: Source) -> None:
+def test_a_write_continues_after_two_failures(target: dict[str, Any], reader: Source) -> None:
     for _ in range(2):
         fail(reader, resumed(reader.array(), target))
     assert len(left(target)) == 1
@@ -347,7 +351,9 @@ def test_abort_removes_the_records(target: dict[str, Any], reader: Source) -> No
     ccog.abort_incomplete(target["store"], target.get("storage_options"))
 
 
-def test_without_resume_it_is_as_ever(target: dict[str, Any], reader: Source) -> None:
+def test_without_resume_an_unfinished_write_is_left_alone(
+    target: dict[str, Any], reader: Source
+) -> None:
     fail(reader, resumed(reader.array(), target))
     reader.reads()
     delayed = ccog.write_ccog(reader.array(), **target, COG_creation_options=SMALL)
@@ -358,7 +364,9 @@ def test_without_resume_it_is_as_ever(target: dict[str, Any], reader: Source) ->
     ccog.abort_incomplete(target["store"], target.get("storage_options"))
 
 
-def test_records_of_an_upload_that_is_gone(s3_options: dict[str, Any], reader: Source) -> None:
+def test_records_of_an_upload_that_is_gone_are_not_used(
+    s3_options: dict[str, Any], reader: Source
+) -> None:
     """As after a lifecycle rule: the next write starts afresh, and what ends it removes them."""
     target = {"store": "s3://test/resume/gone.tif", "storage_options": s3_options}
     fail(reader, resumed(reader.array(), target))
@@ -376,7 +384,9 @@ def test_records_of_an_upload_that_is_gone(s3_options: dict[str, Any], reader: S
     assert not records("gone", s3_options)
 
 
-def test_ended_between_graph_and_begin(tmp_path: Path, reader: Source) -> None:
+def test_an_upload_that_ends_before_computing_is_begun_again(
+    tmp_path: Path, reader: Source
+) -> None:
     target = {"store": str(tmp_path / "a.tif")}
     delayed = resumed(reader.array(), target)
     fail(reader, delayed)
@@ -473,14 +483,16 @@ def test_arrays_in_memory_are_known_by_their_values(tmp_path: Path) -> None:
     [(None, None), ("memory://a.tif", None), ("s3://test/a.tif", {"fixed_upload_size": True}),
      ("az://test/a.tif", {"account_name": "a", "anon": True})],
 )  # fmt: skip
-def test_targets_that_keep_nothing(store: Any, options: Any) -> None:
+def test_targets_without_checkpoints_refuse_to_resume(store: Any, options: Any) -> None:
     with pytest.raises(
         ccog.ResumeError, match=r"resume=True is not possible for .*local file systems"
     ):
         ccog.write_ccog(np.ones((300, 300), "uint8"), store, storage_options=options, resume=True)
 
 
-def test_google_cloud_storage(gcs_options: dict[str, Any], reader: Source) -> None:
+def test_a_write_to_google_cloud_storage_continues(
+    gcs_options: dict[str, Any], reader: Source
+) -> None:
     target = {"store": "gs://test/resume/a.tif", "storage_options": gcs_options}
     fail(reader, resumed(reader.array(), target))
     assert [upload.resumable for upload in left(target)] == [True]
@@ -490,7 +502,7 @@ def test_google_cloud_storage(gcs_options: dict[str, Any], reader: Source) -> No
     assert_little_again(reader)
 
 
-def test_the_command_line(tmp_path: Path) -> None:
+def test_the_command_line_continues_a_killed_write(tmp_path: Path) -> None:
     target = str(tmp_path / "a.tif")
     run = "from ccog.cli import main; main()"
     options = [

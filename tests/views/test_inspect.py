@@ -105,7 +105,7 @@ def test_the_result_is_frozen_and_equal() -> None:
         found.size = 0  # type: ignore[misc]
 
 
-def test_sparse_tiles() -> None:
+def test_sparse_tiles_are_counted() -> None:
     pixels = da.zeros((512, 512), chunks=256, dtype="uint8")
     pixels = da.concatenate([pixels, pixels + 1], axis=1)
     data = ccog.write_ccog(
@@ -115,9 +115,11 @@ def test_sparse_tiles() -> None:
     assert (full.stored, full.sparse) == (16, 16)
 
 
-def test_all_tiles_sparse() -> None:
+def test_a_file_of_sparse_tiles_has_no_extent() -> None:
     data = gdal_cog(np.zeros((1, 500, 500), "uint8"), {"sparse_ok": "yes", "blocksize": 128})
     found = ccog.inspect(data)
+    assert found.levels
+    assert found.reads
     assert all(level.extent is None and level.stored == 0 for level in found.levels)
     assert all(read.gdal == read.coalescing == 0 for read in found.reads)
     assert found._repr_html_()
@@ -186,7 +188,7 @@ def stored_in(data: bytes, rule: Any, framing: int = 8) -> bytes:
 
 
 @pytest.mark.parametrize("name", ORDERS)
-def test_tile_orders(name: str) -> None:
+def test_the_order_of_tiles_is_named(name: str) -> None:
     plain = gdal_cog(
         terrain((1, 1050, 1300)), {"compress": "none", "blocksize": 128, "overviews": "none"}
     )
@@ -252,7 +254,7 @@ def test_over_http_only_the_header_is_read(tmp_path: Path) -> None:
     assert found.levels == ccog.inspect(data).levels
 
 
-def test_on_s3(s3_options: dict[str, Any]) -> None:
+def test_a_file_on_s3_is_inspected(s3_options: dict[str, Any]) -> None:
     pixels = da.from_array(terrain((1, 600, 600)), chunks=(1, 256, 256))
     options = {"blocksize": 128}
     ccog.write_ccog(
@@ -267,7 +269,7 @@ def test_on_s3(s3_options: dict[str, Any]) -> None:
         ccog.inspect("s3://test/nothing.tif", s3_options)
 
 
-def test_errors(tmp_path: Path) -> None:
+def test_files_that_cannot_be_inspected_are_refused(tmp_path: Path) -> None:
     data = FILES["classic"]()
     with pytest.raises(ccog.RasterError, match="not a TIFF: it begins with b'GIF89a"):
         ccog.inspect(b"GIF89a" + bytes(100))
@@ -289,7 +291,7 @@ def test_errors(tmp_path: Path) -> None:
         ccog.inspect("nonsense://a/b.tif")
 
 
-def test_text_html_and_png(tmp_path: Path) -> None:
+def test_a_report_is_text_html_and_png(tmp_path: Path) -> None:
     path = tmp_path / "a <b>.tif"
     path.write_bytes(FILES["mask"]())
     found = ccog.inspect(path)
@@ -306,7 +308,7 @@ def test_text_html_and_png(tmp_path: Path) -> None:
         assert len(image.getcolors(1 << 16) or ()) > 20
 
 
-def test_command_line(tmp_path: Path) -> None:
+def test_the_command_line_inspects(tmp_path: Path) -> None:
     path, png = tmp_path / "a.tif", tmp_path / "a.png"
     path.write_bytes(FILES["classic"]())
     result = CliRunner().invoke(main, ["inspect", str(path), "--png", str(png)])

@@ -164,8 +164,15 @@ def test_tasks_are_those_of_the_graph(
     "compress",
     [pytest.param(name, marks=[pytest.mark.slow] * (name == "lzma")) for name in COMPRESSIONS],
 )
-@pytest.mark.parametrize("bands", [1, 3])
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("masked", "bands"),
+    [
+        (False, 1),
+        (True, 3),
+        pytest.param(False, 3, marks=pytest.mark.slow),
+        pytest.param(True, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_the_largest_size_is_never_exceeded(compress: str, bands: int, masked: bool) -> None:
     if compress == "webp" and bands == 1:
         pytest.skip("WebP takes 3 or 4 bands")
@@ -241,7 +248,7 @@ def test_reads_cost_what_inspect_finds(masked: bool, interleave: str, tmp_path: 
     assert [(r.tiles, r.requests) for r in plan.reads] == [(r.tiles, r.gdal) for r in reads]
 
 
-def test_parts_of_a_real_upload(s3_options: dict[str, Any]) -> None:
+def test_the_parts_of_a_real_upload_are_as_planned(s3_options: dict[str, Any]) -> None:
     pixels = np.random.default_rng(0).integers(0, 65535, (1, 6000, 7000), "uint16")
     array = da.from_array(pixels, chunks=(1, 1024, 1024))
     options = {"compress": "none"}
@@ -316,7 +323,7 @@ def test_only_the_blocks_of_a_sample_are_computed() -> None:
 
 
 @pytest.mark.parametrize("sample", [-1, True, 1.5, "3"])
-def test_what_is_no_size_of_a_sample(sample: Any) -> None:
+def test_impossible_sizes_of_samples_are_refused(sample: Any) -> None:
     with pytest.raises(ccog.OptionError, match=f"sample={sample!r} .* 0"):
         ccog.plan(np.zeros((64, 64), "uint8"), sample=sample)
 
@@ -431,7 +438,7 @@ def test_the_remedy_for_chunks_is_one() -> None:
     assert ccog.plan(small.rechunk(2048), "a.tif").warnings == ()
 
 
-def test_text_and_picture() -> None:
+def test_a_plan_is_text_and_a_picture() -> None:
     plan, _ = planned(case(bands=2, masked=True))
     text, html = repr(plan), plan._repr_html_()
     assert "901 x 700, 2 bands of uint16, a mask, lzw" in text
@@ -443,7 +450,7 @@ def test_text_and_picture() -> None:
     assert html.count("<polyline") == 6 + 8 + 3 + 4
 
 
-def test_command(tmp_path: Path) -> None:
+def test_the_command_line_plans(tmp_path: Path) -> None:
     source = tmp_path / "in.tif"
     profile = {
         "driver": "GTiff",

@@ -70,7 +70,7 @@ def test_every_method_is_recognised(method: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "float32", "float64"])
 @pytest.mark.parametrize("masked", ["mask", "nodata"])
-def test_masks_and_nodata(dtype: str, masked: str) -> None:
+def test_overviews_beside_masks_and_nodata_are_recognised(dtype: str, masked: str) -> None:
     pixels = terrain((1, 700, 901), dtype)
     holes = np.random.default_rng(0).random((700, 901)) < 0.3
     if masked == "nodata":
@@ -95,7 +95,7 @@ def test_thorough_compares_every_pixel() -> None:
     assert pixels == {1: 750 * 550, 2: 375 * 275, 3: 187 * 137, 4: 93 * 68}
 
 
-def test_files_of_ccog() -> None:
+def test_files_of_ccog_are_valid() -> None:
     pixels = da.from_array(terrain((3, 700, 900), "uint8"), chunks=(3, 256, 256))
     data = ccog.write_ccog(
         pixels, COG_creation_options=GEO | {"blocksize": 128, "compress": "zstd"}
@@ -116,21 +116,21 @@ def test_the_method_that_the_file_names_is_believed() -> None:
         assert method.decode().lower() in found[1]
 
 
-def test_lossy_files() -> None:
+def test_lossy_files_are_compared_roughly() -> None:
     data = gdal_cog(terrain((3, 700, 900), "uint8"), {"compress": "jpeg", "blocksize": 256})
     found = outcome(data, "overview pixels")
     assert found[0] == "ok"
     assert "lossy compression" in found[1]
 
 
-def test_what_is_not_compared() -> None:
+def test_a_report_says_what_is_not_compared() -> None:
     data = gdal_cog(terrain((1, 600, 600), "complex64"), PLAIN)
     assert outcome(data, "overview pixels") == ("skipped", "complex pixels are not compared")
     data = gdal_cog(terrain((1, 100, 100)), PLAIN)
     assert outcome(data, "overview pixels") == ("skipped", "the file has no overviews")
 
 
-def test_files_of_rio_cogeo(tmp_path: Path) -> None:
+def test_files_of_rio_cogeo_are_valid(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(gdal_cog(terrain((1, 701, 1003)), PLAIN))
     profile = cog_profiles.get("deflate") | {"blockxsize": 128, "blockysize": 128}
     cog_translate(
@@ -141,7 +141,7 @@ def test_files_of_rio_cogeo(tmp_path: Path) -> None:
     assert {one.method for one in found.overviews} == {"average"}
 
 
-def test_overviews_of_something_else() -> None:
+def test_overviews_of_something_else_are_an_error() -> None:
     data = bytearray(gdal_cog(terrain((1, 512, 512)), PLAIN))
     first = directories(bytes(data))[1]
     noise = (
@@ -156,7 +156,7 @@ def test_overviews_of_something_else() -> None:
     assert "standard deviations" in repr(found)
 
 
-def test_overviews_shifted_by_a_pixel() -> None:
+def test_overviews_shifted_by_a_pixel_are_found() -> None:
     pixels = terrain((1, 512, 512))
     with MemoryFile(gdal_cog(pixels, PLAIN)) as file:
         with file.open() as dataset:
@@ -171,7 +171,7 @@ def test_overviews_shifted_by_a_pixel() -> None:
 
 
 @pytest.mark.parametrize("part", ["leader", "trailer"])
-def test_frames(part: str) -> None:
+def test_damaged_leaders_and_trailers_are_found(part: str) -> None:
     data = bytearray(gdal_cog(terrain((1, 2048, 2048)), PLAIN))
     full = directories(bytes(data))[0]
     tile = 101  # none of the sampled
@@ -189,7 +189,7 @@ def test_frames(part: str) -> None:
     )
 
 
-def test_false_claims_of_order_and_overlaps() -> None:
+def test_false_claims_of_order_and_overlaps_are_errors() -> None:
     data = bytearray(gdal_cog(terrain((1, 512, 512)), PLAIN))
     where = directories(bytes(data))[0].entries[tiff.TILE_OFFSETS].where
     assert where is not None
@@ -203,7 +203,7 @@ def test_false_claims_of_order_and_overlaps() -> None:
     assert outcome(bytes(data), "places of tiles")[0] == "error"
 
 
-def test_cut_off_files() -> None:
+def test_a_cut_off_file_is_an_error() -> None:
     data = gdal_cog(terrain((1, 512, 512)), PLAIN)
     found = checks(data[:-1000])
     assert found["places of tiles"].outcome == "error"
@@ -228,7 +228,7 @@ def test_updated_and_untiled_files(tmp_path: Path) -> None:
     assert found["leaders and trailers"].outcome == "skipped"
 
 
-def test_order_of_levels(tmp_path: Path) -> None:
+def test_the_order_of_levels_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     profile = {"driver": "GTiff", "count": 1, "height": 1000, "width": 1000, "dtype": "uint16"}
     with rasterio.open(path, "w", tiled=True, blockxsize=256, blockysize=256, **profile) as dataset:
@@ -240,7 +240,7 @@ def test_order_of_levels(tmp_path: Path) -> None:
     assert found["overview pixels"].outcome == "ok"
 
 
-def test_over_http_and_s3(tmp_path: Path, s3_options: dict[str, Any]) -> None:
+def test_files_are_validated_over_http_and_s3(tmp_path: Path, s3_options: dict[str, Any]) -> None:
     data = gdal_cog(terrain((1, 700, 900)), PLAIN)
     (tmp_path / "a.tif").write_bytes(data)
     local = ccog.validate(data)
