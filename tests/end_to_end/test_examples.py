@@ -24,11 +24,17 @@ SCRIPTS = {
 }
 
 
+QUICK = ("write_array", "inspect_file")
+
+
 def test_no_example_is_forgotten() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(SCRIPTS)
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in SCRIPTS],
+)
 def test_an_example_runs_as_it_is(name: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, EXAMPLES / f"{name}.py"], cwd=tmp_path, capture_output=True, text=True
@@ -40,6 +46,7 @@ def test_an_example_runs_as_it_is(name: str, tmp_path: Path) -> None:
     assert all(ccog.validate(path).is_valid for path in files)
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     notebook = nbformat.read(EXAMPLES / "tour.ipynb", as_version=4)

@@ -55,7 +55,11 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> str:
 )
 @pytest.mark.parametrize(
     ("command", "number"),
-    [(CCOG, signal.SIGTERM), (CCOG, signal.SIGHUP), (RIO, signal.SIGTERM)],
+    [
+        (CCOG, signal.SIGTERM),
+        (CCOG, signal.SIGHUP),
+        pytest.param(RIO, signal.SIGTERM, marks=pytest.mark.slow),
+    ],
     ids=["SIGTERM", "SIGHUP", "rio ccog"],
 )
 def test_a_signal_leaves_nothing_of_a_file(

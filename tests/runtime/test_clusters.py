@@ -77,7 +77,9 @@ class DyingLocal(LocalStore):
     "A worker killed when it had completed the file, rows of more than 10 MiB, on S3 and on a file system",
     "right: the file is complete, and no error is raised",
 )
-@pytest.mark.parametrize("kind", ["s3", "local", "local, resumable"])
+@pytest.mark.parametrize(
+    "kind", ["s3", pytest.param("local", marks=pytest.mark.slow), "local, resumable"]
+)
 def test_a_worker_that_dies_after_completing_makes_no_error_of_a_right_file(
     kind: str, tmp_path: Path, s3_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

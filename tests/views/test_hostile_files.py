@@ -38,6 +38,7 @@ def test_inspect_of_500_damaged_files_gives_a_report_or_a_typed_error() -> None:
 
 
 @pytest.mark.tried("validate: 120 damaged files", "right: a report or a typed error")
+@pytest.mark.slow
 def test_validate_of_damaged_files_gives_a_report_or_a_typed_error() -> None:
     look("validate", 120, 700)
 

@@ -372,6 +372,7 @@ with ccog.progress():
 """
 
 
+@pytest.mark.slow
 def test_a_notebook_keeps_the_bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
