@@ -38,6 +38,9 @@ from servers import seaweedfs
 COLUMNS, CHUNK, WORKERS = 20, (512, 1024), 3
 CREATION = {"compress": "deflate", "predictor": "yes", "overview_resampling": "average"}
 
+# which workers die is the same at each run
+CHANCE = random.Random(0)
+
 # workers report to the scheduler that often, where there are few
 _HEARTBEAT_SECONDS = 1.0
 
@@ -119,7 +122,7 @@ def kill_a_worker(bench: Bench, share: float, parts: int) -> None:
     bench.proxy.arm(None)
     future = bench.client.compute(bench.write("killed"))
     wait_for(lambda: len(bench.proxy.parts) >= share * parts)
-    os.kill(random.choice(list(bench.cluster.workers.values())).pid, signal.SIGKILL)
+    os.kill(CHANCE.choice(list(bench.cluster.workers.values())).pid, signal.SIGKILL)
     future.result(timeout=600)
     del future
     print(

@@ -15,6 +15,7 @@ from rasterio.rpc import RPC
 
 import ccog
 from ccog.geometry.pyramid import KERNEL_RADIUS
+from ccog.tiff import directories as tiff
 from conftest import gdal_cog, terrain
 
 REAL_TYPES = [
@@ -260,3 +261,18 @@ def ccog_file(case: dict[str, Any], **kwargs: Any) -> bytes:
         options["gcps"] = _gcps(case)
     array = da.from_array(pixels, chunks=case["chunks"], name=False)
     return bytes(ccog.write_ccog(array, mask=mask, COG_creation_options=options).compute(**kwargs))
+
+
+def difference(found: bytes, expected: bytes) -> str:
+    """Which tags differ, or which level's tiles: the first thing to look at when GDAL has changed."""
+    ours, theirs = tiff.parse(found).directories, tiff.parse(expected).directories
+    if len(ours) != len(theirs):
+        return f"{len(ours)} directories, GDAL writes {len(theirs)}"
+    for n, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        for tag in sorted(a.tags.keys() | b.tags.keys()):
+            one, other = a.tags.get(tag), b.tags.get(tag)
+            if tag != tiff.TILE_OFFSETS and (one and (one.type, one.raw)) != (
+                other and (other.type, other.raw)
+            ):
+                return f"directory {n}, tag {tag}: {one}, GDAL writes {other}"[:2000]
+    return f"lengths {len(found)} and {len(expected)}, tags equal: order or tile bytes differ"

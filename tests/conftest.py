@@ -17,7 +17,24 @@ from ccog.geometry.settings import use_settings
 
 pytest_plugins = ["tried"]
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+#: The folder of the helper modules, which processes that tests start put on their path.
+TESTS = Path(__file__).resolve().parent
+
+#: Real rasters, where somebody keeps some beside the repository.
+DATA = TESTS.parents[1] / "shared" / "data"
+
+
+#: Servers that are large to install or to run, and what tests that ask for them are named or asked with.
+LARGER = ("juicefs", "azure_options", "gcs_options")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need a larger server are slow, as those are that say so."""
+    for item in items:
+        asked = [*getattr(item, "fixturenames", ()), getattr(item, "callspec", None)]
+        if any(server in str(asked) for server in LARGER):
+            item.add_marker(pytest.mark.slow)
 
 
 def gdal_cog(

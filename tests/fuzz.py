@@ -9,8 +9,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from cases import cases, ccog_file, gdal_file
-from test_identity import difference
+from cases import cases, ccog_file, difference, gdal_file
 
 Tally = Counter[str]
 

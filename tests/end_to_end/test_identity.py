@@ -1,0 +1,238 @@
+"""Byte for byte the file that GDAL writes: sizes, kernels, types, options, chunk layouts and schedulers."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import rioxarray  # noqa: F401
+import xarray as xr
+from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import strategies as st
+from rasterio.io import MemoryFile
+from rio_cogeo import cog_validate
+
+import ccog
+from cases import cases, ccog_file, difference, gdal_file
+from ccog.geometry.pyramid import KERNEL_RADIUS
+from conftest import GEO, gdal_cog, terrain
+
+pytestmark = pytest.mark.filterwarnings("ignore::ccog.CCOGWarning")
+
+FUZZ = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+SLOW = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+
+
+def written(pixels: np.ndarray, chunks: Any, options: dict[str, Any], **kwargs: Any) -> bytes:
+    array = da.from_array(pixels, chunks=chunks)
+    with dask.config.set(scheduler="threads", num_workers=2):
+        data = bytes(ccog.write_ccog(array, COG_creation_options=GEO | options, **kwargs).compute())
+    check_cog(data)
+    return data
+
+
+def check_cog(data: bytes) -> None:
+    """Readers accept it: rio-cogeo strictly, and GDAL as a COG."""
+    with MemoryFile(data) as memory, memory.open() as dataset:
+        assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        # rio-cogeo refuses files of GDAL that are one pixel wide at some level, or one tile wide in all
+        narrow = (
+            not min(dataset.shape) >> len(dataset.overviews(1))
+            or dataset.width == dataset.block_shapes[0][1]
+        )
+        if not narrow:
+            valid, errors, warned = cog_validate(memory.name, strict=bool(dataset.overviews(1)))
+            assert valid, (errors, warned)
+
+
+@settings(FUZZ, max_examples=25)
+@given(cases())
+def test_any_case_is_identical(case: dict[str, Any]) -> None:
+    assert_identical(case)
+
+
+@pytest.mark.slow
+@settings(FUZZ, max_examples=int(os.environ.get("CCOG_FUZZ", "300")))
+@given(cases())
+def test_any_of_300_cases_or_as_many_as_ccog_fuzz_says_is_identical(case: dict[str, Any]) -> None:
+    assert_identical(case)
+
+
+def assert_identical(case: dict[str, Any]) -> None:
+    try:
+        expected = gdal_file(case)
+    except Exception:  # whatever GDAL refuses: there is nothing to compare with
+        reject()
+    found = ccog_file(case, scheduler="threads", num_workers=2)
+    assert found == expected, difference(found, expected)
+    check_cog(found)
+
+
+LAYOUTS = [
+    (1, 128, 128),
+    (2, 1024, 1024),
+    (2, 128, -1),
+    (2, -1, 128),
+    (1, 211, 307),
+    (2, -1, -1),
+    (1, -1, -1),
+]
+
+
+@pytest.mark.parametrize(
+    "chunks", LAYOUTS, ids=["tile", "8x8", "strips", "columns", "prime", "one", "bandwise"]
+)
+@pytest.mark.parametrize("method", ["average", "cubic"])
+def test_every_chunk_layout_gives_the_same_bytes(chunks: Any, method: str) -> None:
+    pixels = terrain((2, 1301, 1151))
+    options = {"blocksize": 128, "compress": "deflate", "overview_resampling": method}
+    assert written(pixels, chunks, options) == gdal_cog(pixels, options)
+
+
+@SLOW
+@given(
+    st.lists(st.integers(1, 400), min_size=1, max_size=6),
+    st.lists(st.integers(1, 400), min_size=1, max_size=6),
+)
+def test_irregular_chunks_give_the_same_bytes(rows: list[int], cols: list[int]) -> None:
+    pixels = terrain((1, sum(rows), sum(cols)), "int16")
+    options = {"blocksize": 128, "compress": "zstd", "overview_resampling": "bilinear"}
+    assert written(pixels, ((1,), tuple(rows), tuple(cols)), options) == gdal_cog(pixels, options)
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
+def test_local_schedulers_agree(scheduler: str) -> None:
+    pixels = terrain((1, 900, 1300))
+    options = {"blocksize": 128, "overview_resampling": "lanczos"}
+    delayed = ccog.write_ccog(
+        da.from_array(pixels, chunks=(1, 256, 256)), COG_creation_options=GEO | options
+    )
+    assert delayed.compute(scheduler=scheduler) == gdal_cog(pixels, options)
+
+
+def test_worker_processes_agree(client: Any) -> None:
+    pixels = terrain((1, 900, 1300), "float32")
+    options = {"blocksize": 128, "overview_resampling": "cubic", "compress": "deflate"}
+    delayed = ccog.write_ccog(
+        da.from_array(pixels, chunks=(1, 256, 256)), COG_creation_options=GEO | options
+    )
+    assert client.compute(delayed).result() == gdal_cog(pixels, options)
+    assert client.compute(delayed).result() == delayed.compute(scheduler="threads")
+
+
+@pytest.mark.parametrize(
+    ("bands", "options"),
+    [
+        (1, {"compress": "jpeg"}),
+        (3, {"compress": "jpeg", "quality": 95}),
+        (4, {"compress": "jpeg", "overview_quality": 50}),
+        (3, {"compress": "webp"}),
+        (4, {"compress": "webp", "quality": 100}),
+        (3, {"compress": "webp", "quality": 60, "overview_quality": 30}),
+        (2, {"compress": "deflate", "overview_compress": "jpeg"}),
+        (1, {"compress": "lzw", "overview_compress": "none", "overview_predictor": "yes"}),
+    ],
+)
+def test_lossy_and_overview_options_are_identical(bands: int, options: dict[str, Any]) -> None:
+    pixels = terrain((bands, 700, 500), "uint8")
+    options = options | {"blocksize": 128}
+    assert written(pixels, 256, options) == gdal_cog(pixels, options)
+
+
+@pytest.mark.parametrize("compress", ["lerc", "lerc_deflate", "lerc_zstd"])
+@pytest.mark.parametrize("error", [0, 0.5])
+def test_lerc_is_identical(compress: str, error: float) -> None:
+    pixels = terrain((1, 700, 500), "float32")
+    options = {"compress": compress, "max_z_error": error, "blocksize": 128, "level": 6}
+    assert written(pixels, 256, options) == gdal_cog(pixels, options)
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_metadata_is_identical(version: str) -> None:
+    pixels = terrain((2, 600, 600), "int16")
+    describe = {
+        "update_tags": {0: {"AREA": "x", "note": 'a & b < "c" é'}, 1: {"k": "v"}},
+        "descriptions": ["first", "second"],
+        "scales": [0.5, 2.0],
+        "offsets": [1.0, 0.0],
+        "units": ["m", "K"],
+    }
+    options = {"blocksize": 128, "geotiff_version": version, "compress": "deflate"}
+    data = written(pixels, 256, options | describe | {"nodata": -1})
+    assert data == gdal_cog(pixels, options, describe=describe, nodata=-1)
+    with MemoryFile(data) as memory, memory.open() as dataset:
+        assert dataset.descriptions == ("first", "second")
+
+
+@pytest.mark.parametrize("blocksize", [16, 48, 64, 192, 768, 8192])
+@pytest.mark.parametrize("masked", [False, True])
+def test_block_sizes_that_overviews_do_not_share(blocksize: int, masked: bool) -> None:
+    pixels, options = terrain((2, 500, 1701)), {"blocksize": blocksize, "compress": "deflate"}
+    mask = np.random.default_rng(0).random((500, 1701)) > 0.3 if masked else None
+    assert written(pixels, (1, 250, 333), options, mask=mask) == gdal_cog(pixels, options, mask)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float32", "complex64"])
+@pytest.mark.parametrize("nodata", [None, 0, 7])
+@pytest.mark.parametrize("sparse", ["yes", "no"])
+def test_blocks_of_zeros_are_identical(dtype: str, nodata: int | None, sparse: str) -> None:
+    pixels = terrain((2, 600, 500), dtype)
+    pixels[:, :300, :400] = 0
+    options = {
+        "blocksize": 128,
+        "compress": "deflate",
+        "sparse_ok": sparse,
+        "overview_resampling": "average",
+    }
+    extra = {} if nodata is None or dtype == "complex64" else {"nodata": nodata}
+    assert written(pixels, 128, options | extra) == gdal_cog(pixels, options, **extra)
+
+
+@pytest.mark.parametrize("method", sorted(KERNEL_RADIUS))
+@pytest.mark.parametrize("nodata", [None, 0, 7])
+def test_blank_blocks_reduce_to_blanks(method: str, nodata: int | None) -> None:
+    pixels = np.zeros((1, 1100, 1000), "uint8")
+    pixels[:, 700:900, 300:420] = terrain((1, 200, 120), "uint8")
+    options = {"blocksize": 128, "compress": "lzw", "overview_resampling": method}
+    extra = {} if nodata is None else {"nodata": nodata}
+    assert written(pixels, 128, options | extra) == gdal_cog(pixels, options, **extra)
+
+
+@pytest.mark.parametrize("side", [512, 1157])
+def test_palette_defaults_to_nearest(side: int) -> None:
+    pixels = terrain((1, side, side - 5), "uint8")
+    describe = {"colormap": {k: (k, 255 - k, 7, 255) for k in range(256)}}
+    assert written(pixels, 128, {"blocksize": 128} | describe) == gdal_cog(
+        pixels, {"blocksize": 128}, describe=describe
+    )
+
+
+def test_xarray_dimensions_and_georeferencing_are_found() -> None:
+    pixels = terrain((2, 300, 400))
+    expected = gdal_cog(pixels, {"blocksize": 128}, nodata=3)
+    array = xr.DataArray(pixels.transpose(1, 2, 0), dims=("latitude", "longitude", "band"))
+    array = array.rio.set_spatial_dims(x_dim="longitude", y_dim="latitude").rio.write_crs(
+        GEO["crs"]
+    )
+    array = array.rio.write_transform(GEO["transform"]).rio.write_nodata(3)
+    assert ccog.write_ccog(array, COG_creation_options={"BlockSize": "128"}).compute() == expected
+
+
+def test_coordinates_give_the_transform() -> None:
+    y, x = 6e6 - 5 - 10 * np.arange(300), 5e5 + 5 + 10 * np.arange(200)
+    array = xr.DataArray(
+        terrain((1, 300, 200))[0], dims=("y", "x"), coords={"y": y, "x": x}
+    ).rio.write_crs(GEO["crs"])
+    assert ccog.write_ccog(array).compute() == gdal_cog(terrain((1, 300, 200)))
+
+
+def test_booleans_become_bytes() -> None:
+    pixels = terrain((1, 300, 300)) > 20000
+    assert written(pixels, 128, {}) == gdal_cog(pixels.astype("uint8"))

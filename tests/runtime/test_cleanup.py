@@ -1,0 +1,262 @@
+"""Nothing is left: failures, interruptions, killed workers and killed clients, on every scheduler."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import s3fs
+from click.testing import CliRunner
+
+import ccog
+from ccog import errors
+from ccog.cli import main
+from ccog.graph.build import new_token
+from ccog.runtime.begin import begin_write
+from ccog.stores.local import LocalStore
+from ccog.stores.s3 import S3Store
+from conftest import TESTS, terrain
+from kills import CREATION, settle, source, write_and_kill
+
+OPTIONS = {"blocksize": 256, "compress": "none"}
+
+
+def failing(height: int = 4096) -> da.Array:
+    """Six blocks wide; the last block row fails when parts of the others are uploaded."""
+
+    def block(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarray:
+        (top, bottom), (left, right) = block_info[None]["array-location"]
+        if bottom == height:
+            raise RuntimeError("no pixels here")
+        return np.ones((bottom - top, right - left), "uint16") * top
+
+    chunks = ((512,) * (height // 512), (4096,) * 3)
+    return da.map_blocks(block, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"))
+
+
+def until(done: Callable[[], bool], seconds: float = 30) -> bool:
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.fixture(params=["local", "s3"])
+def target(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[tuple[Any, dict[str, Any] | None]]:
+    """A target and its storage_options; whatever a test does, nothing may be left there."""
+    if request.param == "local":
+        yield tmp_path / "a.tif", None
+        return
+    options = request.getfixturevalue("s3_options")
+    yield f"s3://test/cleanup/{tmp_path.name}.tif", options
+    assert not ccog.list_incomplete("s3://test/cleanup", options)
+
+
+def delayed(array: da.Array, target: tuple[Any, dict[str, Any] | None]) -> Any:
+    return ccog.write_ccog(
+        array, target[0], COG_creation_options=OPTIONS, storage_options=target[1]
+    )
+
+
+def left(target: tuple[Any, dict[str, Any] | None]) -> list[ccog.IncompleteUpload]:
+    return ccog.list_incomplete(*target)
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "sync"])
+@pytest.mark.parametrize("optimize_graph", [True, False])
+def test_a_write_that_fails_on_a_local_scheduler_leaves_nothing(
+    target: Any, scheduler: str, optimize_graph: bool
+) -> None:
+    how = {"scheduler": scheduler, "optimize_graph": optimize_graph}
+    with pytest.raises(RuntimeError, match="no pixels here"):
+        dask.compute(delayed(failing(), target), **how)
+    assert not left(target)
+    with pytest.raises(RuntimeError, match="no pixels here"):
+        delayed(failing(), target).compute(**how)
+    assert not left(target)
+
+
+def test_of_two_writes_the_one_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    good = delayed(da.ones((600, 600), dtype="uint8", chunks=256), (tmp_path / "good.tif", None))
+    bad = delayed(failing(), (tmp_path / "bad.tif", None))
+    with pytest.raises(RuntimeError, match="no pixels here"):
+        dask.compute(good, bad, scheduler="threads", num_workers=1)
+    assert {path.name for path in tmp_path.iterdir()} <= {"good.tif"}
+
+
+def test_a_pickled_delayed_cleans_up_too(tmp_path: Path) -> None:
+    import cloudpickle
+
+    script = "import sys, pickle, dask; dask.compute(pickle.load(open(sys.argv[1], 'rb')), scheduler='sync')"
+    (tmp_path / "delayed").write_bytes(
+        cloudpickle.dumps(delayed(failing(), (tmp_path / "a.tif", None)))
+    )
+    command = [sys.executable, "-c", script, tmp_path / "delayed"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "no pixels here" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["delayed"]
+
+
+def test_a_write_that_fails_on_a_cluster_leaves_nothing(client: Any, target: Any) -> None:
+    with pytest.raises(RuntimeError, match="no pixels here"):
+        delayed(failing(), target).compute(scheduler=client)
+    future = client.compute(delayed(failing(), target))
+    with pytest.raises(RuntimeError, match="no pixels here"):
+        future.result()
+    assert until(lambda: not left(target))
+    with client.as_current(), pytest.raises(RuntimeError, match="no pixels here"):
+        delayed(failing(), target).compute()
+    assert not left(target), "compute waits until the scheduler has cleaned up"
+    with client.as_current(), pytest.raises(RuntimeError, match="no pixels here"):
+        dask.compute(delayed(failing(), target))
+    assert until(lambda: not left(target))
+
+
+@pytest.mark.parametrize("how", ["cancel", "release"])
+def test_cancelled_and_dropped_futures_leave_nothing(client: Any, target: Any, how: str) -> None:
+    future = client.compute(delayed(source(), target))
+    assert until(lambda: bool(left(target)))
+    future.cancel() if how == "cancel" else future.release()
+    assert until(lambda: not left(target))
+    assert until(lambda: not any(client.processing().values()))
+    assert not left(target)
+
+
+def test_a_delayed_is_computed_twice_on_a_cluster(client: Any, s3_options: dict[str, Any]) -> None:
+    array = da.from_array(terrain((1, 600, 700)), chunks=256)
+    twice = delayed(array, ("s3://test/cleanup/twice.tif", s3_options))
+    results = [client.compute(twice).result() for _ in range(2)]
+    assert results[0] == results[1]
+    with pytest.raises(RuntimeError, match="no pixels here"):
+        client.compute(delayed(failing(), ("s3://test/cleanup/twice.tif", s3_options))).result()
+    assert client.compute(twice).result() == results[0]
+    assert until(lambda: not ccog.list_incomplete("s3://test/cleanup", s3_options))
+
+
+@pytest.mark.slow
+def test_killed_workers_do_not_harm_the_file(s3_options: dict[str, Any]) -> None:
+    from distributed import Client, LocalCluster
+
+    expected = ccog.write_ccog(source(), COG_creation_options=CREATION).compute(scheduler="threads")
+    filesystem = s3fs.S3FileSystem(**s3_options, skip_instance_cache=True)
+    with (
+        LocalCluster(n_workers=3, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        chance = random.Random(0)
+        for n in range(5):
+            write_and_kill(cluster, client, f"s3://test/killed/{n}.tif", s3_options, 3, chance)
+            assert bytes(filesystem.cat(f"test/killed/{n}.tif")) == expected
+            assert not ccog.list_incomplete("s3://test/killed", s3_options)
+            settle(client, 3)
+
+
+def test_a_killed_client_of_a_cluster_leaves_nothing(client: Any, tmp_path: Path) -> None:
+    script = f"""
+        import sys; sys.path.insert(0, {str(TESTS)!r})
+        import ccog, distributed, kills
+        client = distributed.Client({client.scheduler.address!r})
+        ccog.write_ccog(kills.source(), {str(tmp_path / "a.tif")!r}).compute()
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)]) as process:
+        assert until(lambda: any(tmp_path.iterdir()))
+        process.send_signal(signal.SIGKILL)
+    assert until(lambda: not any(tmp_path.iterdir()), 60)
+
+
+def test_what_a_killed_process_left_is_listed_and_removed(target: Any) -> None:
+    store = ccog.stores.resolve_store(*target)
+    session = store.begin(new_token())
+    store.put(session, 1, [b"x"])
+    (found,) = left(target)
+    assert (found.url, found.session) == (str(target[0]), session)
+    assert not ccog.abort_incomplete(*target, older_than=ccog.stores.incomplete.timedelta(hours=1))
+    given = [f"--storage-option={key}={value}" for key, value in (target[1] or {}).items()]
+    folder = str(target[0]).rsplit("/", 1)[0]
+    listed = CliRunner().invoke(main, ["uploads", "list", folder, *given])
+    assert (listed.exit_code, listed.output.count("\n")) == (0, 1)
+    assert f"{target[0]} {session}" in listed.output
+    aborted = CliRunner().invoke(main, ["uploads", "abort", folder, *given])
+    assert aborted.output == listed.output
+    assert not left(target)
+    with pytest.raises(errors.StoreNotFoundError):
+        store.put(session, 2, [b"y"])
+
+
+def test_a_begin_that_nobody_heard_of_is_found_again(target: Any) -> None:
+    store = ccog.stores.resolve_store(*target)
+    write = new_token()
+    store.begin(write)
+    session = store.begin(write, unanswered=1.0)
+    assert [upload.session for upload in left(target)] == [session]
+    store.abort(session)
+    store.abort(session)
+
+
+def test_an_interruption_while_a_write_begins_leaves_nothing(tmp_path: Path) -> None:
+    """The computation ends while the task that begins the write still runs in its thread."""
+    from ccog.runtime.local_guard import BEGIN, GUARD
+
+    store = LocalStore(str(tmp_path / "a.tif"))
+    key = (f"{BEGIN}token",)
+    task = dask.task_spec.Task(key, begin_write, store, "ccog-finish-token")
+    GUARD._end({key: task}, {"cache": {}, "running": {key}}, True)
+    with pytest.raises(errors.StoreError, match="given up"):
+        task()
+    assert not any(tmp_path.iterdir())
+    assert task()
+
+
+def test_secrets_stay_out_of_sight(s3_options: dict[str, Any]) -> None:
+    store = S3Store("test", "a.tif", s3_options | {"token": "verysecrettoken"})
+    env = {"GS_SECRET_ACCESS_KEY": "envsecret"}
+    found = ccog.write_ccog(
+        np.ones((300, 300), "uint8"),
+        "s3://test/a.tif",
+        storage_options=store.options,
+        rasterio_env_options=env,
+    )
+    seen = [repr(store), repr(found), *(f"{key!r} {task!r}" for key, task in found.dask.items())]
+    assert not any(
+        secret in text for text in seen for secret in ("testsecret", "verysecret", "envsecret")
+    )
+    assert pickle.loads(pickle.dumps(store)) == store
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("cluster", [False, True])
+def test_an_interrupted_command_leaves_no_upload(
+    request: pytest.FixtureRequest, s3_options: dict[str, Any], cluster: bool
+) -> None:
+    options = [f"--storage-option={key}={value}" for key, value in s3_options.items()]
+    if cluster:
+        options += ["--scheduler", request.getfixturevalue("client").scheduler.address]
+    url = f"s3://test/interrupted/{cluster}.tif"
+    # a runner in the background may have had interruptions ignored
+    run = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from ccog.cli import main; main()"
+    command = [sys.executable, "-c", run, "demo", url, "--co=COMPRESS=NONE", *options]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as process:
+        assert until(lambda: bool(ccog.list_incomplete(url, s3_options)))
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert not ccog.list_incomplete(url, s3_options)

@@ -1,0 +1,189 @@
+"""Where tasks run, and who asks: pool threads of workers that die, asynchronous clients, schedulers inside of tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import s3fs
+from test_cleanup import failing, until
+
+import ccog
+from ccog.stores.local import LocalStore
+from ccog.stores.s3 import S3Store
+from conftest import terrain
+from kills import CREATION
+
+# rows of two blocks with 12 MiB of noise: two parts of S3, put by threads of a pool
+SHAPE, CHUNKS = (2048, 6144), (1024, 3072)
+
+
+def noise() -> da.Array:
+    """The same at each computation, from seeds of its own."""
+
+    def block(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarray:
+        (top, bottom), (left, right) = block_info[None]["array-location"]
+        rng = np.random.default_rng(top * 10_007 + left)
+        return rng.integers(0, 60000, (bottom - top, right - left), "uint16")
+
+    chunks = tuple((chunk,) * (side // chunk) for side, chunk in zip(SHAPE, CHUNKS, strict=True))
+    return da.map_blocks(block, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"))
+
+
+def die_once(flag: str) -> None:
+    if not Path(flag).exists():
+        Path(flag).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class DyingS3(S3Store):
+    """Its first worker to complete a file dies before anybody hears of it."""
+
+    flag: str = ""
+
+    def complete(
+        self, session: str, parts: list[Any], write: str | None = None
+    ) -> ccog.WriteResult:
+        found = super().complete(session, parts, write)
+        die_once(self.flag)
+        return found
+
+
+@dataclass(frozen=True)
+class DyingLocal(LocalStore):
+    """The same on a file system."""
+
+    flag: str = ""
+
+    def complete(
+        self, session: str, parts: list[Any], write: str | None = None
+    ) -> ccog.WriteResult:
+        found = super().complete(session, parts, write)
+        die_once(self.flag)
+        return found
+
+
+@pytest.mark.tried(
+    "A worker killed when it had completed the file, rows of more than 10 MiB, on S3 and on a file system",
+    "right: the file is complete, and no error is raised",
+)
+@pytest.mark.parametrize(
+    "kind", ["s3", pytest.param("local", marks=pytest.mark.slow), "local, resumable"]
+)
+def test_a_worker_that_dies_after_completing_makes_no_error_of_a_right_file(
+    kind: str, tmp_path: Path, s3_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import Client, LocalCluster
+
+    flag, path = str(tmp_path / "flag"), str(tmp_path / "late.tif")
+    url = "s3://test/late/rows.tif" if kind == "s3" else path
+    dying = (
+        DyingS3("test", "late/rows.tif", s3_options, flag=flag)
+        if kind == "s3"
+        else DyingLocal(path, flag=flag)
+    )
+    expected = ccog.write_ccog(noise(), COG_creation_options=CREATION).compute(scheduler="threads")
+    monkeypatch.setattr(ccog.prepare, "resolve_store", lambda *_, **__: dying)
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        delayed = ccog.write_ccog(
+            noise(), url, COG_creation_options=CREATION, resume="resumable" in kind
+        )
+        assert client.compute(delayed).result(timeout=120).size == len(expected)
+    assert Path(flag).exists()
+    found = (
+        s3fs.S3FileSystem(**s3_options, skip_instance_cache=True).cat(url)
+        if kind == "s3"
+        else Path(url).read_bytes()
+    )
+    assert found == expected
+    assert not ccog.list_incomplete(url, s3_options if kind == "s3" else None)
+
+
+def test_a_task_of_a_cluster_writes_a_file_on_a_scheduler_of_its_own(
+    client: Any, tmp_path: Path
+) -> None:
+    def write(path: str, scheduler: str) -> int:
+        array = da.ones((1200, 1200), chunks=512, dtype="uint8")
+        return int(ccog.write_ccog(array, path).compute(scheduler=scheduler).size)
+
+    for scheduler in ("sync", "threads"):
+        path = tmp_path / f"{scheduler}.tif"
+        size = client.submit(write, str(path), scheduler).result(timeout=60)
+        assert path.stat().st_size == size
+    assert not [entry for entry in tmp_path.iterdir() if entry.suffix != ".tif"]
+
+
+@pytest.mark.tried(
+    "An asynchronous dask Client: plan, build, compute, gather, a failing write, progress",
+    "right: as with any other client",
+)
+@pytest.mark.parametrize("processes", [False, True])
+def test_an_asynchronous_client_builds_computes_and_fails_as_others_do(
+    processes: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from distributed import Client, LocalCluster
+
+    array = da.from_array(terrain((1, 1200, 1400)), chunks=512)
+    expected = ccog.write_ccog(array).compute(scheduler="sync")
+
+    async def write() -> None:
+        settings = {"n_workers": 1, "threads_per_worker": 3, "processes": processes}
+        async with (
+            LocalCluster(**settings, dashboard_address=None, asynchronous=True) as cluster,
+            Client(cluster, asynchronous=True) as client,
+        ):
+            assert ccog.graph.scheduling.parallelism() == 3
+            assert "tasks" in repr(ccog.plan(array, tmp_path / "a.tif"))
+            with ccog.progress():
+                found = await client.compute(ccog.write_ccog(array, tmp_path / "a.tif"))
+            assert found.size == len(expected)
+            delayed = [ccog.write_ccog(array, tmp_path / f"{n}.tif") for n in range(2)]
+            results = await client.gather(client.compute(delayed))
+            assert [result.size for result in results] == [len(expected)] * 2
+            with ccog.progress(), pytest.raises(RuntimeError, match="no pixels here"):
+                await client.compute(ccog.write_ccog(failing(), tmp_path / "b.tif"))
+            for _ in range(100):
+                await asyncio.sleep(0.1)
+                if not list(tmp_path.glob(".*")):
+                    break
+            # dask cannot compute in an event loop without await, and says so at once
+            loop = asyncio.get_running_loop()
+            started = loop.time()
+            with pytest.raises(RuntimeError, match=r"asynchronous Client|event loop"):
+                ccog.write_ccog(array, tmp_path / "c.tif").compute()
+            assert loop.time() - started < 5
+
+    with warnings.catch_warnings(), dask.config.set({"distributed.admin.log-length": 10}):
+        warnings.filterwarnings("error", message="coroutine .* was never awaited")
+        asyncio.run(write())
+    assert (tmp_path / "a.tif").read_bytes() == expected
+    assert {path.name for path in tmp_path.iterdir()} == {"a.tif", "0.tif", "1.tif"}
+    assert "upload" in capsys.readouterr().err
+
+
+def test_an_event_loop_that_runs_beside_a_usual_client_as_in_notebooks(
+    client: Any, tmp_path: Path
+) -> None:
+    array = da.from_array(terrain((1, 1200, 1400)), chunks=512)
+
+    async def cell() -> None:
+        with client.as_current():
+            assert ccog.write_ccog(array, tmp_path / "a.tif").compute().size
+            with pytest.raises(RuntimeError, match="no pixels here"), ccog.progress():
+                ccog.write_ccog(failing(), tmp_path / "b.tif").compute()
+
+    asyncio.run(cell())
+    assert until(lambda: {path.name for path in tmp_path.iterdir()} == {"a.tif"})
