@@ -71,7 +71,7 @@ def _resumed(final: str, graph: HighLevelGraph) -> HighLevelGraph | None:
 
 
 def _replace(dsk: dict[Any, Any], tasks: Mapping[Any, Any]) -> None:
-    """Put tasks into a graph in place of their namesakes, and remove those that nothing needs then."""
+    """Put tasks in place of their namesakes, and remove those that nothing needs then."""
     depended_on: set[Any] = set()
     for task in dsk.values():
         depended_on |= task.dependencies
