@@ -10,11 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import settings
 from rasterio.io import MemoryFile
 
 import servers
 
 pytest_plugins = ["tried"]
+
+# a busy machine is not a reason to fail
+settings.register_profile("ccog", deadline=None)
+settings.load_profile("ccog")
 
 #: The folder of the helper modules, which processes that tests start put on their path.
 TESTS = Path(__file__).resolve().parent
