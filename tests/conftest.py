@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import settings
 from rasterio.io import MemoryFile
 
 import servers
 from ccog.geometry.settings import use_settings
 
 pytest_plugins = ["tried"]
+
+# a busy machine is not a reason to fail
+settings.register_profile("ccog", deadline=None)
+settings.load_profile("ccog")
 
 #: The folder of the helper modules, which processes that tests start put on their path.
 TESTS = Path(__file__).resolve().parent

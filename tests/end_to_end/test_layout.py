@@ -176,7 +176,7 @@ def test_schedulers_and_stores_give_the_same_bytes(
     assert files.cat("test/chunk.tif") == files.cat("test/threads.tif") == expected
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     *(st.integers(1, 40) for _ in range(2)),
     *(st.integers(1, 7) for _ in range(2)),
