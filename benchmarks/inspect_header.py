@@ -33,7 +33,13 @@ def giant(path: Path, side: int) -> int:
     for height, width in sizes:
         tiles = -(-height // TILE) * -(-width // TILE)
         levels.append(
-            LevelCounts(height, width, rng.integers(1000, 200_000, tiles, np.uint32), None, False)
+            LevelCounts(
+                height=height,
+                width=width,
+                image=rng.integers(1000, 200_000, tiles, np.uint32),
+                mask=None,
+                planar=False,
+            )
         )
     options = CreationOptions.parse({"compress": "deflate", "bigtiff": "yes"})
     spec = Described(

@@ -14,7 +14,7 @@ from rasterio.enums import ColorInterp
 from rasterio.rpc import RPC
 
 import ccog
-from ccog.geometry.pyramid import KERNEL_RADIUS
+from ccog.geometry.axis_reduction import KERNEL_RADIUS
 from ccog.tiff import directories as tiff
 from conftest import gdal_cog, terrain
 

@@ -21,7 +21,7 @@ from rasterio.io import MemoryFile
 
 import ccog
 from cases import CRSES, LOSSLESS, MODERN, RPCS, TEXTS, TRANSFORMS
-from ccog.geometry.pyramid import KERNEL_RADIUS
+from ccog.geometry.axis_reduction import KERNEL_RADIUS
 from ccog.tiff import directories as tiff
 from conftest import GEO, gdal_cog, terrain
 

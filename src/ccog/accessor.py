@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ccog.api import plan, write_ccog
-from ccog.geometry.cog import FileLayout
+from ccog.geometry.file_order import FileLayout
 from ccog.views.plan import CogPlan
 
 

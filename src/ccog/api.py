@@ -10,7 +10,7 @@ import rasterio
 
 from ccog.errors import OptionError
 from ccog.gdal.environment import environment_options
-from ccog.geometry.cog import FileLayout
+from ccog.geometry.file_order import FileLayout
 from ccog.graph.build import CcogDelayed, build_graph
 from ccog.prepare import chunk_mismatch, continued, on_grid, prepare
 from ccog.stores import warn_of_unfinished

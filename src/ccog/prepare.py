@@ -23,19 +23,17 @@ from ccog.errors import (
 )
 from ccog.gdal.codec_options import tried_codecs
 from ccog.gdal.template import Described, write_template
-from ccog.geometry.cog import (
-    CogGeometry,
-    FileLayout,
-    check_tiles,
-    choose_block,
-    choose_chunk,
-    choose_unit,
-    needs_big_tiff,
-)
+from ccog.geometry.axis_reduction import Kernel
+from ccog.geometry.blocks import choose_block, choose_chunk, choose_group
+from ccog.geometry.cog import CogGeometry
+from ccog.geometry.file_order import FileLayout
+from ccog.geometry.intervals import Size
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.parts import PartPlan, fewest_parts
-from ccog.geometry.pyramid import Kernel, Pyramid, Size, level_sizes
+from ccog.geometry.pyramid import Pyramid, level_sizes
+from ccog.geometry.raster_facts import RasterFacts
 from ccog.geometry.source_grid import SourceGrid
+from ccog.geometry.tiff_limits import check_tiles, needs_big_tiff
 from ccog.graph.build import new_token
 from ccog.graph.rechunk import Chunks, rechunked
 from ccog.input.metadata import METADATA_OPTIONS
@@ -124,7 +122,7 @@ def on_grid(prepared: Prepared) -> tuple[da.Array, da.Array | None]:
     """Pixels and mask in chunks that make up the blocks of the job; warns where that costs much."""
     raster, job = prepared
     block = job.plan.level(0).block
-    pixels = raster.pixels.astype(job.plan.array_type)
+    pixels = raster.pixels.astype(job.plan.raster.array_type)
     pixels = rechunked(pixels, _fitting_chunks(pixels.chunks, block))
     mask = raster.mask
     if mask is not None:
@@ -200,17 +198,19 @@ def _geometry(raster: Raster, options: CreationOptions, layout: FileLayout) -> C
     pixel_bytes = raster.count * raster.pixels.dtype.itemsize
     block = choose_block(raster.pixels.chunks, options.blocksize, pixel_bytes)
     return CogGeometry(
+        raster=RasterFacts(
+            count=raster.count,
+            dtype=raster.stored_type,
+            has_mask=raster.has_mask,
+            nodata=raster.metadata.nodata,
+            has_alpha=raster.metadata.has_alpha,
+            mask_is_alpha=raster.mask_is_alpha,
+        ),
         options=options,
         pyramid=_pyramid(raster, options, sizes, block, method, by_chunk=layout == "chunk"),
-        count=raster.count,
-        dtype=raster.stored_type,
-        has_mask=raster.has_mask,
         method=method,
-        nodata=raster.metadata.nodata,
-        has_alpha=raster.metadata.has_alpha,
-        mask_is_alpha=raster.mask_is_alpha,
         layout=layout,
-        unit=choose_unit(sizes[0], block, pixel_bytes),
+        group_size=choose_group(sizes[0], block, pixel_bytes),
     )
 
 
@@ -263,7 +263,7 @@ def _pyramid(
     if by_chunk:
         chunk = choose_chunk(raster.pixels.chunks, options.blocksize, pixel_bytes)
         split = block[0] // chunk[0]
-    return Pyramid.build(sizes, options.blocksize, block, kernel, split=split)
+    return Pyramid.build(sizes, options.blocksize, block, kernel, chunks_a_side=split)
 
 
 # Part numbers
@@ -276,14 +276,14 @@ def _assign_parts(geometry: CogGeometry, store: Store | WholeStore) -> tuple[Cog
     only if the tiles compress well enough, and a warning says so.
     """
     limits = store.limits
-    parts = PartPlan.build(geometry.unit_rows, limits)
+    parts = PartPlan.build(geometry.groups.sizes, limits)
     while parts is None and _can_upload_more_together(geometry):
-        geometry = replace(geometry, unit=2 * geometry.unit)
-        parts = PartPlan.build(geometry.unit_rows, limits)
+        geometry = replace(geometry, group_size=2 * geometry.group_size)
+        parts = PartPlan.build(geometry.groups.sizes, limits)
     if parts is not None:
         return geometry, parts
     if geometry.options.effective_compress != "NONE":
-        fit = PartPlan.build_for_compressed(geometry.unit_rows, limits)
+        fit = PartPlan.build_for_compressed(geometry.groups.sizes, limits)
         if fit is not None:
             parts, percent = fit
             warn_user(
@@ -297,19 +297,19 @@ def _assign_parts(geometry: CogGeometry, store: Store | WholeStore) -> tuple[Cog
 
 
 def _can_upload_more_together(geometry: CogGeometry) -> bool:
-    return geometry.by_chunk and geometry.unit < math.prod(geometry.level(0).blocks)
+    return geometry.by_chunk and geometry.group_size < math.prod(geometry.level(0).blocks)
 
 
 def _largest_upload(geometry: CogGeometry) -> int:
-    return max(size for _, size in geometry.unit_rows)
+    return max(size for _, size in geometry.groups.sizes)
 
 
 def _too_few_parts(geometry: CogGeometry, store: Store | WholeStore) -> RasterError:
     limits = store.limits
     groups = "runs" if geometry.by_chunk else "rows"
-    needed = fewest_parts(geometry.unit_rows, limits)
+    needed = fewest_parts(geometry.groups.sizes, limits)
     return RasterError(
-        f"{len(geometry.units)} {groups} of blocks of up to {_largest_upload(geometry)} bytes "
+        f"{len(geometry.groups.all)} {groups} of blocks of up to {_largest_upload(geometry)} bytes "
         f"need {needed} parts, and {store.url} takes {limits.max_parts} of at most "
         f"{limits.max_part} bytes; {_how_to_need_fewer_parts(geometry)}"
     )
@@ -318,7 +318,7 @@ def _too_few_parts(geometry: CogGeometry, store: Store | WholeStore) -> RasterEr
 def _how_to_need_fewer_parts(geometry: CogGeometry) -> str:
     if geometry.by_chunk:
         return "split the raster into several files"
-    if geometry.planes(0) > 1:
+    if geometry.file_order.planes(0) > 1:
         return "use interleave='pixel' or layout='chunk', which upload all bands together"
     return "use chunks with more rows"
 

@@ -18,7 +18,7 @@ import ccog
 from ccog.gdal.codec_options import encode_block
 from ccog.gdal.encode import Codec
 from ccog.geometry.pyramid import Level
-from ccog.geometry.tile_order import tile_places
+from ccog.geometry.tile_order import tile_positions
 from ccog.graph.build import CcogTasks
 from conftest import GEO, gdal_cog
 
@@ -154,23 +154,32 @@ def test_units_are_numbered_in_the_order_of_their_bytes(layout: Any) -> None:
     expected = [
         (k, plane, n)
         for k in levels
-        for plane in range(geometry.planes(k))
-        for n in range(geometry.unit_count(k))
+        for plane in range(geometry.file_order.planes(k))
+        for n in range(geometry.groups.count(k))
     ]
-    assert list(geometry.units) == expected
-    assert [geometry.units[n] for n in range(len(geometry.units))] == expected
-    assert [geometry.units.index(*unit) for unit in expected] == list(range(len(expected)))
-    apart = {k: set(geometry.left_apart(geometry.unit_count(k))) for k in levels}
-    assert list(geometry.stretches) == [unit for unit in expected if unit[2] in apart[unit[0]]]
-    assert sum(rows.number for rows in geometry.unit_rows) == len(expected)
+    assert list(geometry.groups.all) == expected
+    assert [geometry.groups.all[n] for n in range(len(geometry.groups.all))] == expected
+    assert [geometry.groups.all.index(*unit) for unit in expected] == list(range(len(expected)))
+    apart = {k: set(geometry.groups.last_joined(geometry.groups.count(k))) for k in levels}
+    assert list(geometry.groups.for_merges) == [
+        unit for unit in expected if unit[2] in apart[unit[0]]
+    ]
+    assert sum(rows.number for rows in geometry.groups.sizes) == len(expected)
 
 
 def test_places_of_a_corner_are_those_of_all_tiles() -> None:
     for split, tiles in ((1, (7, 5)), (2, (13, 22)), (4, (40, 3))):
-        level = Level(0, 16 * tiles[0] - 3, 16 * tiles[1], 16, (32 * split, 48 * split), split)
+        level = Level(
+            index=0,
+            height=16 * tiles[0] - 3,
+            width=16 * tiles[1],
+            blocksize=16,
+            block=(32 * split, 48 * split),
+            split=split,
+        )
         for corner in ((1, 1), (5, 3), tiles):
-            some = tile_places(level, 2, mask=True, corner=corner).reshape(3, *corner)
-            every = tile_places(level, 2, mask=True).reshape(3, *tiles)
+            some = tile_positions(level, 2, mask=True, corner=corner).reshape(3, *corner)
+            every = tile_positions(level, 2, mask=True).reshape(3, *tiles)
             assert np.array_equal(some, every[:, : corner[0], : corner[1]])
         assert sorted(every.reshape(-1)) == list(range(every.size))
 

@@ -18,7 +18,7 @@ from rio_cogeo import cog_validate
 
 import ccog
 from cases import cases, ccog_file, difference, gdal_file
-from ccog.geometry.pyramid import KERNEL_RADIUS
+from ccog.geometry.axis_reduction import KERNEL_RADIUS
 from conftest import GEO, gdal_cog, terrain
 
 pytestmark = pytest.mark.filterwarnings("ignore::ccog.CCOGWarning")

@@ -28,7 +28,7 @@ from cases import MODERN
 from ccog.cli import main
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.pyramid import Level
-from ccog.geometry.tile_order import along_curve, tile_places
+from ccog.geometry.tile_order import along_curve, tile_positions
 from ccog.graph import scheduling as steering
 from ccog.graph.build import CcogTasks
 from ccog.runtime.task_names import kind_of
@@ -209,7 +209,7 @@ def test_tile_places_follow_the_curve(
         image = [(p, t) for t in tiles for p in range(planes)] if by_tile else []
         expected += image or [(p, t) for p in range(planes) for t in tiles]
         expected += [(planes, t) for t in tiles] if mask else []
-    found = tile_places(level, planes, mask=mask, by_tile=by_tile)
+    found = tile_positions(level, planes, mask=mask, by_tile=by_tile)
     assert [int(found[one]) for one in expected] == list(range(found.size))
     assert along_curve(level.blocks).tolist() == [list(ij) for ij in chunks]
 
@@ -219,11 +219,11 @@ def test_a_level_joins_its_units_as_a_binary_counter_carries() -> None:
     for count in range(1, 200):
         stretches: dict[int, list[int]] = {}
         for n in range(count):
-            joined = [stretches.pop(other) for other in plan.joined_at(n)]
+            joined = [stretches.pop(other) for other in plan.groups.joined_at(n)]
             stretches[n] = [*itertools.chain(*joined), n]
             assert stretches[n] == list(range(stretches[n][0], n + 1))
             assert len(stretches) <= (n + 1).bit_length()
-        assert list(stretches) == plan.left_apart(count)
+        assert list(stretches) == plan.groups.last_joined(count)
         assert list(itertools.chain(*stretches.values())) == list(range(count))
 
 
@@ -267,8 +267,8 @@ def test_a_large_graph_by_chunks_has_few_tasks_a_chunk(
 def test_more_is_uploaded_together_where_a_store_has_few_part_numbers(tmp_path: Path) -> None:
     array = da.zeros((1 << 22, 1 << 22), chunks=8192, dtype="uint8")
     url = "s3://bucket/a.tif"
-    assert geometry(array, str(tmp_path / "a.tif"), bigtiff="yes").unit == 16
-    assert geometry(array, url, bigtiff="yes").unit == 32
+    assert geometry(array, str(tmp_path / "a.tif"), bigtiff="yes").group_size == 16
+    assert geometry(array, url, bigtiff="yes").group_size == 32
     plan = ccog.plan(array, url, COG_creation_options={"bigtiff": "yes"}, layout="chunk")
     assert plan.upload is not None
     assert plan.upload.most_parts <= 10_000

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import click
 
 from ccog.cli.reporting import echo
-from ccog.geometry.cog import FileLayout
+from ccog.geometry.file_order import FileLayout
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ccog.geometry.pyramid import AxisReduction, Interval
+from ccog.geometry.axis_reduction import AxisReduction
+from ccog.geometry.intervals import Interval
 
 Array = npt.NDArray[Any]
 

@@ -62,20 +62,20 @@ def tried_codecs(geometry: CogGeometry, template: Template) -> tuple[Codec, Code
 
 def _try_codec(codec: Codec, geometry: CogGeometry) -> None:
     side = _TRIAL_SIDE
-    mask = np.ones((side, side), np.uint8) if geometry.has_mask else None
+    mask = np.ones((side, side), np.uint8) if geometry.raster.has_mask else None
     # bands that are compressed by themselves are all alike
-    count = min(geometry.count, 2) if codec.planar else geometry.count
+    count = min(geometry.raster.count, 2) if codec.planar else geometry.raster.count
     if count > _MANY_BANDS:
         # a refusal of many bands does not depend on the size of their tile
         codec = replace(codec, blocksize=side)
     try:
-        encode_block(np.ones((count, side, side), geometry.array_type), mask, codec)
+        encode_block(np.ones((count, side, side), geometry.raster.array_type), mask, codec)
     except EncodeError as error:
         raise OptionError(str(error)) from error
 
 
 def _level_codec(geometry: CogGeometry, template: Template, *, overview: bool) -> Codec:
-    options, dtype = geometry.options, geometry.dtype
+    options, dtype = geometry.options, geometry.raster.dtype
     directory = template.overview if overview else template.image
     mask = template.overview_mask if overview else template.mask
     image = _image_options(options, directory, overview=overview)
@@ -85,7 +85,7 @@ def _level_codec(geometry: CogGeometry, template: Template, *, overview: bool) -
         dtype=dtype,
         image=tuple(sorted(image.items())),
         mask=() if mask is None else tuple(sorted(_mask_options(mask).items())),
-        nodata=geometry.nodata if _heeds_nodata(options, dtype) else None,
+        nodata=geometry.raster.nodata if _heeds_nodata(options, dtype) else None,
         sparse=options.sparse_ok,
         planar=directory.value(tiff.PLANAR_CONFIG, 1) == tiff.SEPARATE,
         by_tile=options.interleave == "TILE",

@@ -23,7 +23,7 @@ from ccog.errors import EncodeError
 from ccog.gdal.blank import is_blank
 from ccog.gdal.rasterio_edges import CPLE_BaseError, MemoryDataset
 from ccog.gdal.uncompressed import plain_tiles
-from ccog.geometry.pyramid import ceil_div
+from ccog.geometry.intervals import ceil_div
 from ccog.tiff import directories as tiff
 
 Array = npt.NDArray[Any]

@@ -33,7 +33,8 @@ from rasterio.windows import Window
 from ccog.gdal.blank import is_blank
 from ccog.gdal.cells import cell_bounds, complex_average, nearest_index
 from ccog.gdal.rasterio_edges import ExactWindow, Frame
-from ccog.geometry.pyramid import AxisReduction, ExactRead, Interval
+from ccog.geometry.axis_reduction import AxisReduction, ExactRead
+from ccog.geometry.intervals import Area, Interval
 
 Array = npt.NDArray[Any]
 
@@ -56,23 +57,6 @@ _64_BIT_INTEGERS = (np.int64, np.uint64)
 
 # a MEM mask band is allocated (lazily touched) for the whole frame: larger frames are local
 _MAX_MASK_FRAME = 8 << 30
-
-
-@dataclass(frozen=True)
-class Area:
-    """A rectangle of pixels of one level."""
-
-    rows: Interval
-    cols: Interval
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(height, width)."""
-        return len(self.rows), len(self.cols)
-
-    def slices_of(self, outer: Area) -> tuple[slice, slice]:
-        """Where the area lies in an array of the pixels of ``outer``."""
-        return self.rows.slice_of(outer.rows), self.cols.slice_of(outer.cols)
 
 
 @dataclass(frozen=True)

@@ -65,10 +65,10 @@ class Described:
         return cls(
             options=geometry.options,
             metadata=metadata,
-            count=geometry.count,
-            dtype=geometry.dtype,
-            has_mask=geometry.has_mask,
-            overviews=geometry.top > 0,
+            count=geometry.raster.count,
+            dtype=geometry.raster.dtype,
+            has_mask=geometry.raster.has_mask,
+            overviews=geometry.last_level > 0,
             by_chunk=geometry.by_chunk,
         )
 

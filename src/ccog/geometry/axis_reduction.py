@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -115,6 +115,7 @@ class AxisReduction:
     src: int
     dst: int
     kernel: Kernel
+    _: KW_ONLY
     align: int = 1
     swath: int = 0
 

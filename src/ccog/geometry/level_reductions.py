@@ -43,18 +43,6 @@ class LevelReduction:
     row_seams: Seams
     col_seams: Seams
 
-    # >>> until renames_fgeometry
-    # ruff: noqa: D102
-    @property
-    def rows(self) -> Seams:
-        return self.row_seams
-
-    @property
-    def cols(self) -> Seams:
-        return self.col_seams
-
-    # <<< until renames_fgeometry
-
 
 @dataclass(frozen=True)
 class LevelReductions:

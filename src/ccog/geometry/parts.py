@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ccog.errors import RasterError
-from ccog.geometry.pyramid import ceil_div
+from ccog.geometry.intervals import ceil_div
 
 Buffer = bytes | memoryview
 

@@ -5,20 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ccog.geometry.axis_reduction import SIMD_GROUP as SIMD_GROUP
-from ccog.geometry.axis_reduction import AxisReduction as AxisReduction
-from ccog.geometry.axis_reduction import Kernel as Kernel
-from ccog.geometry.intervals import Area
-from ccog.geometry.intervals import Interval as Interval
-from ccog.geometry.intervals import Size as Size
-from ccog.geometry.intervals import ceil_div as ceil_div
-
-# >>> until renames_fgeometry
-# ruff: noqa: D102, I001
-from ccog.geometry.axis_reduction import KERNEL_RADIUS as KERNEL_RADIUS
-from ccog.geometry.axis_reduction import MAX_READ_SIDE as MAX_READ_SIDE
-from ccog.geometry.axis_reduction import ExactRead as ExactRead
-# <<< until renames_fgeometry
+from ccog.geometry.axis_reduction import SIMD_GROUP, AxisReduction, Kernel
+from ccog.geometry.intervals import Area, Interval, Size, ceil_div
 
 
 def halve(n: int) -> int:
@@ -98,13 +86,6 @@ class Level:
         """(height, width) of a chunk."""
         return self.block[0] // self.chunks_a_side, self.block[1] // self.chunks_a_side
 
-    # >>> until renames_fgeometry
-    @property
-    def split(self) -> int:
-        return self.chunks_a_side
-
-    # <<< until renames_fgeometry
-
     @property
     def blocks(self) -> Size:
         """Blocks down and across."""
@@ -152,19 +133,12 @@ class Pyramid:
         *,
         half_height: bool = False,
         chunks_a_side: int = 1,
-        # >>> until renames_fgeometry
-        low: bool = False,
-        split: int = 1,
-        # <<< until renames_fgeometry
     ) -> Pyramid:
         """Levels of the given sizes; blocks of full resolution have ``block`` pixels (whole tiles).
 
         Blocks of overviews are half as high where ``half_height``: each then waits for one row of
         blocks below it, instead of two. All blocks have ``chunks_a_side`` chunks down and across.
         """
-        # >>> until renames_fgeometry
-        half_height, chunks_a_side = half_height or low, max(split, chunks_a_side)
-        # <<< until renames_fgeometry
         height, width = block
         below = (height // 2 if half_height else height, width)
         tile = overview_blocksize(blocksize)

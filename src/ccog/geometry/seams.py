@@ -55,19 +55,6 @@ class Seams:
         """The seams that need pixels of block ``b``: its halos lie in their sources."""
         return self._needing.get(b, ())
 
-    # >>> until renames_fgeometry
-    # ruff: noqa: D102
-    def done(self, b: int) -> Interval:
-        return self.alone(b)
-
-    def gaps_in(self, want: Interval) -> list[Seam]:
-        return self.overlapping(want)
-
-    def fed(self, b: int) -> tuple[Seam, ...]:
-        return self.needing(b)
-
-    # <<< until renames_fgeometry
-
     @cached_property
     def _alone(self) -> dict[int, Interval]:
         return {}

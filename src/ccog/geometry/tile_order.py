@@ -170,8 +170,3 @@ def _axes(shape: Size) -> tuple[Array, Array]:
     """Row and column numbers of a grid, to be broadcast."""
     rows, cols = np.ogrid[: shape[0], : shape[1]]
     return rows, cols
-
-
-# >>> until renames_fgeometry
-tile_places = tile_positions
-# <<< until renames_fgeometry

@@ -10,8 +10,9 @@ from typing import Any
 from dask.task_spec import Task, TaskRef
 
 from ccog.gdal.environment import WithEnv
-from ccog.geometry.cog import Unit, is_small
-from ccog.geometry.pyramid import ceil_div
+from ccog.geometry.blocks import is_small
+from ccog.geometry.file_order import UploadGroup
+from ccog.geometry.intervals import ceil_div
 from ccog.geometry.source_grid import SourceGrid
 from ccog.graph.scheduling import Throttle
 from ccog.tasks.checkpoints import Seal, SealedRecord, checkpoint_level, group_record
@@ -88,7 +89,7 @@ class GraphContext:
     @cached_property
     def _is_small(self) -> bool:
         geometry = self.job.plan
-        level, pixel_bytes = geometry.level(0), geometry.count * geometry.itemsize
+        level, pixel_bytes = geometry.level(0), geometry.raster.count * geometry.raster.itemsize
         return is_small(level.size, level.block, pixel_bytes)
 
     # ---- work that an earlier run has done ----
@@ -106,13 +107,13 @@ class GraphContext:
         """Whether an earlier run has uploaded the tiles of a block."""
         if self.checkpoint is None:
             return False
-        n = self.job.plan.unit_of(k, i, j)
-        groups = [Unit(k, plane, n) for plane in range(self.job.plan.planes(k))]
+        n = self.job.plan.groups.of_block(k, i, j)
+        groups = [UploadGroup(k, plane, n) for plane in range(self.job.plan.file_order.planes(k))]
         return all(self.is_recorded(self.group_record(group)) for group in groups)
 
-    def group_record(self, group: Unit) -> str:
+    def group_record(self, group: UploadGroup) -> str:
         """Name of the record of an upload group."""
-        return group_record(self.job.plan.units.index(*group))
+        return group_record(self.job.plan.groups.all.index(*group))
 
     def record(self, name: str) -> SealedRecord:
         """The record of that name, for a task that loads it."""
@@ -130,17 +131,17 @@ class GraphContext:
     @cached_property
     def merge_counts(self) -> list[int]:
         """How many merges there are of each depth; the finish joins those of the last one."""
-        counts, left = [], len(self.job.plan.stretches)
+        counts, left = [], len(self.job.plan.groups.for_merges)
         while left > MERGE_ARITY:
             left = ceil_div(left, MERGE_ARITY)
             counts.append(left)
         return counts
 
     @cached_property
-    def groups_by_need(self) -> dict[int, list[Unit]]:
+    def groups_by_need(self) -> dict[int, list[UploadGroup]]:
         """Upload groups by the last one of full resolution that they need."""
-        groups: dict[int, list[Unit]] = {}
-        for group in self.job.plan.units:
-            last = self.job.plan.last_unit(group.level, group.number)
+        groups: dict[int, list[UploadGroup]] = {}
+        for group in self.job.plan.groups.all:
+            last = self.job.plan.groups.last_needed(group.level, group.number)
             groups.setdefault(last, []).append(group)
         return groups

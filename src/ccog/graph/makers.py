@@ -13,8 +13,9 @@ from typing import Any
 
 from dask.task_spec import GraphNode, List, Task, TaskRef
 
-from ccog.gdal.resample import Area
-from ccog.geometry.cog import Flow, Unit
+from ccog.geometry.file_order import UploadGroup
+from ccog.geometry.intervals import Area
+from ccog.geometry.level_reductions import LevelReduction
 from ccog.geometry.source_grid import SourceGrid, join_chunks, split_mask
 from ccog.graph.context import MERGE_ARITY, GraphContext
 from ccog.runtime.begin import begin_write
@@ -72,7 +73,7 @@ def _source_block(context: GraphContext, key: Any, i: int, j: int) -> Task:
     work = only_reduce if context.is_uploaded(0, i, j) else encode_and_reduce
     pixels = _chunks(context.pixels, block.area)
     mask = None if context.mask is None else _chunks(context.mask, block.area)
-    after = _start_of(context, job.plan.unit_of(0, i, j))
+    after = _start_of(context, job.plan.groups.of_block(0, i, j))
     return context.with_gdal(key, load_and_work, work, block, pixels, mask, after)
 
 
@@ -97,7 +98,7 @@ def _overview_block(context: GraphContext, key: Any, k: int, i: int, j: int) -> 
     name, is_kept = overviews_record(i, j), k == context.kept_level
     if is_kept and uploaded and context.is_recorded(name):
         return Task(key, load_block, context.record(name))
-    flows = job.plan.flows_to(k)
+    flows = job.plan.reductions.to_level(k)
     picks = [_pick(context, flow) for flow in flows]
     assemblies = [
         assembly(job.plan, flow, i, j, pick=pick) for flow, pick in zip(flows, picks, strict=True)
@@ -111,18 +112,18 @@ def _overview_block(context: GraphContext, key: Any, k: int, i: int, j: int) -> 
     return context.with_gdal(key, keep_overviews, name, job.store, context.begin, *args)
 
 
-def _pick(context: GraphContext, flow: Flow) -> int | None:
+def _pick(context: GraphContext, flow: LevelReduction) -> int | None:
     """Which partial overview of a block belongs to a flow; None where it comes by itself."""
     return None if context.has_halo_tasks(flow.source) else _number(context, flow)
 
 
-def _number(context: GraphContext, flow: Flow) -> int:
-    return context.job.plan.flows_from(flow.source).index(flow)
+def _number(context: GraphContext, flow: LevelReduction) -> int:
+    return context.job.plan.reductions.from_level(flow.source).index(flow)
 
 
-def _contributions(context: GraphContext, flow: Flow, i: int, j: int) -> List:
+def _contributions(context: GraphContext, flow: LevelReduction, i: int, j: int) -> List:
     """The blocks, or the partial overviews, that block (i, j) of a flow's target is made of."""
-    blocks = context.job.plan.children(flow, i, j)
+    blocks = context.job.plan.reductions.source_blocks(flow, i, j)
     if not context.has_halo_tasks(flow.source):
         return List(*(context.ref(f"block-L{flow.source}", *block) for block in blocks))
     n = _number(context, flow)
@@ -140,18 +141,18 @@ def make_halos(context: GraphContext, key: Any, k: int, i: int, j: int, n: int) 
 def make_upload(context: GraphContext, key: Any, k: int, n: int, plane: int) -> Task:
     """The task that uploads an upload group, and joins it to those before it."""
     job, geometry = context.job, context.job.plan
-    name = context.group_record(Unit(k, plane, n))
+    name = context.group_record(UploadGroup(k, plane, n))
     if context.is_recorded(name):
         return Task(key, load_segment, context.record(name))
     upload = GroupUpload(
         store=job.store,
-        numbers=job.parts.numbers(geometry.units.index(k, plane, n)),
+        numbers=job.parts.numbers(geometry.groups.all.index(k, plane, n)),
         level=k,
         plane=None if geometry.by_chunk else plane,
         resuming=context.resuming,
     )
-    blocks = List(*(context.ref(f"block-L{k}", i, j) for i, j in geometry.unit_blocks(k, n)))
-    before = [context.ref(f"upload-L{k}", other, plane) for other in geometry.joined_at(n)]
+    blocks = List(*(context.ref(f"block-L{k}", i, j) for i, j in geometry.groups.blocks(k, n)))
+    before = [context.ref(f"upload-L{k}", other, plane) for other in geometry.groups.joined_at(n)]
     args = upload, context.begin, blocks, List(*before)
     return _segment_task(context, key, name, upload_group, *args)
 
@@ -182,7 +183,7 @@ def _segments(context: GraphContext, depth: int, which: slice) -> list[TaskRef]:
     if depth:
         numbers = range(context.merge_counts[depth - 1])[which]
         return [context.ref(f"merge-{depth - 1}", n) for n in numbers]
-    groups = context.job.plan.stretches
+    groups = context.job.plan.groups.for_merges
     chosen = [groups[n] for n in range(len(groups))[which]]
     return [context.ref(f"upload-L{k}", n, plane) for k, plane, n in chosen]
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from ccog.errors import CCOGWarning
-from ccog.geometry.cog import Unit
+from ccog.geometry.file_order import UploadGroup
 from ccog.graph.context import MERGE_ARITY, Checkpoint
 from ccog.runtime.manifest import find_kept
 from ccog.tasks.checkpoints import MERGE, OVERVIEWS, Seal, parse_record
@@ -81,21 +81,21 @@ def _seal_of(job: WriteJob, upload_id: str, name: str) -> Seal | UnreadableError
         return error
 
 
-def _group(job: WriteJob, n: int) -> list[Unit]:
+def _group(job: WriteJob, n: int) -> list[UploadGroup]:
     """The ``n``-th upload group of the file, behind those that it is joined to."""
-    return _joined(job, job.plan.units[n])
+    return _joined(job, job.plan.groups.all[n])
 
 
-def _groups_of_merge(job: WriteJob, depth: int, n: int) -> list[Unit]:
+def _groups_of_merge(job: WriteJob, depth: int, n: int) -> list[UploadGroup]:
     """The upload groups that a merge joins, in file order."""
-    span, merged = MERGE_ARITY ** (depth + 1), job.plan.stretches
+    span, merged = MERGE_ARITY ** (depth + 1), job.plan.groups.for_merges
     numbers = range(len(merged))[n * span : (n + 1) * span]
     return [*itertools.chain(*(_joined(job, merged[number]) for number in numbers))]
 
 
-def _joined(job: WriteJob, group: Unit) -> list[Unit]:
+def _joined(job: WriteJob, group: UploadGroup) -> list[UploadGroup]:
     """An upload group behind those that it is joined to where it is uploaded, and theirs."""
-    numbers = job.plan.joined_at(group.number)
+    numbers = job.plan.groups.joined_at(group.number)
     before = [_joined(job, group._replace(number=number)) for number in numbers]
     return [*itertools.chain(*before), group]
 

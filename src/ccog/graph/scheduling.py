@@ -9,7 +9,7 @@ import dask
 import numpy as np
 from dask.system import CPU_COUNT
 
-from ccog.geometry.pyramid import ceil_div
+from ccog.geometry.intervals import ceil_div
 from ccog.geometry.tile_order import morton
 from ccog.runtime.task_names import level_of, parse_name
 from ccog.runtime.whereabouts import current_client, thread_count
@@ -41,10 +41,10 @@ class Throttle:
 def work_window(job: WriteJob) -> Throttle:
     """A throttle that keeps all threads busy."""
     geometry, threads = job.plan, _cluster_threads()
-    length = geometry.unit_length(0)
+    length = geometry.groups.length(0)
     if not (geometry.by_chunk and threads):
         return Throttle(ahead=1 + ceil_div(parallelism() + 1, length))
-    groups = geometry.unit_count(0)
+    groups = geometry.groups.count(0)
     most = max(1, groups // (_ANCHORS_A_THREAD * threads))
     power_of_two = 1 << (most.bit_length() - 1)
     return Throttle(ahead=groups, anchored=max(1, min(_ANCHORED_BLOCKS // length, power_of_two)))

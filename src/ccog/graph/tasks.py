@@ -15,7 +15,7 @@ from typing import Any
 from dask.task_spec import GraphNode, Task
 
 from ccog.errors import CCOGError
-from ccog.geometry.pyramid import ceil_div
+from ccog.geometry.intervals import ceil_div
 from ccog.geometry.source_grid import SourceGrid
 from ccog.graph.context import Checkpoint, GraphContext
 from ccog.graph.makers import MAKERS, final_key
@@ -137,13 +137,15 @@ class CcogTasks(Mapping[Any, GraphNode]):
         """The indices of each kind of task by the first element of its keys."""
         geometry, throttle = self.job.plan, self.context.throttle
         indices = {"begin": _Indices((1,), drop=True)}
-        for k in range(geometry.top + 1):
+        for k in range(geometry.last_level + 1):
             blocks = geometry.level(k).blocks
             indices[f"block-L{k}"] = _Indices(blocks)
             if self.context.has_halo_tasks(k):
-                indices[f"halos-L{k}"] = _Indices((*blocks, len(geometry.flows_from(k))))
-            indices[f"upload-L{k}"] = _Indices((geometry.unit_count(k), geometry.planes(k)))
-        groups, ahead = geometry.unit_count(0), throttle.ahead
+                indices[f"halos-L{k}"] = _Indices((*blocks, len(geometry.reductions.from_level(k))))
+            indices[f"upload-L{k}"] = _Indices(
+                (geometry.groups.count(k), geometry.file_order.planes(k))
+            )
+        groups, ahead = geometry.groups.count(0), throttle.ahead
         indices["throttle"] = _Indices((max(0, groups - ahead),), start=ahead)
         if throttle.anchored:
             indices["anchor"] = _Indices((ceil_div(groups, throttle.anchored),))

@@ -17,10 +17,12 @@ import numpy.typing as npt
 
 from ccog.gdal.blank import is_blank
 from ccog.gdal.encode import Codec, EncodedTiles, encode_block
-from ccog.gdal.resample import Area, Reduction, alpha_weighs, reduce_area
+from ccog.gdal.resample import Reduction, alpha_weighs, reduce_area
 from ccog.gdal.statistics import BandStatistics, block_statistics
-from ccog.geometry.cog import CogGeometry, Flow, Gap
-from ccog.geometry.pyramid import Interval
+from ccog.geometry.cog import CogGeometry
+from ccog.geometry.intervals import Area, Interval
+from ccog.geometry.level_reductions import LevelReduction
+from ccog.geometry.seams import Seam
 from ccog.geometry.tile_order import along_curve
 
 Array = npt.NDArray[Any]
@@ -117,8 +119,8 @@ class Assembly:
     """
 
     reduction: Reduction
-    row_seams: tuple[Gap, ...]
-    col_seams: tuple[Gap, ...]
+    row_seams: tuple[Seam, ...]
+    col_seams: tuple[Seam, ...]
     source: Area
     count: int
     dtype: str
@@ -130,7 +132,9 @@ def block_job(geometry: CogGeometry, codec: Codec, k: int, i: int, j: int) -> Bl
     """The job of block (i, j) of level ``k``."""
     area = Area(geometry.level(k).rows(i), geometry.level(k).cols(j))
     counted = k == 0 and geometry.options.statistics == "YES"
-    reductions = [_block_reduction(geometry, f, area, i, j) for f in geometry.flows_from(k)]
+    reductions = [
+        _block_reduction(geometry, f, area, i, j) for f in geometry.reductions.from_level(k)
+    ]
     return BlockJob(
         area=area,
         chunks=tuple(_chunks(geometry, k, area)),
@@ -141,14 +145,14 @@ def block_job(geometry: CogGeometry, codec: Codec, k: int, i: int, j: int) -> Bl
 
 
 def _validity(geometry: CogGeometry) -> Validity:
-    weighs = alpha_weighs(np.dtype(geometry.array_type), geometry.count)
-    return Validity(geometry.nodata, geometry.has_alpha and weighs)
+    weighs = alpha_weighs(np.dtype(geometry.raster.array_type), geometry.raster.count)
+    return Validity(geometry.raster.nodata, geometry.raster.has_alpha and weighs)
 
 
 def _chunks(geometry: CogGeometry, k: int, area: Area) -> Iterator[Area]:
     """The chunks of a block in the order of the file; all of it where tiles lie row by row."""
     level = geometry.level(k)
-    (high, wide), split = level.chunk, level.split
+    (high, wide), split = level.chunk, level.chunks_a_side
     for i, j in along_curve((split, split)).tolist():
         top, left = area.rows.start + i * high, area.cols.start + j * wide
         rows = area.rows.intersect(Interval(top, top + high))
@@ -158,45 +162,51 @@ def _chunks(geometry: CogGeometry, k: int, area: Area) -> Iterator[Area]:
 
 
 def _block_reduction(
-    geometry: CogGeometry, flow: Flow, area: Area, i: int, j: int
+    geometry: CogGeometry, flow: LevelReduction, area: Area, i: int, j: int
 ) -> BlockReduction:
-    halos = [Area(area.rows.intersect(seam.source), area.cols) for seam in flow.rows.fed(i)]
-    halos += [Area(area.rows, area.cols.intersect(seam.source)) for seam in flow.cols.fed(j)]
+    halos = [
+        Area(area.rows.intersect(seam.source), area.cols) for seam in flow.row_seams.needing(i)
+    ]
+    halos += [
+        Area(area.rows, area.cols.intersect(seam.source)) for seam in flow.col_seams.needing(j)
+    ]
     return BlockReduction(
         reduction=_reduction(geometry, flow),
         pixels=flow.pixels,
         mask=flow.mask,
-        alone=Area(flow.rows.done(i), flow.cols.done(j)),
+        alone=Area(flow.row_seams.alone(i), flow.col_seams.alone(j)),
         halos=tuple(halos),
     )
 
 
-def assembly(geometry: CogGeometry, flow: Flow, i: int, j: int, *, pick: int | None) -> Assembly:
+def assembly(
+    geometry: CogGeometry, flow: LevelReduction, i: int, j: int, *, pick: int | None
+) -> Assembly:
     """How block (i, j) of the level that ``flow`` leads to is put together."""
     level = geometry.level(flow.target)
     rows, cols = level.rows(i), level.cols(j)
     return Assembly(
         reduction=_reduction(geometry, flow),
-        row_seams=tuple(flow.rows.gaps_in(rows)),
-        col_seams=tuple(flow.cols.gaps_in(cols)),
+        row_seams=tuple(flow.row_seams.overlapping(rows)),
+        col_seams=tuple(flow.col_seams.overlapping(cols)),
         source=Area(flow.y.source_of(rows), flow.x.source_of(cols)),
-        count=geometry.count if flow.pixels else 0,
-        dtype=geometry.array_type,
+        count=geometry.raster.count if flow.pixels else 0,
+        dtype=geometry.raster.array_type,
         mask=flow.mask,
         pick=pick,
     )
 
 
-def _reduction(geometry: CogGeometry, flow: Flow) -> Reduction:
+def _reduction(geometry: CogGeometry, flow: LevelReduction) -> Reduction:
     return Reduction(
         geometry.method,
-        geometry.nodata,
+        geometry.raster.nodata,
         flow.y,
         flow.x,
         flow.source,
-        whole=geometry.dtype == "complex_int16",
-        has_alpha=geometry.has_alpha and flow.pixels,
-        mask_is_alpha=geometry.mask_is_alpha,
+        whole=geometry.raster.dtype == "complex_int16",
+        has_alpha=geometry.raster.has_alpha and flow.pixels,
+        mask_is_alpha=geometry.raster.mask_is_alpha,
     )
 
 

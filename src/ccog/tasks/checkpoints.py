@@ -90,7 +90,7 @@ def checkpoint_level(geometry: CogGeometry) -> int:
     The higher the level, the fewer pixels are kept, and the more rows of full resolution are read
     again.
     """
-    levels = range(1, geometry.top)
+    levels = range(1, geometry.last_level)
     fitting = [k for k in levels if geometry.level(k).blocks[0] >= _LEAST_ROWS]
     return max(fitting, default=1)
 

@@ -13,7 +13,7 @@ from ccog.gdal.template import write_template
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.parts import Buffer, Segment, cut
 from ccog.geometry.pyramid import Level
-from ccog.geometry.tile_order import tile_places
+from ccog.geometry.tile_order import tile_positions
 from ccog.stores import WholeStore, WriteResult
 from ccog.tasks.job import WriteJob
 from ccog.tasks.uploads import (
@@ -84,22 +84,37 @@ def _header(job: WriteJob, groups: list[UploadedGroup]) -> bytes:
 
 def _level_counts(geometry: CogGeometry, level: Level, groups: list[UploadedGroup]) -> LevelCounts:
     sizes = _joined([group.sizes for group in groups if group.level == level.index], geometry)
-    planar, planes = geometry.is_planar(level.index), len(sizes.image)
+    planar, planes = geometry.file_order.is_planar(level.index), len(sizes.image)
     if not geometry.by_chunk:
         image = sizes.image.reshape(-1)
-        return LevelCounts(*level.size, image, sizes.mask, planar, planes)
-    (order,) = tile_places(level)
+        return LevelCounts(
+            height=level.height,
+            width=level.width,
+            image=image,
+            mask=sizes.mask,
+            planar=planar,
+            side_by_side=planes,
+        )
+    (order,) = tile_positions(level)
     image = sizes.image[:, order].reshape(-1)
     mask = None if sizes.mask is None else sizes.mask[order]
-    by_tile = geometry.tile_planes > 1
-    places = tile_places(level, planes, mask=geometry.has_mask, by_tile=by_tile)
-    return LevelCounts(*level.size, image, mask, planar, planes, places)
+    by_tile = geometry.file_order.side_by_side > 1
+    places = tile_positions(level, planes, mask=geometry.raster.has_mask, by_tile=by_tile)
+    return LevelCounts(
+        height=level.height,
+        width=level.width,
+        image=image,
+        mask=mask,
+        planar=planar,
+        side_by_side=planes,
+        positions=places,
+    )
 
 
 def _joined(groups: list[TileSizes], geometry: CogGeometry) -> TileSizes:
     """Sizes of the tiles of a level in file order: the image's by plane, the mask's in a row."""
     image = np.concatenate([sizes.image for sizes in groups if sizes.image.size], axis=1)
-    if not geometry.has_mask:
+    if not geometry.raster.has_mask:
         return TileSizes(image, None)
     masks = [sizes.mask[0] for sizes in groups if sizes.mask is not None]
     return TileSizes(image, np.concatenate(masks))

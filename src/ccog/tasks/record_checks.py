@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ccog.errors import StoreNotFoundError, StorePermissionError
-from ccog.gdal.resample import Area
-from ccog.geometry.cog import CogGeometry, Unit
+from ccog.geometry.cog import CogGeometry
+from ccog.geometry.file_order import UploadGroup
+from ccog.geometry.intervals import Area, ceil_div
 from ccog.geometry.parts import Numbers
-from ccog.geometry.pyramid import Level, ceil_div
+from ccog.geometry.pyramid import Level
 from ccog.tasks.blocks import BlockReduction, PartialOverview, PixelPatch, block_job
 from ccog.tasks.checkpoints import Seal, checkpoint_level
 from ccog.tasks.job import WriteJob
@@ -32,7 +33,7 @@ class UnreadableError(Exception):
     """A record is damaged, or gone, or does not fit the geometry."""
 
 
-def check_segment(job: WriteJob, upload_id: str, name: str, groups: list[Unit]) -> Seal:
+def check_segment(job: WriteJob, upload_id: str, name: str, groups: list[UploadGroup]) -> Seal:
     """Read the record of a segment of those upload groups, and compare it with the geometry.
 
     Raises
@@ -83,7 +84,7 @@ def _require(*conditions: bool) -> None:
 # ---- segments ----
 
 
-def _longest_segment(job: WriteJob, groups: list[Unit]) -> int:
+def _longest_segment(job: WriteJob, groups: list[UploadGroup]) -> int:
     """Bytes that the record of a segment has at most.
 
     These are loose bytes, sizes of tiles, parts and statistics.
@@ -91,17 +92,17 @@ def _longest_segment(job: WriteJob, groups: list[Unit]) -> int:
     limits, geometry = job.store.limits, job.plan
     loose = 0
     if limits.min_part:
-        raw = 2 * sum(geometry.unit_bytes(group.level) for group in groups)
+        raw = 2 * sum(geometry.groups.bytes(group.level) for group in groups)
         loose = min(raw, _LOOSE_ENDS * (2 * limits.min_part + job.parts.part_size))
     sizes = sum(_group_shape(job, group).bytes for group in groups)
-    text = _TEXT + len(groups) * (2 * _ARRAY_TEXT + geometry.count * _BAND_TEXT)
+    text = _TEXT + len(groups) * (2 * _ARRAY_TEXT + geometry.raster.count * _BAND_TEXT)
     parts = sum(1 + _numbers(job, group).cap for group in groups)
     return loose + sizes + text + _PART_TEXT * parts
 
 
-def _numbers(job: WriteJob, group: Unit) -> Numbers:
+def _numbers(job: WriteJob, group: UploadGroup) -> Numbers:
     """The part numbers that an upload group owns."""
-    return job.parts.numbers(job.plan.units.index(*group))
+    return job.parts.numbers(job.plan.groups.all.index(*group))
 
 
 class _GroupShape(NamedTuple):
@@ -121,21 +122,21 @@ class _GroupShape(NamedTuple):
         return 4 * (self.planes * self.tiles + (self.mask or 0))
 
 
-def _group_shape(job: WriteJob, group: Unit) -> _GroupShape:
+def _group_shape(job: WriteJob, group: UploadGroup) -> _GroupShape:
     geometry, (k, plane, n) = job.plan, group
     level = geometry.level(k)
-    tiles = sum(_block_tiles(level, i, j) for i, j in geometry.unit_blocks(k, n))
-    mask_tiles = tiles if geometry.has_mask else 0
+    tiles = sum(_block_tiles(level, i, j) for i, j in geometry.groups.blocks(k, n))
+    mask_tiles = tiles if geometry.raster.has_mask else 0
     counted = k == 0 and plane == 0 and geometry.options.statistics == "YES"
-    planes_together = job.codec(k).planes(geometry.count)
+    planes_together = job.codec(k).planes(geometry.raster.count)
     if geometry.by_chunk:
-        mask = mask_tiles if geometry.has_mask else None
+        mask = mask_tiles if geometry.raster.has_mask else None
         return _GroupShape(planes_together, tiles, mask, counted)
-    planes = geometry.planes(k)
+    planes = geometry.file_order.planes(k)
     mask = mask_tiles if plane == planes - 1 else None
     if planes == 1:
         return _GroupShape(planes_together, tiles, mask, counted)
-    is_image = plane < geometry.count
+    is_image = plane < geometry.raster.count
     return _GroupShape(1, tiles if is_image else 0, mask, counted)
 
 
@@ -144,7 +145,7 @@ def _block_tiles(level: Level, i: int, j: int) -> int:
     return ceil_div(rows, level.blocksize) * ceil_div(cols, level.blocksize)
 
 
-def _compare_segment(uploaded: UploadedSegment, job: WriteJob, groups: list[Unit]) -> None:
+def _compare_segment(uploaded: UploadedSegment, job: WriteJob, groups: list[UploadGroup]) -> None:
     """Compare a segment with the geometry: its groups, its parts, and the bytes it holds."""
     segment, joins, uploaded_groups = uploaded
     _require(len(uploaded_groups) == len(groups))
@@ -168,14 +169,14 @@ def _file_bytes(sizes: TileSizes, frame: int) -> int:
     return sum(int(array.sum(dtype=np.int64)) for array in present) + frame * tiles
 
 
-def _compare_group(job: WriteJob, group: Unit, uploaded: UploadedGroup) -> None:
+def _compare_group(job: WriteJob, group: UploadGroup, uploaded: UploadedGroup) -> None:
     (image, mask), bands = uploaded.sizes, uploaded.statistics
     shape = _group_shape(job, group)
     _require(uploaded.level == group.level)
     _require(image.dtype == np.uint32, image.shape == (shape.planes, shape.tiles))
     _require((mask is None) == (shape.mask is None), (bands is not None) == shape.counted)
     _require(mask is None or (mask.dtype == np.uint32 and mask.shape == (1, shape.mask)))
-    _require(bands is None or len(bands) == job.plan.count)
+    _require(bands is None or len(bands) == job.plan.raster.count)
 
 
 # ---- partial overviews ----
@@ -183,7 +184,7 @@ def _compare_group(job: WriteJob, group: Unit, uploaded: UploadedGroup) -> None:
 
 def _longest_overviews(geometry: CogGeometry, shares: tuple[BlockReduction, ...]) -> int:
     """Bytes of the record of a block's partial overviews before it is compressed."""
-    pixel = geometry.count * np.dtype(geometry.array_type).itemsize + 1
+    pixel = geometry.raster.count * np.dtype(geometry.raster.array_type).itemsize + 1
     areas = itertools.chain(*((share.alone, *share.halos) for share in shares))
     return _TEXT + sum(2 * _ARRAY_TEXT + math.prod(area.shape) * pixel for area in areas)
 
@@ -216,7 +217,7 @@ def _compare_patch(
     if pixels is None:
         # zeros, which only blocks without a mask give so
         return _require(mask is None, not share.mask)
-    count = geometry.count if share.pixels else 0
-    _require(pixels.shape == (count, *area.shape), pixels.dtype == geometry.array_type)
+    count = geometry.raster.count if share.pixels else 0
+    _require(pixels.shape == (count, *area.shape), pixels.dtype == geometry.raster.array_type)
     _require((mask is not None) == share.mask)
     return _require(mask is None or (mask.shape == area.shape and mask.dtype == np.uint8))

@@ -56,7 +56,7 @@ def framing(ghost: str) -> Framing:
     return Framing(leader, trailer)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LevelCounts:
     """Size of one level, and the byte counts of its tiles (0 for a sparse tile).
 
@@ -70,9 +70,9 @@ class LevelCounts:
         The same for the mask; None where there is none.
     planar
         Whether the file holds the bands, and then the mask, one after the other.
-    tile_planes
+    side_by_side
         How many bands are compressed each by itself and do not lie so.
-    places
+    positions
         In ``layout="chunk"`` where each tile lies, (plane, tile), the mask last, counted in tiles
         from the first of the level.
     """
@@ -82,13 +82,13 @@ class LevelCounts:
     image: Counts
     mask: Counts | None
     planar: bool
-    tile_planes: int = 1
-    places: npt.NDArray[np.int64] | None = None
+    side_by_side: int = 1
+    positions: npt.NDArray[np.int64] | None = None
 
     @property
     def order(self) -> TileOrder:
         """The order of the tiles in the file."""
-        return TileOrder(self.planar, self.places)
+        return TileOrder(self.planar, self.positions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -394,7 +394,7 @@ def _tile_offsets(
     """Offsets of the tiles of each level, full size first."""
     of_levels = []
     for level in in_file_order(levels):
-        planes = [*_framed(level.image, sum(frame)).reshape(level.tile_planes, -1)]
+        planes = [*_framed(level.image, sum(frame)).reshape(level.side_by_side, -1)]
         if level.mask is not None:
             planes.append(_framed(level.mask, sum(frame)))
         sizes = level.order.to_file(planes)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ccog.errors import RasterError
-from ccog.geometry.pyramid import ceil_div
+from ccog.geometry.intervals import ceil_div
 from ccog.tiff import tags
 from ccog.tiff.directories import Layout, Range, Tag, unpack_array
 from ccog.views.inspect.ranges import RangeReader

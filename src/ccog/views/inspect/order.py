@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ccog.geometry.pyramid import Size
+from ccog.geometry.intervals import Size
 from ccog.geometry.tile_order import morton
 from ccog.views.inspect.tiles import Array, Grid
 

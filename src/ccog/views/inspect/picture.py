@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ccog.geometry.pyramid import ceil_div
+from ccog.geometry.intervals import ceil_div
 from ccog.views.drawing import Box, Drawing, Shape, Text
 from ccog.views.inspect.tiles import HEADER, Grid, Spans
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ccog.geometry.pyramid import Size
+from ccog.geometry.intervals import Size
 from ccog.tiff.header import framing
 from ccog.views.inspect.header import Header
 from ccog.views.inspect.tiles import Array, Grid, sum_of

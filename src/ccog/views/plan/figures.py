@@ -35,18 +35,18 @@ def preview(job: WriteJob, pixels: da.Array, *, mismatch: str | None, sample: in
     sizes = sizes_of(job, sampled_ratio(job, pixels, sampled) if sampled else None)
     return CogPlan(
         url=job.store.url,
-        shape=(geometry.count, *full.size),
-        dtype=geometry.dtype,
-        has_mask=geometry.has_mask,
+        shape=(geometry.raster.count, *full.size),
+        dtype=geometry.raster.dtype,
+        has_mask=geometry.raster.has_mask,
         layout=geometry.layout,
         compression=_compression(job),
-        levels=tuple(_planned_level(geometry, k) for k in range(geometry.top + 1)),
+        levels=tuple(_planned_level(geometry, k) for k in range(geometry.last_level + 1)),
         sizes=sizes,
         tasks=_tasks(job, chunks),
         chunks=math.prod(map(len, chunks)),
         upload=_upload(job, sizes.expected),
         memory=_memory(job, sizes.ratio),
-        group_memory=int(geometry.unit_bytes(0) * sizes.ratio),
+        group_memory=int(geometry.groups.bytes(0) * sizes.ratio),
         sample=sampled,
         reads=planned_reads(geometry, (chunks[1][0], chunks[2][0])),
         warnings=tuple(warnings_of(job, chunks, sizes, mismatch)),
@@ -70,13 +70,13 @@ def _planned_level(geometry: CogGeometry, k: int) -> PlannedLevel:
         tiles=level.tiles,
         planes=band_planes(geometry, k),
         blocks=level.blocks,
-        raw=level.height * level.width * geometry.count * geometry.itemsize,
+        raw=level.height * level.width * geometry.raster.count * geometry.raster.itemsize,
     )
 
 
 def _tasks(job: WriteJob, chunks: tuple[tuple[int, ...], ...]) -> int:
     source = SourceGrid("", chunks)
-    mask = source if job.plan.has_mask else None
+    mask = source if job.plan.raster.has_mask else None
     return len(CcogTasks(job, source, mask, work_window(job)))
 
 
@@ -96,7 +96,7 @@ def _expected_parts(job: WriteJob, expected: int) -> int:
     Small groups add up until they fill a part.
     """
     least, part_size = job.store.limits.min_part, job.parts.part_size
-    rows = job.plan.unit_rows
+    rows = job.plan.groups.sizes
     share = expected / max(1, sum(count * size for count, size in rows))
     groups = large = 0
     rest = float(expected)
@@ -120,7 +120,11 @@ def _memory(job: WriteJob, ratio: float) -> int:
     """
     geometry = job.plan
     height, width = map(min, geometry.level(0).block, geometry.level(0).size)
-    block = height * width * (geometry.count * geometry.itemsize + geometry.has_mask)
+    block = (
+        height
+        * width
+        * (geometry.raster.count * geometry.raster.itemsize + geometry.raster.has_mask)
+    )
     waiting = _waiting_by_chunk(geometry) if geometry.by_chunk else _waiting_by_row(job)
     halos = geometry.level(0).blocks[1] / parallelism() if _has_halos(geometry) else 0.0
     return int(block * (1 + waiting * (ratio + 1 / 3) + halos)) + _ENCODING
@@ -128,10 +132,10 @@ def _memory(job: WriteJob, ratio: float) -> int:
 
 def _has_halos(geometry: CogGeometry) -> bool:
     """Whether rows of the first overview share rows of blocks that they are made of."""
-    for reduction in geometry.flows_from(0):
+    for reduction in geometry.reductions.from_level(0):
         if geometry.level(reduction.target).blocks[0] > 1:
-            upper = {i for i, _ in geometry.children(reduction, 0, 0)}
-            lower = {i for i, _ in geometry.children(reduction, 1, 0)}
+            upper = {i for i, _ in geometry.reductions.source_blocks(reduction, 0, 0)}
+            lower = {i for i, _ in geometry.reductions.source_blocks(reduction, 1, 0)}
             return not upper.isdisjoint(lower)
     return False
 
@@ -148,5 +152,5 @@ def _waiting_by_row(job: WriteJob) -> float:
 
 def _waiting_by_chunk(geometry: CogGeometry) -> float:
     """Upload groups of each level are half full on average, besides a block for each thread."""
-    waiting = sum(geometry.unit_length(k) for k in range(geometry.top + 1)) / 2
+    waiting = sum(geometry.groups.length(k) for k in range(geometry.last_level + 1)) / 2
     return 1 + waiting / parallelism()

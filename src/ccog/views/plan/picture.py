@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-from ccog.geometry.pyramid import Level, Size, ceil_div
+from ccog.geometry.intervals import Size, ceil_div
+from ccog.geometry.pyramid import Level
 from ccog.views.drawing import Box, Drawing, Line, Shape, Text
 
 _MARGIN, _TOP, _MAP, _LEAST = 20, 34, 360, 6

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from ccog.geometry.cog import CogGeometry
-from ccog.geometry.pyramid import Size, ceil_div
-from ccog.geometry.tile_order import tile_places
+from ccog.geometry.intervals import Size, ceil_div
+from ccog.geometry.tile_order import tile_positions
 from ccog.views.plan.report import PlannedRead
 from ccog.views.plan.sizes import band_planes
 
@@ -36,7 +36,7 @@ def planned_reads(geometry: CogGeometry, chunk: Size) -> tuple[PlannedRead, ...]
 
 def _read(geometry: CogGeometry, k: int, name: str, tiles: Size) -> PlannedRead:
     """What the upper left tiles of a level cost."""
-    count = math.prod(tiles) * (band_planes(geometry, k) + geometry.has_mask)
+    count = math.prod(tiles) * (band_planes(geometry, k) + geometry.raster.has_mask)
     requests = _requests_by_chunk if geometry.by_chunk else _requests_by_row
     return PlannedRead(name, count, requests(geometry, k, tiles))
 
@@ -46,7 +46,7 @@ def _requests_by_row(geometry: CogGeometry, k: int, tiles: Size) -> int:
     level = geometry.level(k)
     if tiles == level.tiles:
         return 1
-    return geometry.planes(k) * (1 if tiles[1] == level.tiles[1] else tiles[0])
+    return geometry.file_order.planes(k) * (1 if tiles[1] == level.tiles[1] else tiles[0])
 
 
 def _requests_by_chunk(geometry: CogGeometry, k: int, tiles: Size) -> int:
@@ -57,12 +57,12 @@ def _requests_by_chunk(geometry: CogGeometry, k: int, tiles: Size) -> int:
     level, planes = geometry.level(k), band_planes(geometry, k)
     if tiles == level.tiles:
         chunks = map(ceil_div, level.size, level.chunk)
-        return 2 * math.prod(chunks) if geometry.has_mask else 1
-    positions = tile_places(
+        return 2 * math.prod(chunks) if geometry.raster.has_mask else 1
+    positions = tile_positions(
         level,
         planes,
-        mask=geometry.has_mask,
-        by_tile=geometry.tile_planes > 1,
+        mask=geometry.raster.has_mask,
+        by_tile=geometry.file_order.side_by_side > 1,
         corner=tiles,
     )
     requests = 0

@@ -9,7 +9,7 @@ import dask.array as da
 import numpy as np
 
 from ccog.gdal.encode import encode_block
-from ccog.geometry.pyramid import Size
+from ccog.geometry.intervals import Size
 from ccog.tasks.uploads import WriteJob
 
 # steps along columns that never line up with those along rows
@@ -25,7 +25,7 @@ def sampled_ratio(job: WriteJob, pixels: da.Array, sample: int) -> float:
         block = np.ma.getdata(pixels[:, rows.start : rows.stop, cols.start : cols.stop].compute())
         _, counts, _ = encode_block(block, None, job.codecs[0])
         compressed += int(counts.sum())
-        raw += block.size * job.plan.itemsize
+        raw += block.size * job.plan.raster.itemsize
     return compressed / raw
 
 

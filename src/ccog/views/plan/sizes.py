@@ -102,8 +102,8 @@ def sizes_of(job: WriteJob, sampled: float | None) -> PlannedSizes:
     wants_statistics = job.plan.options.statistics == "YES"
     template = job.template
     if wants_statistics:
-        template = write_template(job.described, (_LONGEST,) * job.plan.count)
-    levels = [_LevelSizes(job, k, sampled) for k in range(job.plan.top + 1)]
+        template = write_template(job.described, (_LONGEST,) * job.plan.raster.count)
+    levels = [_LevelSizes(job, k, sampled) for k in range(job.plan.last_level + 1)]
     counts = tuple(level.counts for level in levels)
     classic, big = (header_size(template, counts, big=kind) for kind in (False, True))
     pixels = sum(level.largest for level in levels)
@@ -125,7 +125,7 @@ def sizes_of(job: WriteJob, sampled: float | None) -> PlannedSizes:
 
 def band_planes(geometry: CogGeometry, k: int) -> int:
     """Bands of a level that are compressed apart, else 1."""
-    return geometry.count if geometry.planar[min(k, 1)] else 1
+    return geometry.raster.count if geometry.planar[min(k, 1)] else 1
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,13 @@ class _LevelSizes:
         one = np.uint32(1)
         image = np.broadcast_to(one, (self.tiles * self.planes,))
         mask = None if self.mask is None else np.broadcast_to(one, (self.tiles,))
-        return LevelCounts(height, width, image, mask, self.job.plan.is_planar(self.k))
+        return LevelCounts(
+            height=height,
+            width=width,
+            image=image,
+            mask=mask,
+            planar=self.job.plan.file_order.is_planar(self.k),
+        )
 
     @property
     def largest(self) -> int:
@@ -180,7 +186,7 @@ class _LevelSizes:
         # tiles that are not compressed have padding, which otherwise is next to nothing
         if self._compression == "NONE":
             pixels = self.tiles * level.blocksize**2
-        bits = self.job.plan.count * self.image.value(tags.BITS_PER_SAMPLE, 1) * self.ratio
+        bits = self.job.plan.raster.count * self.image.value(tags.BITS_PER_SAMPLE, 1) * self.ratio
         if self.mask is not None:
             is_compressed = self.mask.value(tags.COMPRESSION, 1) != tags.UNCOMPRESSED
             bits += _MASK if is_compressed else 1

@@ -48,20 +48,20 @@ def warnings_of(
                 "path, s3://, az:// or gs:// without fixed_upload_size, which all workers upload to"
             )
         return
-    group = int(job.plan.unit_bytes(0) * sizes.ratio)
+    group = int(job.plan.groups.bytes(0) * sizes.ratio)
     if group > _LARGE_GROUP:
         yield _group_warning(job.plan, group)
     yield from _part_warnings(job)
 
 
 def _chunk_warnings(geometry: CogGeometry, chunks: tuple[tuple[int, ...], ...]) -> Iterator[str]:
-    side, pixel = geometry.options.blocksize, geometry.count * geometry.itemsize
+    side, pixel = geometry.options.blocksize, geometry.raster.count * geometry.raster.itemsize
     large_enough = (n for n in _IDEAL_SIDES if n * n * pixel >= _SMALL_CHUNK)
     ideal = max(side, next(large_enough, _IDEAL_SIDES[-1]) // side * side)
-    remedy = f"use chunks of {geometry.count} x {ideal} x {ideal}"
+    remedy = f"use chunks of {geometry.raster.count} x {ideal} x {ideal}"
     sizes = [max(axis) for axis in chunks]
     chunk = f"chunks of {' x '.join(map(str, sizes))} (band, y, x)"
-    each, count = math.prod(sizes) * geometry.itemsize, math.prod(map(len, chunks))
+    each, count = math.prod(sizes) * geometry.raster.itemsize, math.prod(map(len, chunks))
     if each < _SMALL_CHUNK and count > _MANY_CHUNKS:
         yield (
             f"{chunk} are small, {byte_text(each)}: {count:,} of them cost more scheduling than "
@@ -102,7 +102,7 @@ def _group_warning(geometry: CogGeometry, size: int) -> str:
 def _part_warnings(job: WriteJob) -> Iterator[str]:
     limits, part_size = job.store.limits, job.parts.part_size
     most = f"{limits.max_parts:,} parts of the store"
-    fewest = fewest_parts(job.plan.unit_rows, limits)
+    fewest = fewest_parts(job.plan.groups.sizes, limits)
     if fewest > _NEAR_LIMIT * limits.max_parts and not job.plan.by_chunk:
         yield f"rows of blocks may need {fewest:,} of the {most}; use chunks with more rows"
     if part_size > max(_LARGE_PART, limits.preferred_part, limits.min_part):

@@ -13,15 +13,9 @@ import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
-from ccog.gdal.resample import Area, Reduction, reduce_area
-from ccog.geometry.pyramid import (
-    KERNEL_RADIUS,
-    SIMD_GROUP,
-    AxisReduction,
-    Interval,
-    Kernel,
-    Size,
-)
+from ccog.gdal.resample import Reduction, reduce_area
+from ccog.geometry.axis_reduction import KERNEL_RADIUS, SIMD_GROUP, AxisReduction, Kernel
+from ccog.geometry.intervals import Area, Interval, Size
 from ccog.views.inspect.ranges import RangeReader
 
 Array = npt.NDArray[Any]
@@ -107,7 +101,7 @@ class _Levels:
         (height, width), (h, w) = self.sizes[self.source(k)], self.sizes[k]
         y, x = (
             AxisReduction(height, h, kernel),
-            AxisReduction(width, w, kernel, SIMD_GROUP),
+            AxisReduction(width, w, kernel, align=SIMD_GROUP),
         )
         return Reduction(method, self.nodata, y, x, self.source(k))
 
