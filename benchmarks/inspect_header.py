@@ -16,7 +16,7 @@ import numpy as np
 from common import in_fresh_process
 
 import ccog
-from ccog.gdal.template import Described, write_template
+from ccog.gdal.template import HeaderSpec, write_template
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.pyramid import level_sizes
 from ccog.input.raster import Metadata
@@ -42,7 +42,7 @@ def giant(path: Path, side: int) -> int:
             )
         )
     options = CreationOptions.parse({"compress": "deflate", "bigtiff": "yes"})
-    spec = Described(
+    spec = HeaderSpec(
         options=options,
         metadata=Metadata(),
         count=1,

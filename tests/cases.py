@@ -16,6 +16,7 @@ from rasterio.rpc import RPC
 import ccog
 from ccog.geometry.axis_reduction import KERNEL_RADIUS
 from ccog.tiff import directories as tiff
+from ccog.tiff import tags
 from conftest import gdal_cog, terrain
 
 REAL_TYPES = [
@@ -142,10 +143,10 @@ def metadata(draw: st.DrawFn, dtype: str, count: int) -> dict[str, Any]:
     perhaps(
         "update_tags", st.dictionaries(keys, st.dictionaries(names, texts, min_size=1), min_size=1)
     )
-    for tags in found.get("update_tags", {}).values():
-        tags.pop("TIFFTAG_XRESOLUTION", None)
-        if "AREA_OR_POINT" in tags:
-            tags["AREA_OR_POINT"] = "Point"
+    for texts_by_name in found.get("update_tags", {}).values():
+        texts_by_name.pop("TIFFTAG_XRESOLUTION", None)
+        if "AREA_OR_POINT" in texts_by_name:
+            texts_by_name["AREA_OR_POINT"] = "Point"
     perhaps("descriptions", each(texts))
     perhaps("units", each(st.sampled_from(["m", "K", "µm", ""])))
     perhaps("scales", each(st.sampled_from([1.0, 0.1, 2.5e-7])))
@@ -271,7 +272,7 @@ def difference(found: bytes, expected: bytes) -> str:
     for n, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         for tag in sorted(a.tags.keys() | b.tags.keys()):
             one, other = a.tags.get(tag), b.tags.get(tag)
-            if tag != tiff.TILE_OFFSETS and (one and (one.type, one.raw)) != (
+            if tag != tags.TILE_OFFSETS and (one and (one.type, one.raw)) != (
                 other and (other.type, other.raw)
             ):
                 return f"directory {n}, tag {tag}: {one}, GDAL writes {other}"[:2000]

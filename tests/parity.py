@@ -23,6 +23,7 @@ import ccog
 from cases import CRSES, LOSSLESS, MODERN, RPCS, TEXTS, TRANSFORMS
 from ccog.geometry.axis_reduction import KERNEL_RADIUS
 from ccog.tiff import directories as tiff
+from ccog.tiff import tags
 from conftest import GEO, gdal_cog, terrain
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -229,7 +230,7 @@ def _pixels(trial: Trial) -> tuple[np.ndarray, np.ndarray | None]:
 
 def _same_pixels(ours: bytes, theirs: bytes) -> bool:
     levels = len(
-        [d for d in tiff.parse(theirs).directories if not d.value(tiff.NEW_SUBFILE_TYPE) & 4]
+        [d for d in tiff.parse(theirs).directories if not d.value(tags.NEW_SUBFILE_TYPE) & 4]
     )
     for level in range(levels):
         at = {} if level == 0 else {"overview_level": level - 1}

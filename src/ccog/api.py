@@ -14,7 +14,7 @@ from ccog.geometry.file_order import FileLayout
 from ccog.graph.build import CcogDelayed, build_graph
 from ccog.prepare import chunk_mismatch, continued, on_grid, prepare
 from ccog.stores import warn_of_unfinished
-from ccog.views.plan import CogPlan, preview
+from ccog.views.plan import CogPlan, plan_job
 
 
 @overload
@@ -182,7 +182,7 @@ def plan(
         )
         raster, job = prepared
         mismatch = chunk_mismatch(prepared)
-        return preview(job, raster.pixels, mismatch=mismatch, sample=blocks)
+        return plan_job(job, raster.pixels, mismatch=mismatch, sample=blocks)
 
 
 def _block_count(sample: Any) -> int:

@@ -22,7 +22,7 @@ from ccog.errors import (
     warn_user,
 )
 from ccog.gdal.codec_options import tried_codecs
-from ccog.gdal.template import Described, write_template
+from ccog.gdal.template import HeaderSpec, write_template
 from ccog.geometry.axis_reduction import Kernel
 from ccog.geometry.blocks import choose_block, choose_chunk, choose_group
 from ccog.geometry.cog import CogGeometry
@@ -75,7 +75,7 @@ def prepare(
     options = CreationOptions.parse(given.creation)
     raster = read_raster(arr, mask, given.metadata).suited_to(options)
     geometry = _geometry(raster, options, layout)
-    spec = Described.of(raster.metadata, geometry)
+    spec = HeaderSpec.of(raster.metadata, geometry)
     template = write_template(spec)
     geometry = replace(geometry, planar=template.planar)
     check_tiles(geometry)
@@ -85,7 +85,7 @@ def prepare(
         plan=geometry,
         store=target,
         parts=parts,
-        described=spec,
+        header_spec=spec,
         template=template,
         codecs=codecs,
         big=needs_big_tiff(geometry),
@@ -109,7 +109,7 @@ def continued(prepared: Prepared, arr: Any, mask: Any) -> Prepared:
         arr,
         mask,
         [array.chunks for array in arrays],
-        job.described,
+        job.header_spec,
         job.template,
         (job.plan, job.parts),
         dict(job.env),

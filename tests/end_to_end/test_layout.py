@@ -33,6 +33,7 @@ from ccog.graph import scheduling as steering
 from ccog.graph.build import CcogTasks
 from ccog.runtime.task_names import kind_of
 from ccog.tiff import directories as tiff
+from ccog.tiff import tags
 from conftest import GEO, terrain
 from range_server import range_server
 
@@ -358,7 +359,7 @@ def test_the_plan_says_what_the_file_has(masked: bool, options: dict[str, Any]) 
     report = ccog.inspect(data)
     reads = [(read.tiles, read.gdal) for read in report.reads if "window" not in read.name]
     assert [(read.tiles, read.requests) for read in plan.reads] == reads
-    offsets = np.concatenate([d.array(tiff.TILE_OFFSETS) for d in tiff.parse(data).directories])
+    offsets = np.concatenate([d.array(tags.TILE_OFFSETS) for d in tiff.parse(data).directories])
     assert plan.sizes.header == offsets.min()
     assert len(data) <= plan.largest_size
     assert plan.tasks == len(tasks_of(ccog.write_ccog(array, **given)))

@@ -556,7 +556,15 @@ def test_sources_of_the_command_line_have_stable_names(tmp_path: Path) -> None:
 
 
 def test_segments_survive_their_records() -> None:
-    exact = BandStatistics(3, 1, -1.5, 2.0, 0.1, 1e-17, (1 << 80, -(1 << 70)))
+    exact = BandStatistics(
+        count=3,
+        nodata=1,
+        low=-1.5,
+        high=2.0,
+        mean=0.1,
+        spread=1e-17,
+        sums=(1 << 80, -(1 << 70)),
+    )
     statistics = (exact, BandStatistics())
     sizes = np.arange(6, dtype="uint32").reshape(2, 3)
     segment = Segment([b"ab", b"", b"c"], [(3, 7, "tag")], [])

@@ -20,6 +20,7 @@ from cases import MODERN
 from ccog.cli import main
 from ccog.graph.build import CcogTasks
 from ccog.tiff import directories as tiff
+from ccog.tiff import tags
 from conftest import GEO, terrain
 
 REAL = [
@@ -108,7 +109,7 @@ def tasks_of(delayed: Any) -> int:
 
 def header_end(data: bytes) -> int:
     """The first byte of the first tile's leader."""
-    offsets = np.concatenate([d.array(tiff.TILE_OFFSETS) for d in tiff.parse(data).directories])
+    offsets = np.concatenate([d.array(tags.TILE_OFFSETS) for d in tiff.parse(data).directories])
     return int(offsets[offsets > 0].min()) - 4
 
 

@@ -14,12 +14,11 @@ from ccog.gdal.encode import Codec, encode_block
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.pyramid import overview_blocksize
-from ccog.tiff import directories as tiff
+from ccog.tiff import tags
 from ccog.tiff.directories import Directory
 from ccog.tiff.header import Template
 
 # TIFF's numbers of a colour space and of compressions
-_YCBCR = 6
 _MASK_COMPRESSIONS = {1: "NONE", 8: "DEFLATE", 32773: "PACKBITS", 5: "LZW"}
 
 # GTiff's name of LEVEL for each compression
@@ -87,7 +86,7 @@ def _level_codec(geometry: CogGeometry, template: Template, *, overview: bool) -
         mask=() if mask is None else tuple(sorted(_mask_options(mask).items())),
         nodata=geometry.raster.nodata if _heeds_nodata(options, dtype) else None,
         sparse=options.sparse_ok,
-        planar=directory.value(tiff.PLANAR_CONFIG, 1) == tiff.SEPARATE,
+        planar=directory.value(tags.PLANAR_CONFIG, 1) == tags.SEPARATE,
         by_tile=options.interleave == "TILE",
         by_chunk=geometry.by_chunk,
     )
@@ -109,7 +108,7 @@ def _image_options(
     if overview:
         compress = options.effective_overview_compress
     gtiff = {"compress": compress}
-    predictor = directory.value(tiff.PREDICTOR, 1)
+    predictor = directory.value(tags.PREDICTOR, 1)
     if predictor > 1:
         gtiff["predictor"] = str(predictor)
     gtiff |= _level_options(options, compress)
@@ -122,7 +121,7 @@ def _image_options(
     elif compress == "JXL":
         gtiff |= _jxl_options(options)
     if options.nbits is not None:
-        gtiff["nbits"] = str(directory.value(tiff.BITS_PER_SAMPLE, 1))
+        gtiff["nbits"] = str(directory.value(tags.BITS_PER_SAMPLE, 1))
     return gtiff
 
 
@@ -141,7 +140,7 @@ def _jpeg_options(
 ) -> dict[str, str]:
     quality = _quality(options, overview=overview) or _DEFAULT_JPEG_QUALITY
     gtiff = {"jpeg_quality": str(quality)}
-    if directory.value(tiff.PHOTOMETRIC) == _YCBCR:
+    if directory.value(tags.PHOTOMETRIC) == tags.YCBCR:
         gtiff["photometric"] = "YCBCR"
     return gtiff
 
@@ -177,5 +176,5 @@ def _jxl_options(options: CreationOptions) -> dict[str, str]:
 
 def _mask_options(directory: Directory) -> dict[str, str]:
     """Masks are single bits; LEVEL does not reach them (GTiffDataset::CreateMaskBand)."""
-    compression = _MASK_COMPRESSIONS[directory.value(tiff.COMPRESSION, 1)]
+    compression = _MASK_COMPRESSIONS[directory.value(tags.COMPRESSION, 1)]
     return {"compress": compression, "nbits": "1"}

@@ -16,15 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import rasterio.shutil
-from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from ccog.errors import EncodeError
 from ccog.gdal.blank import is_blank
-from ccog.gdal.rasterio_edges import CPLE_BaseError, MemoryDataset
+from ccog.gdal.rasterio_edges import GDAL_FAILURES, MemoryDataset
 from ccog.gdal.uncompressed import plain_tiles
 from ccog.geometry.intervals import ceil_div
 from ccog.tiff import directories as tiff
+from ccog.tiff import tags
 
 Array = npt.NDArray[Any]
 
@@ -235,7 +235,7 @@ def _compress(files: ExitStack, pixels: Array, codec: Codec) -> list[list[memory
             with memory.open(**profile) as dataset:
                 dataset.write(pixels)
         tiles = _tiles_of(memoryview(memory.getbuffer()))
-    except (RasterioError, CPLE_BaseError, SystemError, TypeError, ValueError) as error:
+    except GDAL_FAILURES as error:
         raise EncodeError(
             f"GDAL {rasterio.__gdal_version__} could not compress a block of "
             f"{count} x {height} x {width} {pixels.dtype.name} with {options}: {error}"
@@ -310,6 +310,6 @@ def _write_by_copy(pixels: Array, memory: MemoryFile, profile: dict[str, Any]) -
 
 def _tiles_of(data: memoryview) -> list[memoryview]:
     directory = tiff.parse(data).directories[0]
-    offsets = directory.array(tiff.TILE_OFFSETS).tolist()
-    counts = directory.array(tiff.TILE_BYTE_COUNTS).tolist()
+    offsets = directory.array(tags.TILE_OFFSETS).tolist()
+    counts = directory.array(tags.TILE_BYTE_COUNTS).tolist()
     return [data[at : at + size] for at, size in zip(offsets, counts, strict=True)]

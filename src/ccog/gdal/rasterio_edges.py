@@ -18,7 +18,7 @@ from rasterio._io import MemoryDataset
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-__all__ = ["GDAL_FAILURES", "CPLE_BaseError", "ExactWindow", "Frame", "MemoryDataset"]
+__all__ = ["GDAL_FAILURES", "ExactWindow", "Frame", "MemoryDataset"]
 
 #: Exceptions in which rasterio hands on an error of GDAL.
 #:

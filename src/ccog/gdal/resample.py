@@ -59,7 +59,7 @@ _64_BIT_INTEGERS = (np.int64, np.uint64)
 _MAX_MASK_FRAME = 8 << 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reduction:
     """How level ``level`` becomes the next: the kernel, the nodata value, and both axes.
 

@@ -23,7 +23,7 @@ _STRIP = 1 << 16
 _ULPS = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BandStatistics:
     """Moments of the valid pixels of one band, and how many pixels are nodata.
 

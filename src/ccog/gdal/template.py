@@ -44,7 +44,7 @@ _ATTRIBUTES = ("descriptions", "offsets", "scales", "units", "colorinterp", "rpc
 
 
 @dataclass(frozen=True, kw_only=True)
-class Described:
+class HeaderSpec:
     """What GDAL must know to write the tags.
 
     ``overviews`` says that there are some. ``by_chunk`` says that the tiles will lie chunk by
@@ -60,7 +60,7 @@ class Described:
     by_chunk: bool = False
 
     @classmethod
-    def of(cls, metadata: Metadata, geometry: CogGeometry) -> Described:
+    def of(cls, metadata: Metadata, geometry: CogGeometry) -> HeaderSpec:
         """The same of a file with this metadata and geometry."""
         return cls(
             options=geometry.options,
@@ -74,7 +74,7 @@ class Described:
 
 
 def write_template(
-    spec: Described, statistics: tuple[BandStatistics, ...] | None = None
+    spec: HeaderSpec, statistics: tuple[BandStatistics, ...] | None = None
 ) -> Template:
     """Let GDAL write the tags, with the statistics of the bands where they are wanted and known.
 
@@ -107,7 +107,7 @@ def write_template(
     return template.by_chunk() if spec.by_chunk else template
 
 
-def _cog_options(spec: Described) -> dict[str, str]:
+def _cog_options(spec: HeaderSpec) -> dict[str, str]:
     options = spec.options.cog_options()
     options["BIGTIFF"] = "NO"
     options["OVERVIEW_COUNT"] = str(int(spec.overviews))
@@ -119,7 +119,7 @@ def _cog_options(spec: Described) -> dict[str, str]:
     return options
 
 
-def _profile(spec: Described, options: Mapping[str, str]) -> dict[str, Any]:
+def _profile(spec: HeaderSpec, options: Mapping[str, str]) -> dict[str, Any]:
     on_scheme = spec.options.tiling_scheme is not None
     # on a tiling scheme the template is the first tile of the raster
     side = spec.options.blocksize if on_scheme else _SIDE
@@ -183,7 +183,7 @@ def _with_statistics(metadata: Metadata, statistics: tuple[BandStatistics, ...])
     return replace(metadata, tags=tags)
 
 
-def _refusal(spec: Described, options: Mapping[str, str], reason: str = "") -> OptionError:
+def _refusal(spec: HeaderSpec, options: Mapping[str, str], reason: str = "") -> OptionError:
     asked = [f"{key}={value}" for key, value in options.items() if key not in _OF_TEMPLATE]
     return OptionError(
         f"GDAL {rasterio.__gdal_version__} refuses {spec.count} band(s) of {spec.dtype} "

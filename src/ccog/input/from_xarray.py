@@ -57,7 +57,7 @@ def is_xarray(arr: Any) -> bool:
     return hasattr(arr, "dims") and hasattr(arr, "coords") and hasattr(arr, "attrs")
 
 
-def plain(arr: Any) -> Any:
+def array_inside(arr: Any) -> Any:
     """The dask or NumPy array inside."""
     return arr.data if isinstance(arr.data, da.Array | np.ndarray) else arr.to_numpy()
 
@@ -66,8 +66,8 @@ def mask_of(arr: Any) -> Any:
     """The array inside a mask, its axes in the order (y, x) where it names both."""
     for names in _NAMES.values():
         if not any(dim in names for dim in arr.dims):
-            return plain(arr)
-    return plain(arr.transpose(..., _dimension(arr, "y"), _dimension(arr, "x")))
+            return array_inside(arr)
+    return array_inside(arr.transpose(..., _dimension(arr, "y"), _dimension(arr, "x")))
 
 
 def arrays_and_metadata(arr: Any, *, nodata_given: bool) -> tuple[list[UserArray], Metadata]:
@@ -132,7 +132,7 @@ def _one_band(variable: Any, name: str) -> _Described:
         # unsqueezed: a squeezed chunk cannot be compared with the declared one
         band = next(dim for dim in variable.dims if dim not in flat.dims)
         dims = (band, *(flat.dims[axis] for axis in array.axes))
-        array = UserArray(plain(variable), tuple(map(variable.dims.index, dims)), name)
+        array = UserArray(array_inside(variable), tuple(map(variable.dims.index, dims)), name)
     return _Described(array, metadata)
 
 
@@ -176,7 +176,7 @@ def _from_array(arr: Any, name: str) -> _Described:
         )
     axes = tuple(map(arr.dims.index, (*others, y, x)))
     metadata = _with_attributes(_georeferencing(arr, y, x), arr, others)
-    return _Described(UserArray(plain(arr), axes, name), metadata)
+    return _Described(UserArray(array_inside(arr), axes, name), metadata)
 
 
 def _dimension(arr: Any, axis: Literal["y", "x"]) -> Any:

@@ -21,10 +21,10 @@ from ccog.errors import (
     StoreNotFoundError,
     StorePermissionError,
 )
-from ccog.gdal.template import Described
+from ccog.gdal.template import HeaderSpec
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.parts import PartPlan
-from ccog.input.from_xarray import is_xarray, plain
+from ccog.input.from_xarray import array_inside, is_xarray
 from ccog.stores import IncompleteUpload, SingleWriterStore, Store
 from ccog.stores.base import MANIFEST
 from ccog.tiff.header import Template
@@ -82,7 +82,7 @@ def manifest_of(
     arr: Any,
     mask: Any,
     chunks: Any,
-    described: Described,
+    header_spec: HeaderSpec,
     template: Template,
     geometry: tuple[CogGeometry, PartPlan],
     env: dict[str, Any],
@@ -94,7 +94,7 @@ def manifest_of(
         "array": _name(arr),
         "mask": None if mask is None else _name(mask),
         "chunks": _digest(chunks),
-        "options": described.options.cog_options(),
+        "options": header_spec.options.cog_options(),
         "environment": {key: _slow_digest(key, value) for key, value in decisive.items()},
         "metadata": _digest(template),
         "layout": geometry[0].layout,
@@ -114,7 +114,7 @@ def _name(arr: Any) -> str:
     if not is_xarray(arr):
         return str(tokenize(arr))
     variables = arr.data_vars.items() if hasattr(arr, "data_vars") else [("", arr)]
-    named = [(str(name), variable.dims, plain(variable)) for name, variable in variables]
+    named = [(str(name), variable.dims, array_inside(variable)) for name, variable in variables]
     return str(tokenize(*named))
 
 

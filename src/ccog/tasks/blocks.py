@@ -199,11 +199,11 @@ def assembly(
 
 def _reduction(geometry: CogGeometry, flow: LevelReduction) -> Reduction:
     return Reduction(
-        geometry.method,
-        geometry.raster.nodata,
-        flow.y,
-        flow.x,
-        flow.source,
+        method=geometry.method,
+        nodata=geometry.raster.nodata,
+        y=flow.y,
+        x=flow.x,
+        level=flow.source,
         whole=geometry.raster.dtype == "complex_int16",
         has_alpha=geometry.raster.has_alpha and flow.pixels,
         mask_is_alpha=geometry.raster.mask_is_alpha,

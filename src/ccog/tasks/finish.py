@@ -67,7 +67,7 @@ def _header(job: WriteJob, groups: list[UploadedGroup]) -> bytes:
     statistics = [group.statistics for group in groups if group.statistics is not None]
     template = job.template
     if statistics:
-        template = WithEnv(job.env)(write_template, job.described, merged(statistics))
+        template = WithEnv(job.env)(write_template, job.header_spec, merged(statistics))
     if job.big:
         return build_header(template, counts, big=True)
     classic = build_header(template, counts, big=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ccog.gdal.encode import Codec
-from ccog.gdal.template import Described
+from ccog.gdal.template import HeaderSpec
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.parts import PartPlan
 from ccog.runtime.task_names import task_name
@@ -26,7 +26,7 @@ class WriteJob:
     plan: CogGeometry
     store: Store | WholeStore
     parts: PartPlan
-    described: Described
+    header_spec: HeaderSpec
     template: Template
     codecs: tuple[Codec, Codec]
     big: bool | None

@@ -13,11 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-# until other modules name tags by ccog.tiff.tags
-from ccog.tiff.tags import *  # noqa: F403
 from ccog.tiff.tags import FIELD_SIZES, LONG, LONG8, SHORT
-
-SIZES = FIELD_SIZES
 
 Buffer = bytes | memoryview
 
@@ -164,9 +160,9 @@ class Directory:
         entry = self.tags[tag]
         return int.from_bytes(entry.raw[: FIELD_SIZES[entry.type]], "little")
 
-    def with_tags(self, **changes: Tag) -> Directory:
-        """A copy with tags replaced; keyword names are ``t<number>``."""
-        return replace(self, tags={**self.tags, **{int(k[1:]): v for k, v in changes.items()}})
+    def with_tags(self, changes: Mapping[int, Tag]) -> Directory:
+        """A copy with tags replaced."""
+        return replace(self, tags={**self.tags, **changes})
 
     def array(self, tag: int) -> npt.NDArray[np.int64]:
         """The values of an unsigned integer tag; empty where the tag is absent."""

@@ -19,12 +19,14 @@ import numpy.typing as npt
 from ccog.geometry.file_order import in_file_order
 from ccog.geometry.tile_order import TileOrder
 from ccog.tiff import directories as tiff
-from ccog.tiff.directories import LONG, LONG8, SHORT, Directory, Layout, Tag
+from ccog.tiff import tags
+from ccog.tiff.directories import Directory, Layout, Tag
+from ccog.tiff.tags import LONG, LONG8, SHORT
 
 Counts = npt.NDArray[np.uint32]
 _Offsets = npt.NDArray[np.int64]
 
-_TILE_TAGS = (tiff.TILE_OFFSETS, tiff.TILE_BYTE_COUNTS)
+_TILE_TAGS = (tags.TILE_OFFSETS, tags.TILE_BYTE_COUNTS)
 
 # values of COMPRESSION, PHOTOMETRIC, PLANAR_CONFIG
 _UNCOMPRESSED, _YCBCR, _CONTIGUOUS = 1, 6, 1
@@ -110,7 +112,7 @@ class Template:
     def parse(cls, data: bytes) -> Template:
         """Pick the four kinds of directory from a template file."""
         parsed = tiff.parse(data)
-        kinds = {d.value(tiff.NEW_SUBFILE_TYPE): d for d in reversed(parsed.directories)}
+        kinds = {d.value(tags.NEW_SUBFILE_TYPE): d for d in reversed(parsed.directories)}
         image = kinds[_IMAGE]
         return cls(
             ghost=parsed.ghost,
@@ -154,17 +156,16 @@ class Template:
 
 
 def _is_planar(directory: Directory) -> bool:
-    return directory.value(tiff.PLANAR_CONFIG, _CONTIGUOUS) == tiff.SEPARATE
+    return directory.value(tags.PLANAR_CONFIG, _CONTIGUOUS) == tags.SEPARATE
 
 
 def _with_tiles(directory: Directory, side: int) -> Directory:
-    return _with_integers(directory, {tiff.TILE_WIDTH: side, tiff.TILE_LENGTH: side})
+    return _with_integers(directory, {tags.TILE_WIDTH: side, tags.TILE_LENGTH: side})
 
 
 def _with_integers(directory: Directory, values: dict[int, int]) -> Directory:
     """A directory with other values of integer tags."""
-    tags = {f"t{number}": Tag.integer(value) for number, value in values.items()}
-    return directory.with_tags(**tags)
+    return directory.with_tags({number: Tag.integer(value) for number, value in values.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,13 +183,15 @@ class _Image:
     def array_sizes(self) -> tuple[int, int]:
         """Bytes of its two tile arrays, offsets and byte counts."""
         count = self.counts.size
-        return count * tiff.SIZES[self.offsets_type], count * tiff.SIZES[self.counts_type]
+        return count * tags.FIELD_SIZES[self.offsets_type], count * tags.FIELD_SIZES[
+            self.counts_type
+        ]
 
     def tile_arrays(self, offsets: _Offsets) -> tuple[_TileArray, _TileArray]:
         """Its tile arrays, once the offsets are known."""
         return (
-            _TileArray(tiff.TILE_OFFSETS, self.offsets_type, offsets),
-            _TileArray(tiff.TILE_BYTE_COUNTS, self.counts_type, self.counts),
+            _TileArray(tags.TILE_OFFSETS, self.offsets_type, offsets),
+            _TileArray(tags.TILE_BYTE_COUNTS, self.counts_type, self.counts),
         )
 
 
@@ -288,10 +291,10 @@ def _arrange(template: Template, levels: tuple[LevelCounts, ...], *, big: bool) 
     images = _images(template, levels, layout)
     out_of_line = [_out_of_line(image.directory, layout) for image in images]
     starts, position = [], layout.header_size + len(template.ghost)
-    for image, tags in zip(images, out_of_line, strict=True):
+    for image, numbers in zip(images, out_of_line, strict=True):
         starts.append(_even(position))
         position = starts[-1] + layout.directory_size(len(image.directory.tags))
-        for tag in tags:
+        for tag in numbers:
             position = _even(position) + len(image.directory.tags[tag].raw)
     arrays = [_ArrayOffsets(0, 0)] * len(images)
     for n in _array_order(images):
@@ -332,7 +335,7 @@ def _image(
 ) -> _Image:
     """A directory of the template with the size and the tiles of level ``k``."""
     counts = level.mask if is_mask and level.mask is not None else level.image
-    size = {tiff.IMAGE_WIDTH: level.width, tiff.IMAGE_LENGTH: level.height}
+    size = {tags.IMAGE_WIDTH: level.width, tags.IMAGE_LENGTH: level.height}
     # libtiff chooses a type for arrays only
     counts_type = layout.offset_type if counts.size == 1 else _counts_type(source)
     return _Image(
@@ -348,7 +351,7 @@ def _image(
 def _counts_type(source: Directory) -> int:
     """Field type of tile byte counts, from the largest a tile may get (libtiff, _WriteAsType)."""
     tile = uncompressed_tile(source)
-    if source.value(tiff.COMPRESSION) == _UNCOMPRESSED:
+    if source.value(tags.COMPRESSION) == _UNCOMPRESSED:
         exceeds = [tile > limit for limit in (0xFFFF, 0xFFFFFFFF)]
     else:
         # the worst case is ten times the raw size
@@ -358,10 +361,10 @@ def _counts_type(source: Directory) -> int:
 
 def uncompressed_tile(source: Directory) -> int:
     """Bytes of a tile of a directory before compression; of one band where each has tiles."""
-    samples = 1 if _is_planar(source) else source.value(tiff.SAMPLES_PER_PIXEL, 1)
-    bits = source.value(tiff.BITS_PER_SAMPLE, 1) * samples
-    width, height = source.value(tiff.TILE_WIDTH), source.value(tiff.TILE_LENGTH)
-    if source.value(tiff.PHOTOMETRIC) == _YCBCR and samples == 3:
+    samples = 1 if _is_planar(source) else source.value(tags.SAMPLES_PER_PIXEL, 1)
+    bits = source.value(tags.BITS_PER_SAMPLE, 1) * samples
+    width, height = source.value(tags.TILE_WIDTH), source.value(tags.TILE_LENGTH)
+    if source.value(tags.PHOTOMETRIC) == tags.YCBCR and samples == 3:
         return width * height * 3 // 2  # 2 x 2 chroma subsampling
     return -(-bits * width // 8) * height
 

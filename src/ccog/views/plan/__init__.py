@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ccog.views.plan.figures import preview
+from ccog.views.plan.figures import plan_job
 from ccog.views.plan.report import CogPlan, PlannedLevel, PlannedRead
 
-__all__ = ["CogPlan", "PlannedLevel", "PlannedRead", "preview"]
+__all__ = ["CogPlan", "PlannedLevel", "PlannedRead", "plan_job"]

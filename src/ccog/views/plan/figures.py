@@ -24,7 +24,7 @@ from ccog.views.plan.warnings import warnings_of
 _ENCODING = 16_000_000
 
 
-def preview(job: WriteJob, pixels: da.Array, *, mismatch: str | None, sample: int) -> CogPlan:
+def plan_job(job: WriteJob, pixels: da.Array, *, mismatch: str | None, sample: int) -> CogPlan:
     """What a job would make of ``pixels`` (band, y, x).
 
     ``mismatch`` says what is wrong with how their chunks lie on tiles.

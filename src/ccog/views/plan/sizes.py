@@ -17,7 +17,14 @@ from ccog.tiff.header import CLASSIC_LIMIT, LevelCounts, header_size, uncompress
 
 # longest that statistics get as text
 _LONG = -1.2345678901234e-100
-_LONGEST = BandStatistics(12345678, 10**12, _LONG, _LONG, _LONG, 1.2345678e-300)
+_LONGEST = BandStatistics(
+    count=12345678,
+    nodata=10**12,
+    low=_LONG,
+    high=_LONG,
+    mean=_LONG,
+    spread=1.2345678e-300,
+)
 
 #: Most that a tile can grow, by compression: factor on the uncompressed size, and bytes on top.
 GROWTH = {
@@ -102,7 +109,7 @@ def sizes_of(job: WriteJob, sampled: float | None) -> PlannedSizes:
     wants_statistics = job.plan.options.statistics == "YES"
     template = job.template
     if wants_statistics:
-        template = write_template(job.described, (_LONGEST,) * job.plan.raster.count)
+        template = write_template(job.header_spec, (_LONGEST,) * job.plan.raster.count)
     levels = [_LevelSizes(job, k, sampled) for k in range(job.plan.last_level + 1)]
     counts = tuple(level.counts for level in levels)
     classic, big = (header_size(template, counts, big=kind) for kind in (False, True))

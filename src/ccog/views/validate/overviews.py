@@ -103,7 +103,7 @@ class _Levels:
             AxisReduction(height, h, kernel),
             AxisReduction(width, w, kernel, align=SIMD_GROUP),
         )
-        return Reduction(method, self.nodata, y, x, self.source(k))
+        return Reduction(method=method, nodata=self.nodata, y=y, x=x, level=self.source(k))
 
     def needed(self, k: int, area: Area, methods: Sequence[str]) -> Area:
         """The source pixels from which any of the methods makes an area of overview ``k``."""
