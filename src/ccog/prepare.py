@@ -38,9 +38,9 @@ from ccog.graph.build import new_token
 from ccog.graph.rechunk import Chunks, rechunked
 from ccog.input.metadata import METADATA_OPTIONS
 from ccog.input.raster import Raster, read_raster
-from ccog.runtime.manifest import find_kept, manifest_of
-from ccog.stores import Store, WholeStore, resolve_store
-from ccog.tasks.uploads import WriteJob
+from ccog.runtime.manifest import find_resumable, manifest_of
+from ccog.stores import SingleWriterStore, Store, resolve_store
+from ccog.tasks.job import WriteJob
 
 
 class Prepared(NamedTuple):
@@ -82,7 +82,7 @@ def prepare(
     codecs = tried_codecs(geometry, template)
     geometry, parts = _assign_parts(geometry, target)
     job = WriteJob(
-        plan=geometry,
+        geometry=geometry,
         store=target,
         parts=parts,
         header_spec=spec,
@@ -111,18 +111,18 @@ def continued(prepared: Prepared, arr: Any, mask: Any) -> Prepared:
         [array.chunks for array in arrays],
         job.header_spec,
         job.template,
-        (job.plan, job.parts),
+        (job.geometry, job.parts),
         dict(job.env),
     )
-    find_kept(job.store, manifest)
+    find_resumable(job.store, manifest)
     return Prepared(raster, replace(job, manifest=manifest))
 
 
 def on_grid(prepared: Prepared) -> tuple[da.Array, da.Array | None]:
     """Pixels and mask in chunks that make up the blocks of the job; warns where that costs much."""
     raster, job = prepared
-    block = job.plan.level(0).block
-    pixels = raster.pixels.astype(job.plan.raster.array_type)
+    block = job.geometry.level(0).block
+    pixels = raster.pixels.astype(job.geometry.raster.array_type)
     pixels = rechunked(pixels, _fitting_chunks(pixels.chunks, block))
     mask = raster.mask
     if mask is not None:
@@ -136,7 +136,7 @@ def on_grid(prepared: Prepared) -> tuple[da.Array, da.Array | None]:
 def chunk_mismatch(prepared: Prepared) -> str | None:
     """Why the array's chunks are costly to rechunk; None where they are kept, or only cut."""
     chunks = prepared.raster.pixels.chunks
-    fitting = _fitting_chunks(chunks, prepared.job.plan.level(0).block)
+    fitting = _fitting_chunks(chunks, prepared.job.geometry.level(0).block)
     if _are_only_cut(chunks, fitting):
         return None
     ideal = _largest(fitting)
@@ -269,7 +269,9 @@ def _pyramid(
 # Part numbers
 
 
-def _assign_parts(geometry: CogGeometry, store: Store | WholeStore) -> tuple[CogGeometry, PartPlan]:
+def _assign_parts(
+    geometry: CogGeometry, store: Store | SingleWriterStore
+) -> tuple[CogGeometry, PartPlan]:
     """The part numbers, and the geometry: more blocks are uploaded together if numbers are few.
 
     The parts suffice however badly the tiles compress. Near the limit of the store they suffice
@@ -304,7 +306,7 @@ def _largest_upload(geometry: CogGeometry) -> int:
     return max(size for _, size in geometry.groups.sizes)
 
 
-def _too_few_parts(geometry: CogGeometry, store: Store | WholeStore) -> RasterError:
+def _too_few_parts(geometry: CogGeometry, store: Store | SingleWriterStore) -> RasterError:
     limits = store.limits
     groups = "runs" if geometry.by_chunk else "rows"
     needed = fewest_parts(geometry.groups.sizes, limits)

@@ -19,7 +19,7 @@ from ccog.gdal.codec_options import encode_block
 from ccog.gdal.encode import Codec
 from ccog.geometry.pyramid import Level
 from ccog.geometry.tile_order import tile_positions
-from ccog.graph.build import CcogTasks
+from ccog.graph.tasks import CcogTasks
 from conftest import GEO, gdal_cog
 
 SIDE = 2**31 - 1

@@ -29,8 +29,8 @@ from ccog.cli import main
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.pyramid import Level
 from ccog.geometry.tile_order import along_curve, tile_positions
-from ccog.graph import scheduling as steering
-from ccog.graph.build import CcogTasks
+from ccog.graph import scheduling
+from ccog.graph.tasks import CcogTasks
 from ccog.runtime.task_names import kind_of
 from ccog.tiff import directories as tiff
 from ccog.tiff import tags
@@ -237,7 +237,7 @@ def tasks_of(delayed: Any) -> CcogTasks:
 def geometry(array: da.Array, store: Any = None, **options: Any) -> CogGeometry:
     return tasks_of(
         ccog.write_ccog(array, store, COG_creation_options=options, layout="chunk")
-    ).job.plan
+    ).job.geometry
 
 
 @pytest.mark.parametrize("on_cluster", [False, True])
@@ -249,7 +249,7 @@ def test_a_large_graph_by_chunks_has_few_tasks_a_chunk(
     monkeypatch: pytest.MonkeyPatch,
     change_settings: Any,
 ) -> None:
-    monkeypatch.setattr(steering, "_cluster_threads", lambda: 8 * on_cluster)
+    monkeypatch.setattr(scheduling, "_cluster_threads", lambda: 8 * on_cluster)
     array = da.zeros((160 * 1024, 160 * 1024), chunks=1024, dtype="uint8")
     options = {"overview_resampling": method, "bigtiff": "yes"}
     fused = tasks_of(ccog.write_ccog(array, COG_creation_options=options, layout="chunk"))

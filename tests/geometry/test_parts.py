@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from ccog.errors import RasterError
 from ccog.geometry.parts import (
     Buffer,
+    GroupSizes,
     Joins,
     Limits,
     Part,
     PartPlan,
-    Rows,
     Segment,
     cut,
     emit,
@@ -37,7 +37,7 @@ class Uploads(dict[int, bytes]):
 def write(
     rows: list[bytes], arity: int, limits: Limits = LIMITS
 ) -> tuple[Segment, Uploads, PartPlan]:
-    plan = PartPlan.build([Rows(1, max(1, len(row))) for row in rows], limits)
+    plan = PartPlan.build([GroupSizes(1, max(1, len(row))) for row in rows], limits)
     assert plan is not None
     uploads = Uploads()
     runs = [
@@ -77,7 +77,7 @@ def test_split_cuts_anywhere(buffers: list[bytes], size: int) -> None:
 
 
 def test_parts_grow_when_there_are_too_few_numbers() -> None:
-    plan = PartPlan.build([Rows(10, 10_000)], Limits(10, 1 << 20, 100, 16))
+    plan = PartPlan.build([GroupSizes(10, 10_000)], Limits(10, 1 << 20, 100, 16))
     assert plan is not None
     assert plan.last <= 100
     assert plan.part_size > 1000
@@ -86,20 +86,20 @@ def test_parts_grow_when_there_are_too_few_numbers() -> None:
 @pytest.mark.parametrize(("size", "rows"), [(10, 99), (10, 5000), (30, 50), (1 << 21, 33)])
 def test_more_rows_than_part_numbers_cannot_be_planned(size: int, rows: int) -> None:
     limits = Limits(10, 1 << 20, 100, 16)
-    assert PartPlan.build([Rows(rows, size)], limits) is None
-    assert fewest_parts([Rows(rows, size)], limits) > 100
+    assert PartPlan.build([GroupSizes(rows, size)], limits) is None
+    assert fewest_parts([GroupSizes(rows, size)], limits) > 100
 
 
 def test_parts_fill_what_the_store_takes() -> None:
     limits = Limits(10, 1 << 20, 100, 16)
-    plan = PartPlan.build([Rows(9, 9 << 20)], limits)
+    plan = PartPlan.build([GroupSizes(9, 9 << 20)], limits)
     assert plan is not None
     assert plan.part_size == limits.max_part
 
 
 def test_near_the_limit_rows_must_compress() -> None:
     limits = Limits(10, 1000, 100, 16)
-    rows = [Rows(30, 6000)]
+    rows = [GroupSizes(30, 6000)]
     assert PartPlan.build(rows, limits) is None
     found = PartPlan.build_for_compressed(rows, limits)
     assert found is not None
@@ -127,7 +127,7 @@ def test_equal_parts_are_cut_at_the_end(buffers: list[bytes], size: int) -> None
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=20))
 def test_where_parts_must_be_equal_none_is_uploaded_early(sizes: list[int]) -> None:
     limits = Limits(10, 1000, 100, 16, equal_parts=True)
-    plan = PartPlan.build([Rows(1, max(1, size)) for size in sizes], limits)
+    plan = PartPlan.build([GroupSizes(1, max(1, size)) for size in sizes], limits)
     assert plan is not None
     assert plan.part_size * limits.max_parts >= sum(sizes)
     (head, parts, tail), uploads, _ = write(

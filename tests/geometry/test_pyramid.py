@@ -129,7 +129,7 @@ def test_masks_beside_complex_pixels_are_reduced_from_all_that_gdal_fetches() ->
     pixels = da.zeros((1198, 1050), chunks=(256, 512), dtype="complex64")
     options = {"blocksize": 128, "overview_resampling": "average"}
     delayed = ccog.write_ccog(pixels, mask=pixels.real > 0, COG_creation_options=options)
-    flows = delayed.dask.layers[delayed.key].mapping.job.plan.reductions.all
+    flows = delayed.dask.layers[delayed.key].mapping.job.geometry.reductions.all
     masks = [flow for flow in flows if flow.mask]
     assert masks
     for axis in [axis for flow in masks for axis in (flow.y, flow.x)]:

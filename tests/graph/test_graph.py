@@ -21,8 +21,8 @@ from dask.sizeof import sizeof
 import ccog
 from ccog.gdal.encode import EncodedTiles
 from ccog.geometry.parts import Joins, Segment
-from ccog.graph.build import CcogTasks
 from ccog.graph.fusion import optimize
+from ccog.graph.tasks import CcogTasks
 from ccog.stores.local import LocalStore
 from ccog.tasks.blocks import BlockResult, EncodedBlock, PartialOverview, PixelPatch
 from ccog.tasks.uploads import TileSizes, UploadedGroup, UploadedSegment
@@ -215,7 +215,7 @@ def test_however_it_is_computed_an_unfinished_write_is_resumed(
     job = mapping_of(delayed).job
     assert job.manifest is not None
     unfinished = job.store.begin(job.token)
-    job.store.save(unfinished, "manifest.json", job.manifest.encode())
+    job.store.save_checkpoint(unfinished, "manifest.json", job.manifest.encode())
     COMPUTE[how](delayed, client)
     assert (tmp_path / "a.tif").exists()
     assert not ccog.list_incomplete(str(tmp_path / "a.tif")), "the unfinished one was not used"

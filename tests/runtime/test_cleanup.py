@@ -186,7 +186,7 @@ def test_what_a_killed_process_left_is_listed_and_removed(target: Any) -> None:
     session = store.begin(new_token())
     store.put(session, 1, [b"x"])
     (found,) = left(target)
-    assert (found.url, found.session) == (str(target[0]), session)
+    assert (found.url, found.upload_id) == (str(target[0]), session)
     assert not ccog.abort_incomplete(*target, older_than=ccog.stores.incomplete.timedelta(hours=1))
     given = [f"--storage-option={key}={value}" for key, value in (target[1] or {}).items()]
     folder = str(target[0]).rsplit("/", 1)[0]
@@ -205,7 +205,7 @@ def test_a_begin_that_nobody_heard_of_is_found_again(target: Any) -> None:
     write = new_token()
     store.begin(write)
     session = store.begin(write, unanswered=1.0)
-    assert [upload.session for upload in left(target)] == [session]
+    assert [upload.upload_id for upload in left(target)] == [session]
     store.abort(session)
     store.abort(session)
 

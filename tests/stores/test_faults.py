@@ -163,7 +163,7 @@ def test_an_upload_begun_unheard_is_not_that_of_another_writer(
     proxy.arm(placed("lost", "create", PARTS))
     with pytest.warns(ccog.CCOGWarning, match="an empty upload .* remains"):
         ours = S3Store("test", "faults/shared.tif", options).begin(new_token())
-    left = {upload.session for upload in others.incomplete()}
+    left = {upload.upload_id for upload in others.incomplete()}
     assert left > {*theirs, ours}
     for session in left:
         others.abort(session)
@@ -184,9 +184,9 @@ def test_an_upload_that_was_not_begun_is_not_looked_for_among_those_of_others(
     proxy.arm(placed("drop", "create", PARTS))
     with pytest.warns(ccog.CCOGWarning, match="may as well be another writer's"):
         ours = store.begin(new_token())
-    assert {upload.session for upload in store.incomplete()} == {theirs, ours}
-    assert store.stored(ours, 1, 1)
-    assert not store.stored(theirs, 1, 1)
+    assert {upload.upload_id for upload in store.incomplete()} == {theirs, ours}
+    assert store.stored_parts(ours, 1, 1)
+    assert not store.stored_parts(theirs, 1, 1)
     proxy.arm(None)
     for session in (ours, theirs):
         store.abort(session)

@@ -246,7 +246,7 @@ def test_a_begin_that_runs_again_finds_its_own_and_leaves_others(tmp_path: Path)
     other = store.begin(new_token())
     first = store.begin(write)
     assert store.begin(write, unanswered=5.0) == first
-    assert {upload.session for upload in store.incomplete()} == {other, first}
+    assert {upload.upload_id for upload in store.incomplete()} == {other, first}
     assert store.begin(write) != first, "the same Delayed, computed twice at once"
 
 
@@ -283,7 +283,7 @@ def test_a_planted_directory_is_not_resumed(raster: Raster, tmp_path: Path, whos
     store = LocalStore(str(raster.target))
     for use in (
         lambda: store.put(folder.name, 1, [b"x"]),
-        lambda: store.load(folder.name, "manifest.json"),
+        lambda: store.load_checkpoint(folder.name, "manifest.json"),
     ):
         with pytest.raises(
             errors.StorePermissionError, match=r"others than user .* can write to it"
@@ -308,10 +308,12 @@ def test_links_among_the_parts_are_not_followed(tmp_path: Path, which: str) -> N
         errors.StoreError,
         match=f"cannot (join|read).*{tmp_path}/a: Too many levels of symbolic links",
     ):
-        store.load(session, "record") if which == "a record" else store.complete(session, parts)
+        store.load_checkpoint(session, "record") if which == "a record" else store.complete(
+            session, parts
+        )
     assert victim.read_bytes() == b"one"
-    store.save(session, "record", b"new")
-    assert store.load(session, "record") == b"new"
+    store.save_checkpoint(session, "record", b"new")
+    assert store.load_checkpoint(session, "record") == b"new"
     assert victim.read_bytes() == b"one"
 
 
@@ -327,7 +329,7 @@ def test_file_systems_that_keep_no_owners_are_written(
 
 def test_parts_are_for_their_writer_only(tmp_path: Path) -> None:
     store, session, _ = begun(tmp_path / "a", b"one")
-    store.save(session, "manifest.json", b"{}")
+    store.save_checkpoint(session, "manifest.json", b"{}")
     folder = tmp_path / session
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
@@ -379,13 +381,13 @@ def test_parts_of_somebody_else_are_not_said_to_be_removed(everybodys: Path) -> 
 
     def work() -> None:
         store = LocalStore(str(everybodys / "a"))
-        assert [upload.session for upload in store.incomplete()] == [session]
+        assert [upload.upload_id for upload in store.incomplete()] == [session]
         with pytest.raises(errors.StorePermissionError, match="cannot remove"):
             store.abort(session)
         begun(everybodys / "b", b"ours")
         with pytest.raises(errors.StorePermissionError, match="cannot remove"):
             ccog.abort_incomplete(everybodys)
-        assert [upload.session for upload in ccog.list_incomplete(everybodys)] == [session]
+        assert [upload.upload_id for upload in ccog.list_incomplete(everybodys)] == [session]
 
     in_child(work, NOBODY)
 

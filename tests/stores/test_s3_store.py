@@ -146,8 +146,8 @@ def test_a_write_that_begins_again_finds_its_upload_by_its_mark(store: S3Store) 
     others = [store.begin(new_token()), store.begin(new_token())]
     session = store.begin(write)
     assert store.begin(write, unanswered=1.0) == session
-    assert store.stored(session, 1, 1)
-    assert {upload.session for upload in store.incomplete()} == {session, *others}
+    assert store.stored_parts(session, 1, 1)
+    assert {upload.upload_id for upload in store.incomplete()} == {session, *others}
     for found in (session, *others):
         store.abort(found)
 
@@ -164,8 +164,8 @@ def test_an_upload_of_another_program_is_never_aborted(
         ccog.CCOGWarning, match=f"empty upload to {store.url} remains.*another writer's"
     ):
         session = store.begin(new_token(), unanswered=1.0)
-    assert {upload.session for upload in store.incomplete()} == {theirs, session}
-    assert not store.stored(theirs, 1, 1)
+    assert {upload.upload_id for upload in store.incomplete()} == {theirs, session}
+    assert not store.stored_parts(theirs, 1, 1)
     for found in (session, theirs):
         store.abort(found)
 

@@ -57,7 +57,7 @@ class StoreTests:
         body = np.random.default_rng(number).bytes(size)
         part = store.put(session, number, [body[:8], memoryview(body)[8:-1], b"", body[-1:]])
         assert part[:2] == (number, size)
-        assert part == store.part(number, [body])
+        assert part == store.expected_part(number, [body])
         return part, body
 
     def test_parts_in_any_order(
@@ -113,7 +113,7 @@ class StoreTests:
         session = store.begin(new_token())
         part, _ = self.put(store, session, 3)
         if self.lists:
-            assert [(upload.url, upload.session) for upload in store.incomplete()] == [
+            assert [(upload.url, upload.upload_id) for upload in store.incomplete()] == [
                 (store.url, session)
             ]
         store.abort(session)
@@ -129,7 +129,7 @@ class StoreTests:
         session = store.begin(new_token())
         parts = {number: self.put(store, session, number)[0] for number in (2, 3, 7)}
         for first, count in ((1, 1), (1, 2), (2, 3), (3, 1000), (8, 5)):
-            found = store.stored(session, first, count)
+            found = store.stored_parts(session, first, count)
             # some stores mark the upload with a first part
             found.pop(1, None)
             wanted = {
@@ -137,41 +137,41 @@ class StoreTests:
             }
             assert found == (wanted if self.proves else {})
         store.abort(session)
-        if store.resumes:
+        if store.keeps_checkpoints:
             with pytest.raises(errors.StoreNotFoundError):
-                store.stored(session, 1, 1)
+                store.stored_parts(session, 1, 1)
 
     def test_records_are_saved_loaded_and_removed(
         self, store: Store, url: str, options: dict[str, Any] | None
     ) -> None:
-        if not store.resumes:
-            assert not store.saved(store.begin(new_token()))
+        if not store.keeps_checkpoints:
+            assert not store.checkpoint_names(store.begin(new_token()))
             return
         sessions = [store.begin(new_token()), store.begin(new_token())]
         for n, session in enumerate(sessions):
-            store.save(session, "manifest.json", b"old")
-            store.save(session, "manifest.json", b"%d" % n)
-            store.save(session, "row-1", b"")
-            assert {"manifest.json", "row-1"} <= store.saved(session)
-            assert store.load(session, "manifest.json") == b"%d" % n
-            store.save(session, "row-3", b"longer")
-            assert [store.load(session, "row-3", limit) for limit in (3, 100)] == [
+            store.save_checkpoint(session, "manifest.json", b"old")
+            store.save_checkpoint(session, "manifest.json", b"%d" % n)
+            store.save_checkpoint(session, "row-1", b"")
+            assert {"manifest.json", "row-1"} <= store.checkpoint_names(session)
+            assert store.load_checkpoint(session, "manifest.json") == b"%d" % n
+            store.save_checkpoint(session, "row-3", b"longer")
+            assert [store.load_checkpoint(session, "row-3", limit) for limit in (3, 100)] == [
                 b"lon",
                 b"longer",
             ]
-            assert store.load(session, "row-1", 10) == b""
+            assert store.load_checkpoint(session, "row-1", 10) == b""
             with pytest.raises(errors.StoreNotFoundError):
-                store.load(session, "row-2")
+                store.load_checkpoint(session, "row-2")
         assert [upload.resumable for upload in store.incomplete()] == [True, True]
         part, body = self.put(store, sessions[0], 1)
         store.complete(sessions[0], [part])
-        store.forget(sessions[0])
+        store.remove_checkpoints(sessions[0])
         assert self.read(url, options) == body
-        assert not store.saved(sessions[0])
-        store.tidy()
-        assert store.load(sessions[1], "manifest.json") == b"1"
+        assert not store.checkpoint_names(sessions[0])
+        store.remove_stale_checkpoints()
+        assert store.load_checkpoint(sessions[1], "manifest.json") == b"1"
         store.abort(sessions[1])
-        assert not store.saved(sessions[1])
+        assert not store.checkpoint_names(sessions[1])
 
     def test_an_existing_file_is_kept(
         self, store: Store, url: str, options: dict[str, Any] | None

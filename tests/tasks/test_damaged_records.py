@@ -100,9 +100,13 @@ def damage(target: dict[str, Any], change: Callable[[bytes], bytes], which: str)
     """Change the records whose names begin so, and return these."""
     store: Any = resolve_store(target["store"], target.get("storage_options"))
     (upload,) = left(target)
-    names = sorted(name for name in store.saved(upload.session) if name.startswith(which))
+    names = sorted(
+        name for name in store.checkpoint_names(upload.upload_id) if name.startswith(which)
+    )
     for name in names:
-        store.save(upload.session, name, change(store.load(upload.session, name)))
+        store.save_checkpoint(
+            upload.upload_id, name, change(store.load_checkpoint(upload.upload_id, name))
+        )
     assert names
     return names
 
@@ -198,10 +202,12 @@ def test_a_record_of_another_row_is_not_believed(
     reader, _, expected = unfinished
     store: Any = resolve_store(target["store"], None)
     (upload,) = left(target)
-    names = sorted(name for name in store.saved(upload.session) if re.match("row-|merge-", name))
-    records = {name: store.load(upload.session, name) for name in names}
+    names = sorted(
+        name for name in store.checkpoint_names(upload.upload_id) if re.match("row-|merge-", name)
+    )
+    records = {name: store.load_checkpoint(upload.upload_id, name) for name in names}
     for name, other in zip(names, [*names[1:], names[0]], strict=True):
-        store.save(upload.session, name, records[other])
+        store.save_checkpoint(upload.upload_id, name, records[other])
     assert "does not fit the geometry" in warned(
         lambda: resumed(reader.array(), target, STATISTICS).compute(**THREADS)
     )

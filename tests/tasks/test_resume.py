@@ -26,7 +26,8 @@ import ccog
 from ccog.cli import main
 from ccog.gdal.statistics import BandStatistics
 from ccog.geometry.parts import Joins, Segment
-from ccog.graph.build import CcogTasks, new_token
+from ccog.graph.build import new_token
+from ccog.graph.tasks import CcogTasks
 from ccog.runtime import manifest
 from ccog.tasks.blocks import PartialOverview, PixelPatch
 from ccog.tasks.records import dump_overviews, dump_segment, parse_overviews, parse_segment
@@ -373,14 +374,14 @@ def test_records_of_an_upload_that_is_gone_are_not_used(
     fail(reader, resumed(reader.array(), target))
     (upload,) = left(target)
     filesystem = s3fs.S3FileSystem(**s3_options, skip_instance_cache=True)
-    gone = {"Bucket": "test", "Key": "resume/gone.tif", "UploadId": upload.session}
+    gone = {"Bucket": "test", "Key": "resume/gone.tif", "UploadId": upload.upload_id}
     filesystem.call_s3("abort_multipart_upload", **gone)
     assert records("gone", s3_options)
     resumed(reader.array(), target).compute(**THREADS)
     assert not records("gone", s3_options)
     fail(reader, resumed(reader.array(), target))
     (upload,) = left(target)
-    filesystem.call_s3("abort_multipart_upload", **gone | {"UploadId": upload.session})
+    filesystem.call_s3("abort_multipart_upload", **gone | {"UploadId": upload.upload_id})
     assert not ccog.abort_incomplete(*target.values())
     assert not records("gone", s3_options)
 
@@ -470,7 +471,9 @@ def test_arrays_in_memory_are_known_by_their_values(tmp_path: Path) -> None:
     for wrap in (np.copy, lambda a: xr.DataArray(a.copy(), dims=("band", "y", "x"))):
         store = str(tmp_path / "a.tif")
         job = mapping_of(resumed(wrap(pixels), {"store": store})).job
-        job.store.save(job.store.begin(new_token()), "manifest.json", job.manifest.encode())
+        job.store.save_checkpoint(
+            job.store.begin(new_token()), "manifest.json", job.manifest.encode()
+        )
         assert mapping_of(resumed(wrap(pixels), {"store": store})).job.manifest == job.manifest
         pixels[0, 350, 250] += 1
         with pytest.raises(ccog.ResumeError, match="the array differs"):

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 import ccog
 from cases import MODERN
 from ccog.cli import main
-from ccog.graph.build import CcogTasks
+from ccog.graph.tasks import CcogTasks
 from ccog.tiff import directories as tiff
 from ccog.tiff import tags
 from conftest import GEO, terrain

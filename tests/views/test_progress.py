@@ -23,7 +23,7 @@ from nbclient import NotebookClient
 from rich.console import Console
 
 import ccog
-from ccog.graph.build import CcogTasks
+from ccog.graph.tasks import CcogTasks
 from ccog.runtime.task_names import kind_of, level_of, stage_of, task_name
 from ccog.views.progress import display, live
 from ccog.views.progress.state import Snapshot, Stage

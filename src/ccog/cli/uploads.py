@@ -50,4 +50,4 @@ def _print(incomplete: list[IncompleteUpload]) -> None:
     for upload in incomplete:
         begun = f"{upload.started:%Y-%m-%dT%H:%M:%SZ}"
         resumable = " resumable" if upload.resumable else ""
-        echo(f"{begun} {upload.url} {upload.session}{resumable}")
+        echo(f"{begun} {upload.url} {upload.upload_id}{resumable}")

@@ -15,8 +15,14 @@ from ccog.geometry.intervals import ceil_div
 
 Buffer = bytes | memoryview
 
-#: (number, size in bytes, tag of the store, e.g. an ETag)
-Part = tuple[int, int, str]
+
+class Part(NamedTuple):
+    """An uploaded part: its number, its size in bytes, and the tag of the store, e.g. an ETag."""
+
+    number: int
+    size: int
+    tag: str
+
 
 #: Uploads buffers as the part of the given number.
 Put = Callable[[int, list[Buffer]], Part]
@@ -54,7 +60,7 @@ class Limits:
     equal_parts: bool = False
 
 
-class Rows(NamedTuple):
+class GroupSizes(NamedTuple):
     """Upload groups that follow each other in the file, and the most bytes one of them has."""
 
     number: int
@@ -104,7 +110,7 @@ class PartPlan:
         raise IndexError(f"the file has fewer upload groups: {group} behind the last")
 
     @classmethod
-    def build(cls, rows: Sequence[Rows], limits: Limits) -> PartPlan | None:
+    def build(cls, rows: Sequence[GroupSizes], limits: Limits) -> PartPlan | None:
         """Numbers for groups of at most these sizes; None where the store has too few."""
         for size in _part_sizes(limits):
             shares = _shares(rows, size, limits)
@@ -114,11 +120,11 @@ class PartPlan:
 
     @classmethod
     def build_for_compressed(
-        cls, rows: Sequence[Rows], limits: Limits
+        cls, rows: Sequence[GroupSizes], limits: Limits
     ) -> tuple[PartPlan, int] | None:
         """Numbers for groups that compress to a share of their sizes, and that share in percent."""
         for percent in range(95, 15, -5):
-            smaller = [Rows(count, size * percent // 100) for count, size in rows]
+            smaller = [GroupSizes(count, size * percent // 100) for count, size in rows]
             if plan := cls.build(smaller, limits):
                 return plan, percent
         return None
@@ -141,7 +147,7 @@ def _part_sizes(limits: Limits) -> Iterator[int]:
     yield limits.max_part
 
 
-def _shares(rows: Sequence[Rows], size: int, limits: Limits) -> tuple[Share, ...]:
+def _shares(rows: Sequence[GroupSizes], size: int, limits: Limits) -> tuple[Share, ...]:
     """Part numbers of each group: one for joins and its own; one for all where parts are equal."""
     if limits.equal_parts:
         whole = sum(count * most for count, most in rows)
@@ -154,7 +160,7 @@ def _cap(group_bytes: int, size: int, limits: Limits) -> int:
     return 1 if group_bytes < 2 * limits.min_part else ceil_div(group_bytes, size) + 1
 
 
-def fewest_parts(rows: Sequence[Rows], limits: Limits) -> int:
+def fewest_parts(rows: Sequence[GroupSizes], limits: Limits) -> int:
     """Part numbers that groups of at most these sizes need with the largest parts."""
     return _total(_shares(rows, limits.max_part, limits)) + 2
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ccog.geometry.file_order import FileOrder, GroupSequence
 from ccog.geometry.intervals import ceil_div
 from ccog.geometry.level_reductions import LevelReductions
-from ccog.geometry.parts import Rows
+from ccog.geometry.parts import GroupSizes
 from ccog.geometry.pyramid import Level
 from ccog.geometry.tile_order import along_curve
 
@@ -66,9 +66,9 @@ class UploadGroups:
         return self.order.groups(last)
 
     @property
-    def sizes(self) -> tuple[Rows, ...]:
+    def sizes(self) -> tuple[GroupSizes, ...]:
         """How many groups have at most how many bytes, in the order of the file."""
-        return tuple(Rows(len(of), self.bytes(of.level)) for of in self.all.levels)
+        return tuple(GroupSizes(len(of), self.bytes(of.level)) for of in self.all.levels)
 
     def blocks(self, k: int, n: int) -> list[tuple[int, int]]:
         """Blocks of group ``n`` of a plane of level ``k``, in the order of the file."""

@@ -14,8 +14,8 @@ from ccog.geometry.source_grid import SourceGrid
 from ccog.graph.annotations import with_ours
 from ccog.graph.computing import watch_start
 from ccog.graph.fusion import optimize
-from ccog.graph.scheduling import curve_priority, row_priority, work_window
-from ccog.graph.tasks import CcogTasks as CcogTasks
+from ccog.graph.scheduling import choose_throttle, curve_priority, row_priority
+from ccog.graph.tasks import CcogTasks
 from ccog.runtime.begin import wait_for_removal, watch
 from ccog.tasks.job import WriteJob
 
@@ -63,9 +63,9 @@ def build_graph(job: WriteJob, pixels: da.Array, mask: da.Array | None) -> CcogD
         job,
         SourceGrid(pixels.name, pixels.chunks),
         None if mask is None else SourceGrid(mask.name, mask.chunks),
-        work_window(job),
+        choose_throttle(job),
     )
-    priority = curve_priority if job.plan.by_chunk else row_priority
+    priority = curve_priority if job.geometry.by_chunk else row_priority
     layer = MaterializedLayer(tasks, annotations=with_ours(dask.get_annotations(), priority))
     graph = HighLevelGraph.from_collections(tasks.final, layer, dependencies=sources)
     return CcogDelayed(tasks.final, graph)

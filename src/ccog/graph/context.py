@@ -84,11 +84,11 @@ class GraphContext:
         So it is at full resolution where neighbours need halos. Elsewhere it saves a third of the
         memory of small rasters (measured with 6 x 6 blocks); large ones can't afford the tasks.
         """
-        return k == 0 and (self.job.plan.pyramid.kernel.radius > 0 or self._is_small)
+        return k == 0 and (self.job.geometry.pyramid.kernel.radius > 0 or self._is_small)
 
     @cached_property
     def _is_small(self) -> bool:
-        geometry = self.job.plan
+        geometry = self.job.geometry
         level, pixel_bytes = geometry.level(0), geometry.raster.count * geometry.raster.itemsize
         return is_small(level.size, level.block, pixel_bytes)
 
@@ -97,7 +97,7 @@ class GraphContext:
     @cached_property
     def kept_level(self) -> int | None:
         """The level whose partial overviews are recorded; None where nothing is."""
-        return None if self.job.manifest is None else checkpoint_level(self.job.plan)
+        return None if self.job.manifest is None else checkpoint_level(self.job.geometry)
 
     def is_recorded(self, name: str) -> bool:
         """Whether an earlier run has left a record of that name that can be used."""
@@ -107,13 +107,15 @@ class GraphContext:
         """Whether an earlier run has uploaded the tiles of a block."""
         if self.checkpoint is None:
             return False
-        n = self.job.plan.groups.of_block(k, i, j)
-        groups = [UploadGroup(k, plane, n) for plane in range(self.job.plan.file_order.planes(k))]
+        n = self.job.geometry.groups.of_block(k, i, j)
+        groups = [
+            UploadGroup(k, plane, n) for plane in range(self.job.geometry.file_order.planes(k))
+        ]
         return all(self.is_recorded(self.group_record(group)) for group in groups)
 
     def group_record(self, group: UploadGroup) -> str:
         """Name of the record of an upload group."""
-        return group_record(self.job.plan.groups.all.index(*group))
+        return group_record(self.job.geometry.groups.all.index(*group))
 
     def record(self, name: str) -> SealedRecord:
         """The record of that name, for a task that loads it."""
@@ -131,7 +133,7 @@ class GraphContext:
     @cached_property
     def merge_counts(self) -> list[int]:
         """How many merges there are of each depth; the finish joins those of the last one."""
-        counts, left = [], len(self.job.plan.groups.for_merges)
+        counts, left = [], len(self.job.geometry.groups.for_merges)
         while left > MERGE_ARITY:
             left = ceil_div(left, MERGE_ARITY)
             counts.append(left)
@@ -141,7 +143,7 @@ class GraphContext:
     def groups_by_need(self) -> dict[int, list[UploadGroup]]:
         """Upload groups by the last one of full resolution that they need."""
         groups: dict[int, list[UploadGroup]] = {}
-        for group in self.job.plan.groups.all:
-            last = self.job.plan.groups.last_needed(group.level, group.number)
+        for group in self.job.geometry.groups.all:
+            last = self.job.geometry.groups.last_needed(group.level, group.number)
             groups.setdefault(last, []).append(group)
         return groups

@@ -69,11 +69,11 @@ def make_block(context: GraphContext, key: Any, k: int, i: int, j: int) -> Task:
 
 def _source_block(context: GraphContext, key: Any, i: int, j: int) -> Task:
     job = context.job
-    block = block_job(job.plan, job.codec(0), 0, i, j)
+    block = block_job(job.geometry, job.codec(0), 0, i, j)
     work = only_reduce if context.is_uploaded(0, i, j) else encode_and_reduce
     pixels = _chunks(context.pixels, block.area)
     mask = None if context.mask is None else _chunks(context.mask, block.area)
-    after = _start_of(context, job.plan.groups.of_block(0, i, j))
+    after = _start_of(context, job.geometry.groups.of_block(0, i, j))
     return context.with_gdal(key, load_and_work, work, block, pixels, mask, after)
 
 
@@ -98,13 +98,14 @@ def _overview_block(context: GraphContext, key: Any, k: int, i: int, j: int) -> 
     name, is_kept = overviews_record(i, j), k == context.kept_level
     if is_kept and uploaded and context.is_recorded(name):
         return Task(key, load_block, context.record(name))
-    flows = job.plan.reductions.to_level(k)
+    flows = job.geometry.reductions.to_level(k)
     picks = [_pick(context, flow) for flow in flows]
     assemblies = [
-        assembly(job.plan, flow, i, j, pick=pick) for flow, pick in zip(flows, picks, strict=True)
+        assembly(job.geometry, flow, i, j, pick=pick)
+        for flow, pick in zip(flows, picks, strict=True)
     ]
     work = only_reduce_overview if uploaded else encode_overview
-    block = block_job(job.plan, job.codec(k), k, i, j)
+    block = block_job(job.geometry, job.codec(k), k, i, j)
     contributions = List(*(_contributions(context, flow, i, j) for flow in flows))
     args = work, block, tuple(assemblies), contributions
     if not is_kept:
@@ -118,12 +119,12 @@ def _pick(context: GraphContext, flow: LevelReduction) -> int | None:
 
 
 def _number(context: GraphContext, flow: LevelReduction) -> int:
-    return context.job.plan.reductions.from_level(flow.source).index(flow)
+    return context.job.geometry.reductions.from_level(flow.source).index(flow)
 
 
 def _contributions(context: GraphContext, flow: LevelReduction, i: int, j: int) -> List:
     """The blocks, or the partial overviews, that block (i, j) of a flow's target is made of."""
-    blocks = context.job.plan.reductions.source_blocks(flow, i, j)
+    blocks = context.job.geometry.reductions.source_blocks(flow, i, j)
     if not context.has_halo_tasks(flow.source):
         return List(*(context.ref(f"block-L{flow.source}", *block) for block in blocks))
     n = _number(context, flow)
@@ -140,7 +141,7 @@ def make_halos(context: GraphContext, key: Any, k: int, i: int, j: int, n: int) 
 
 def make_upload(context: GraphContext, key: Any, k: int, n: int, plane: int) -> Task:
     """The task that uploads an upload group, and joins it to those before it."""
-    job, geometry = context.job, context.job.plan
+    job, geometry = context.job, context.job.geometry
     name = context.group_record(UploadGroup(k, plane, n))
     if context.is_recorded(name):
         return Task(key, load_segment, context.record(name))
@@ -183,7 +184,7 @@ def _segments(context: GraphContext, depth: int, which: slice) -> list[TaskRef]:
     if depth:
         numbers = range(context.merge_counts[depth - 1])[which]
         return [context.ref(f"merge-{depth - 1}", n) for n in numbers]
-    groups = context.job.plan.groups.for_merges
+    groups = context.job.geometry.groups.for_merges
     chosen = [groups[n] for n in range(len(groups))[which]]
     return [context.ref(f"upload-L{k}", n, plane) for k, plane, n in chosen]
 

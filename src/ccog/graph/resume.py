@@ -16,7 +16,7 @@ from typing import Any
 from ccog.errors import CCOGWarning
 from ccog.geometry.file_order import UploadGroup
 from ccog.graph.context import MERGE_ARITY, Checkpoint
-from ccog.runtime.manifest import find_kept
+from ccog.runtime.manifest import find_resumable
 from ccog.tasks.checkpoints import MERGE, OVERVIEWS, Seal, parse_record
 from ccog.tasks.job import WriteJob
 from ccog.tasks.record_checks import UnreadableError, check_overviews, check_segment
@@ -40,16 +40,16 @@ def find_checkpoint(
     """
     if job.manifest is None:
         return None
-    kept = find_kept(job.store, job.manifest)
+    kept = find_resumable(job.store, job.manifest)
     if kept is None:
         return None
-    checkpoint = Checkpoint(upload_id=kept.session, names=kept.names, seals={})
+    checkpoint = Checkpoint(upload_id=kept.upload_id, names=kept.names, seals={})
     unreadable: dict[str, UnreadableError] = {}
     while wanted := set(loads(checkpoint).values()) - checkpoint.seals.keys():
-        seals, errors = _look_at(job, kept.session, wanted)
+        seals, errors = _look_at(job, kept.upload_id, wanted)
         unreadable |= errors
         checkpoint = Checkpoint(
-            upload_id=kept.session,
+            upload_id=kept.upload_id,
             names=checkpoint.names - errors.keys(),
             seals=checkpoint.seals | seals,
         )
@@ -83,19 +83,19 @@ def _seal_of(job: WriteJob, upload_id: str, name: str) -> Seal | UnreadableError
 
 def _group(job: WriteJob, n: int) -> list[UploadGroup]:
     """The ``n``-th upload group of the file, behind those that it is joined to."""
-    return _joined(job, job.plan.groups.all[n])
+    return _joined(job, job.geometry.groups.all[n])
 
 
 def _groups_of_merge(job: WriteJob, depth: int, n: int) -> list[UploadGroup]:
     """The upload groups that a merge joins, in file order."""
-    span, merged = MERGE_ARITY ** (depth + 1), job.plan.groups.for_merges
+    span, merged = MERGE_ARITY ** (depth + 1), job.geometry.groups.for_merges
     numbers = range(len(merged))[n * span : (n + 1) * span]
     return [*itertools.chain(*(_joined(job, merged[number]) for number in numbers))]
 
 
 def _joined(job: WriteJob, group: UploadGroup) -> list[UploadGroup]:
     """An upload group behind those that it is joined to where it is uploaded, and theirs."""
-    numbers = job.plan.groups.joined_at(group.number)
+    numbers = job.geometry.groups.joined_at(group.number)
     before = [_joined(job, group._replace(number=number)) for number in numbers]
     return [*itertools.chain(*before), group]
 

@@ -38,9 +38,9 @@ class Throttle:
     anchored: int = 0
 
 
-def work_window(job: WriteJob) -> Throttle:
+def choose_throttle(job: WriteJob) -> Throttle:
     """A throttle that keeps all threads busy."""
-    geometry, threads = job.plan, _cluster_threads()
+    geometry, threads = job.geometry, _cluster_threads()
     length = geometry.groups.length(0)
     if not (geometry.by_chunk and threads):
         return Throttle(ahead=1 + ceil_div(parallelism() + 1, length))

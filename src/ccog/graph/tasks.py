@@ -135,7 +135,7 @@ class CcogTasks(Mapping[Any, GraphNode]):
     @cached_property
     def _indices(self) -> dict[str, _Indices]:
         """The indices of each kind of task by the first element of its keys."""
-        geometry, throttle = self.job.plan, self.context.throttle
+        geometry, throttle = self.job.geometry, self.context.throttle
         indices = {"begin": _Indices((1,), drop=True)}
         for k in range(geometry.last_level + 1):
             blocks = geometry.level(k).blocks

@@ -85,7 +85,7 @@ def _begin_on_cluster(worker: Any, store: Store, final: str, resumption: Resumpt
         store=travelling(Sealed.of(store)),
         stays=resumption is not None,
     )
-    is_continued = resumption is not None and resumption.session == upload_id
+    is_continued = resumption is not None and resumption.upload_id == upload_id
     if kept != upload_id and not is_continued:
         abort(store, upload_id)
     if kept is None:
@@ -101,12 +101,12 @@ def _begin(store: Store, final: str, resumption: Resumption | None, unanswered: 
     """A new upload, or the one to continue."""
     if resumption is None:
         return store.begin(token_of(final), unanswered)
-    if resumption.session is not None:
-        return _continue(store, resumption.session)
-    store.tidy()
+    if resumption.upload_id is not None:
+        return _continue(store, resumption.upload_id)
+    store.remove_stale_checkpoints()
     upload_id = store.begin(token_of(final), unanswered)
     try:
-        store.save(upload_id, MANIFEST, resumption.manifest.encode())
+        store.save_checkpoint(upload_id, MANIFEST, resumption.manifest.encode())
     except BaseException:
         abort(store, upload_id)
         raise
@@ -116,7 +116,7 @@ def _begin(store: Store, final: str, resumption: Resumption | None, unanswered: 
 def _continue(store: Store, upload_id: str) -> str:
     """The upload to continue; an error if it has ended since it was found."""
     try:
-        store.stored(upload_id, 1, 1)
+        store.stored_parts(upload_id, 1, 1)
     except StoreNotFoundError as error:
         raise ResumeError(
             f"the unfinished write to {store.url} was ended meanwhile; start again ({error})"

@@ -63,10 +63,10 @@ _HINT = (
 
 
 @dataclass(frozen=True)
-class Kept:
+class ResumableUpload:
     """An upload that can be continued, and the names of its checkpoints."""
 
-    session: str
+    upload_id: str
     names: frozenset[str]
 
 
@@ -75,7 +75,7 @@ class Resumption:
     """A resumable write: its manifest, and the upload that it continues, if any."""
 
     manifest: str
-    session: str | None
+    upload_id: str | None
 
 
 def manifest_of(
@@ -131,7 +131,7 @@ def _slow_digest(key: str, value: Any) -> str:
     return hashlib.pbkdf2_hmac("sha256", str(value).encode(), salt, _ROUNDS).hex()[:32]
 
 
-def find_kept(store: Store | SingleWriterStore, manifest: str) -> Kept | None:
+def find_resumable(store: Store | SingleWriterStore, manifest: str) -> ResumableUpload | None:
     """The unfinished write of that manifest at the target; None if nothing was begun.
 
     Raises
@@ -139,7 +139,7 @@ def find_kept(store: Store | SingleWriterStore, manifest: str) -> Kept | None:
     ResumeError
         The store keeps no checkpoints, or what is unfinished there is another write.
     """
-    if not store.resumes:
+    if not store.keeps_checkpoints:
         raise ResumeError(
             f"resume=True is not possible for {store.url}: unfinished writes are kept on local "
             "file systems, s3:// (without fixed_upload_size) and gs://"
@@ -150,7 +150,7 @@ def find_kept(store: Store | SingleWriterStore, manifest: str) -> Kept | None:
             continue
         other = _load(store, upload)
         if other == manifest:
-            return Kept(upload.upload_id, store.saved(upload.upload_id))
+            return ResumableUpload(upload.upload_id, store.checkpoint_names(upload.upload_id))
         if other is not None:
             others.append((upload, other))
     if others:
@@ -180,7 +180,7 @@ def _load(store: Store, upload: IncompleteUpload) -> str | None:
 
 
 def _read(store: Store, upload: IncompleteUpload) -> str:
-    data = store.load(upload.upload_id, MANIFEST, _MAX_BYTES + 1)
+    data = store.load_checkpoint(upload.upload_id, MANIFEST, _MAX_BYTES + 1)
     text = data.decode()
     if len(data) > _MAX_BYTES or not isinstance(json.loads(text), dict):
         raise ValueError("it is not an object of JSON, or too long")

@@ -7,13 +7,10 @@ from ccog.stores.incomplete import abort_incomplete, list_incomplete, warn_of_un
 from ccog.stores.resolve import resolve_store
 from ccog.stores.single_writer import SingleWriterStore
 
-WholeStore = SingleWriterStore
-
 __all__ = [
     "IncompleteUpload",
     "SingleWriterStore",
     "Store",
-    "WholeStore",
     "WriteResult",
     "abort_incomplete",
     "list_incomplete",

@@ -71,13 +71,13 @@ class AzureStore(NoCheckpoints):
         """
         upload_id = uuid.uuid4().hex[:_UPLOAD_ID_DIGITS]
         first_byte: list[Buffer] = [b"\0"]
-        name = _block_name(upload_id, self.part(0, first_byte))
+        name = _block_name(upload_id, self.expected_part(0, first_byte))
         self._stage(name, first_byte, f"start an upload to {self.target}", BRISK)
         return upload_id
 
     def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
         """Stage one block; the service checks it against our MD5."""
-        part = self.part(number, buffers)
+        part = self.expected_part(number, buffers)
         self._stage(
             _block_name(upload_id, part),
             buffers,
@@ -85,7 +85,7 @@ class AzureStore(NoCheckpoints):
         )
         return part
 
-    def part(self, number: int, buffers: list[Buffer]) -> Part:
+    def expected_part(self, number: int, buffers: list[Buffer]) -> Part:
         """Number, size and MD5 of the block."""
         return new_part(number, size_of(buffers), md5(buffers).hex())
 

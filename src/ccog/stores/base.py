@@ -91,10 +91,10 @@ class Store(Protocol):
         Raises StoreNotFoundError if the upload is over: completed or aborted.
         """
 
-    def part(self, number: int, buffers: list[Buffer]) -> Part:
+    def expected_part(self, number: int, buffers: list[Buffer]) -> Part:
         """The part that ``put`` returns for these bytes; nothing is stored."""
 
-    def stored(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
+    def stored_parts(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
         """Stored parts, by number, among ``count`` numbers from ``first``.
 
         Only those whose tag proves their content. Raises StoreNotFoundError if the
@@ -124,62 +124,62 @@ class Store(Protocol):
         """
 
     @property
-    def resumes(self) -> bool:
+    def keeps_checkpoints(self) -> bool:
         """Whether the store keeps checkpoints.
 
         Another process can then continue an upload.
         """
 
-    def save(self, upload_id: str, name: str, data: bytes) -> None:
+    def save_checkpoint(self, upload_id: str, name: str, data: bytes) -> None:
         """Keep a checkpoint, whole or not at all; one of the same name is replaced."""
 
-    def load(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
+    def load_checkpoint(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
         """The bytes of a checkpoint, or its first ``limit`` bytes.
 
         Raises StoreNotFoundError if there is none.
         """
 
-    def saved(self, upload_id: str) -> frozenset[str]:
+    def checkpoint_names(self, upload_id: str) -> frozenset[str]:
         """Names of the checkpoints of an upload.
 
         Names of its part files may be among them.
         """
 
-    def forget(self, upload_id: str) -> None:
+    def remove_checkpoints(self, upload_id: str) -> None:
         """Remove the checkpoints of an upload that is complete."""
 
-    def tidy(self) -> None:
+    def remove_stale_checkpoints(self) -> None:
         """Remove checkpoints of uploads to this target that are over."""
 
 
 class NoCheckpoints:
     """For stores that cannot list their parts and keep no checkpoints."""
 
-    def stored(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
+    def stored_parts(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
         """No part is known."""
         return {}
 
     @property
-    def resumes(self) -> bool:
+    def keeps_checkpoints(self) -> bool:
         """False: the three methods below are never called."""
         return False
 
-    def save(self, upload_id: str, name: str, data: bytes) -> None:
+    def save_checkpoint(self, upload_id: str, name: str, data: bytes) -> None:
         """Never called."""
         raise NotImplementedError
 
-    def load(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
+    def load_checkpoint(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
         """Never called."""
         raise NotImplementedError
 
-    def saved(self, upload_id: str) -> frozenset[str]:
+    def checkpoint_names(self, upload_id: str) -> frozenset[str]:
         """None."""
         return frozenset()
 
-    def forget(self, upload_id: str) -> None:
+    def remove_checkpoints(self, upload_id: str) -> None:
         """Nothing to remove."""
 
-    def tidy(self) -> None:
+    def remove_stale_checkpoints(self) -> None:
         """Nothing to remove."""
 
 
@@ -205,7 +205,7 @@ def target_of(folder: str) -> str | None:
 
 def new_part(number: int, size: int, tag: str) -> Part:
     """A part: its number, its size in bytes, and the store's tag for its content."""
-    return number, size, tag
+    return Part(number, size, tag)
 
 
 def size_of(buffers: list[Buffer]) -> int:
@@ -215,4 +215,4 @@ def size_of(buffers: list[Buffer]) -> int:
 
 def total_size(parts: list[Part]) -> int:
     """Bytes of all parts together."""
-    return sum(size for _, size, _ in parts)
+    return sum(part.size for part in parts)

@@ -78,22 +78,22 @@ class GCSStore:
         Missing buckets and permissions show now.
         """
         upload_id = parts_folder(self.key.rpartition("/")[2])
-        path = self._part_path(upload_id, self.part(0, []))
+        path = self._part_path(upload_id, self.expected_part(0, []))
         self._client.put(path, b"", "start an upload to", BRISK)
         return upload_id
 
     def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
         """Upload a part as an object."""
-        part = self.part(number, buffers)
+        part = self.expected_part(number, buffers)
         path = self._part_path(upload_id, part)
         self._client.put(path, b"".join(buffers), f"upload part {number} of")
         return part
 
-    def part(self, number: int, buffers: list[Buffer]) -> Part:
+    def expected_part(self, number: int, buffers: list[Buffer]) -> Part:
         """Number, size and CRC32 of the part."""
         return new_part(number, size_of(buffers), crc32(buffers).hex())
 
-    def stored(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
+    def stored_parts(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
         """None is known: parts are put again."""
         self._require_parts(upload_id)
         return {}
@@ -194,27 +194,27 @@ class GCSStore:
         return list(uploads.values())
 
     @property
-    def resumes(self) -> bool:
+    def keeps_checkpoints(self) -> bool:
         """True: checkpoints are objects beside the parts."""
         return True
 
-    def save(self, upload_id: str, name: str, data: bytes) -> None:
+    def save_checkpoint(self, upload_id: str, name: str, data: bytes) -> None:
         """Upload a checkpoint as an object."""
         self._client.put(f"{self._folder(upload_id)}/{name}", data, "keep a checkpoint of")
 
-    def load(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
+    def load_checkpoint(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
         """The bytes of the object, or the first of them."""
         return self._client.read(f"{self._folder(upload_id)}/{name}", limit, "read a checkpoint of")
 
-    def saved(self, upload_id: str) -> frozenset[str]:
+    def checkpoint_names(self, upload_id: str) -> frozenset[str]:
         """Names of all objects beside the parts, theirs included."""
         return frozenset(path.rpartition("/")[2] for path in self._left(upload_id))
 
-    def forget(self, upload_id: str) -> None:
+    def remove_checkpoints(self, upload_id: str) -> None:
         """Nothing to remove: checkpoints go with the parts."""
 
-    def tidy(self) -> None:
-        """Nothing to remove, as for ``forget``."""
+    def remove_stale_checkpoints(self) -> None:
+        """Nothing to remove, as for ``remove_checkpoints``."""
 
     @property
     def _path(self) -> str:

@@ -81,7 +81,7 @@ def abort_incomplete(
         except StoreError as error:
             # it may be somebody else's; the others are still removed
             refused.append(error)
-    resolve_place(store, storage_options).tidy()
+    resolve_place(store, storage_options).remove_stale_checkpoints()
     if refused:
         raise refused[0]
     return uploads

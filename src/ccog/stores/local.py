@@ -103,12 +103,12 @@ class LocalStore:
 
         A part is whole or absent.
         """
-        part = self.part(number, buffers)
+        part = self.expected_part(number, buffers)
         with self._folder(upload_id, f"write part {number} of") as folder:
             local_folder.write_file(folder, local_join.name_of(number, part[2]), buffers)
         return part
 
-    def part(self, number: int, buffers: list[Buffer]) -> Part:
+    def expected_part(self, number: int, buffers: list[Buffer]) -> Part:
         """Number, size and checksum (XXH3) of the part."""
         return new_part(number, size_of(buffers), local_join.checksum_of(buffers))
 
@@ -160,7 +160,7 @@ class LocalStore:
         left = _left_in(real.parent)
         return [replace(upload, url=self.path) for upload in left if upload.url == str(real)]
 
-    def stored(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
+    def stored_parts(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
         """None is known.
 
         Only reading a file would prove its content, and writing it again takes no longer.
@@ -169,21 +169,21 @@ class LocalStore:
             return {}
 
     @property
-    def resumes(self) -> bool:
+    def keeps_checkpoints(self) -> bool:
         """True: checkpoints are files beside the parts."""
         return True
 
-    def save(self, upload_id: str, name: str, data: bytes) -> None:
+    def save_checkpoint(self, upload_id: str, name: str, data: bytes) -> None:
         """Write a file under a temporary name, then rename it."""
         with self._folder(upload_id, "keep a checkpoint of") as folder:
             local_folder.write_file(folder, name, [data])
 
-    def load(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
+    def load_checkpoint(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
         """The bytes of the file, or the first of them."""
         with self._folder(upload_id, f"read the checkpoint {name} of") as folder:
             return local_folder.read_file(folder, name, limit)
 
-    def saved(self, upload_id: str) -> frozenset[str]:
+    def checkpoint_names(self, upload_id: str) -> frozenset[str]:
         """Names of all files beside the parts, theirs included."""
         with (
             contextlib.suppress(StoreNotFoundError),
@@ -192,11 +192,11 @@ class LocalStore:
             return frozenset(os.listdir(folder))
         return frozenset()
 
-    def forget(self, upload_id: str) -> None:
+    def remove_checkpoints(self, upload_id: str) -> None:
         """Nothing to remove: checkpoints go with the directory of the parts."""
 
-    def tidy(self) -> None:
-        """Nothing to remove, as for ``forget``."""
+    def remove_stale_checkpoints(self) -> None:
+        """Nothing to remove, as for ``remove_checkpoints``."""
 
     @property
     def _real(self) -> Path:

@@ -86,11 +86,11 @@ class S3Store:
         doing = f"upload part {number} of {self.url}"
         return put_part(self._client, upload_id, number, buffers, doing)
 
-    def part(self, number: int, buffers: list[Buffer]) -> Part:
+    def expected_part(self, number: int, buffers: list[Buffer]) -> Part:
         """Number, size and MD5 of the part."""
         return new_part(number, size_of(buffers), md5(buffers).hex())
 
-    def stored(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
+    def stored_parts(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
         """Parts as the server lists them, with their ETags."""
         return stored_parts(self._client, upload_id, first, count)
 
@@ -113,7 +113,7 @@ class S3Store:
         abort_upload(self._client, upload_id)
         # without resume=True there is no need to be allowed to list the bucket
         with contextlib.suppress(StorePermissionError):
-            self.forget(upload_id)
+            self.remove_checkpoints(upload_id)
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
         """Uploads to this key and to keys that begin with it.
@@ -133,26 +133,26 @@ class S3Store:
         return False
 
     @property
-    def resumes(self) -> bool:
+    def keeps_checkpoints(self) -> bool:
         """True, unless parts must be equal: none of them is put before the end then."""
         return not self.limits.equal_parts
 
-    def save(self, upload_id: str, name: str, data: bytes) -> None:
+    def save_checkpoint(self, upload_id: str, name: str, data: bytes) -> None:
         """Put an object below ``<key>.ccog-resume/``."""
         self._checkpoints.put(upload_id, name, data)
 
-    def load(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
+    def load_checkpoint(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
         """The bytes of the object, or the first of them."""
         return self._checkpoints.read(upload_id, name, limit)
 
-    def saved(self, upload_id: str) -> frozenset[str]:
+    def checkpoint_names(self, upload_id: str) -> frozenset[str]:
         """Names of the objects."""
         return self._checkpoints.names(upload_id)
 
-    def forget(self, upload_id: str) -> None:
+    def remove_checkpoints(self, upload_id: str) -> None:
         """Delete the objects."""
         self._checkpoints.remove(upload_id)
 
-    def tidy(self) -> None:
+    def remove_stale_checkpoints(self) -> None:
         """Delete the objects of uploads that the server no longer knows."""
         self._checkpoints.remove_stale()

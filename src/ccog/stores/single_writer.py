@@ -46,7 +46,7 @@ class SingleWriterStore(NoCheckpoints):
         """Never called: no segment is as long as the smallest part."""
         raise NotImplementedError
 
-    def part(self, number: int, buffers: list[Buffer]) -> Part:
+    def expected_part(self, number: int, buffers: list[Buffer]) -> Part:
         """Never called."""
         raise NotImplementedError
 

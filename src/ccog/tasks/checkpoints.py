@@ -120,7 +120,7 @@ def _keep(store: Store, upload_id: str, name: str, data: bytes) -> None:
     that was aborted, completing fails.
     """
     with contextlib.suppress(StoreNotFoundError):
-        store.save(upload_id, name, data)
+        store.save_checkpoint(upload_id, name, data)
 
 
 def load_segment(record: SealedRecord) -> UploadedSegment:
@@ -148,7 +148,7 @@ def _sealed(record: SealedRecord) -> bytes:
     if record.seal is None:
         raise AssertionError(f"record {name} was not looked at")
     try:
-        data = store.load(record.upload_id, name, record.seal.size + 1)
+        data = store.load_checkpoint(record.upload_id, name, record.seal.size + 1)
     except StoreNotFoundError as error:
         raise ResumeError(
             f"{changed}: it is gone ({error}); call again to do its work again"

@@ -14,7 +14,7 @@ from ccog.geometry.cog import CogGeometry
 from ccog.geometry.parts import Buffer, Segment, cut
 from ccog.geometry.pyramid import Level
 from ccog.geometry.tile_order import tile_positions
-from ccog.stores import WholeStore, WriteResult
+from ccog.stores import SingleWriterStore, WriteResult
 from ccog.tasks.job import WriteJob
 from ccog.tasks.uploads import (
     SegmentMerge,
@@ -37,11 +37,11 @@ def finish_write(
     how = SegmentMerge(store=job.store, part_size=job.parts.part_size, resuming=resuming)
     whole = merge_segments(how, upload_id, segments)
     header = _header(job, whole.groups)
-    if isinstance(job.store, WholeStore):
+    if isinstance(job.store, SingleWriterStore):
         return job.store.write([header, *whole.segment.head])
     result = _complete(job, upload_id, header, whole.segment, resuming)
     if job.manifest is not None:
-        job.store.forget(upload_id)
+        job.store.remove_checkpoints(upload_id)
     return result
 
 
@@ -63,7 +63,9 @@ def _complete(
 
 
 def _header(job: WriteJob, groups: list[UploadedGroup]) -> bytes:
-    counts = tuple(_level_counts(job.plan, level, groups) for level in job.plan.pyramid.levels)
+    counts = tuple(
+        _level_counts(job.geometry, level, groups) for level in job.geometry.pyramid.levels
+    )
     statistics = [group.statistics for group in groups if group.statistics is not None]
     template = job.template
     if statistics:

@@ -10,7 +10,7 @@ from ccog.gdal.template import HeaderSpec
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.parts import PartPlan
 from ccog.runtime.task_names import task_name
-from ccog.stores import Store, WholeStore
+from ccog.stores import SingleWriterStore, Store
 from ccog.tiff.header import Template
 
 
@@ -23,8 +23,8 @@ class WriteJob:
     can be resumed.
     """
 
-    plan: CogGeometry
-    store: Store | WholeStore
+    geometry: CogGeometry
+    store: Store | SingleWriterStore
     parts: PartPlan
     header_spec: HeaderSpec
     template: Template

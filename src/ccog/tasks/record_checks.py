@@ -48,18 +48,18 @@ def check_segment(job: WriteJob, upload_id: str, name: str, groups: list[UploadG
 
 def check_overviews(job: WriteJob, upload_id: str, name: str, block: tuple[int, int]) -> Seal:
     """The same for the record of a block's partial overviews."""
-    k = checkpoint_level(job.plan)
-    shares = block_job(job.plan, job.codec(k), k, *block).reductions
-    limit = _longest_overviews(job.plan, shares)
+    k = checkpoint_level(job.geometry)
+    shares = block_job(job.geometry, job.codec(k), k, *block).reductions
+    limit = _longest_overviews(job.geometry, shares)
     # what does not shrink grows a little
     data = _read(job, upload_id, name, limit + limit // 512 + _TEXT)
-    _check(lambda: _compare_overviews(parse_overviews(data, limit), job.plan, shares))
+    _check(lambda: _compare_overviews(parse_overviews(data, limit), job.geometry, shares))
     return Seal.of(data)
 
 
 def _read(job: WriteJob, upload_id: str, name: str, limit: int) -> bytes:
     try:
-        data: bytes = job.store.load(upload_id, name, limit + 1)
+        data: bytes = job.store.load_checkpoint(upload_id, name, limit + 1)
     except (StoreNotFoundError, StorePermissionError) as error:
         raise UnreadableError(str(error)) from error
     if len(data) > limit:
@@ -89,7 +89,7 @@ def _longest_segment(job: WriteJob, groups: list[UploadGroup]) -> int:
 
     These are loose bytes, sizes of tiles, parts and statistics.
     """
-    limits, geometry = job.store.limits, job.plan
+    limits, geometry = job.store.limits, job.geometry
     loose = 0
     if limits.min_part:
         raw = 2 * sum(geometry.groups.bytes(group.level) for group in groups)
@@ -102,7 +102,7 @@ def _longest_segment(job: WriteJob, groups: list[UploadGroup]) -> int:
 
 def _numbers(job: WriteJob, group: UploadGroup) -> Numbers:
     """The part numbers that an upload group owns."""
-    return job.parts.numbers(job.plan.groups.all.index(*group))
+    return job.parts.numbers(job.geometry.groups.all.index(*group))
 
 
 class _GroupShape(NamedTuple):
@@ -123,7 +123,7 @@ class _GroupShape(NamedTuple):
 
 
 def _group_shape(job: WriteJob, group: UploadGroup) -> _GroupShape:
-    geometry, (k, plane, n) = job.plan, group
+    geometry, (k, plane, n) = job.geometry, group
     level = geometry.level(k)
     tiles = sum(_block_tiles(level, i, j) for i, j in geometry.groups.blocks(k, n))
     mask_tiles = tiles if geometry.raster.has_mask else 0
@@ -152,12 +152,12 @@ def _compare_segment(uploaded: UploadedSegment, job: WriteJob, groups: list[Uplo
     for group, uploaded_group in zip(groups, uploaded_groups, strict=True):
         _compare_group(job, group, uploaded_group)
     _require(joins == (_numbers(job, groups[0]).first, _numbers(job, groups[-1]).first))
-    numbers = [number for number, _, _ in segment.parts]
+    numbers = [part.number for part in segment.parts]
     _require(numbers == sorted(set(numbers)))
     _require(all(1 < number <= job.parts.last for number in numbers))
-    _require(all(size >= 0 for _, size, _ in segment.parts))
+    _require(all(part.size >= 0 for part in segment.parts))
     loose = sum(map(len, [*segment.head, *segment.tail]))
-    held = loose + sum(size for _, size, _ in segment.parts)
+    held = loose + sum(part.size for part in segment.parts)
     frame = sum(job.template.framing)
     _require(held == sum(_file_bytes(group.sizes, frame) for group in uploaded_groups))
 
@@ -176,7 +176,7 @@ def _compare_group(job: WriteJob, group: UploadGroup, uploaded: UploadedGroup) -
     _require(image.dtype == np.uint32, image.shape == (shape.planes, shape.tiles))
     _require((mask is None) == (shape.mask is None), (bands is not None) == shape.counted)
     _require(mask is None or (mask.dtype == np.uint32 and mask.shape == (1, shape.mask)))
-    _require(bands is None or len(bands) == job.plan.raster.count)
+    _require(bands is None or len(bands) == job.geometry.raster.count)
 
 
 # ---- partial overviews ----

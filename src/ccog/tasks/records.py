@@ -72,7 +72,7 @@ def parse_segment(data: bytes) -> UploadedSegment:
 
 
 def _part(number: Any, size: Any, tag: Any) -> Part:
-    return _integer(number), _integer(size), str(tag)
+    return Part(_integer(number), _integer(size), str(tag))
 
 
 def _group(n: int, row: list[Any], arrays: dict[str, Array]) -> UploadedGroup:

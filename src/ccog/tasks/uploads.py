@@ -21,7 +21,6 @@ from ccog.runtime.events import Tell, teller
 from ccog.runtime.whereabouts import current_task
 from ccog.stores import Store
 from ccog.tasks.blocks import BlockResult, EncodedBlock
-from ccog.tasks.job import WriteJob as WriteJob
 
 # parts that a task uploads at a time
 _UPLOADERS = 4
@@ -214,7 +213,7 @@ class Uploader:
             return {}
         # who may not ask puts them all
         with contextlib.suppress(StoreNotFoundError, StorePermissionError):
-            return self.store.stored(self.upload_id, first, count)
+            return self.store.stored_parts(self.upload_id, first, count)
         return {}
 
     def _new(self, stored: dict[int, Part], number: int, buffers: list[Any]) -> Part:
@@ -233,14 +232,13 @@ class Uploader:
         except StoreNotFoundError:
             if not self.reruns:
                 raise
-            return self.store.part(number, buffers)
+            return self.store.expected_part(number, buffers)
 
     def _same(self, stored: Part | None, number: int, buffers: list[Any]) -> Part | None:
         """The stored part, if it holds these bytes."""
         if stored is None:
             return None
-        _, size, _ = stored
         # the tag takes time to compute, and says nothing where the size differs
-        if size != total(buffers) or stored != self.store.part(number, buffers):
+        if stored.size != total(buffers) or stored != self.store.expected_part(number, buffers):
             return None
         return stored

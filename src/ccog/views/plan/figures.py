@@ -8,10 +8,10 @@ import dask.array as da
 
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.source_grid import SourceGrid
-from ccog.graph.build import CcogTasks
-from ccog.graph.scheduling import parallelism, work_window
-from ccog.stores import WholeStore
-from ccog.tasks.uploads import WriteJob
+from ccog.graph.scheduling import choose_throttle, parallelism
+from ccog.graph.tasks import CcogTasks
+from ccog.stores import SingleWriterStore
+from ccog.tasks.job import WriteJob
 from ccog.tiff import tags
 from ccog.views.plan.picture import draw
 from ccog.views.plan.reads import planned_reads
@@ -29,7 +29,7 @@ def plan_job(job: WriteJob, pixels: da.Array, *, mismatch: str | None, sample: i
 
     ``mismatch`` says what is wrong with how their chunks lie on tiles.
     """
-    geometry, chunks = job.plan, pixels.chunks
+    geometry, chunks = job.geometry, pixels.chunks
     full = geometry.level(0)
     sampled = min(sample, math.prod(full.blocks))
     sizes = sizes_of(job, sampled_ratio(job, pixels, sampled) if sampled else None)
@@ -55,7 +55,7 @@ def plan_job(job: WriteJob, pixels: da.Array, *, mismatch: str | None, sample: i
 
 
 def _compression(job: WriteJob) -> str:
-    name = job.plan.options.effective_compress.lower()
+    name = job.geometry.options.effective_compress.lower()
     predictor = job.template.image.value(tags.PREDICTOR, 1)
     return f"{name}, predictor {predictor}" if predictor > 1 else name
 
@@ -76,12 +76,12 @@ def _planned_level(geometry: CogGeometry, k: int) -> PlannedLevel:
 
 def _tasks(job: WriteJob, chunks: tuple[tuple[int, ...], ...]) -> int:
     source = SourceGrid("", chunks)
-    mask = source if job.plan.raster.has_mask else None
-    return len(CcogTasks(job, source, mask, work_window(job)))
+    mask = source if job.geometry.raster.has_mask else None
+    return len(CcogTasks(job, source, mask, choose_throttle(job)))
 
 
 def _upload(job: WriteJob, expected: int) -> PlannedUpload | None:
-    if isinstance(job.store, WholeStore):
+    if isinstance(job.store, SingleWriterStore):
         return None
     return PlannedUpload(
         part_size=job.parts.part_size,
@@ -96,7 +96,7 @@ def _expected_parts(job: WriteJob, expected: int) -> int:
     Small groups add up until they fill a part.
     """
     least, part_size = job.store.limits.min_part, job.parts.part_size
-    rows = job.plan.groups.sizes
+    rows = job.geometry.groups.sizes
     share = expected / max(1, sum(count * size for count, size in rows))
     groups = large = 0
     rest = float(expected)
@@ -118,7 +118,7 @@ def _memory(job: WriteJob, ratio: float) -> int:
     with all levels. With halos, reduced pixels of the rows before and after wait too: three
     quarters of a row of blocks, and a quarter at further levels.
     """
-    geometry = job.plan
+    geometry = job.geometry
     height, width = map(min, geometry.level(0).block, geometry.level(0).size)
     block = (
         height
@@ -145,8 +145,8 @@ def _waiting_by_row(job: WriteJob) -> float:
 
     The mean of both fits what was measured.
     """
-    rows, cols = job.plan.level(0).blocks
-    threads, most = parallelism(), min(work_window(job).ahead, rows) * cols
+    rows, cols = job.geometry.level(0).blocks
+    threads, most = parallelism(), min(choose_throttle(job).ahead, rows) * cols
     return (min(cols + threads, most) + most) / 2 / threads
 
 

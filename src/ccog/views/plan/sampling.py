@@ -10,7 +10,7 @@ import numpy as np
 
 from ccog.gdal.encode import encode_block
 from ccog.geometry.intervals import Size
-from ccog.tasks.uploads import WriteJob
+from ccog.tasks.job import WriteJob
 
 # steps along columns that never line up with those along rows
 _GOLDEN = 0.6180339887498949
@@ -18,14 +18,14 @@ _GOLDEN = 0.6180339887498949
 
 def sampled_ratio(job: WriteJob, pixels: da.Array, sample: int) -> float:
     """Compressed bytes of ``sample`` blocks of ``pixels`` (band, y, x) per byte of pixels."""
-    level = job.plan.level(0)
+    level = job.geometry.level(0)
     compressed = raw = 0
     for i, j in _spread(level.blocks, sample):
         rows, cols = level.rows(i), level.cols(j)
         block = np.ma.getdata(pixels[:, rows.start : rows.stop, cols.start : cols.stop].compute())
         _, counts, _ = encode_block(block, None, job.codecs[0])
         compressed += int(counts.sum())
-        raw += block.size * job.plan.raster.itemsize
+        raw += block.size * job.geometry.raster.itemsize
     return compressed / raw
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ccog.gdal.statistics import BandStatistics
 from ccog.gdal.template import write_template
 from ccog.geometry.cog import CogGeometry
-from ccog.tasks.uploads import WriteJob
+from ccog.tasks.job import WriteJob
 from ccog.tiff import tags
 from ccog.tiff.directories import Directory
 from ccog.tiff.header import CLASSIC_LIMIT, LevelCounts, header_size, uncompressed_tile
@@ -106,11 +106,11 @@ class PlannedSizes:
 
 def sizes_of(job: WriteJob, sampled: float | None) -> PlannedSizes:
     """Sizes of the file that a job writes, whose pixels compress by ``sampled``, if known."""
-    wants_statistics = job.plan.options.statistics == "YES"
+    wants_statistics = job.geometry.options.statistics == "YES"
     template = job.template
     if wants_statistics:
-        template = write_template(job.header_spec, (_LONGEST,) * job.plan.raster.count)
-    levels = [_LevelSizes(job, k, sampled) for k in range(job.plan.last_level + 1)]
+        template = write_template(job.header_spec, (_LONGEST,) * job.geometry.raster.count)
+    levels = [_LevelSizes(job, k, sampled) for k in range(job.geometry.last_level + 1)]
     counts = tuple(level.counts for level in levels)
     classic, big = (header_size(template, counts, big=kind) for kind in (False, True))
     pixels = sum(level.largest for level in levels)
@@ -156,17 +156,17 @@ class _LevelSizes:
     @property
     def planes(self) -> int:
         """Bands that are compressed apart, else 1."""
-        return band_planes(self.job.plan, self.k)
+        return band_planes(self.job.geometry, self.k)
 
     @property
     def tiles(self) -> int:
         """Tiles of one plane."""
-        return math.prod(self.job.plan.level(self.k).tiles)
+        return math.prod(self.job.geometry.level(self.k).tiles)
 
     @property
     def counts(self) -> LevelCounts:
         """Tiles of the level without memory for their sizes."""
-        height, width = self.job.plan.level(self.k).size
+        height, width = self.job.geometry.level(self.k).size
         one = np.uint32(1)
         image = np.broadcast_to(one, (self.tiles * self.planes,))
         mask = None if self.mask is None else np.broadcast_to(one, (self.tiles,))
@@ -175,7 +175,7 @@ class _LevelSizes:
             width=width,
             image=image,
             mask=mask,
-            planar=self.job.plan.file_order.is_planar(self.k),
+            planar=self.job.geometry.file_order.is_planar(self.k),
         )
 
     @property
@@ -188,12 +188,14 @@ class _LevelSizes:
     @property
     def expected(self) -> float:
         """A guess at the same."""
-        level = self.job.plan.level(self.k)
+        level = self.job.geometry.level(self.k)
         pixels = level.height * level.width
         # tiles that are not compressed have padding, which otherwise is next to nothing
         if self._compression == "NONE":
             pixels = self.tiles * level.blocksize**2
-        bits = self.job.plan.raster.count * self.image.value(tags.BITS_PER_SAMPLE, 1) * self.ratio
+        bits = (
+            self.job.geometry.raster.count * self.image.value(tags.BITS_PER_SAMPLE, 1) * self.ratio
+        )
         if self.mask is not None:
             is_compressed = self.mask.value(tags.COMPRESSION, 1) != tags.UNCOMPRESSED
             bits += _MASK if is_compressed else 1
@@ -210,7 +212,7 @@ class _LevelSizes:
 
     @property
     def _compression(self) -> str:
-        options = self.job.plan.options
+        options = self.job.geometry.options
         return options.effective_overview_compress if self.k else options.effective_compress
 
     @property

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.parts import fewest_parts
-from ccog.stores import WholeStore
-from ccog.tasks.uploads import WriteJob
+from ccog.stores import SingleWriterStore
+from ccog.tasks.job import WriteJob
 from ccog.tiff.header import CLASSIC_LIMIT
 from ccog.views.plan.sizes import PlannedSizes
 from ccog.views.tables import byte_text
@@ -32,25 +32,25 @@ def warnings_of(
 ) -> Iterator[str]:
     """Warnings about a job; ``mismatch`` says what is wrong with how chunks lie on tiles."""
     # the remedy for small and large chunks makes them match, too
-    about_chunks = list(_chunk_warnings(job.plan, chunks))
+    about_chunks = list(_chunk_warnings(job.geometry, chunks))
     yield from about_chunks or ([] if mismatch is None else [mismatch])
-    if sizes.header > _LARGE_HEADER and job.plan.options.blocksize < _LARGEST_TILE_SIDE:
-        yield _header_warning(job.plan.options.blocksize, sizes.header)
+    if sizes.header > _LARGE_HEADER and job.geometry.options.blocksize < _LARGEST_TILE_SIDE:
+        yield _header_warning(job.geometry.options.blocksize, sizes.header)
     if sizes.big_tiff is False and sizes.expected >= CLASSIC_LIMIT:
         yield (
             "BIGTIFF=NO cannot hold the expected size, which exceeds 4 GiB; "
             "leave BIGTIFF out or set it to YES"
         )
-    if isinstance(job.store, WholeStore) or job.store.limits.equal_parts:
+    if isinstance(job.store, SingleWriterStore) or job.store.limits.equal_parts:
         if sizes.expected > _LARGE_FILE:
             yield (
                 f"one worker gathers the whole file, about {byte_text(sizes.expected)}; write to a "
                 "path, s3://, az:// or gs:// without fixed_upload_size, which all workers upload to"
             )
         return
-    group = int(job.plan.groups.bytes(0) * sizes.ratio)
+    group = int(job.geometry.groups.bytes(0) * sizes.ratio)
     if group > _LARGE_GROUP:
-        yield _group_warning(job.plan, group)
+        yield _group_warning(job.geometry, group)
     yield from _part_warnings(job)
 
 
@@ -102,8 +102,8 @@ def _group_warning(geometry: CogGeometry, size: int) -> str:
 def _part_warnings(job: WriteJob) -> Iterator[str]:
     limits, part_size = job.store.limits, job.parts.part_size
     most = f"{limits.max_parts:,} parts of the store"
-    fewest = fewest_parts(job.plan.groups.sizes, limits)
-    if fewest > _NEAR_LIMIT * limits.max_parts and not job.plan.by_chunk:
+    fewest = fewest_parts(job.geometry.groups.sizes, limits)
+    if fewest > _NEAR_LIMIT * limits.max_parts and not job.geometry.by_chunk:
         yield f"rows of blocks may need {fewest:,} of the {most}; use chunks with more rows"
     if part_size > max(_LARGE_PART, limits.preferred_part, limits.min_part):
         yield (
