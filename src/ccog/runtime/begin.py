@@ -62,7 +62,7 @@ def _begin_here(store: Store, final: str, resumption: Resumption | None) -> str:
         if GUARD.is_given_up(final):
             raise _given_up(store)
         upload_id = _begin(store, final, resumption)
-        if GUARD.is_given_up(final):
+        if not GUARD.begun(final, upload_id):
             abort(store, upload_id)
             raise _given_up(store)
         return upload_id

@@ -41,33 +41,51 @@ class LocalGuard(Callback):  # type: ignore[misc]
 
     Dask calls it when a computation ends. The task that begins a write may still run in
     its own thread then: that write is given up, and removed by its thread as soon as it
-    has begun.
+    has begun. It may also be over while dask has not heard of it yet: so the task says
+    here what it has begun.
     """
 
     def __init__(self) -> None:
         super().__init__(finish=self._end)
         self._given_up: set[str] = set()
         self._beginning: set[str] = set()
+        self._begun: dict[str, str] = {}
+        self._failed: set[str] = set()
         self._changed = threading.Condition()
 
     def _end(self, dsk: Mapping[Any, Any], state: dict[str, Any], errored: bool) -> None:
-        if not errored:
-            return
         for key in [key for key in dsk if isinstance(key, tuple) and str(key[0]).startswith(BEGIN)]:
             # the arguments of begin_write
             store, final, *resumption = dsk[key].args
-            if any(resumption):
-                continue
-            if key in state.get("cache", ()):
-                abort(store, state["cache"][key])
-            elif key in state.get("running", ()):
+            is_unwanted = errored and not any(resumption)
+            if is_unwanted and key in state.get("running", ()):
                 self._give_up(final)
+            upload_id = self._forget(final)
+            if is_unwanted and upload_id is not None:
+                abort(store, upload_id)
 
     def _give_up(self, final: str) -> None:
-        """Wait until the write has begun and is removed, in its own thread."""
+        """Wait until the write has begun, unless its thread finds in time that it need not."""
         with self._changed:
+            if final in self._begun or final in self._failed:
+                return
             self._given_up.add(final)
             self._changed.wait_for(lambda: final not in self._beginning, _WAIT_SECONDS)
+
+    def _forget(self, final: str) -> str | None:
+        """What a write that is over has begun."""
+        with self._changed:
+            self._failed.discard(final)
+            return self._begun.pop(final, None)
+
+    def begun(self, final: str, upload_id: str) -> bool:
+        """Remember what a write has begun; False if it was given up meanwhile."""
+        with self._changed:
+            if final in self._given_up:
+                self._given_up.discard(final)
+                return False
+            self._begun[final] = upload_id
+            return True
 
     @contextlib.contextmanager
     def beginning(self, final: str) -> Iterator[None]:
@@ -76,6 +94,10 @@ class LocalGuard(Callback):  # type: ignore[misc]
             self._beginning.add(final)
         try:
             yield
+        except BaseException:
+            with self._changed:
+                self._failed.add(final)
+            raise
         finally:
             with self._changed:
                 self._beginning.discard(final)
