@@ -1,4 +1,7 @@
-"""Write one Cloud Optimised GeoTIFF from all the workers of a dask cluster, byte for byte as GDAL would."""
+"""Write one Cloud Optimised GeoTIFF from all the workers of a dask cluster.
+
+The file is, byte for byte, the one that GDAL would have written.
+"""
 
 import wrapt
 

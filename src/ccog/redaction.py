@@ -17,7 +17,8 @@ _PASSWORD = re.compile(r"(?P<kept>[a-z][\w+.-]*://[^\s/:@'\"]*):[^\s/'\"]*@", re
 _QUERY = re.compile(r"(?P<kept>(?:://|/vsi)[^\s?'\"<>]*)\?[^\s'\"<>]+")
 # headers of requests, as botocore and s3fs log them
 _HEADER = re.compile(
-    r"(?P<kept>(?:x-amz-security-token|authorization|[\w-]*customer-?key)'?: ?(?:b?['\"])?)[^\n'\"]+",
+    r"(?P<kept>(?:x-amz-security-token|authorization|[\w-]*customer-?key)"
+    r"'?: ?(?:b?['\"])?)[^\n'\"]+",
     re.IGNORECASE,
 )
 _SIGNATURE = re.compile(r"[?&](x-amz-signature|x-goog-signature|signature|sig)=", re.IGNORECASE)

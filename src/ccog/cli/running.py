@@ -104,7 +104,10 @@ def _progress(request: Request, client: Any = None) -> AbstractContextManager[No
 
 @contextmanager
 def _connect(address: str) -> Iterator[Any]:
-    """The client that computes in the block; one that finds no scheduler must not stay the default."""
+    """The client that computes in the block.
+
+    One that finds no scheduler must not stay the default.
+    """
     try:
         from distributed import Client
     except ImportError as error:

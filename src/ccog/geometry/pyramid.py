@@ -131,16 +131,12 @@ class Pyramid:
         block: Size,
         kernel: Kernel,
         *,
-        half_height: bool = False,
         chunks_a_side: int = 1,
     ) -> Pyramid:
         """Levels of the given sizes; blocks of full resolution have ``block`` pixels (whole tiles).
 
-        Blocks of overviews are half as high where ``half_height``: each then waits for one row of
-        blocks below it, instead of two. All blocks have ``chunks_a_side`` chunks down and across.
+        All blocks have ``chunks_a_side`` chunks down and across.
         """
-        height, width = block
-        below = (height // 2 if half_height else height, width)
         tile = overview_blocksize(blocksize)
         levels = []
         for k, (h, w) in enumerate(sizes):
@@ -149,7 +145,7 @@ class Pyramid:
                 height=h,
                 width=w,
                 blocksize=tile if k else blocksize,
-                block=_overview_block(below, tile, chunks_a_side) if k else block,
+                block=_overview_block(block, tile, chunks_a_side) if k else block,
                 chunks_a_side=chunks_a_side,
             )
             levels.append(level)

@@ -16,7 +16,10 @@ Chunks = tuple[tuple[int, ...], ...]
 
 
 class RechunkTasks(Mapping[Any, Any]):
-    """The tasks of ``array.rechunk(chunks)``, of which there may be millions; its chunks are called ``name``."""
+    """The tasks of ``array.rechunk(chunks)``, of which there may be millions.
+
+    Its chunks are called ``name``.
+    """
 
     def __init__(self, name: str, array: da.Array, chunks: Chunks) -> None:
         self.name = name

@@ -23,7 +23,10 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True)
 class Layout:
-    """What differs between classic and BigTIFF; ``order`` is "<" or ">", as struct names byte orders."""
+    """The differences between classic and BigTIFF.
+
+    ``order`` is "<" or ">", as struct names byte orders.
+    """
 
     big: bool
     order: str = "<"

@@ -20,7 +20,7 @@ _CORNER = 64
 
 
 class TileOrder(NamedTuple):
-    """The order for people; ``group`` is (rows, columns) of the groups that tiles lie in, if any."""
+    """The order in words; ``group`` is (rows, columns) of the groups of tiles, if any."""
 
     name: str
     group: Size | None = None

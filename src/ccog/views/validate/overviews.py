@@ -90,8 +90,8 @@ class _Levels:
     def comparable(self) -> range:
         """The overviews that can be computed again.
 
-        Beside a mask these are the first two: GDAL weighs the pixels of the second and later by a
-        mask of 256 steps (GDALResampleConvolution), of which the file keeps only whether it is zero.
+        Beside a mask these are the first two. GDAL weighs the pixels of the second and later by a
+        mask of 256 steps (GDALResampleConvolution). The file keeps only whether it is zero.
         """
         return range(1, min(len(self.sizes), 3) if self.has_mask else len(self.sizes))
 
