@@ -184,7 +184,8 @@ def test_a_look_at_the_graph_asks_no_store(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delayed = resumable(tmp_path / "a.tif")
-    for name in ("begin", "incomplete", "saved", "load", "stored", "save", "check", "tidy"):
+    calls = ["begin", "check", "incomplete", "stored_parts", "remove_stale_checkpoints"]
+    for name in [*calls, "checkpoint_names", "load_checkpoint", "save_checkpoint"]:
         monkeypatch.setattr(LocalStore, name, lambda *_, name=name: pytest.fail(f"asked: {name}"))
     LOOKS[how](delayed)
     with pytest.raises(pytest.fail.Exception, match="asked: incomplete"):
