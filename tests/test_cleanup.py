@@ -215,6 +215,34 @@ def test_interrupted_while_it_begins(tmp_path: Path) -> None:
     assert task()
 
 
+@pytest.mark.tried(
+    "an interruption when a write has just begun, before dask hears of it",
+    "right: nothing is left",
+)
+def test_an_interruption_before_dask_hears_of_the_begin_leaves_nothing(tmp_path: Path) -> None:
+    from ccog.cleanup import _GUARD, BEGIN
+
+    store = LocalStore(str(tmp_path / "a.tif"))
+    key = (f"{BEGIN}heard",)
+    task = dask.task_spec.Task(key, begin_write, store, "ccog-finish-heard")
+    assert task()
+    assert any(tmp_path.iterdir())
+    _GUARD._end({key: task}, {"cache": {}, "running": {key}}, True)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_write_that_could_not_begin_can_be_computed_again(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    writing = ccog.write_ccog(np.ones((300, 300), "uint8"), folder / "a.tif")
+    folder.rmdir()
+    for _ in range(2):
+        with pytest.raises(errors.StoreNotFoundError):
+            writing.compute()
+    folder.mkdir()
+    assert writing.compute().size
+
+
 def test_secrets_stay_out_of_sight(s3_options: dict[str, Any]) -> None:
     store = S3Store("test", "a.tif", s3_options | {"token": "verysecrettoken"})
     env = {"GS_SECRET_ACCESS_KEY": "envsecret"}

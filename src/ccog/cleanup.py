@@ -78,50 +78,78 @@ def remove(store: Store, session: str) -> None:
 
 
 class _Guard(Callback):  # type: ignore[misc]
-    """Aborts the writes of a computation in this process that did not succeed."""
+    """Aborts the writes of a computation in this process that did not succeed.
+
+    Dask calls it when a computation ends. The task that begins a write may still run in
+    its own thread then: that write is given up, and removed by its thread as soon as it
+    has begun. It may also be over while dask has not heard of it yet: so the task says
+    here what it has begun.
+    """
 
     def __init__(self) -> None:
         super().__init__(finish=self._end)
-        self._abandoned: set[str] = set()
+        self._given_up: set[str] = set()
         self._beginning: set[str] = set()
+        self._begun: dict[str, str] = {}
+        self._failed: set[str] = set()
         self._changed = threading.Condition()
 
     def _end(self, dsk: Mapping[Any, Any], state: dict[str, Any], errored: bool) -> None:
-        if not errored:
-            return
         for key in [key for key in dsk if isinstance(key, tuple) and str(key[0]).startswith(BEGIN)]:
+            # the arguments of begin_write
             store, final, *resumption = dsk[key].args
-            if any(resumption):
-                continue
-            if key in state.get("cache", ()):
-                remove(store, state["cache"][key])
-            elif key in state.get("running", ()):
-                self._abandon(final)
+            is_unwanted = errored and not any(resumption)
+            if is_unwanted and key in state.get("running", ()):
+                self._give_up(final)
+            upload_id = self._forget(final)
+            if is_unwanted and upload_id is not None:
+                remove(store, upload_id)
 
-    def _abandon(self, final: str) -> None:
-        """Have a write removed as soon as it has begun, in its own thread, and wait until it is."""
+    def _give_up(self, final: str) -> None:
+        """Wait until the write has begun, unless its thread finds in time that it need not."""
         with self._changed:
-            self._abandoned.add(final)
+            if final in self._begun or final in self._failed:
+                return
+            self._given_up.add(final)
             self._changed.wait_for(lambda: final not in self._beginning, _WAIT_SECONDS)
+
+    def _forget(self, final: str) -> str | None:
+        """What a write that is over has begun."""
+        with self._changed:
+            self._failed.discard(final)
+            return self._begun.pop(final, None)
+
+    def begun(self, final: str, upload_id: str) -> bool:
+        """Remember what a write has begun; False if it was given up meanwhile."""
+        with self._changed:
+            if final in self._given_up:
+                self._given_up.discard(final)
+                return False
+            self._begun[final] = upload_id
+            return True
 
     @contextlib.contextmanager
     def beginning(self, final: str) -> Iterator[None]:
-        """The time in which a write begins, up to its removal where nobody wants it any more."""
+        """The time in which a write begins, up to its removal if it is given up meanwhile."""
         with self._changed:
             self._beginning.add(final)
         try:
             yield
+        except BaseException:
+            with self._changed:
+                self._failed.add(final)
+            raise
         finally:
             with self._changed:
                 self._beginning.discard(final)
                 self._changed.notify_all()
 
-    def is_abandoned(self, final: str) -> bool:
+    def is_given_up(self, final: str) -> bool:
         """Whether the computation ended while its write was beginning; forgets it."""
         with self._changed:
-            was_abandoned = final in self._abandoned
-            self._abandoned.discard(final)
-            return was_abandoned
+            given_up = final in self._given_up
+            self._given_up.discard(final)
+            return given_up
 
 
 _GUARD = _Guard()
@@ -135,10 +163,10 @@ def watch() -> None:
 def _begin_here(store: Store, final: str, resumption: Resumption | None) -> str:
     given_up = StoreError(f"writing {store.url} was given up while it began")
     with _GUARD.beginning(final):
-        if _GUARD.is_abandoned(final):
+        if _GUARD.is_given_up(final):
             raise given_up
         session = _started(store, final, resumption)
-        if _GUARD.is_abandoned(final):
+        if not _GUARD.begun(final, session):
             remove(store, session)
             raise given_up
         return session
