@@ -52,11 +52,11 @@ def job_of(delayed: Any) -> Any:
 
 def assert_costs_little(make: Any) -> Any:
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         found = make()
     finally:
-        seconds, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
+        seconds, (_, peak) = time.process_time() - started, tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert seconds < SECONDS
     assert peak < BYTES
@@ -177,12 +177,12 @@ def test_files_of_many_bands_are_gdals(compress: str, dtype: str, more: dict[str
 
 def test_many_bands_are_looked_at_before_the_write_in_far_less_than_gdal_takes() -> None:
     pixels = np.ones((800, 16, 16), "uint8")
-    started = time.perf_counter()
+    started = time.process_time()
     expected = gdal_cog(pixels)
-    gdal = time.perf_counter() - started
-    started = time.perf_counter()
+    gdal = time.process_time() - started
+    started = time.process_time()
     delayed = ccog.write_ccog(pixels, COG_creation_options=GEO)
-    assert time.perf_counter() - started < 0.3 * gdal
+    assert time.process_time() - started < 0.3 * gdal
     assert delayed.compute() == expected
 
 
@@ -192,9 +192,10 @@ def test_the_time_of_a_block_grows_with_its_bands_and_not_with_their_square(plan
 
     def seconds(count: int) -> float:
         pixels = np.ones((count, 16, 16), "uint8")
-        started = time.perf_counter()
+        started = time.process_time()
         encode_block(pixels, None, codec)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     seconds(10)
-    assert seconds(24_000) < 2 + 10 * min(seconds(3000) for _ in range(3))
+    # seconds of CPU, the least of some: other processes do not count
+    assert min(seconds(24_000) for _ in range(2)) < 2 + 10 * min(seconds(3000) for _ in range(3))
