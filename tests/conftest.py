@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import rasterio
@@ -15,6 +16,10 @@ from rasterio.io import MemoryFile
 import servers
 
 pytest_plugins = ["tried"]
+
+# a busy machine must not fail tests of properties
+hypothesis.settings.register_profile("ccog", deadline=None)
+hypothesis.settings.load_profile("ccog")
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -236,7 +236,7 @@ def test_a_server_that_is_gone_is_waited_for_as_long_on_every_store(
     started = time.monotonic()
     with caplog.at_level(logging.INFO, "ccog"), pytest.raises(errors.StoreError, match=r"part 3|block 3") as caught:
         store.put(session, 3, [b"x"])
-    assert 2 <= time.monotonic() - started < 4
+    assert 2 <= time.monotonic() - started < 10
     (line,) = [record.getMessage() for record in caplog.records if record.name == "ccog"]
     assert line.endswith("; trying again for 2 s")
     assert "127.0.0.1:9" in line
