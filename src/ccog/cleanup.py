@@ -101,7 +101,8 @@ class _Guard(Callback):  # type: ignore[misc]
             is_unwanted = errored and not any(resumption)
             if is_unwanted and key in state.get("running", ()):
                 self._give_up(final)
-            upload_id = self._forget(final)
+            # what began in another process is known to dask alone
+            upload_id = self._forget(final) or state.get("cache", {}).get(key)
             if is_unwanted and upload_id is not None:
                 remove(store, upload_id)
 
