@@ -17,6 +17,7 @@ from rasterio.errors import RasterioIOError
 import ccog
 from ccog.gdal.codec_options import encode_block
 from ccog.gdal.encode import Codec
+from ccog.geometry.file_order import in_file_order
 from ccog.geometry.pyramid import Level
 from ccog.geometry.tile_order import tile_positions
 from ccog.graph.tasks import CcogTasks
@@ -52,11 +53,11 @@ def job_of(delayed: Any) -> Any:
 
 def assert_costs_little(make: Any) -> Any:
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         found = make()
     finally:
-        seconds, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
+        seconds, (_, peak) = time.process_time() - started, tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert seconds < SECONDS
     assert peak < BYTES
@@ -149,8 +150,8 @@ def test_units_are_numbered_in_the_order_of_their_bytes(layout: Any) -> None:
     options = {"blocksize": 128, "interleave": "band", "compress": "none"}
     geometry = job_of(
         ccog.write_ccog(zeros((3, 3000, 2000), 256), COG_creation_options=options, layout=layout)
-    ).plan
-    levels = [level.index for level in geometry.pyramid.file_order()]
+    ).geometry
+    levels = [level.index for level in in_file_order(geometry.pyramid.levels)]
     expected = [
         (k, plane, n)
         for k in levels
@@ -175,7 +176,7 @@ def test_places_of_a_corner_are_those_of_all_tiles() -> None:
             width=16 * tiles[1],
             blocksize=16,
             block=(32 * split, 48 * split),
-            split=split,
+            chunks_a_side=split,
         )
         for corner in ((1, 1), (5, 3), tiles):
             some = tile_positions(level, 2, mask=True, corner=corner).reshape(3, *corner)
@@ -217,12 +218,12 @@ def test_files_of_many_bands_are_gdals(compress: str, dtype: str, more: dict[str
 
 def test_many_bands_are_looked_at_before_the_write_in_far_less_than_gdal_takes() -> None:
     pixels = np.ones((800, 16, 16), "uint8")
-    started = time.perf_counter()
+    started = time.process_time()
     expected = gdal_cog(pixels)
-    gdal = time.perf_counter() - started
-    started = time.perf_counter()
+    gdal = time.process_time() - started
+    started = time.process_time()
     delayed = ccog.write_ccog(pixels, COG_creation_options=GEO)
-    assert time.perf_counter() - started < 0.3 * gdal
+    assert time.process_time() - started < 0.3 * gdal
     assert delayed.compute() == expected
 
 
@@ -232,9 +233,10 @@ def test_the_time_of_a_block_grows_with_its_bands_and_not_with_their_square(plan
 
     def seconds(count: int) -> float:
         pixels = np.ones((count, 16, 16), "uint8")
-        started = time.perf_counter()
+        started = time.process_time()
         encode_block(pixels, None, codec)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     seconds(10)
-    assert seconds(24_000) < 2 + 10 * min(seconds(3000) for _ in range(3))
+    # seconds of CPU, the least of some: other processes do not count
+    assert min(seconds(24_000) for _ in range(2)) < 2 + 10 * min(seconds(3000) for _ in range(3))

@@ -361,7 +361,7 @@ def test_the_plan_says_what_the_file_has(masked: bool, options: dict[str, Any]) 
     assert [(read.tiles, read.requests) for read in plan.reads] == reads
     offsets = np.concatenate([d.array(tags.TILE_OFFSETS) for d in tiff.parse(data).directories])
     assert plan.sizes.header == offsets.min()
-    assert len(data) <= plan.largest_size
+    assert len(data) <= plan.sizes.largest
     assert plan.tasks == len(tasks_of(ccog.write_ccog(array, **given)))
     assert plan.layout == "chunk"
 

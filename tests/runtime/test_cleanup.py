@@ -93,6 +93,12 @@ def test_a_write_that_fails_on_a_local_scheduler_leaves_nothing(
     assert not left(target)
 
 
+def test_a_write_that_began_in_another_process_leaves_nothing(target: Any) -> None:
+    with pytest.raises(RuntimeError, match="no pixels here"):
+        delayed(failing(), target).compute(scheduler="processes", num_workers=2)
+    assert not left(target)
+
+
 def test_of_two_writes_the_one_that_fails_leaves_nothing(tmp_path: Path) -> None:
     good = delayed(da.ones((600, 600), dtype="uint8", chunks=256), (tmp_path / "good.tif", None))
     bad = delayed(failing(), (tmp_path / "bad.tif", None))

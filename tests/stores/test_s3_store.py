@@ -16,7 +16,7 @@ import s3fs
 
 import ccog
 from ccog import errors
-from ccog.geometry.parts import MIB
+from ccog.geometry.parts import MIB, Part
 from ccog.graph.build import new_token
 from ccog.redaction import redacted
 from ccog.stores import resolve_store
@@ -118,7 +118,7 @@ def head_of(tag: str, mark: str | None = None, **more: Any) -> dict[str, Any]:
 def test_an_object_is_ours_by_its_mark_or_by_its_etag() -> None:
     md5s = [hashlib.md5(body).hexdigest() for body in (b"abc", b"defg")]
     combined = hashlib.md5(b"".join(map(bytes.fromhex, md5s))).hexdigest() + "-2"
-    parts = [(1, 3, md5s[0]), (2, 4, md5s[1])]
+    parts = [Part(1, 3, md5s[0]), Part(2, 4, md5s[1])]
     kms = {"ServerSideEncryption": "aws:kms"}
     mine, theirs = new_token(), new_token()
     assert is_proven(head_of(combined), parts, None)

@@ -60,7 +60,8 @@ class LocalGuard(Callback):  # type: ignore[misc]
             is_unwanted = errored and not any(resumption)
             if is_unwanted and key in state.get("running", ()):
                 self._give_up(final)
-            upload_id = self._forget(final)
+            # what began in another process is known to dask alone
+            upload_id = self._forget(final) or state.get("cache", {}).get(key)
             if is_unwanted and upload_id is not None:
                 abort(store, upload_id)
 
