@@ -160,7 +160,9 @@ def main() -> None:
     with ThreadPoolExecutor(2) as pool:
         tallies = list(pool.map(partial(in_own_process, count=count, seed=seed), range(len(CASES))))
     for case, tally in zip(CASES, tallies, strict=True):
-        rows.append(f"| {case.label} | {tally.runs} | {tally.failed} | {tally.wrong} | {tally.left} |")
+        rows.append(
+            f"| {case.label} | {tally.runs} | {tally.failed} | {tally.wrong} | {tally.left} |"
+        )
     (ROOT / "docs" / "tables" / "kills.md").write_text(HEAD + "\n".join(rows) + "\n")
     print("\n".join(rows))
 
