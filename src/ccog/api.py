@@ -12,6 +12,7 @@ from ccog.errors import OptionError
 from ccog.gdal.environment import environment_options
 from ccog.geometry.file_order import FileLayout
 from ccog.graph.build import CcogDelayed, build_graph
+from ccog.input.opening import opened
 from ccog.prepare import chunk_mismatch, continued, on_grid, prepare
 from ccog.stores import warn_of_unfinished
 from ccog.views.plan import CogPlan, plan_job
@@ -66,7 +67,8 @@ def write_ccog(
         xarray DataArray (dimensions found by name; CRS, transform and nodata from rioxarray), dask
         array or NumPy array; (y, x) or (band, y, x). Booleans become uint8. Masked pixels
         (``numpy.ma``, or dask arrays of it) become nodata. Without a nodata value their mask
-        becomes the internal mask, and must be the same in all bands.
+        becomes the internal mask, and must be the same in all bands. Or the path of a file that
+        rasterio opens: all is kept that GDAL's CreateCopy keeps.
     store
         Local path, ``file://``, ``s3://``, ``az://``, ``abfs://`` or ``gs://`` URL. Any other URL
         that fsspec can write is written by one worker, with a warning. An fsspec mapping whose root
@@ -116,6 +118,7 @@ def write_ccog(
     """
     env = environment_options(rasterio_env_options)
     with rasterio.Env(**env):
+        arr = opened(arr)
         prepared = prepare(
             arr,
             store,
@@ -171,6 +174,7 @@ def plan(
     blocks = _block_count(sample)
     env = environment_options(rasterio_env_options)
     with rasterio.Env(**env):
+        arr = opened(arr)
         prepared = prepare(
             arr,
             store,

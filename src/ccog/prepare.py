@@ -75,7 +75,7 @@ def prepare(
     options = CreationOptions.parse(given.creation)
     raster = read_raster(arr, mask, given.metadata).suited_to(options)
     geometry = _geometry(raster, options, layout)
-    spec = HeaderSpec.of(raster.metadata, geometry)
+    spec = HeaderSpec.of(raster.header, geometry)
     template = write_template(spec)
     geometry = replace(geometry, planar=template.planar)
     check_tiles(geometry)

@@ -32,8 +32,8 @@ _with_source_options = together(
     ),
     click.option(
         "--tags/--no-tags",
-        default=False,
-        help="Copy metadata tags, but not statistics. Default: no, as rio convert.",
+        default=True,
+        help="Copy the tags of INPUT and of its bands, or drop them. Default: --tags, as GDAL.",
     ),
 )
 
@@ -47,16 +47,13 @@ def create(
 ) -> None:
     """Write INPUT to OUTPUT, a path or URL such as s3://bucket/name.tif.
 
-    INPUT is anything that rasterio opens, or a variable of a Zarr or netCDF file. Its
-    georeferencing, nodata, mask, colour map, band descriptions, scales, offsets, units and a
-    lossless compression are kept; --co wins.
+    INPUT is anything that rasterio opens, or a variable of a Zarr or netCDF file. All is kept that
+    GDAL keeps: georeferencing, nodata, mask, overviews, colours, descriptions, scales, offsets,
+    units and tags; --co wins. The compression of INPUT is not kept.
     """
     request = Request.parse(**options)
     with reported():
         opened = open_source(source, chunks, variable=variable, tags=tags)
-        if opened.dropped_tags and not request.quiet:
-            note = f"Note: {opened.dropped_tags} metadata tags are not copied; --tags copies them."
-            echo(note, err=True)
         request.say(str(written(opened, request)))
 
 

@@ -5,6 +5,7 @@ The installed GDAL writes it, so that every tag of the file is GDAL's.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -38,6 +39,10 @@ _OF_ANY_DRIVER = frozenset(
 
 # options that the template needs, and nobody asked for
 _OF_TEMPLATE = frozenset({"BIGTIFF", "OVERVIEW_COUNT", "SPARSE_OK"})
+
+_OLD_STATISTICS = re.compile(r'<MDI key="STATISTICS_[^>]*>[^<]*</MDI>')
+
+_EMPTY_MASK = '<MaskBand><VRTRasterBand dataType="Byte"/></MaskBand>'
 
 # fields of Metadata that a dataset takes as they are
 _ATTRIBUTES = ("descriptions", "offsets", "scales", "units", "colorinterp", "rpcs")
@@ -87,8 +92,10 @@ def write_template(
     metadata = spec.metadata
     if statistics is not None:
         metadata = _with_statistics(metadata, statistics)
+    write = _write_of_file if metadata.description is not None else _write
     # rasterio writes pixels that NumPy has no type for in the next larger type
-    write = _write_by_copy if spec.dtype == "complex_int16" else _write
+    if write is _write and spec.dtype == "complex_int16":
+        write = _write_by_copy
     try:
         with (
             warnings.catch_warnings(),
@@ -159,6 +166,31 @@ def _write_by_copy(
         rasterio.shutil.copy(source.name, memory.name, driver="COG", **options)
 
 
+def _write_of_file(
+    memory: MemoryFile, profile: Mapping[str, Any], metadata: Metadata, has_mask: bool
+) -> None:
+    """The same by CreateCopy of what describes a source file."""
+    options = {key: value for key, value in profile.items() if key not in _OF_ANY_DRIVER}
+    side = profile["width"]
+    vrt = f'<VRTDataset rasterXSize="{side}" rasterYSize="{side}">{metadata.description}'
+    if has_mask and "<MaskBand>" not in vrt:
+        vrt += _EMPTY_MASK
+    with (
+        MemoryFile((vrt + "</VRTDataset>").encode(), ext=".vrt") as source,
+        rasterio.open(source.name, "r+") as dataset,
+    ):
+        _set_georeferencing(dataset, metadata)
+        _set_metadata(dataset, metadata)
+        rasterio.shutil.copy(dataset, memory.name, driver="COG", **options)
+
+
+def _set_georeferencing(dataset: Any, metadata: Metadata) -> None:
+    for name in ("crs", "transform", "nodata"):
+        value = getattr(metadata, name)
+        if value is not None:
+            setattr(dataset, name, value)
+
+
 def _set_metadata(dataset: Any, metadata: Metadata) -> None:
     for key, tags in metadata.tags.items():
         band, domain = key if isinstance(key, tuple) else (key, None)
@@ -175,7 +207,11 @@ def _set_metadata(dataset: Any, metadata: Metadata) -> None:
 
 def _with_statistics(metadata: Metadata, statistics: tuple[BandStatistics, ...]) -> Metadata:
     """The metadata with statistics among the tags of the bands (GDAL sorts tags by name)."""
+    if metadata.description is not None:
+        metadata = replace(metadata, description=_OLD_STATISTICS.sub("", metadata.description))
     tags = dict(metadata.tags)
+    # GDAL makes statistics in a copy that loses the colour profile (GDALTranslate)
+    tags.pop((0, "COLOR_PROFILE"), None)
     for band, of_band in enumerate(statistics, 1):
         items = tags.get(band, {}).items()
         others = {key: value for key, value in items if not key.startswith("STATISTICS_")}

@@ -13,28 +13,20 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import rasterio
-import rasterio.shutil
 from dask.array.core import normalize_chunks
 from dask.base import tokenize
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
-from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from ccog.errors import StoreError
+from ccog.input.description import describe
+from ccog.input.metadata import Metadata
 from ccog.input.source import Source, chunk_shape, file_stamp
 from ccog.redaction import Address, harmless, redact_logs, redacted
 
 # (height, width) in pixels
 Sides = tuple[int, int]
-
-# compressions of the source worth keeping: lossless, and known to the COG driver
-_KEPT_COMPRESSIONS = {"deflate", "lzw", "zstd"}
-
-# metadata domains that say how the file is stored, or that have a field of their own
-_DERIVED_DOMAINS = frozenset(
-    {"", "IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "RPC", "TIFF", "COLOR_PROFILE"}
-)
 
 # rasterio logs the names of files at DEBUG, and GDAL's messages with them
 redact_logs(
@@ -42,12 +34,11 @@ redact_logs(
 )
 
 
-def open_raster(path: str, chunk: int | None = None, *, tags: bool = False) -> Source:
+def open_raster(path: str, chunk: int | None = None, *, tags: bool = True) -> Source:
     """Describe the raster at ``path`` without reading its pixels.
 
-    ``chunk`` is the side of the chunks in pixels. Georeferencing, nodata, palette, alpha, units and
-    a lossless compression are carried over, as by ``rio convert``; with ``tags`` also colour
-    interpretation and the tags of all domains, as by GDAL's CreateCopy.
+    ``chunk`` is the side of the chunks in pixels. All is carried over that GDAL's CreateCopy
+    carries over; without ``tags`` the tags of the dataset and of its bands are not.
     """
     if os.path.exists(path):
         path = os.path.abspath(path)  # workers may run in another directory
@@ -68,8 +59,8 @@ def _described(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source
     return Source(
         array=_lazy_pixels(dataset, path, sides, dtype, f"read-raster-{token}"),
         mask=mask,
-        options=_options(dataset, path, tags),
-        dropped_tags=0 if tags else sum(map(len, _user_tags(dataset).values())),
+        metadata=_metadata(dataset),
+        header=describe(dataset, path, tags=tags),
     )
 
 
@@ -167,77 +158,28 @@ def _read(path: str, read: Callable[[Any], Any]) -> Any:
 # Metadata
 
 
-def _options(dataset: Any, path: str, tags: bool) -> dict[str, Any]:
+def _metadata(dataset: Any) -> Metadata:
+    """What the pixels of the copy depend on; its header has the rest."""
     gcps, gcps_crs = dataset.gcps
-    has_palette = dataset.colorinterp[0] == ColorInterp.palette
-    has_alpha = dataset.colorinterp[-1] == ColorInterp.alpha
-    options: dict[str, Any] = {
-        "crs": gcps_crs if gcps else dataset.crs,
-        "transform": None if gcps else _transform(dataset, path),
-        "gcps": gcps or None,
-        "rpcs": dataset.rpcs,
-        "nodata": dataset.nodata,
-        "descriptions": _unless_all(dataset.descriptions, None),
-        "units": _unless_all(tuple(unit or None for unit in dataset.units), None),
-        "scales": _unless_all(dataset.scales, 1.0),
-        "offsets": _unless_all(dataset.offsets, 0.0),
-        "colormap": dataset.colormap(1) if has_palette else None,
-        "colorinterp": dataset.colorinterp if tags or has_alpha else None,
-        "dtype": _stored_type(dataset),
-        "COMPRESS": _kept_compression(dataset),
-        "INTERLEAVE": _kept_interleave(dataset),
-        "update_tags": _carried_tags(dataset, tags),
-    }
-    return {key: value for key, value in options.items() if value is not None}
+    return Metadata(
+        crs=gcps_crs if gcps else dataset.crs,
+        transform=None if gcps else dataset.transform,
+        nodata=dataset.nodata,
+        colormap=_colormap(dataset),
+        colorinterp=dataset.colorinterp,
+        stored_type=_stored_type(dataset),
+    )
 
 
-def _transform(dataset: Any, path: str) -> Any:
-    """The transform, or None where the file has none.
-
-    rasterio gives the identity then, so GDAL itself is asked by a copy to VRT.
-    """
-    if not dataset.transform.is_identity:
-        return dataset.transform
-    with MemoryFile(ext=".vrt") as memory:
-        rasterio.shutil.copy(path, memory.name, driver="VRT")
-        return dataset.transform if b"<GeoTransform>" in memory.read() else None
+def _colormap(dataset: Any) -> dict[int, tuple[int, ...]] | None:
+    """The palette of the first band; a band may be said to have one, and have none."""
+    try:
+        palette: dict[int, tuple[int, ...]] = dataset.colormap(1)
+        return palette
+    except ValueError:
+        return None
 
 
 def _stored_type(dataset: Any) -> str | None:
     """The type of the file where NumPy has none for it."""
     return "complex_int16" if set(dataset.dtypes) == {"complex_int16"} else None
-
-
-def _unless_all(values: tuple[Any, ...], default: Any) -> tuple[Any, ...] | None:
-    return None if all(value == default for value in values) else tuple(values)
-
-
-def _kept_compression(dataset: Any) -> str | None:
-    name = dataset.compression.value.lower() if dataset.compression else None
-    return name if name in _KEPT_COMPRESSIONS else None
-
-
-def _kept_interleave(dataset: Any) -> str | None:
-    """The band order of the source, as ``rio convert`` keeps it; GDAL before 3.11 has no option."""
-    version = tuple(int(part) for part in rasterio.__gdal_version__.split(".")[:2])
-    name = dataset.interleaving.value.upper() if dataset.interleaving else None
-    return name if version >= (3, 11) and name in ("PIXEL", "BAND") else None
-
-
-def _carried_tags(dataset: Any, tags: bool) -> dict[Any, dict[str, str]] | None:
-    carried = _user_tags(dataset) if tags else {}
-    if dataset.tags().get("AREA_OR_POINT") == "Point":
-        carried.setdefault(0, {})["AREA_OR_POINT"] = "Point"
-    return {key: value for key, value in carried.items() if value} or None
-
-
-def _user_tags(dataset: Any) -> dict[Any, dict[str, str]]:
-    """Tags of the dataset (0) and of each band, and those of other domains by (band, domain)."""
-    tags: dict[Any, dict[str, str]] = {}
-    for band in (0, *dataset.indexes):
-        tags[band] = dataset.tags(band)
-        tags[band].pop("AREA_OR_POINT", None)
-        for domain in dataset.tag_namespaces(band):
-            if domain not in _DERIVED_DOMAINS:
-                tags[band, domain] = dataset.tags(band, domain)
-    return tags

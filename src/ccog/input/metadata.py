@@ -24,7 +24,8 @@ class Metadata:
     """The metadata of a file, as rasterio takes it.
 
     Keys of ``tags`` are band numbers, 0 for the dataset, or (band, domain). ``stored_type`` is the
-    pixels' type in the file where NumPy has none for it.
+    pixels' type in the file where NumPy has none for it. ``description`` is the content of a VRT
+    that says what a source file says of itself; the other fields add to it, or change it.
     """
 
     crs: CRS | None = None
@@ -40,6 +41,7 @@ class Metadata:
     gcps: tuple[GroundControlPoint, ...] | None = None
     rpcs: RPC | None = None
     stored_type: str | None = None
+    description: str | None = None
 
     @property
     def has_alpha(self) -> bool:

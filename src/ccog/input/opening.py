@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from typing import Any
 
 from ccog.errors import RasterError
 from ccog.input.files import open_raster
@@ -16,8 +18,13 @@ _VARIABLE = re.compile(
 )
 
 
+def opened(arr: Any) -> Any:
+    """The raster at a path that a user gives in place of an array; an array as it is."""
+    return open_source(os.fspath(arr)) if isinstance(arr, str | os.PathLike) else arr
+
+
 def open_source(
-    text: str, chunk: int | None = None, *, variable: str | None = None, tags: bool = False
+    text: str, chunk: int | None = None, *, variable: str | None = None, tags: bool = True
 ) -> Source:
     """Open a Zarr or netCDF path, ``path:variable``, or anything that rasterio opens.
 

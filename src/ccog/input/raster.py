@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dask.array as da
@@ -21,6 +21,7 @@ from ccog.geometry.tiling_scheme import check_grid
 from ccog.input.arrays import UserArray, checked_mask, checked_pixels, in_usual_order
 from ccog.input.from_xarray import arrays_and_metadata, is_xarray, mask_of
 from ccog.input.metadata import Metadata, with_options
+from ccog.input.source import Source
 
 _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
            "float16", "float32", "float64", "complex64", "complex128")  # fmt: skip
@@ -44,8 +45,14 @@ class Raster:
     pixels: da.Array
     mask: da.Array | None
     metadata: Metadata
+    file_header: Metadata | None = None
     mask_is_alpha: bool = False
     is_masked: bool = False
+
+    @property
+    def header(self) -> Metadata:
+        """What the header of the file is made from."""
+        return self.metadata if self.file_header is None else self.file_header
 
     @property
     def has_mask(self) -> bool:
@@ -107,6 +114,7 @@ class Raster:
             pixels=self.pixels[:-1],
             mask=self.pixels[-1],
             metadata=self.metadata.without_last_band(),
+            file_header=self.file_header,
             mask_is_alpha=True,
         )
 
@@ -119,10 +127,28 @@ def read_raster(arr: Any, mask: Any, options: Mapping[str, Any]) -> Raster:
     RasterError, DtypeError, ArgumentTypeError, OptionError
         Something cannot be written; the message says what is allowed and what to do.
     """
+    if isinstance(arr, Source):
+        return _read_source(arr, mask, options)
+    nodata_given = options.get("NODATA") is not None
     arrays, metadata = [in_usual_order(arr, "the array")], Metadata()
     if is_xarray(arr):
-        nodata_given = options.get("NODATA") is not None
         arrays, metadata = arrays_and_metadata(arr, nodata_given=nodata_given)
+    return _from_arrays(arrays, mask, metadata, options)
+
+
+def _read_source(source: Source, mask: Any, options: Mapping[str, Any]) -> Raster:
+    """The raster of a file; what the user gives wins."""
+    if source.header is None:
+        own = {key.upper(): value for key, value in source.options.items()}
+        return read_raster(source.array, source.mask if mask is None else mask, {**own, **options})
+    arrays = [in_usual_order(source.array, "the array")]
+    raster = _from_arrays(arrays, source.mask if mask is None else mask, source.metadata, options)
+    return replace(raster, file_header=with_options(source.header, options, raster.count))
+
+
+def _from_arrays(
+    arrays: list[UserArray], mask: Any, metadata: Metadata, options: Mapping[str, Any]
+) -> Raster:
     arrays = [array.as_dask() for array in arrays]
     shape = _shape(arrays)
     dtype = _native_dtype(arrays[0].array.dtype)

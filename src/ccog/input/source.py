@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from ccog.input.metadata import Metadata
+
 #: Side, in pixels, that chunks have at most unless asked otherwise.
 DEFAULT_CHUNK = 4096
 
@@ -19,12 +21,16 @@ _STEP = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A raster to write: pixels, mask and metadata, as ``write_ccog`` takes them."""
+    """A raster to write: pixels, mask and metadata, as ``write_ccog`` takes them.
+
+    A file has ``metadata``, and ``header``, from which the header of its copy is made.
+    """
 
     array: Any
     mask: Any = None
     options: dict[str, Any] = field(default_factory=dict)
-    dropped_tags: int = 0
+    metadata: Metadata = field(default_factory=Metadata)
+    header: Metadata | None = None
 
 
 def chunk_shape(

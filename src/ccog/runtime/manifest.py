@@ -25,6 +25,7 @@ from ccog.gdal.template import HeaderSpec
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.parts import PartPlan
 from ccog.input.from_xarray import array_inside, is_xarray
+from ccog.input.source import Source
 from ccog.stores import IncompleteUpload, SingleWriterStore, Store
 from ccog.stores.base import MANIFEST
 from ccog.tiff.header import Template
@@ -111,6 +112,8 @@ def _name(arr: Any) -> str:
 
     Metadata is compared elsewhere.
     """
+    if isinstance(arr, Source):
+        return str(tokenize(_name(arr.array), arr.mask))
     if not is_xarray(arr):
         return str(tokenize(arr))
     variables = arr.data_vars.items() if hasattr(arr, "data_vars") else [("", arr)]

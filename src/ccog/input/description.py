@@ -1,0 +1,110 @@
+"""What GDAL knows of a file beside its pixels: a VRT without sources.
+
+GDAL's CreateCopy of it makes the tags that CreateCopy makes of the file.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import rasterio.shutil
+from rasterio.io import MemoryFile
+
+from ccog.input.metadata import Metadata, TagKey
+
+# elements of a VRT that describe the raster, the mask or a band; others say where pixels are
+_OF_DATASET = {"SRS", "GeoTransform", "GCPList", "Metadata", "VRTRasterBand", "MaskBand"}
+_OF_MASK = {"VRTRasterBand"}
+_OF_BAND = {
+    "CategoryNames",
+    "ColorInterp",
+    "ColorTable",
+    "Description",
+    "GDALRasterAttributeTable",
+    "MaskBand",
+    "Metadata",
+    "NoDataValue",
+    "Offset",
+    "Scale",
+    "UnitType",
+}
+_BAND_ATTRIBUTES = {"dataType", "band"}
+
+# domains that say how the file is stored, and stay where tags are dropped
+_STRUCTURE = "IMAGE_STRUCTURE"
+_KEPT_WITHOUT_TAGS = {_STRUCTURE, "RPC"}
+
+# domains of GDAL's own making
+_DERIVED_DOMAINS = {_STRUCTURE, "DERIVED_SUBDATASETS", "SUBDATASETS"}
+
+# the tag that moves georeferencing by half a pixel
+_AREA_OR_POINT = "AREA_OR_POINT"
+
+
+def describe(dataset: Any, path: str, *, tags: bool) -> Metadata:
+    """What the header of a copy of ``dataset``, opened from ``path``, is made from.
+
+    Its ``description`` is the content of a VRT without pixels; its other fields are what a VRT
+    loses. Without ``tags`` only what positions and colours need is kept.
+    """
+    with MemoryFile(ext=".vrt") as memory:
+        rasterio.shutil.copy(path, memory.name, driver="VRT")
+        root = ET.fromstring(memory.read())
+    _keep_facts(root, tags=tags)
+    content = "".join(ET.tostring(child, "unicode") for child in root)
+    gcps = tuple(dataset.gcps[0]) or None
+    return Metadata(
+        description=content,
+        tags=_all_tags(dataset) if tags else {},
+        # a VRT rounds the pixels of ground control points
+        gcps=gcps,
+        crs=dataset.gcps[1] if gcps else None,
+    )
+
+
+def _keep_facts(root: ET.Element, *, tags: bool) -> None:
+    _keep(root, _OF_DATASET)
+    for band in root.iter("VRTRasterBand"):
+        _keep(band, _OF_BAND)
+        band.attrib = {key: text for key, text in band.items() if key in _BAND_ATTRIBUTES}
+    for mask in root.iter("MaskBand"):
+        _keep(mask, _OF_MASK)
+    if not tags:
+        for parent in [root, *root.iter("VRTRasterBand")]:
+            _drop_tags(parent)
+
+
+def _keep(parent: ET.Element, names: set[str]) -> None:
+    for child in list(parent):
+        if child.tag not in names:
+            parent.remove(child)
+
+
+def _drop_tags(parent: ET.Element) -> None:
+    for metadata in parent.findall("Metadata"):
+        if metadata.get("domain") in _KEPT_WITHOUT_TAGS:
+            continue
+        for item in list(metadata):
+            if item.get("key") != _AREA_OR_POINT:
+                metadata.remove(item)
+
+
+def _all_tags(dataset: Any) -> dict[TagKey, dict[str, str]]:
+    """The tags of all domains, of the dataset (0) and of each band: a VRT keeps some domains."""
+    tags: dict[TagKey, dict[str, str]] = {}
+    for band in (0, *dataset.indexes):
+        tags[band] = dataset.tags(band)
+        for domain in dataset.tag_namespaces(band):
+            if domain not in _DERIVED_DOMAINS:
+                tags[band, domain] = _domain_tags(dataset, band, domain)
+    return {key: items for key, items in tags.items() if items}
+
+
+def _domain_tags(dataset: Any, band: int, domain: str) -> dict[str, str]:
+    items: dict[str, str] = dataset.tags(band, ns=domain)
+    if not domain.startswith("xml:"):
+        return items
+    # GDAL joins names and values with "=", and XML is one text with some "=" in it
+    name, _, value = items.get(domain, "").partition("=")
+    return {name: value} if name else {}
