@@ -14,6 +14,7 @@ from ccog.gdal.encode import Codec, encode_block
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.pyramid import overview_blocksize
+from ccog.geometry.raster_facts import RasterFacts
 from ccog.tiff import tags
 from ccog.tiff.directories import Directory
 from ccog.tiff.header import Template
@@ -77,7 +78,7 @@ def _level_codec(geometry: CogGeometry, template: Template, *, overview: bool) -
     options, dtype = geometry.options, geometry.raster.dtype
     directory = template.overview if overview else template.image
     mask = template.overview_mask if overview else template.mask
-    image = _image_options(options, directory, overview=overview)
+    image = _image_options(options, geometry.raster, directory, overview=overview)
     blocksize = options.blocksize
     return Codec(
         blocksize=overview_blocksize(blocksize) if overview else blocksize,
@@ -89,6 +90,7 @@ def _level_codec(geometry: CogGeometry, template: Template, *, overview: bool) -
         planar=directory.value(tags.PLANAR_CONFIG, 1) == tags.SEPARATE,
         by_tile=options.interleave == "TILE",
         by_chunk=geometry.by_chunk,
+        framed=any(template.framing_of(int(overview))),
     )
 
 
@@ -102,7 +104,7 @@ def _heeds_nodata(options: CreationOptions, dtype: str) -> bool:
 
 
 def _image_options(
-    options: CreationOptions, directory: Directory, *, overview: bool
+    options: CreationOptions, raster: RasterFacts, directory: Directory, *, overview: bool
 ) -> dict[str, str]:
     compress = options.effective_compress
     if overview:
@@ -120,8 +122,10 @@ def _image_options(
         gtiff |= _lerc_options(options, overview=overview)
     elif compress == "JXL":
         gtiff |= _jxl_options(options)
-    if options.nbits is not None:
-        gtiff["nbits"] = str(directory.value(tags.BITS_PER_SAMPLE, 1))
+    bits = directory.value(tags.BITS_PER_SAMPLE, 1)
+    if bits != raster.itemsize * 8:
+        # NBITS, or fewer bits of a source file
+        gtiff["nbits"] = str(bits)
     return gtiff
 
 

@@ -54,7 +54,8 @@ class Codec:
 
     ``dtype`` is rasterio's name of the pixels' type in the file. Bands are compressed apart where
     ``planar``, and their tiles still lie side by side where ``by_tile``. In ``layout="chunk"``
-    (``by_chunk``) tiles have no leaders and trailers, and mask tiles lie behind all of the image.
+    (``by_chunk``) mask tiles lie behind all of the image. ``framed`` tiles have leaders and
+    trailers.
     """
 
     blocksize: int
@@ -67,6 +68,7 @@ class Codec:
     by_tile: bool = False
     is_mask: bool = False
     by_chunk: bool = False
+    framed: bool = True
 
     @property
     def of_mask(self) -> Codec:
@@ -122,7 +124,7 @@ def _encode_strip(pixels: Array, mask: Array | None, rows: slice, codec: Codec) 
             valid = (mask[rows] != 0).view(np.uint8)[np.newaxis]
             masks = _compress(files, valid, codec.of_mask)
         planes = [
-            _tile_rows(interleaved, columns, framed=not codec.by_chunk)
+            _tile_rows(interleaved, columns, framed=codec.framed)
             for interleaved in _interleaved(image, masks, codec)
         ]
         sizes = _sizes(image, columns)
@@ -150,7 +152,7 @@ def _is_plain(pixels: Array, codec: Codec) -> bool:
 def _plain_tiles(pixels: Array, codec: Codec) -> EncodedTiles:
     rows, columns = (side // codec.blocksize for side in pixels.shape[1:])
     size = codec.blocksize**2 * len(pixels) * pixels.itemsize
-    tile_rows = plain_tiles(pixels, codec.blocksize, framed=not codec.by_chunk)
+    tile_rows = plain_tiles(pixels, codec.blocksize, framed=codec.framed)
     return EncodedTiles([list(tile_rows)], np.full((1, rows, columns), size, np.uint32), None)
 
 

@@ -22,6 +22,7 @@ _OF_BAND = {
     "ColorTable",
     "Description",
     "GDALRasterAttributeTable",
+    "HideNoDataValue",
     "MaskBand",
     "Metadata",
     "NoDataValue",

@@ -166,7 +166,8 @@ def _metadata(dataset: Any) -> Metadata:
         transform=None if gcps else dataset.transform,
         nodata=dataset.nodata,
         colormap=_colormap(dataset),
-        colorinterp=dataset.colorinterp,
+        # one band alone has nothing to be the alpha of
+        colorinterp=dataset.colorinterp if dataset.count > 1 else None,
         stored_type=_stored_type(dataset),
     )
 

@@ -158,7 +158,7 @@ def _compare_segment(uploaded: UploadedSegment, job: WriteJob, groups: list[Uplo
     _require(all(part.size >= 0 for part in segment.parts))
     loose = sum(map(len, [*segment.head, *segment.tail]))
     held = loose + sum(part.size for part in segment.parts)
-    frame = sum(job.template.framing)
+    frame = sum(job.template.framing_of(groups[0].level))
     _require(held == sum(_file_bytes(group.sizes, frame) for group in uploaded_groups))
 
 

@@ -140,9 +140,13 @@ class Template:
             overview_mask=self.overview_mask and _with_tiles(self.overview_mask, overview_side),
         )
 
-    @property
-    def framing(self) -> Framing:
-        """Bytes before and after each tile."""
+    def framing_of(self, k: int) -> Framing:
+        """Bytes before and after each tile of level ``k``.
+
+        GDAL before 3.11 may write no ghost area where bands lie apart, and frames overviews still.
+        """
+        if k and not self.ghost:
+            return Framing(LEADER, TRAILER)
         return framing(self.ghost.decode("ascii"))
 
     def by_chunk(self) -> Template:
@@ -248,7 +252,7 @@ def build_header(template: Template, levels: tuple[LevelCounts, ...], *, big: bo
     each level (``LevelCounts.order``).
     """
     places = _arrange(template, levels, big=big)
-    offsets = _tile_offsets(levels, places.data_start, template.framing)
+    offsets = _tile_offsets(levels, places.data_start, template)
     offsets_of = [offsets[image.level].of(image) for image in places.images]
     header = bytearray(places.layout.header(places.starts[0]) + template.ghost)
     for n, start in enumerate(places.starts):
@@ -270,9 +274,9 @@ def header_size(template: Template, levels: tuple[LevelCounts, ...], *, big: boo
 
 def data_size(template: Template, levels: tuple[LevelCounts, ...]) -> int:
     """Bytes of pixel data, tile leaders and trailers included."""
-    frame = sum(template.framing)
     size = 0
-    for level in levels:
+    for k, level in enumerate(levels):
+        frame = sum(template.framing_of(k))
         size += int(_framed(level.image, frame).sum())
         if level.mask is not None:
             size += int(_framed(level.mask, frame).sum())
@@ -392,11 +396,12 @@ class _LevelOffsets(NamedTuple):
 
 
 def _tile_offsets(
-    levels: tuple[LevelCounts, ...], start: int, frame: Framing
+    levels: tuple[LevelCounts, ...], start: int, template: Template
 ) -> list[_LevelOffsets]:
     """Offsets of the tiles of each level, full size first."""
     of_levels = []
-    for level in in_file_order(levels):
+    for k, level in in_file_order(list(enumerate(levels))):
+        frame = template.framing_of(k)
         planes = [*_framed(level.image, sum(frame)).reshape(level.side_by_side, -1)]
         if level.mask is not None:
             planes.append(_framed(level.mask, sum(frame)))

@@ -219,7 +219,7 @@ class _LevelSizes:
     def _frames(self) -> int:
         """Bytes of leaders and trailers."""
         tiles = self.tiles * (self.planes + (self.mask is not None))
-        return tiles * sum(self.job.template.framing)
+        return tiles * sum(self.job.template.framing_of(self.k))
 
 
 def _largest_tile(directory: Directory) -> int:
