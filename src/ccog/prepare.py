@@ -31,7 +31,7 @@ from ccog.geometry.intervals import Size
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.parts import PartPlan, fewest_parts
 from ccog.geometry.pyramid import Pyramid, level_sizes
-from ccog.geometry.raster_facts import RasterFacts
+from ccog.geometry.raster_facts import Palette, RasterFacts
 from ccog.geometry.source_grid import SourceGrid
 from ccog.geometry.tiff_limits import check_tiles, needs_big_tiff
 from ccog.graph.build import new_token
@@ -41,6 +41,10 @@ from ccog.input.raster import Raster, read_raster
 from ccog.runtime.manifest import find_resumable, manifest_of
 from ccog.stores import SingleWriterStore, Store, resolve_store
 from ccog.tasks.job import WriteJob
+
+
+# methods by which GDAL makes the colours of overviews, not the pixel values
+_OF_COLOURS = ("average", "gauss", "rms")
 
 
 class Prepared(NamedTuple):
@@ -205,6 +209,7 @@ def _geometry(raster: Raster, options: CreationOptions, layout: FileLayout) -> C
             nodata=raster.metadata.nodata,
             has_alpha=raster.metadata.has_alpha,
             mask_is_alpha=raster.mask_is_alpha,
+            palette=_palette(raster, method),
         ),
         options=options,
         pyramid=_pyramid(raster, options, sizes, block, method, by_chunk=layout == "chunk"),
@@ -218,6 +223,14 @@ def _default_method(raster: Raster) -> str:
     """CUBIC, but NEAREST for palettes and complex data (cogdriver.cpp, GetResampling)."""
     is_nearest = raster.metadata.colormap is not None or raster.pixels.dtype.kind == "c"
     return "nearest" if is_nearest else "cubic"
+
+
+def _palette(raster: Raster, method: str) -> Palette | None:
+    """The palette where GDAL averages colours (GDALRegenerateOverviewsEx)."""
+    colormap = raster.metadata.colormap
+    if colormap is None or method not in _OF_COLOURS:
+        return None
+    return tuple(sorted(colormap.items()))
 
 
 def _level_sizes(raster: Raster, options: CreationOptions) -> tuple[Size, ...]:
@@ -238,11 +251,6 @@ def _check_resampling(raster: Raster, method: str, *, has_overviews: bool) -> No
         raise OptionError(
             "GDAL makes no overviews of several bands of float16; "
             "cast to float32, or overviews='none'"
-        )
-    if raster.metadata.colormap is not None and method != "nearest":
-        raise OptionError(
-            f"overview_resampling={method} is not supported for a colour map; "
-            "use nearest, the default"
         )
 
 

@@ -35,6 +35,7 @@ from ccog.gdal.cells import cell_bounds, complex_average, nearest_index
 from ccog.gdal.rasterio_edges import ExactWindow, Frame
 from ccog.geometry.axis_reduction import AxisReduction, ExactRead
 from ccog.geometry.intervals import Area, Interval
+from ccog.geometry.raster_facts import Palette
 
 Array = npt.NDArray[Any]
 
@@ -64,7 +65,8 @@ class Reduction:
     """How level ``level`` becomes the next: the kernel, the nodata value, and both axes.
 
     ``whole`` says that complex pixels are stored as integers, ``has_alpha`` that the last band is
-    the alpha of the others, ``mask_is_alpha`` that the mask was such a band.
+    the alpha of the others, ``mask_is_alpha`` that the mask was such a band. Of pixels with a ``palette`` the
+    colours are averaged.
     """
 
     method: str
@@ -75,6 +77,7 @@ class Reduction:
     whole: bool = False
     has_alpha: bool = False
     mask_is_alpha: bool = False
+    palette: Palette | None = None
 
 
 def reduce_area(
@@ -292,6 +295,8 @@ def _by_gdal(piece: _Piece, read: _PieceRead) -> Array:
     top, left = piece.area.rows.start - rows.start, piece.area.cols.start - cols.start
     frame = Frame((len(rows), len(cols)), top, left)
     with frame.open(piece.pixels) as dataset:
+        if how.palette is not None:
+            dataset.write_colormap(1, dict(how.palette))
         if piece.nodata is not None:
             dataset.nodata = piece.nodata
         if piece.mask is not None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: Pixel values, and the red, green, blue and alpha of each.
+Palette = tuple[tuple[int, tuple[int, ...]], ...]
+
 
 @dataclass(frozen=True, kw_only=True)
 class RasterFacts:
@@ -23,6 +26,8 @@ class RasterFacts:
         Whether the last band is the alpha of the others.
     mask_is_alpha
         Whether the internal mask was such a band.
+    palette
+        Pixel values and their colours, where overviews are made of colours.
     """
 
     count: int
@@ -31,6 +36,7 @@ class RasterFacts:
     nodata: float | int | None = None
     has_alpha: bool = False
     mask_is_alpha: bool = False
+    palette: Palette | None = None
 
     @property
     def is_complex(self) -> bool:

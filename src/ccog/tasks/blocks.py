@@ -207,6 +207,7 @@ def _reduction(geometry: CogGeometry, flow: LevelReduction) -> Reduction:
         whole=geometry.raster.dtype == "complex_int16",
         has_alpha=geometry.raster.has_alpha and flow.pixels,
         mask_is_alpha=geometry.raster.mask_is_alpha,
+        palette=geometry.raster.palette if flow.pixels else None,
     )
 
 
