@@ -227,10 +227,9 @@ def _default_method(raster: Raster) -> str:
 
 def _palette(raster: Raster, method: str) -> Palette | None:
     """The palette where GDAL averages colours (GDALRegenerateOverviewsEx)."""
-    colormap = raster.metadata.colormap
-    if colormap is None or method not in _OF_COLOURS:
+    if not raster.metadata.has_palette or method not in _OF_COLOURS:
         return None
-    return tuple(sorted(colormap.items()))
+    return tuple(sorted((raster.metadata.colormap or {}).items()))
 
 
 def _level_sizes(raster: Raster, options: CreationOptions) -> tuple[Size, ...]:

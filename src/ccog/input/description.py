@@ -58,6 +58,8 @@ def describe(dataset: Any, path: str, *, tags: bool) -> Metadata:
     return Metadata(
         description=content,
         tags=_all_tags(dataset) if tags else {},
+        # a VRT takes any table of colours for a palette
+        colorinterp=dataset.colorinterp if "<ColorTable>" in content else None,
         # a VRT rounds the pixels of ground control points
         gcps=gcps,
         crs=dataset.gcps[1] if gcps else None,

@@ -166,8 +166,7 @@ def _metadata(dataset: Any) -> Metadata:
         transform=None if gcps else dataset.transform,
         nodata=dataset.nodata,
         colormap=_colormap(dataset),
-        # one band alone has nothing to be the alpha of
-        colorinterp=dataset.colorinterp if dataset.count > 1 else None,
+        colorinterp=dataset.colorinterp,
         stored_type=_stored_type(dataset),
     )
 

@@ -46,7 +46,14 @@ class Metadata:
     @property
     def has_alpha(self) -> bool:
         """Whether the last band is said to be the alpha of the others."""
-        return self.colorinterp is not None and self.colorinterp[-1] == ColorInterp.alpha
+        colours = self.colorinterp or ()
+        return len(colours) > 1 and colours[-1] == ColorInterp.alpha
+
+    @property
+    def has_palette(self) -> bool:
+        """Whether pixels stand for colours; a gray band may have a table that nobody heeds."""
+        is_gray = self.colorinterp is not None and self.colorinterp[0] != ColorInterp.palette
+        return self.colormap is not None and not is_gray
 
     def without_last_band(self) -> Metadata:
         """The same for all bands but the last."""
