@@ -42,7 +42,6 @@ from ccog.runtime.manifest import find_resumable, manifest_of
 from ccog.stores import SingleWriterStore, Store, resolve_store
 from ccog.tasks.job import WriteJob
 
-
 # methods by which GDAL makes the colours of overviews, not the pixel values
 _OF_COLOURS = ("average", "gauss", "rms")
 

@@ -65,8 +65,8 @@ class Reduction:
     """How level ``level`` becomes the next: the kernel, the nodata value, and both axes.
 
     ``whole`` says that complex pixels are stored as integers, ``has_alpha`` that the last band is
-    the alpha of the others, ``mask_is_alpha`` that the mask was such a band. Of pixels with a ``palette`` the
-    colours are averaged.
+    the alpha of the others, ``mask_is_alpha`` that the mask was such a band. Of
+    pixels with a ``palette`` the colours are averaged.
     """
 
     method: str

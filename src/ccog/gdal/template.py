@@ -128,8 +128,9 @@ def _cog_options(spec: HeaderSpec) -> dict[str, str]:
 
 def _profile(spec: HeaderSpec, options: Mapping[str, str]) -> dict[str, Any]:
     on_scheme = spec.options.tiling_scheme is not None
-    # on a tiling scheme the template is the first tile of the raster
-    side = spec.options.blocksize if on_scheme else _SIDE
+    # on a tiling scheme the template is the first tiles of the raster
+    tiles = 2 ** max(0, (spec.options.aligned_levels or 0) - 1)
+    side = tiles * spec.options.blocksize if on_scheme else _SIDE
     profile = {
         "driver": "COG",
         "height": side,
@@ -210,8 +211,9 @@ def _with_statistics(metadata: Metadata, statistics: tuple[BandStatistics, ...])
     if metadata.description is not None:
         metadata = replace(metadata, description=_OLD_STATISTICS.sub("", metadata.description))
     tags = dict(metadata.tags)
-    # GDAL makes statistics in a copy that loses the colour profile (GDALTranslate)
-    tags.pop((0, "COLOR_PROFILE"), None)
+    # GDAL makes statistics in a copy that loses these (GDALTranslate)
+    for domain in ("COLOR_PROFILE", "xml:XMP"):
+        tags.pop((0, domain), None)
     for band, of_band in enumerate(statistics, 1):
         items = tags.get(band, {}).items()
         others = {key: value for key, value in items if not key.startswith("STATISTICS_")}

@@ -29,16 +29,10 @@ COMPRESSIONS = (
 )
 
 #: Options that make the COG driver warp: they are refused.
-REPROJECTING = (
-    "TARGET_SRS",
-    "RES",
-    "EXTENT",
-    "WARP_RESAMPLING",
-    "ADD_ALPHA",
-    "ZOOM_LEVEL",
-    "ZOOM_LEVEL_STRATEGY",
-    "ALIGNED_LEVELS",
-)
+REPROJECTING = ("TARGET_SRS", "RES", "EXTENT")
+
+#: Options that say how to warp, and mean nothing where nothing is warped, as in GDAL.
+OF_WARPING = ("WARP_RESAMPLING", "ADD_ALPHA", "ZOOM_LEVEL_STRATEGY")
 
 # lowest and highest LEVEL of a compression
 _LEVELS = {
@@ -106,6 +100,8 @@ class CreationOptions:
     copy_src_mdd: str | None = None
     src_mdd: str | None = None
     tiling_scheme: str | None = None
+    zoom_level: int | None = None
+    aligned_levels: int | None = None
     resampling_text: str | None = None
 
     @classmethod
@@ -170,7 +166,9 @@ class CreationOptions:
     @property
     def effective_overview_compress(self) -> str:
         """Compression of the overviews: that of the full resolution unless given."""
-        return self.overview_compress or self.effective_compress
+        # the COG driver hands AUTO on to the GTiff driver, which knows no such compression
+        own = "NONE" if self.overview_compress == "AUTO" else self.overview_compress
+        return own or self.effective_compress
 
     def cog_options(self) -> dict[str, str]:
         """The options as the COG driver takes them (only those that were given)."""
@@ -192,11 +190,12 @@ def _upper_keys(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settle_aliases(upper: dict[str, Any]) -> None:
-    """RESAMPLING stands for overviews; NUM_THREADS is the scheduler's business, and accepted."""
+    """RESAMPLING stands for overviews; threads are the scheduler's business, and accepted."""
     resampling = upper.pop("RESAMPLING", None)
     if resampling is not None:
         upper.setdefault("OVERVIEW_RESAMPLING", resampling)
-    upper.pop("NUM_THREADS", None)
+    for key in ("NUM_THREADS", *OF_WARPING):
+        upper.pop(key, None)
 
 
 def _refuse(upper: Mapping[str, Any]) -> None:
@@ -336,7 +335,7 @@ _PARSERS: dict[str, Any] = {
     "OVERVIEW_RESAMPLING": _resampling,
     "OVERVIEWS": _overviews,
     "OVERVIEW_COUNT": _integer(0, 64),
-    "OVERVIEW_COMPRESS": _choice(*COMPRESSIONS),
+    "OVERVIEW_COMPRESS": _choice(*COMPRESSIONS, "AUTO"),
     "OVERVIEW_QUALITY": _integer(1, 100),
     "OVERVIEW_PREDICTOR": _predictor,
     "GEOTIFF_VERSION": _choice("AUTO", "1.0", "1.1"),
@@ -352,4 +351,6 @@ _PARSERS: dict[str, Any] = {
     "COPY_SRC_MDD": _auto_or_boolean,
     "SRC_MDD": _text,
     "TILING_SCHEME": _tiling_scheme,
+    "ZOOM_LEVEL": _integer(0, 30),
+    "ALIGNED_LEVELS": _integer(0, 10),
 }

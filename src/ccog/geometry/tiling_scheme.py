@@ -26,21 +26,26 @@ _TOLERANCE = 1e-10
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of the raster, in metres, on a zoom level whose tiles are ``span`` wide."""
+    """One axis of the raster, in metres, on a zoom level whose tiles are ``span`` wide.
+
+    It may begin and end at every ``step``-th tile.
+    """
 
     start: float
     length: float
     span: float
+    step: int
 
     @property
     def first(self) -> int:
         """Index of its first tile."""
-        return math.floor(self.start / self.span + 1e-6)
+        return math.floor(self.start / self.span / self.step + 1e-6) * self.step
 
     @property
     def count(self) -> int:
         """Tiles that it touches."""
-        return max(1, math.ceil((self.start + self.length) / self.span - 1e-6) - self.first)
+        steps = math.ceil((self.start + self.length) / self.span / self.step - 1e-6)
+        return max(1, steps * self.step - self.first)
 
     @property
     def fits(self) -> bool:
@@ -50,12 +55,29 @@ class _Axis:
         return begins and math.isclose(self.length, self.count * self.span, abs_tol=tolerance)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SchemeOptions:
+    """What the user asks of the scheme.
+
+    ``blocksize`` is the tile side in pixels. ``zoom_level`` None is the one nearest to the pixels.
+    The tiles of ``aligned_levels`` zoom levels begin where tiles of the raster begin.
+    """
+
+    blocksize: int
+    zoom_level: int | None = None
+    aligned_levels: int | None = None
+
+
 def check_grid(
-    epsg: int | None, transform: tuple[float, ...] | None, height: int, width: int, blocksize: int
+    epsg: int | None,
+    transform: tuple[float, ...] | None,
+    height: int,
+    width: int,
+    options: SchemeOptions,
 ) -> None:
     """Refuse a raster that GDAL would reproject to the scheme, and say what grid it would need.
 
-    ``transform`` holds the affine coefficients a to f, ``blocksize`` the tile side in pixels.
+    ``transform`` holds the affine coefficients a to f.
 
     Raises
     ------
@@ -69,13 +91,18 @@ def check_grid(
             f"TILING_SCHEME={GOOGLE_MAPS} needs a north-up raster in EPSG:{EPSG}, this one has CRS "
             f"{crs} and transform {transform}; {_ADVICE}"
         )
-    zoom = _zoom(transform[0] * blocksize)
+    blocksize = options.blocksize
+    zoom = options.zoom_level
+    if zoom is None:
+        zoom = _zoom(transform[0] * blocksize)
     span = 2 * _HALF / 2**zoom
-    x = _Axis(transform[2] + _HALF, width * transform[0], span)
-    y = _Axis(_HALF - transform[5], -height * transform[4], span)
+    step = 2 ** max(0, min(options.aligned_levels or 0, zoom) - 1)
+    x = _Axis(transform[2] + _HALF, width * transform[0], span, step)
+    y = _Axis(_HALF - transform[5], -height * transform[4], span, step)
+    pixel = span / blocksize
     square = math.isclose(transform[0], -transform[4], rel_tol=_TOLERANCE)
-    if not (square and x.fits and y.fits):
-        pixel = span / blocksize
+    is_of_zoom = math.isclose(transform[0], pixel, rel_tol=_TOLERANCE)
+    if not (square and is_of_zoom and x.fits and y.fits):
         left, upper = x.first * span - _HALF, _HALF - y.first * span
         raise ReprojectionError(
             f"the raster is not on the grid of TILING_SCHEME={GOOGLE_MAPS}; at zoom level {zoom} "

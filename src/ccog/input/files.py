@@ -19,7 +19,7 @@ from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from ccog.errors import StoreError
+from ccog.errors import StoreError, warn_user
 from ccog.input.description import describe
 from ccog.input.metadata import Metadata
 from ccog.input.source import Source, chunk_shape, file_stamp
@@ -65,9 +65,14 @@ def _described(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source
 
 
 def _common_dtype(dtypes: tuple[str, ...]) -> np.dtype[Any]:
+    """The type of the first band, in which GDAL stores all (GTiffDataset::CreateCopy)."""
+    if len(set(dtypes)) > 1:
+        warn_user(
+            f"the bands are of different types ({', '.join(dtypes)}), and all are stored as "
+            f"{dtypes[0]}, as by GDAL: values that it cannot hold are clamped"
+        )
     # complex_int16 has no NumPy dtype; rasterio reads it as complex64
-    names = ["complex64" if name == "complex_int16" else name for name in dtypes]
-    return np.result_type(*names)
+    return np.dtype("complex64" if dtypes[0] == "complex_int16" else dtypes[0])
 
 
 def _chunk_sides(dataset: Any, dtype: np.dtype[Any]) -> tuple[int, int]:
@@ -131,8 +136,14 @@ def _read_pixels(
     block_id: tuple[int, ...],
 ) -> Any:
     window = _window(shape, sides, block_id[1:])
-    pixels = _read(path, lambda dataset: dataset.read(list(bands), window=window))
-    return pixels.astype(kind, copy=False)
+    return _read(path, lambda dataset: _bands(dataset, bands, window, kind))
+
+
+def _bands(dataset: Any, bands: tuple[int, ...], window: Window, kind: str) -> Any:
+    if len(set(dataset.dtypes)) == 1:
+        return dataset.read(list(bands), window=window).astype(kind, copy=False)
+    # rasterio reads bands of one type at once, and others one by one
+    return np.stack([dataset.read(band, window=window, out_dtype=kind) for band in bands])
 
 
 def _read_mask(*, path: str, shape: Sides, sides: Sides, block_id: tuple[int, ...]) -> Any:

@@ -17,7 +17,7 @@ from rasterio.dtypes import check_dtype
 
 from ccog.errors import DtypeError, OptionError, RasterError
 from ccog.geometry.options import CreationOptions
-from ccog.geometry.tiling_scheme import check_grid
+from ccog.geometry.tiling_scheme import SchemeOptions, check_grid
 from ccog.input.arrays import UserArray, checked_mask, checked_pixels, in_usual_order
 from ccog.input.from_xarray import arrays_and_metadata, is_xarray, mask_of
 from ccog.input.metadata import Metadata, with_options
@@ -88,7 +88,7 @@ class Raster:
             No such file can store it.
         """
         if options.tiling_scheme is not None:
-            self._check_on_scheme(options.blocksize)
+            self._check_on_scheme(options)
         options.check_dtype(self.pixels.dtype.name)
         # JPEG has no alpha: one beside grey or RGB becomes the mask (GDALCOGCreator::Create)
         is_jpeg = options.effective_compress == "JPEG"
@@ -97,11 +97,16 @@ class Raster:
             return self._with_alpha_as_mask()
         return self
 
-    def _check_on_scheme(self, blocksize: int) -> None:
+    def _check_on_scheme(self, options: CreationOptions) -> None:
         crs, transform = self.metadata.crs, self.metadata.transform
         epsg = None if crs is None else crs.to_epsg()
         coefficients = None if transform is None else tuple(transform)[:6]
-        check_grid(epsg, coefficients, self.height, self.width, blocksize)
+        wanted = SchemeOptions(
+            blocksize=options.blocksize,
+            zoom_level=options.zoom_level,
+            aligned_levels=options.aligned_levels,
+        )
+        check_grid(epsg, coefficients, self.height, self.width, wanted)
 
     def _with_alpha_as_mask(self) -> Raster:
         if self.is_masked:
