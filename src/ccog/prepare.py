@@ -22,6 +22,7 @@ from ccog.errors import (
     warn_user,
 )
 from ccog.gdal.codec_options import tried_codecs
+from ccog.gdal.statistics import gdal_keeps_statistics
 from ccog.gdal.template import HeaderSpec, write_template
 from ccog.geometry.axis_reduction import Kernel
 from ccog.geometry.blocks import choose_block, choose_chunk, choose_group
@@ -44,6 +45,10 @@ from ccog.tasks.job import WriteJob
 
 # methods by which GDAL makes the colours of overviews, not the pixel values
 _OF_COLOURS = ("average", "gauss", "rms")
+
+
+# GDAL takes the statistics of the first band for those of all if it has these
+_NEEDED_STATISTICS = ("MINIMUM", "MAXIMUM", "MEAN", "STDDEV")
 
 
 class Prepared(NamedTuple):
@@ -77,6 +82,7 @@ def prepare(
     target = resolve_store(store, storage_options, overwrite=given.overwrite)
     options = CreationOptions.parse(given.creation)
     raster = read_raster(arr, mask, given.metadata).suited_to(options)
+    options = _with_kept_statistics(options, raster)
     geometry = _geometry(raster, options, layout)
     spec = HeaderSpec.of(raster.header, geometry)
     template = write_template(spec)
@@ -188,6 +194,15 @@ def _overwrite(value: Any) -> bool:
     if not isinstance(value, bool):
         raise OptionError(f"overwrite={value!r} is neither True nor False")
     return value
+
+
+def _with_kept_statistics(options: CreationOptions, raster: Raster) -> CreationOptions:
+    """STATISTICS=AUTO instead of YES where GDAL would keep those that are there."""
+    own = raster.header.tags.get(1, {})
+    is_complete = all(f"STATISTICS_{name}" in own for name in _NEEDED_STATISTICS)
+    if options.statistics == "YES" and is_complete and gdal_keeps_statistics():
+        return replace(options, statistics="AUTO")
+    return options
 
 
 # Geometry

@@ -125,6 +125,10 @@ def _image_options(
     bits = directory.value(tags.BITS_PER_SAMPLE, 1)
     if bits != raster.itemsize * 8:
         # NBITS, or fewer bits of a source file
+        if compress.startswith("LERC"):
+            raise OptionError(
+                f"COMPRESS={compress} takes no {bits}-bit {raster.dtype}: use another compression"
+            )
         gtiff["nbits"] = str(bits)
     return gtiff
 

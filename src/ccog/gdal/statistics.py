@@ -13,14 +13,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import rasterio
 
 Array = npt.NDArray[Any]
+
+# the version of GDAL from which STATISTICS=YES makes new ones in any case
+_ALWAYS_NEW = (3, 11)
 
 # pixels that are summed together: their float64 copy stays in the cache
 _STRIP = 1 << 16
 
 # GDAL takes floats for nodata that are this many units of their spacing away (ARE_REAL_EQUAL)
 _ULPS = 2
+
+
+def gdal_keeps_statistics() -> bool:
+    """Whether STATISTICS=YES keeps the statistics that a source has (GDALCOGCreator::Create)."""
+    version = tuple(int(part) for part in rasterio.__gdal_version__.split(".")[:2])
+    return version < _ALWAYS_NEW
 
 
 @dataclass(frozen=True, kw_only=True)
