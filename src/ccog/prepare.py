@@ -224,6 +224,7 @@ def _geometry(raster: Raster, options: CreationOptions, layout: FileLayout) -> C
             has_alpha=raster.metadata.has_alpha,
             mask_is_alpha=raster.mask_is_alpha,
             palette=_palette(raster, method),
+            source_bits=raster.metadata.bits,
         ),
         options=options,
         pyramid=_pyramid(raster, options, sizes, block, method, by_chunk=layout == "chunk"),

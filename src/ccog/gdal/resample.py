@@ -56,6 +56,9 @@ _AVERAGES = ("average", "rms")
 # GDAL's overview builder treats nodata of these types differently from all others
 _64_BIT_INTEGERS = (np.int64, np.uint64)
 
+# GDAL makes half floats by cutting off the last bits of the mantissa (CPLFloatToHalf)
+_HALF_BITS = np.uint32(0xFFFFE000)
+
 # a MEM mask band is allocated (lazily touched) for the whole frame: larger frames are local
 _MAX_MASK_FRAME = 8 << 30
 
@@ -66,7 +69,8 @@ class Reduction:
 
     ``whole`` says that complex pixels are stored as integers, ``has_alpha`` that the last band is
     the alpha of the others, ``mask_is_alpha`` that the mask was such a band. Of
-    pixels with a ``palette`` the colours are averaged.
+    pixels with a ``palette`` the colours are averaged. Results have ``bits`` each, as samples of
+    a source file may.
     """
 
     method: str
@@ -78,6 +82,7 @@ class Reduction:
     has_alpha: bool = False
     mask_is_alpha: bool = False
     palette: Palette | None = None
+    bits: int | None = None
 
 
 def reduce_area(
@@ -108,7 +113,19 @@ def reduce_area(
         cols = cell_bounds(how.x, want.cols, source.cols)
         is_rms = how.method == "rms"
         return complex_average(pixels, rows, cols, rms=is_rms, whole=how.whole), None
-    return _by_kernel(pixels, mask, source, want, how)
+    out, out_mask = _by_kernel(pixels, mask, source, want, how)
+    return _with_bits(out, how.bits), out_mask
+
+
+def _with_bits(pixels: Array, bits: int | None) -> Array:
+    """Pixels as GDAL keeps them between overviews: it makes each from the one before."""
+    if bits is None:
+        return pixels
+    if pixels.dtype.kind == "f":
+        cut = pixels.astype(np.float32).view(np.uint32) & _HALF_BITS
+        return cut.view(np.float32).astype(np.float16).astype(pixels.dtype)
+    limited: Array = np.minimum(pixels, pixels.dtype.type(2**bits - 1))
+    return limited
 
 
 def alpha_weighs(dtype: np.dtype[Any], count: int) -> bool:

@@ -28,6 +28,8 @@ class RasterFacts:
         Whether the internal mask was such a band.
     palette
         Pixel values and their colours, where overviews are made of colours.
+    source_bits
+        Bits of a sample of the source file; None where they are those of the type.
     """
 
     count: int
@@ -37,6 +39,7 @@ class RasterFacts:
     has_alpha: bool = False
     mask_is_alpha: bool = False
     palette: Palette | None = None
+    source_bits: int | None = None
 
     @property
     def is_complex(self) -> bool:

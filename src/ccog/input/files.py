@@ -179,6 +179,7 @@ def _metadata(dataset: Any) -> Metadata:
         colormap=_colormap(dataset),
         colorinterp=dataset.colorinterp,
         stored_type=_stored_type(dataset),
+        bits=_bits(dataset),
     )
 
 
@@ -189,6 +190,11 @@ def _colormap(dataset: Any) -> dict[int, tuple[int, ...]] | None:
         return palette
     except ValueError:
         return None
+
+
+def _bits(dataset: Any) -> int | None:
+    bits = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")
+    return None if bits is None else int(bits)
 
 
 def _stored_type(dataset: Any) -> str | None:

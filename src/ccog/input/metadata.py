@@ -25,7 +25,8 @@ class Metadata:
 
     Keys of ``tags`` are band numbers, 0 for the dataset, or (band, domain). ``stored_type`` is the
     pixels' type in the file where NumPy has none for it. ``description`` is the content of a VRT
-    that says what a source file says of itself; the other fields add to it, or change it.
+    that says what a source file says of itself; the other fields add to it, or change it. ``bits``
+    are those of a sample of the file, where they are fewer than those of its type.
     """
 
     crs: CRS | None = None
@@ -42,6 +43,7 @@ class Metadata:
     rpcs: RPC | None = None
     stored_type: str | None = None
     description: str | None = None
+    bits: int | None = None
 
     @property
     def has_alpha(self) -> bool:

@@ -208,6 +208,7 @@ def _reduction(geometry: CogGeometry, flow: LevelReduction) -> Reduction:
         has_alpha=geometry.raster.has_alpha and flow.pixels,
         mask_is_alpha=geometry.raster.mask_is_alpha,
         palette=geometry.raster.palette if flow.pixels else None,
+        bits=geometry.raster.source_bits,
     )
 
 
