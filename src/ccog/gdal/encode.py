@@ -102,6 +102,8 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> EncodedTile
     EncodeError
         GDAL could not compress the block.
     """
+    if codec.dtype == "complex_int32":
+        pixels, codec = _as_one_integer(pixels), replace(codec, dtype="int64")
     if mask is None and _is_plain(pixels, codec):
         return _plain_tiles(pixels, codec)
     strips = [_encode_strip(pixels, mask, rows, codec) for rows in _strips(pixels, codec.blocksize)]
@@ -112,6 +114,15 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> EncodedTile
         np.concatenate([strip.image_sizes for strip in strips], axis=1),
         np.concatenate(mask_sizes, axis=1) if mask_sizes else None,
     )
+
+
+def _as_one_integer(pixels: Array) -> Array:
+    """Complex pixels of two 32-bit integers, for which rasterio has no type, as one of 64 bits.
+
+    To the encoders of TIFF they are the same bytes.
+    """
+    parts = np.stack([pixels.real, pixels.imag], axis=-1).astype(np.int32)
+    return parts.view(np.int64)[..., 0]
 
 
 def _encode_strip(pixels: Array, mask: Array | None, rows: slice, codec: Codec) -> EncodedTiles:

@@ -7,6 +7,13 @@ from dataclasses import dataclass
 #: Pixel values, and the red, green, blue and alpha of each.
 Palette = tuple[tuple[int, tuple[int, ...]], ...]
 
+# types of the file that are worked on in another
+_ARRAY_TYPES = {
+    "complex_int16": "complex64",
+    "complex_int32": "complex128",
+    "float16": "float32",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class RasterFacts:
@@ -47,19 +54,24 @@ class RasterFacts:
         return self.dtype.startswith("complex")
 
     @property
+    def is_whole_complex(self) -> bool:
+        """Whether both parts are integers, for which NumPy has no type."""
+        return self.dtype.startswith("complex_int")
+
+    @property
     def array_type(self) -> str:
         """NumPy's type of the pixels while they are worked on.
 
         GDAL keeps the overviews of half floats as single ones until they are written
         (GTIFFBuildOverviewsEx).
         """
-        return {"complex_int16": "complex64", "float16": "float32"}.get(self.dtype, self.dtype)
+        return _ARRAY_TYPES.get(self.dtype, self.dtype)
 
     @property
     def itemsize(self) -> int:
         """Bytes of one sample in the file."""
-        if self.dtype == "complex_int16":
-            return 4
+        if self.is_whole_complex:
+            return {"complex_int16": 4, "complex_int32": 8}[self.dtype]
         bits = "".join(character for character in self.dtype if character.isdigit())
         return int(bits) // 8
 

@@ -28,6 +28,9 @@ from ccog.redaction import Address, harmless, redact_logs, redacted
 # (height, width) in pixels
 Sides = tuple[int, int]
 
+# types of files that NumPy has not, and what they are read as
+_WHOLE_COMPLEX = {"complex_int16": "complex64", "complex_int32": "complex128"}
+
 # rasterio logs the names of files at DEBUG, and GDAL's messages with them
 redact_logs(
     "rasterio", "rasterio._base", "rasterio._env", "rasterio._err", "rasterio._io", "rasterio.env"
@@ -50,7 +53,9 @@ def open_raster(path: str, chunk: int | None = None, *, tags: bool = True) -> So
 
 
 def _described(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source:
-    dtype = _common_dtype(dataset.dtypes)
+    header = describe(dataset, path, tags=tags)
+    types = _stored_types(dataset, header.description or "")
+    dtype = _common_dtype(types)
     sides = _chunk_sides(dataset, dtype) if chunk is None else (chunk, chunk)
     token = tokenize(path, file_stamp(path), dataset.shape, dtype, dataset.count, *sides)
     mask = None
@@ -59,8 +64,8 @@ def _described(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source
     return Source(
         array=_lazy_pixels(dataset, path, sides, dtype, f"read-raster-{token}"),
         mask=mask,
-        metadata=_metadata(dataset),
-        header=describe(dataset, path, tags=tags),
+        metadata=_metadata(dataset, types[0]),
+        header=header,
     )
 
 
@@ -71,8 +76,7 @@ def _common_dtype(dtypes: tuple[str, ...]) -> np.dtype[Any]:
             f"the bands are of different types ({', '.join(dtypes)}), and all are stored as "
             f"{dtypes[0]}, as by GDAL: values that it cannot hold are clamped"
         )
-    # complex_int16 has no NumPy dtype; rasterio reads it as complex64
-    return np.dtype("complex64" if dtypes[0] == "complex_int16" else dtypes[0])
+    return np.dtype(_WHOLE_COMPLEX.get(dtypes[0], dtypes[0]))
 
 
 def _chunk_sides(dataset: Any, dtype: np.dtype[Any]) -> tuple[int, int]:
@@ -141,7 +145,7 @@ def _read_pixels(
 
 def _bands(dataset: Any, bands: tuple[int, ...], window: Window, kind: str) -> Any:
     if len(set(dataset.dtypes)) == 1:
-        return dataset.read(list(bands), window=window).astype(kind, copy=False)
+        return dataset.read(list(bands), window=window, out_dtype=kind)
     # rasterio reads bands of one type at once, and others one by one
     return np.stack([dataset.read(band, window=window, out_dtype=kind) for band in bands])
 
@@ -169,7 +173,7 @@ def _read(path: str, read: Callable[[Any], Any]) -> Any:
 # Metadata
 
 
-def _metadata(dataset: Any) -> Metadata:
+def _metadata(dataset: Any, dtype: str) -> Metadata:
     """What the pixels of the copy depend on; its header has the rest."""
     gcps, gcps_crs = dataset.gcps
     return Metadata(
@@ -178,7 +182,7 @@ def _metadata(dataset: Any) -> Metadata:
         nodata=dataset.nodata,
         colormap=_colormap(dataset),
         colorinterp=dataset.colorinterp,
-        stored_type=_stored_type(dataset),
+        stored_type=dtype if dtype in _WHOLE_COMPLEX else None,
         bits=_bits(dataset),
     )
 
@@ -197,6 +201,8 @@ def _bits(dataset: Any) -> int | None:
     return None if bits is None else int(bits)
 
 
-def _stored_type(dataset: Any) -> str | None:
-    """The type of the file where NumPy has none for it."""
-    return "complex_int16" if set(dataset.dtypes) == {"complex_int16"} else None
+def _stored_types(dataset: Any, description: str) -> tuple[str, ...]:
+    """Types of the bands; rasterio takes complex numbers of 32-bit integers for floats."""
+    if 'dataType="CInt32"' in description:
+        return ("complex_int32",) * dataset.count
+    return tuple(map(str, dataset.dtypes))

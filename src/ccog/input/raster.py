@@ -229,7 +229,7 @@ def _native_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _check_stored_type(stored_type: str | None, dtype: np.dtype[Any]) -> None:
-    if stored_type is not None and dtype != np.complex64:
+    if stored_type == "complex_int16" and dtype != np.complex64:
         raise DtypeError(
             f"dtype={stored_type} is stored from complex64, not {dtype}; cast the array"
         )

@@ -204,7 +204,7 @@ def _reduction(geometry: CogGeometry, flow: LevelReduction) -> Reduction:
         y=flow.y,
         x=flow.x,
         level=flow.source,
-        whole=geometry.raster.dtype == "complex_int16",
+        whole=geometry.raster.is_whole_complex,
         has_alpha=geometry.raster.has_alpha and flow.pixels,
         mask_is_alpha=geometry.raster.mask_is_alpha,
         palette=geometry.raster.palette if flow.pixels else None,
