@@ -51,6 +51,10 @@ _OF_COLOURS = ("average", "gauss", "rms")
 _NEEDED_STATISTICS = ("MINIMUM", "MAXIMUM", "MEAN", "STDDEV")
 
 
+# methods for complex pixels (GDALRegenerateOverviewsEx)
+_OF_COMPLEX = ("nearest", "average", "mode", "rms")
+
+
 class Prepared(NamedTuple):
     """The raster, and all else that is known of its file."""
 
@@ -257,9 +261,10 @@ def _level_sizes(raster: Raster, options: CreationOptions) -> tuple[Size, ...]:
 def _check_resampling(raster: Raster, method: str, *, has_overviews: bool) -> None:
     """Refuse what GDAL cannot resample, or would resample wrongly."""
     dtype = raster.pixels.dtype
-    if has_overviews and dtype.kind == "c" and method not in ("nearest", "average", "rms"):
+    if has_overviews and dtype.kind == "c" and method not in _OF_COMPLEX:
         raise OptionError(
-            f"overview_resampling={method} is not possible for {dtype}; use nearest, average or rms"
+            f"overview_resampling={method} is not possible for {dtype}; "
+            f"use {', '.join(_OF_COMPLEX[:-1])} or {_OF_COMPLEX[-1]}"
         )
     if has_overviews and dtype == np.float16 and raster.count > 1:
         raise OptionError(

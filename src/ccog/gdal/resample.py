@@ -31,7 +31,13 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from ccog.gdal.blank import is_blank
-from ccog.gdal.cells import cell_bounds, complex_average, nearest_index
+from ccog.gdal.cells import (
+    cell_bounds,
+    complex_average,
+    complex_mode,
+    nearest_index,
+    touched_bounds,
+)
 from ccog.gdal.rasterio_edges import ExactWindow, Frame
 from ccog.geometry.axis_reduction import AxisReduction, ExactRead
 from ccog.geometry.intervals import Area, Interval
@@ -109,6 +115,10 @@ def reduce_area(
     if how.method == "nearest":
         return _nearest(pixels, mask, source, want, how)
     if np.iscomplexobj(pixels) and len(pixels):
+        if how.method == "mode":
+            rows = touched_bounds(how.y, want.rows, source.rows)
+            cols = touched_bounds(how.x, want.cols, source.cols)
+            return complex_mode(pixels, rows, cols), None
         rows = cell_bounds(how.y, want.rows, source.rows)
         cols = cell_bounds(how.x, want.cols, source.cols)
         is_rms = how.method == "rms"

@@ -49,17 +49,22 @@ class Kernel:
         The kernel needs just the source pixels under its destination.
     spare
         A read must fetch a pixel that no kernel weighs (see :mod:`ccog.gdal.resample`).
+    touched
+        A sampled kernel needs all source pixels that its destination touches.
     """
 
     radius: int
     sampled: bool = False
     spare: bool = False
+    touched: bool = False
 
     @classmethod
     def of(cls, method: str, dtype: str, *, masked: bool) -> Kernel:
         """The kernel of a resampling method; ``masked`` pixels have a nodata value or a mask."""
         sampled = method == "nearest" or dtype.startswith("complex")
-        return cls(KERNEL_RADIUS[method], sampled, spare=masked and not sampled)
+        is_mode = sampled and method == "mode"
+        spare = masked and not sampled
+        return cls(KERNEL_RADIUS[method], sampled, spare=spare, touched=is_mode)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +169,8 @@ class AxisReduction:
 
         GDALResampleChunk_Near and GDALResampleChunkC32R round like this.
         """
-        # swaths shift cells at their edges by a pixel
-        slack = 1 if self.swath else 0
+        # swaths shift cells at their edges by a pixel, and a pixel may be touched
+        slack = 1 if self.swath or self.kernel.touched else 0
         start = int(0.5 + want.start * self.ratio)
         stop = max(start + 1, int(0.5 + want.stop * self.ratio)) + slack
         if want.stop == self.dst:

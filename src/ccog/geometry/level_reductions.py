@@ -12,6 +12,9 @@ from ccog.geometry.raster_facts import RasterFacts
 from ccog.geometry.seams import Seams
 
 # GDALRegenerateOverviewsEx works in swaths of at most this size
+# complex data: methods by which GDAL makes each overview from the one before
+_CASCADED = ("average", "mode", "rms")
+
 _SWATH_BYTES = 10 << 20
 
 # GDAL's temporary overviews have blocks of this many lines, an array in memory those of one
@@ -152,7 +155,7 @@ class LevelReductions:
         """
         if self._last_level == 1:
             return True
-        if self.method in ("average", "rms"):
+        if self.method in _CASCADED:
             return self.raster.has_mask
         least = self._least_swath(0, self._last_level)
         return self._swath_bytes(0, least) <= _SWATH_BYTES
@@ -172,7 +175,7 @@ class LevelReductions:
         return max(lines, 2 * factor)
 
     def _swath_bytes(self, source: int, height: int) -> int:
-        itemsize = 8 if self.method in ("average", "rms") else self.raster.itemsize
+        itemsize = 8 if self.method in _CASCADED else self.raster.itemsize
         return itemsize * height * self._level(source).width
 
     def _sources(self, reduction: LevelReduction, axis: int, n: int) -> list[int]:
