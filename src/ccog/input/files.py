@@ -204,5 +204,5 @@ def _bits(dataset: Any) -> int | None:
 def _stored_types(dataset: Any, description: str) -> tuple[str, ...]:
     """Types of the bands; rasterio takes complex numbers of 32-bit integers for floats."""
     if 'dataType="CInt32"' in description:
-    XX
+        return ("complex_int32",) * int(dataset.count)
     return tuple(dataset.dtypes)
