@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
+
+from ccog.versions import GDAL_VERSION
 
 Array = npt.NDArray[Any]
 
@@ -29,8 +30,7 @@ _ULPS = 2
 
 def gdal_keeps_statistics() -> bool:
     """Whether STATISTICS=YES keeps the statistics that a source has (GDALCOGCreator::Create)."""
-    version = tuple(int(part) for part in rasterio.__gdal_version__.split(".")[:2])
-    return version < _ALWAYS_NEW
+    return GDAL_VERSION < _ALWAYS_NEW
 
 
 @dataclass(frozen=True, kw_only=True)

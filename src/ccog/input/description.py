@@ -11,7 +11,9 @@ from typing import Any
 import rasterio.shutil
 from rasterio.io import MemoryFile
 
+from ccog.errors import warn_user
 from ccog.input.metadata import Metadata, TagKey
+from ccog.versions import GDAL_VERSION
 
 # elements of a VRT that describe the raster, the mask or a band; others say where pixels are
 _OF_DATASET = {"SRS", "GeoTransform", "GCPList", "Metadata", "VRTRasterBand", "MaskBand"}
@@ -31,6 +33,11 @@ _OF_BAND = {
     "UnitType",
 }
 _BAND_ATTRIBUTES = {"dataType", "band"}
+
+# what GDAL does not store in a TIFF
+_IN_SIDECAR = {"CategoryNames": "category names"}
+if GDAL_VERSION < (3, 11):
+    _IN_SIDECAR["GDALRasterAttributeTable"] = "raster attribute tables"
 
 # domains that say how the file is stored, and stay where tags are dropped
 _STRUCTURE = "IMAGE_STRUCTURE"
@@ -52,6 +59,7 @@ def describe(dataset: Any, path: str, *, tags: bool) -> Metadata:
     with MemoryFile(ext=".vrt") as memory:
         rasterio.shutil.copy(path, memory.name, driver="VRT")
         root = ET.fromstring(memory.read())
+    _warn_of_sidecar(root)
     _keep_facts(root, tags=tags)
     content = "".join(ET.tostring(child, "unicode") for child in root)
     gcps = tuple(dataset.gcps[0]) or None
@@ -64,6 +72,16 @@ def describe(dataset: Any, path: str, *, tags: bool) -> Metadata:
         gcps=gcps,
         crs=dataset.gcps[1] if gcps else None,
     )
+
+
+def _warn_of_sidecar(root: ET.Element) -> None:
+    """GDAL writes these into OUTPUT.aux.xml, for which ccog has no store."""
+    left = [text for tag, text in _IN_SIDECAR.items() if root.find(f".//{tag}") is not None]
+    if left:
+        warn_user(
+            f"{' and '.join(left)} of the source are left out: GDAL keeps them in a file of their "
+            "own beside the raster (.aux.xml); copy that file if you need them"
+        )
 
 
 def _keep_facts(root: ET.Element, *, tags: bool) -> None:
