@@ -45,7 +45,7 @@ def written(source: Source, request: Request) -> Written:
 
     def build() -> Delayed:
         arguments = _arguments(source, request)
-        return write_ccog(source.array, request.output, resume=request.resume, **arguments)
+        return write_ccog(source, request.output, resume=request.resume, **arguments)
 
     started = time.perf_counter()
     run = _on_threads if request.scheduler is None else _on_cluster
@@ -59,14 +59,13 @@ def planned(source: Source, request: Request, sample: int) -> CogPlan:
     threads = dask.config.set(num_workers=request.workers or CPU_COUNT)
     with threads if request.scheduler is None else _connect(request.scheduler):
         arguments = _arguments(source, request)
-        return plan(source.array, request.output, sample=sample, **arguments)
+        return plan(source, request.output, sample=sample, **arguments)
 
 
 def _arguments(source: Source, request: Request) -> dict[str, Any]:
     """Arguments of write_ccog and plan, besides the array and the store."""
     options = {key.upper(): value for key, value in source.options.items()}
     return {
-        "mask": source.mask,
         "COG_creation_options": options | request.creation,
         "storage_options": request.storage or None,
         "layout": request.layout,

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+#: How GDAL weighs a mask, and keeps its overviews.
+#:
+#: ``"array"``: a mask of an array. It is its own mask at full resolution, but not in overviews.
+#: ``"file"``: a mask of a file, or an alpha band that JPEG cannot keep. It always is its own mask.
+#: ``"bits"``: a mask within a GeoTIFF. The same, but its overviews have one bit.
+#: ``"each"``: every band has a mask of its own. It is not stored; the first overview heeds it.
+MaskKind = Literal["array", "file", "bits", "each"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +28,12 @@ class RasterFacts:
         Whether there is an internal mask.
     nodata
         The nodata value; None where there is none.
+    nodata_by_band
+        The nodata value of each band where they differ; the file keeps that of the first.
     has_alpha
         Whether the last band is the alpha of the others.
-    mask_is_alpha
-        Whether the internal mask was such a band.
+    mask_kind
+        How the mask is weighed.
     """
 
     count: int
@@ -30,7 +41,19 @@ class RasterFacts:
     has_mask: bool = False
     nodata: float | int | None = None
     has_alpha: bool = False
-    mask_is_alpha: bool = False
+    nodata_by_band: tuple[float | int | None, ...] | None = None
+    mask_kind: MaskKind = "array"
+
+    @property
+    def has_band_masks(self) -> bool:
+        """Whether each band has a mask of its own, which the file does not keep."""
+        return self.mask_kind == "each"
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether there can be pixels that overviews do not weigh, or weigh less."""
+        has_nodata = self.nodata is not None or self.nodata_by_band is not None
+        return self.has_mask or self.has_band_masks or has_nodata or self.has_alpha
 
     @property
     def is_complex(self) -> bool:

@@ -22,6 +22,7 @@ from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from ccog.errors import StoreError
+from ccog.geometry.raster_facts import MaskKind
 from ccog.input.source import Source, chunk_shape, file_stamp
 from ccog.redaction import Address, harmless, redact_logs, redacted
 
@@ -62,12 +63,16 @@ def _described(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source
     dtype = _common_dtype(dataset.dtypes)
     sides = _chunk_sides(dataset, dtype) if chunk is None else (chunk, chunk)
     token = tokenize(path, file_stamp(path), dataset.shape, dtype, dataset.count, *sides)
+    kind = _mask_kind(dataset)
     mask = None
-    if _has_mask(dataset):
-        mask = _lazy_mask(dataset, path, sides, f"read-mask-{token}")
+    if kind is not None:
+        bands = dataset.indexes if kind == "each" else (1,)
+        mask = _lazy_mask(dataset, path, sides, bands, f"read-mask-{token}")
     return Source(
         array=_lazy_pixels(dataset, path, sides, dtype, f"read-raster-{token}"),
-        mask=mask,
+        mask=mask if mask is None or kind == "each" else mask[0],
+        mask_kind=kind or "file",
+        nodata_by_band=_nodata_by_band(dataset),
         options=_options(dataset, path, tags),
         dropped_tags=0 if tags else sum(map(len, _user_tags(dataset).values())),
     )
@@ -85,9 +90,21 @@ def _chunk_sides(dataset: Any, dtype: np.dtype[Any]) -> tuple[int, int]:
     return chunk_shape(height, width, dataset.block_shapes[0], pixel_bytes)
 
 
-def _has_mask(dataset: Any) -> bool:
+def _mask_kind(dataset: Any) -> MaskKind | None:
+    """How GDAL weighs the mask; None where there is none besides nodata and alpha."""
     flags = dataset.mask_flag_enums[0]
-    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+    if not flags:
+        return "each"
+    if flags != [MaskFlags.per_dataset]:
+        return None
+    has_file = any(name.lower().endswith(".msk") for name in dataset.files)
+    return "bits" if dataset.driver in ("GTiff", "COG") and not has_file else "file"
+
+
+def _nodata_by_band(dataset: Any) -> tuple[float | int | None, ...] | None:
+    """The nodata values of the bands where they differ."""
+    values = dataset.nodatavals
+    return tuple(values) if len(set(map(str, values))) > 1 else None
 
 
 # Pixels
@@ -111,16 +128,19 @@ def _lazy_pixels(
     )
 
 
-def _lazy_mask(dataset: Any, path: str, sides: Sides, name: str) -> da.Array:
-    """Dask array (y, x), 255 valid and 0 not."""
+def _lazy_mask(
+    dataset: Any, path: str, sides: Sides, bands: tuple[int, ...], name: str
+) -> da.Array:
+    """Dask array (band, y, x) of the masks of bands, from 255 for valid to 0 for not."""
     return da.map_blocks(
         _read_mask,
         path=Address(path),
         shape=dataset.shape,
         sides=sides,
-        chunks=_chunks(dataset.shape, sides),
+        bands=tuple(bands),
+        chunks=((len(bands),), *_chunks(dataset.shape, sides)),
         dtype=np.dtype("uint8"),
-        meta=np.empty((0, 0), "uint8"),
+        meta=np.empty((0, 0, 0), "uint8"),
         name=name,
     )
 
@@ -144,9 +164,16 @@ def _read_pixels(
     return pixels.astype(kind, copy=False)
 
 
-def _read_mask(*, path: str, shape: Sides, sides: Sides, block_id: tuple[int, ...]) -> Any:
-    window = _window(shape, sides, block_id)
-    return _read(path, lambda dataset: dataset.read_masks(1, window=window))
+def _read_mask(
+    *,
+    path: str,
+    shape: Sides,
+    sides: Sides,
+    bands: tuple[int, ...],
+    block_id: tuple[int, ...],
+) -> Any:
+    window = _window(shape, sides, block_id[1:])
+    return _read(path, lambda dataset: dataset.read_masks(list(bands), window=window))
 
 
 def _window(shape: Sides, sides: Sides, block: tuple[int, ...]) -> Window:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dask.array as da
@@ -17,10 +17,12 @@ from rasterio.dtypes import check_dtype
 
 from ccog.errors import DtypeError, OptionError, RasterError
 from ccog.geometry.options import CreationOptions
+from ccog.geometry.raster_facts import MaskKind
 from ccog.geometry.tiling_scheme import check_grid
 from ccog.input.arrays import UserArray, checked_mask, checked_pixels, in_usual_order
 from ccog.input.from_xarray import arrays_and_metadata, is_xarray, mask_of
 from ccog.input.metadata import Metadata, with_options
+from ccog.input.source import Source
 
 _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
            "float16", "float32", "float64", "complex64", "complex128")  # fmt: skip
@@ -37,20 +39,23 @@ _MOST_BANDS = 65535
 class Raster:
     """(band, y, x) pixels, (y, x) mask (True valid) or None, and metadata.
 
-    An alpha band may be the mask (``mask_is_alpha``). Pixels may be masked arrays (``is_masked``)
-    with a mask of their own; then a pixel is valid if both masks say so.
+    Masks of files are bytes, and so is an alpha band that is the mask: ``mask_kind`` says how GDAL
+    weighs them. ``nodata_by_band`` are the nodata values of the bands where they differ. Pixels may
+    be masked arrays (``is_masked``) with a mask of their own; then a pixel is valid if both masks
+    say so.
     """
 
     pixels: da.Array
     mask: da.Array | None
     metadata: Metadata
-    mask_is_alpha: bool = False
+    mask_kind: MaskKind = "array"
+    nodata_by_band: tuple[float | int | None, ...] | None = None
     is_masked: bool = False
 
     @property
     def has_mask(self) -> bool:
         """Whether the file has an internal mask."""
-        return self.is_masked or self.mask is not None
+        return self.is_masked or (self.mask is not None and self.mask_kind != "each")
 
     @property
     def stored_type(self) -> str:
@@ -107,7 +112,7 @@ class Raster:
             pixels=self.pixels[:-1],
             mask=self.pixels[-1],
             metadata=self.metadata.without_last_band(),
-            mask_is_alpha=True,
+            mask_kind="file",
         )
 
 
@@ -119,6 +124,8 @@ def read_raster(arr: Any, mask: Any, options: Mapping[str, Any]) -> Raster:
     RasterError, DtypeError, ArgumentTypeError, OptionError
         Something cannot be written; the message says what is allowed and what to do.
     """
+    if isinstance(arr, Source):
+        return _read_source(arr, mask, options)
     arrays, metadata = [in_usual_order(arr, "the array")], Metadata()
     if is_xarray(arr):
         nodata_given = options.get("NODATA") is not None
@@ -142,6 +149,17 @@ def read_raster(arr: Any, mask: Any, options: Mapping[str, Any]) -> Raster:
         metadata=metadata,
         is_masked=with_masks,
     )
+
+
+def _read_source(source: Source, mask: Any, options: Mapping[str, Any]) -> Raster:
+    """A raster whose mask and nodata values are those of its file, unless others are given."""
+    raster = read_raster(source.array, mask, options)
+    by_band = source.nodata_by_band
+    if by_band is not None and str(raster.metadata.nodata) == str(by_band[0]):
+        raster = replace(raster, nodata_by_band=by_band)
+    if mask is not None or source.mask is None:
+        return raster
+    return replace(raster, mask=source.mask, mask_kind=source.mask_kind)
 
 
 def _mask(mask: Any, shape: tuple[int, int]) -> da.Array | None:

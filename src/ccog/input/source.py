@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from ccog.geometry.raster_facts import MaskKind
+
 #: Side, in pixels, that chunks have at most unless asked otherwise.
 DEFAULT_CHUNK = 4096
 
@@ -19,10 +21,16 @@ _STEP = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A raster to write: pixels, mask and metadata, as ``write_ccog`` takes them."""
+    """A raster to write: pixels, mask and metadata, as ``write_ccog`` takes them.
+
+    The mask of a file is bytes (y, x) that GDAL weighs by its ``mask_kind``, or those of each band
+    (band, y, x). ``nodata_by_band`` are the nodata values where bands differ.
+    """
 
     array: Any
     mask: Any = None
+    mask_kind: MaskKind = "array"
+    nodata_by_band: tuple[float | int | None, ...] | None = None
     options: dict[str, Any] = field(default_factory=dict)
     dropped_tags: int = 0
 
