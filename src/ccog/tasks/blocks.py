@@ -94,11 +94,12 @@ class BlockReduction:
     halos: tuple[Area, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Validity:
     """Which pixels count in statistics: nodata does not, nor does what an alpha band masks."""
 
     nodata: float | int | None
+    nodata_by_band: tuple[float | int | None, ...] | None
     alpha: bool
 
 
@@ -149,8 +150,12 @@ def block_job(geometry: CogGeometry, codec: Codec, k: int, i: int, j: int) -> Bl
 
 
 def _validity(geometry: CogGeometry) -> Validity:
-    weighs = alpha_weighs(np.dtype(geometry.raster.array_type), geometry.raster.count)
-    return Validity(geometry.raster.nodata, geometry.raster.has_alpha and weighs)
+    raster = geometry.raster
+    return Validity(
+        nodata=raster.nodata,
+        nodata_by_band=raster.nodata_by_band,
+        alpha=raster.has_alpha and alpha_weighs(np.dtype(raster.array_type), raster.count),
+    )
 
 
 def _chunks(geometry: CogGeometry, k: int, area: Area) -> Iterator[Area]:
@@ -228,10 +233,27 @@ def encode_and_reduce(job: BlockJob, pixels: Array, mask: Array | None) -> Block
     statistics = None
     stored = None if mask is None or mask.ndim > 2 else mask
     if job.statistics is not None:
-        nodata, alpha = job.statistics.nodata, job.statistics.alpha
-        statistics = block_statistics(pixels, stored, nodata, alpha=alpha)
+        statistics = _statistics(job.statistics, pixels, mask)
     encoded = EncodedBlock(_encode(job, pixels, stored), statistics)
     return BlockResult(encoded, _reduce_block(job, pixels, mask))
+
+
+def _statistics(
+    validity: Validity, pixels: Array, mask: Array | None
+) -> tuple[BandStatistics, ...]:
+    """Statistics of the bands, together where they are alike."""
+    has_band_masks = mask is not None and mask.ndim > 2
+    if validity.nodata_by_band is None and not has_band_masks:
+        return block_statistics(pixels, mask, validity.nodata, alpha=validity.alpha)
+    by_band: list[BandStatistics] = []
+    for n in range(len(pixels)):
+        nodata = validity.nodata if validity.nodata_by_band is None else validity.nodata_by_band[n]
+        of_band = mask
+        if mask is not None and has_band_masks:
+            # a mask of one band counts only beside a nodata value
+            of_band = None if nodata is None else mask[n]
+        by_band += block_statistics(pixels[n : n + 1], of_band, nodata, alpha=False)
+    return tuple(by_band)
 
 
 def only_reduce(job: BlockJob, pixels: Array, mask: Array | None) -> BlockResult:
