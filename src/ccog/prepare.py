@@ -204,6 +204,7 @@ def _geometry(raster: Raster, options: CreationOptions, layout: FileLayout) -> C
         nodata=raster.metadata.nodata,
         has_alpha=raster.metadata.has_alpha,
         nodata_by_band=raster.nodata_by_band,
+        nodata_values=raster.nodata_values,
         mask_kind=_mask_kind(raster, options),
     )
     kernel = Kernel.of(method, raster.pixels.dtype.name, masked=facts.is_masked)

@@ -64,7 +64,8 @@ _MAX_MASK_FRAME = 8 << 30
 class Reduction:
     """How level ``level`` becomes the next: the kernel, the nodata value, and both axes.
 
-    ``nodata_by_band`` are the values of the bands where they differ. ``whole`` says that complex
+    ``nodata_by_band`` are the values of the bands where they differ, ``nodata_values`` those that
+    mean nodata where all bands have them. ``whole`` says that complex
     pixels are stored as integers, ``has_alpha`` that the last band is the alpha of the others.
     """
 
@@ -76,6 +77,7 @@ class Reduction:
     whole: bool = False
     has_alpha: bool = False
     nodata_by_band: tuple[float | int | None, ...] | None = None
+    nodata_values: tuple[float, ...] | None = None
     mask_kind: MaskKind = "array"
 
     @property
@@ -113,6 +115,10 @@ def reduce_area(
     -------
     (band, y, x) pixels in the same dtype, and the (y, x) mask or None; masks of bands have none.
     """
+    if how.nodata_values is not None:
+        mask = _mask_of_values(pixels, how.nodata_values)
+        how = replace(how, nodata_values=None)
+        return reduce_area(pixels, mask, source, want, how)[0], None
     if mask is None and _stays_blank(pixels, how):
         return np.zeros((len(pixels), *want.shape), pixels.dtype), None
     if how.method == "nearest":
@@ -123,6 +129,12 @@ def reduce_area(
         is_rms = how.method == "rms"
         return complex_average(pixels, rows, cols, rms=is_rms, whole=how.whole), None
     return _by_kernel(pixels, mask, source, want, how)
+
+
+def _mask_of_values(pixels: Array, values: tuple[float, ...]) -> Array:
+    """Where any band has another value (GDALNoDataValuesMaskBand)."""
+    differs = pixels != np.array(values)[:, np.newaxis, np.newaxis]
+    return np.where(differs.any(axis=0), np.uint8(255), np.uint8(0))
 
 
 def alpha_weighs(dtype: np.dtype[Any], count: int) -> bool:

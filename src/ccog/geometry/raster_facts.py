@@ -32,6 +32,8 @@ class RasterFacts:
         The nodata value of each band where they differ; the file keeps that of the first.
     has_alpha
         Whether the last band is the alpha of the others.
+    nodata_values
+        Values of the bands that together mean nodata (the tag NODATA_VALUES).
     mask_kind
         How the mask is weighed.
     """
@@ -42,6 +44,7 @@ class RasterFacts:
     nodata: float | int | None = None
     has_alpha: bool = False
     nodata_by_band: tuple[float | int | None, ...] | None = None
+    nodata_values: tuple[float, ...] | None = None
     mask_kind: MaskKind = "array"
 
     @property
@@ -52,7 +55,8 @@ class RasterFacts:
     @property
     def is_masked(self) -> bool:
         """Whether there can be pixels that overviews do not weigh, or weigh less."""
-        has_nodata = self.nodata is not None or self.nodata_by_band is not None
+        nodata = (self.nodata, self.nodata_by_band, self.nodata_values)
+        has_nodata = any(values is not None for values in nodata)
         return self.has_mask or self.has_band_masks or has_nodata or self.has_alpha
 
     @property

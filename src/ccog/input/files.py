@@ -73,6 +73,7 @@ def _described(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source
         mask=mask if mask is None or kind == "each" else mask[0],
         mask_kind=kind or "file",
         nodata_by_band=_nodata_by_band(dataset),
+        nodata_values=_nodata_values(dataset),
         options=_options(dataset, path, tags),
         dropped_tags=0 if tags else sum(map(len, _user_tags(dataset).values())),
     )
@@ -105,6 +106,14 @@ def _nodata_by_band(dataset: Any) -> tuple[float | int | None, ...] | None:
     """The nodata values of the bands where they differ."""
     values = dataset.nodatavals
     return tuple(values) if len(set(map(str, values))) > 1 else None
+
+
+def _nodata_values(dataset: Any) -> tuple[float, ...] | None:
+    """Values of the bands that together mean nodata; None where GDAL does not heed them."""
+    flags = dataset.mask_flag_enums[0]
+    if MaskFlags.nodata not in flags or MaskFlags.per_dataset not in flags:
+        return None
+    return tuple(map(float, dataset.tags()["NODATA_VALUES"].split()))
 
 
 # Pixels

@@ -40,9 +40,9 @@ class Raster:
     """(band, y, x) pixels, (y, x) mask (True valid) or None, and metadata.
 
     Masks of files are bytes, and so is an alpha band that is the mask: ``mask_kind`` says how GDAL
-    weighs them. ``nodata_by_band`` are the nodata values of the bands where they differ. Pixels may
-    be masked arrays (``is_masked``) with a mask of their own; then a pixel is valid if both masks
-    say so.
+    weighs them. ``nodata_by_band`` are the nodata values of the bands where they differ,
+    ``nodata_values`` those that mean nodata where all bands have them. Pixels may be masked arrays
+    (``is_masked``) with a mask of their own; then a pixel is valid if both masks say so.
     """
 
     pixels: da.Array
@@ -50,6 +50,7 @@ class Raster:
     metadata: Metadata
     mask_kind: MaskKind = "array"
     nodata_by_band: tuple[float | int | None, ...] | None = None
+    nodata_values: tuple[float, ...] | None = None
     is_masked: bool = False
 
     @property
@@ -154,6 +155,7 @@ def read_raster(arr: Any, mask: Any, options: Mapping[str, Any]) -> Raster:
 def _read_source(source: Source, mask: Any, options: Mapping[str, Any]) -> Raster:
     """A raster whose mask and nodata values are those of its file, unless others are given."""
     raster = read_raster(source.array, mask, options)
+    raster = replace(raster, nodata_values=source.nodata_values)
     by_band = source.nodata_by_band
     if by_band is not None and str(raster.metadata.nodata) == str(by_band[0]):
         raster = replace(raster, nodata_by_band=by_band)

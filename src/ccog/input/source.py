@@ -24,13 +24,15 @@ class Source:
     """A raster to write: pixels, mask and metadata, as ``write_ccog`` takes them.
 
     The mask of a file is bytes (y, x) that GDAL weighs by its ``mask_kind``, or those of each band
-    (band, y, x). ``nodata_by_band`` are the nodata values where bands differ.
+    (band, y, x). ``nodata_by_band`` are the nodata values where bands differ, ``nodata_values``
+    those that mean nodata where all bands have them.
     """
 
     array: Any
     mask: Any = None
     mask_kind: MaskKind = "array"
     nodata_by_band: tuple[float | int | None, ...] | None = None
+    nodata_values: tuple[float, ...] | None = None
     options: dict[str, Any] = field(default_factory=dict)
     dropped_tags: int = 0
 

@@ -221,6 +221,7 @@ def _reduction(geometry: CogGeometry, flow: LevelReduction) -> Reduction:
         whole=geometry.raster.dtype == "complex_int16",
         has_alpha=geometry.raster.has_alpha and flow.pixels,
         nodata_by_band=geometry.raster.nodata_by_band,
+        nodata_values=geometry.raster.nodata_values if flow.pixels else None,
         mask_kind=geometry.raster.mask_kind,
     )
 
