@@ -66,11 +66,11 @@ def _described(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source
     kind = _mask_kind(dataset)
     mask = None
     if kind is not None:
-        bands = dataset.indexes if kind == "each" else (1,)
+        bands = list(dataset.indexes) if kind == "each" else 1
         mask = _lazy_mask(dataset, path, sides, bands, f"read-mask-{token}")
     return Source(
         array=_lazy_pixels(dataset, path, sides, dtype, f"read-raster-{token}"),
-        mask=mask if mask is None or kind == "each" else mask[0],
+        mask=mask,
         mask_kind=kind or "file",
         nodata_by_band=_nodata_by_band(dataset),
         nodata_values=_nodata_values(dataset),
@@ -138,18 +138,20 @@ def _lazy_pixels(
 
 
 def _lazy_mask(
-    dataset: Any, path: str, sides: Sides, bands: tuple[int, ...], name: str
+    dataset: Any, path: str, sides: Sides, bands: int | list[int], name: str
 ) -> da.Array:
-    """Dask array (band, y, x) of the masks of bands, from 255 for valid to 0 for not."""
+    """Dask array (y, x) of the mask of a band, or (band, y, x): from 255 for valid to 0 for not."""
+    depth = ((len(bands),),) if isinstance(bands, list) else ()
+    chunks = (*depth, *_chunks(dataset.shape, sides))
     return da.map_blocks(
         _read_mask,
         path=Address(path),
         shape=dataset.shape,
         sides=sides,
-        bands=tuple(bands),
-        chunks=((len(bands),), *_chunks(dataset.shape, sides)),
+        bands=bands,
+        chunks=chunks,
         dtype=np.dtype("uint8"),
-        meta=np.empty((0, 0, 0), "uint8"),
+        meta=np.empty((0,) * len(chunks), "uint8"),
         name=name,
     )
 
@@ -178,11 +180,11 @@ def _read_mask(
     path: str,
     shape: Sides,
     sides: Sides,
-    bands: tuple[int, ...],
+    bands: int | list[int],
     block_id: tuple[int, ...],
 ) -> Any:
-    window = _window(shape, sides, block_id[1:])
-    return _read(path, lambda dataset: dataset.read_masks(list(bands), window=window))
+    window = _window(shape, sides, block_id[-2:])
+    return _read(path, lambda dataset: dataset.read_masks(bands, window=window))
 
 
 def _window(shape: Sides, sides: Sides, block: tuple[int, ...]) -> Window:
