@@ -32,7 +32,7 @@ from ccog.geometry.intervals import Size
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.parts import PartPlan, fewest_parts
 from ccog.geometry.pyramid import Pyramid, level_sizes
-from ccog.geometry.raster_facts import Palette, RasterFacts
+from ccog.geometry.raster_facts import MaskKind, Palette, RasterFacts
 from ccog.geometry.source_grid import SourceGrid
 from ccog.geometry.tiff_limits import check_tiles, needs_big_tiff
 from ccog.graph.build import new_token
@@ -219,23 +219,33 @@ def _geometry(raster: Raster, options: CreationOptions, layout: FileLayout) -> C
     _check_resampling(raster, method, has_overviews=len(sizes) > 1)
     pixel_bytes = raster.count * raster.pixels.dtype.itemsize
     block = choose_block(raster.pixels.chunks, options.blocksize, pixel_bytes)
+    facts = RasterFacts(
+        count=raster.count,
+        dtype=raster.stored_type,
+        has_mask=raster.has_mask,
+        nodata=raster.metadata.nodata,
+        has_alpha=raster.metadata.has_alpha,
+        nodata_by_band=raster.nodata_by_band,
+        nodata_values=raster.nodata_values,
+        mask_kind=_mask_kind(raster, options),
+        palette=_palette(raster, method),
+        source_bits=raster.metadata.bits,
+    )
+    kernel = Kernel.of(method, raster.pixels.dtype.name, masked=facts.is_masked)
     return CogGeometry(
-        raster=RasterFacts(
-            count=raster.count,
-            dtype=raster.stored_type,
-            has_mask=raster.has_mask,
-            nodata=raster.metadata.nodata,
-            has_alpha=raster.metadata.has_alpha,
-            mask_is_alpha=raster.mask_is_alpha,
-            palette=_palette(raster, method),
-            source_bits=raster.metadata.bits,
-        ),
+        raster=facts,
         options=options,
-        pyramid=_pyramid(raster, options, sizes, block, method, by_chunk=layout == "chunk"),
+        pyramid=_pyramid(raster, options, sizes, block, kernel, by_chunk=layout == "chunk"),
         method=method,
         layout=layout,
         group_size=choose_group(sizes[0], block, pixel_bytes),
     )
+
+
+def _mask_kind(raster: Raster, options: CreationOptions) -> MaskKind:
+    """How GDAL weighs the mask of what it copies: a VRT, if it computes statistics before."""
+    is_vrt = options.statistics == "YES"
+    return "file" if is_vrt and raster.mask_kind == "bits" else raster.mask_kind
 
 
 def _default_method(raster: Raster) -> str:
@@ -278,14 +288,11 @@ def _pyramid(
     options: CreationOptions,
     sizes: tuple[Size, ...],
     block: Size,
-    method: str,
+    kernel: Kernel,
     *,
     by_chunk: bool,
 ) -> Pyramid:
-    metadata, dtype = raster.metadata, raster.pixels.dtype
-    masked = raster.has_mask or metadata.nodata is not None or metadata.has_alpha
-    kernel = Kernel.of(method, dtype.name, masked=masked)
-    pixel_bytes = raster.count * dtype.itemsize
+    pixel_bytes = raster.count * raster.pixels.dtype.itemsize
     split = 1
     if by_chunk:
         chunk = choose_chunk(raster.pixels.chunks, options.blocksize, pixel_bytes)

@@ -43,8 +43,6 @@ NOT_AS_CREATECOPY = {
     "GeogToWGS84GeoKey5.tif-128": "palettes take no other kernel than nearest",
     "GeogToWGS84GeoKey5.tif-512": "palettes take no other kernel than nearest",
     "cog_band_tags.tif-512": "overviews of a source that fits one tile are not used",
-    "goes.tif-128": "overviews beside a mask of a file are not made with masks of single bits",
-    "image_geos.tif-128": "overviews beside a mask of a file are not made with masks of single bits",
     "image_nocolormap.tif-128": "a palette without a table is not understood",
     "image_nocolormap.tif-512": "a palette without a table is not understood",
 }
@@ -206,26 +204,19 @@ def test_colormap_is_kept(tmp_path: Path) -> None:
 
 
 def test_mask_is_kept(tmp_path: Path) -> None:
-    source, out, gdal = tmp_path / "masked.tif", tmp_path / "out.tif", tmp_path / "gdal.tif"
+    source, out = tmp_path / "masked.tif", tmp_path / "out.tif"
     valid = np.ones((200, 300), bool)
-    valid[50:90, 100:] = False
-    profile = dict(count=1, height=200, width=300, dtype="uint8", crs="EPSG:32632")
-    # not a copy of the source: GDAL's mask overviews of a one-bit mask differ from those of a byte mask
-    for path, options in (
-        (source, {"driver": "GTiff"}),
-        (gdal, {"driver": "COG", "blocksize": 128, **BAND}),
+    valid[50:90, 101:] = False
+    profile = dict(driver="GTiff", count=1, height=200, width=300, dtype="uint8", crs="EPSG:32632")
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(source, "w", transform=from_origin(5e5, 5e6, 10, 10), **profile) as target,
     ):
-        with (
-            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-            rasterio.open(
-                path, "w", transform=from_origin(5e5, 5e6, 10, 10), **profile, **options
-            ) as target,
-        ):
-            target.write(np.full((1, 200, 300), 9, "uint8"))
-            target.write_mask(valid)
+        target.write(np.full((1, 200, 300), 9, "uint8"))
+        target.write_mask(valid)
     result = ccog("create", source, out, "--co", "BLOCKSIZE=128", "--chunks", 64, "--workers", 2)
     assert result.exit_code == 0, result.output
-    assert out.read_bytes() == gdal.read_bytes()
+    assert out.read_bytes() == gdal_cog(source, tmp_path / "gdal.tif", **BAND)
 
 
 @pytest.mark.parametrize(

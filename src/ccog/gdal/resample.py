@@ -41,7 +41,7 @@ from ccog.gdal.cells import (
 from ccog.gdal.rasterio_edges import ExactWindow, Frame
 from ccog.geometry.axis_reduction import AxisReduction, ExactRead
 from ccog.geometry.intervals import Area, Interval
-from ccog.geometry.raster_facts import Palette
+from ccog.geometry.raster_facts import MaskKind, Palette
 
 Array = npt.NDArray[Any]
 
@@ -73,10 +73,11 @@ _MAX_MASK_FRAME = 8 << 30
 class Reduction:
     """How level ``level`` becomes the next: the kernel, the nodata value, and both axes.
 
-    ``whole`` says that complex pixels are stored as integers, ``has_alpha`` that the last band is
-    the alpha of the others, ``mask_is_alpha`` that the mask was such a band. Of
-    pixels with a ``palette`` the colours are averaged. Results have ``bits`` each, as samples of
-    a source file may.
+    ``nodata_by_band`` are the values of the bands where they differ, ``nodata_values`` those that
+    mean nodata where all bands have them. ``whole`` says that complex pixels are stored as
+    integers, ``has_alpha`` that the last band is the alpha of the others. Of pixels with a
+    ``palette`` the colours are averaged. Results have ``bits`` each, as samples of a source file
+    may.
     """
 
     method: str
@@ -86,9 +87,25 @@ class Reduction:
     level: int
     whole: bool = False
     has_alpha: bool = False
-    mask_is_alpha: bool = False
     palette: Palette | None = None
     bits: int | None = None
+    nodata_by_band: tuple[float | int | None, ...] | None = None
+    nodata_values: tuple[float, ...] | None = None
+    mask_kind: MaskKind = "array"
+
+    @property
+    def has_band_masks(self) -> bool:
+        """Whether each band has a mask of its own."""
+        return self.mask_kind == "each"
+
+    @property
+    def is_by_band(self) -> bool:
+        """Whether bands differ in what is valid."""
+        return self.has_band_masks or self.nodata_by_band is not None
+
+    def nodata_of(self, band: int) -> float | int | None:
+        """The nodata value of a band, counted from 0."""
+        return self.nodata if self.nodata_by_band is None else self.nodata_by_band[band]
 
 
 def reduce_area(
@@ -101,15 +118,20 @@ def reduce_area(
     pixels
         (band, y, x) in the native dtype.
     mask
-        (y, x) uint8, 255 valid and 0 not, or None.
+        (y, x) uint8, from 255 for valid to 0 for not, or None. (band, y, x) where each band has one
+        of its own.
     source, want
         Where ``pixels`` lie in the source level, and which pixels of the overview to compute. The
         source must hold ``AxisReduction.source_of`` of each side.
 
     Returns
     -------
-    (band, y, x) pixels in the same dtype, and the (y, x) mask or None.
+    (band, y, x) pixels in the same dtype, and the (y, x) mask or None; masks of bands have none.
     """
+    if how.nodata_values is not None:
+        mask = _mask_of_values(pixels, how.nodata_values)
+        how = replace(how, nodata_values=None)
+        return reduce_area(pixels, mask, source, want, how)[0], None
     if mask is None and _stays_blank(pixels, how):
         return np.zeros((len(pixels), *want.shape), pixels.dtype), None
     if how.method == "nearest":
@@ -138,6 +160,12 @@ def _with_bits(pixels: Array, bits: int | None) -> Array:
     return limited
 
 
+def _mask_of_values(pixels: Array, values: tuple[float, ...]) -> Array:
+    """Where any band has another value (GDALNoDataValuesMaskBand)."""
+    differs = pixels != np.array(values)[:, np.newaxis, np.newaxis]
+    return np.where(differs.any(axis=0), np.uint8(255), np.uint8(0))
+
+
 def alpha_weighs(dtype: np.dtype[Any], count: int) -> bool:
     """Whether GDAL takes an alpha band as the mask of the others (GDALRasterBand::GetMaskBand)."""
     return count in (2, 4) and dtype in (np.uint8, np.uint16)
@@ -145,6 +173,8 @@ def alpha_weighs(dtype: np.dtype[Any], count: int) -> bool:
 
 def _stays_blank(pixels: Array, how: Reduction) -> bool:
     """Whether zeros become zeros, which is not so where results are moved off a nodata of zero."""
+    if how.is_by_band:
+        return False
     if how.nodata is not None and (how.nodata != 0 or pixels.dtype in _64_BIT_INTEGERS):
         return False
     return bool(pixels.size) and is_blank(pixels)
@@ -155,14 +185,17 @@ def _nearest(
 ) -> tuple[Array, Array | None]:
     rows = nearest_index(how.y, want.rows, source.rows)[:, np.newaxis]
     cols = nearest_index(how.x, want.cols, source.cols)[np.newaxis, :]
-    return pixels[:, rows, cols], None if mask is None else mask[rows, cols]
+    if mask is None or how.has_band_masks:
+        return pixels[:, rows, cols], None
+    return pixels[:, rows, cols], mask[rows, cols]
 
 
 def _by_kernel(
     pixels: Array, mask: Array | None, source: Area, want: Area, how: Reduction
 ) -> tuple[Array, Array | None]:
     out = np.empty((len(pixels), *want.shape), pixels.dtype)
-    out_mask = None if mask is None else np.empty(want.shape, np.uint8)
+    has_mask = mask is not None and not how.has_band_masks
+    out_mask = np.empty(want.shape, np.uint8) if has_mask else None
     for y, x in itertools.product(how.y.reads(want.rows), how.x.reads(want.cols)):
         read = _PieceRead(y, x, how)
         rows, cols = Area(y.keep, x.keep).slices_of(want)
@@ -179,7 +212,10 @@ def _by_kernel(
 
 @dataclass(frozen=True)
 class _Piece:
-    """Pixels (band, y, x), their validity, and where they lie in their level."""
+    """Pixels (band, y, x), their validity, and where they lie in their level.
+
+    Masks are (y, x), or (band, y, x) until the bands are parted.
+    """
 
     pixels: Array
     mask: Array | None
@@ -201,15 +237,20 @@ class _PieceRead:
 
 
 def _reduced_mask(mask: Array, area: Area, read: _PieceRead) -> Array:
-    """The mask read as a band."""
-    # a mask of full resolution is its own mask; in overviews it is plain unless it was an alpha
-    own = mask if read.how.level == 0 or read.how.mask_is_alpha else None
-    reduced: Array = _by_gdal(_Piece(mask[np.newaxis], own, None, area), read)[0]
-    return reduced
+    """The mask read as a band, and as its own mask where GDAL takes it for one (IsMaskBand)."""
+    kind, is_full = read.how.mask_kind, read.how.level == 0
+    # overviews of one bit hold 0 and 1
+    values = (mask != 0).view(np.uint8) if kind == "bits" and not is_full else mask
+    own = values if is_full or kind != "array" else None
+    reduced: Array = _by_gdal(_Piece(values[np.newaxis], own, None, area), read)[0]
+    return np.where(reduced, np.uint8(255), np.uint8(0)) if kind == "bits" else reduced
 
 
 def _all_bands(piece: _Piece, read: _PieceRead) -> Array:
     """Read a piece; an alpha band is its own mask, and the colours' where these have no other."""
+    if read.how.is_by_band:
+        bands = range(len(piece.pixels))
+        return np.concatenate([_reduced(_band(piece, n, read.how), read) for n in bands])
     if not read.how.has_alpha:
         return _reduced(piece, read)
     alpha = piece.pixels[-1:]
@@ -219,6 +260,35 @@ def _all_bands(piece: _Piece, read: _PieceRead) -> Array:
     own_mask = _as_bytes(alpha[0]) if colours.is_masked else None
     own = replace(piece, pixels=alpha, mask=own_mask)
     return np.concatenate([_reduced(colours, read), _reduced(own, read)])
+
+
+def _band(piece: _Piece, n: int, how: Reduction) -> _Piece:
+    """One band, with a mask of its own or of its own nodata value.
+
+    Whether masks are heeded at all is up to the first band (GDALRegenerateOverviewsMultiBand).
+    """
+    pixels, mask, nodata = piece.pixels[n : n + 1], piece.mask, how.nodata_of(n)
+    if mask is not None and mask.ndim > 2:
+        mask = mask[n]
+    if mask is None and nodata is None and _heeds_masks(how):
+        mask = _mask_without_nodata(pixels[0], how)
+    return _Piece(pixels, mask, nodata, piece.area)
+
+
+def _heeds_masks(how: Reduction) -> bool:
+    return how.has_band_masks or how.nodata_of(0) is not None
+
+
+def _mask_without_nodata(band: Array, how: Reduction) -> Array:
+    """The mask of a band without nodata, beside others that have it.
+
+    All is valid. But in GDAL's temporary overviews the last nodata value is that of all bands that
+    have none (GTiffRasterBand::GetNoDataValue).
+    """
+    values = () if how.nodata_by_band is None or how.level == 0 else how.nodata_by_band
+    last = [value for value in values if value is not None][-1:]
+    is_nodata = _equals_nodata(band, last[0]) if last else np.zeros(band.shape, bool)
+    return np.where(is_nodata, np.uint8(0), np.uint8(255))
 
 
 def _as_bytes(values: Array) -> Array:
@@ -250,14 +320,16 @@ def _reduced(piece: _Piece, read: _PieceRead) -> Array:
         return _by_gdal(piece, read)
     if piece.mask is not None:
         return _with_nodata(_by_gdal(piece, read), piece, piece.mask, read)
-    if piece.pixels.dtype in _64_BIT_INTEGERS:
-        return _reduced_64_bit(replace(piece, nodata=None), piece.nodata, read)
+    is_heeded = not read.how.is_by_band or _heeds_masks(read.how)
+    if piece.pixels.dtype in _64_BIT_INTEGERS or not is_heeded:
+        return _reduced_unheeding(replace(piece, nodata=None), piece.nodata, read)
     return _by_gdal(piece, read)
 
 
-def _reduced_64_bit(piece: _Piece, nodata: float | int, read: _PieceRead) -> Array:
+def _reduced_unheeding(piece: _Piece, nodata: float | int, read: _PieceRead) -> Array:
     """GDAL weighs nodata pixels of 64-bit integers like others, but moves results off nodata.
 
+    So it does with other types where the first band has no nodata value.
     Its loops for cells of two by two pixels do not even move them.
     """
     out, how = _by_gdal(piece, read), read.how

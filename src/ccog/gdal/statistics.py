@@ -115,7 +115,8 @@ def block_statistics(
     pixels
         (band, y, x); the real part of complex pixels counts.
     mask
-        (y, x), non-zero valid, or None; it does not count where there is a nodata value.
+        (y, x), non-zero valid, or None. Beside a nodata value it counts for float32 only, and then
+        what it masks is missing (GDALRasterBand::ComputeStatistics).
     nodata
         The value of pixels that are not valid. NaN never is valid, and counts as missing only
         beside a nodata value.
@@ -127,7 +128,8 @@ def block_statistics(
         mask, nodata, alpha = None, None, False
     bands = pixels.real if np.iscomplexobj(pixels) else pixels
     if nodata is not None:
-        return tuple(_of_band(band, None, nodata) for band in bands)
+        mask = mask if pixels.dtype == np.float32 else None
+        return tuple(_of_band(band, mask, nodata) for band in bands)
     if mask is not None or not alpha:
         return tuple(_of_band(band, mask, None) for band in bands)
     colours = tuple(_of_band(band, pixels[-1], None) for band in bands[:-1])
@@ -148,6 +150,8 @@ def _of_band(values: Array, mask: Array | None, nodata: float | int | None) -> B
         valid = None if mask is None else mask[top : top + rows] != 0
         flat = strip.reshape(-1) if valid is None else strip[valid]
         statistics = statistics.merge(_of_pixels(flat, nodata))
+        if nodata is not None:
+            statistics = statistics.merge(BandStatistics(nodata=strip.size - flat.size))
     return statistics
 
 

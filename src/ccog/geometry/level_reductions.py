@@ -156,7 +156,7 @@ class LevelReductions:
         if self._last_level == 1:
             return True
         if self.method in _CASCADED:
-            return self.raster.has_mask
+            return self.raster.has_mask or self.raster.has_band_masks
         least = self._least_swath(0, self._last_level)
         return self._swath_bytes(0, least) <= _SWATH_BYTES
 

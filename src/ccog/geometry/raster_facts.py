@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+#: How GDAL weighs a mask, and keeps its overviews.
+#:
+#: ``"array"``: a mask of an array. It is its own mask at full resolution, but not in overviews.
+#: ``"file"``: a mask of a file, or an alpha band that JPEG cannot keep. It always is its own mask.
+#: ``"bits"``: a mask within a GeoTIFF. The same, but its overviews have one bit.
+#: ``"each"``: every band has a mask of its own. It is not stored; the first overview heeds it.
+MaskKind = Literal["array", "file", "bits", "each"]
 
 #: Pixel values, and the red, green, blue and alpha of each.
 Palette = tuple[tuple[int, tuple[int, ...]], ...]
@@ -29,10 +38,14 @@ class RasterFacts:
         Whether there is an internal mask.
     nodata
         The nodata value; None where there is none.
+    nodata_by_band
+        The nodata value of each band where they differ; the file keeps that of the first.
     has_alpha
         Whether the last band is the alpha of the others.
-    mask_is_alpha
-        Whether the internal mask was such a band.
+    nodata_values
+        Values of the bands that together mean nodata (the tag NODATA_VALUES).
+    mask_kind
+        How the mask is weighed.
     palette
         Pixel values and their colours, where overviews are made of colours.
     source_bits
@@ -44,9 +57,23 @@ class RasterFacts:
     has_mask: bool = False
     nodata: float | int | None = None
     has_alpha: bool = False
-    mask_is_alpha: bool = False
     palette: Palette | None = None
     source_bits: int | None = None
+    nodata_by_band: tuple[float | int | None, ...] | None = None
+    nodata_values: tuple[float, ...] | None = None
+    mask_kind: MaskKind = "array"
+
+    @property
+    def has_band_masks(self) -> bool:
+        """Whether each band has a mask of its own, which the file does not keep."""
+        return self.mask_kind == "each"
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether there can be pixels that overviews do not weigh, or weigh less."""
+        nodata = (self.nodata, self.nodata_by_band, self.nodata_values)
+        has_nodata = any(values is not None for values in nodata)
+        return self.has_mask or self.has_band_masks or has_nodata or self.has_alpha
 
     @property
     def is_complex(self) -> bool:

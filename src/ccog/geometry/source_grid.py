@@ -9,12 +9,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from ccog.errors import RasterError
 from ccog.geometry.intervals import Interval, ceil_div
-
-Array = npt.NDArray[Any]
 
 #: Chunks of a block by band, row and column of chunks.
 Nested = list[list[list[Any]]]
@@ -62,44 +58,3 @@ def _begin_where_chunks_do(sizes: tuple[int, ...], side: int) -> bool:
     inner = edges[:-1][edges[:-1] % side == 0]
     within = np.unique(inner[(inner > 0) & (inner < edges[-1])])
     return len(within) == ceil_div(int(edges[-1]), side) - 1
-
-
-def join_chunks(nested: Nested) -> Array:
-    """The chunks of a block as one array, masked where they are; of one chunk the chunk itself."""
-    bands = []
-    for rows in nested:
-        joined = [_joined(row, -1) for row in rows]
-        bands.append(_joined(joined, -2))
-    return _joined(bands, 0)
-
-
-def _joined(arrays: list[Array], axis: int) -> Array:
-    if len(arrays) == 1:
-        return arrays[0]
-    # np.concatenate forgets masks
-    join = np.ma.concatenate if isinstance(arrays[0], np.ma.MaskedArray) else np.concatenate
-    joined: Array = join(arrays, axis=axis)
-    return joined
-
-
-def split_mask(
-    pixels: Array, mask: Array | None, rows: Interval, cols: Interval
-) -> tuple[Array, Array | None]:
-    """The (band, y, x) pixels of an area below their masks, and what these and ``mask`` call valid.
-
-    Raises
-    ------
-    RasterError
-        A pixel is masked in some of the bands only: the file has one mask for all.
-    """
-    if not isinstance(pixels, np.ma.MaskedArray):
-        return pixels, mask
-    masked = np.ma.getmaskarray(pixels)
-    if (masked != masked[0]).any():
-        raise RasterError(
-            f"the bands are masked differently in rows {rows.start}:{rows.stop}, columns "
-            f"{cols.start}:{cols.stop}: the internal mask is one for all bands; give nodata= to "
-            "mark the masked pixels of each band"
-        )
-    valid = ~masked[0]
-    return np.ma.getdata(pixels), valid if mask is None else valid & mask

@@ -16,13 +16,11 @@ from dask.task_spec import GraphNode, List, Task, TaskRef
 from ccog.geometry.file_order import UploadGroup
 from ccog.geometry.intervals import Area
 from ccog.geometry.level_reductions import LevelReduction
-from ccog.geometry.source_grid import SourceGrid, join_chunks, split_mask
+from ccog.geometry.source_grid import SourceGrid
 from ccog.graph.context import MERGE_ARITY, GraphContext
 from ccog.runtime.begin import begin_write
 from ccog.runtime.manifest import Resumption
 from ccog.tasks.blocks import (
-    BlockJob,
-    BlockResult,
     assembly,
     block_job,
     encode_and_reduce,
@@ -40,6 +38,7 @@ from ccog.tasks.checkpoints import (
     merge_record,
     overviews_record,
 )
+from ccog.tasks.chunks import load_and_work
 from ccog.tasks.finish import finish_write
 from ccog.tasks.uploads import GroupUpload, SegmentMerge, merge_segments, throttle, upload_group
 
@@ -224,15 +223,6 @@ MAKERS: Mapping[str, Maker] = {
     "anchor": make_anchor,
     "finish": make_finish,
 }
-
-
-def load_and_work(
-    work: Callable[..., BlockResult], block: BlockJob, pixels: Any, mask: Any, after: object
-) -> BlockResult:
-    """Join the chunks of a block, and do its work; ``after`` only orders tasks."""
-    valid = None if mask is None else join_chunks(mask)
-    rows, cols = block.area.rows, block.area.cols
-    return work(block, *split_mask(join_chunks(pixels), valid, rows, cols))
 
 
 def _refuse(refusal: Exception) -> None:

@@ -20,6 +20,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from ccog.errors import StoreError, warn_user
+from ccog.geometry.raster_facts import MaskKind
 from ccog.input.description import describe
 from ccog.input.metadata import Metadata
 from ccog.input.source import Source, chunk_shape, file_stamp
@@ -58,12 +59,17 @@ def _described(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source
     dtype = _common_dtype(types)
     sides = _chunk_sides(dataset, dtype) if chunk is None else (chunk, chunk)
     token = tokenize(path, file_stamp(path), dataset.shape, dtype, dataset.count, *sides)
+    kind = _mask_kind(dataset)
     mask = None
-    if _has_mask(dataset):
-        mask = _lazy_mask(dataset, path, sides, f"read-mask-{token}")
+    if kind is not None:
+        bands = list(dataset.indexes) if kind == "each" else 1
+        mask = _lazy_mask(dataset, path, sides, bands, f"read-mask-{token}")
     return Source(
         array=_lazy_pixels(dataset, path, sides, dtype, f"read-raster-{token}"),
         mask=mask,
+        mask_kind=kind or "file",
+        nodata_by_band=_nodata_by_band(dataset),
+        nodata_values=_nodata_values(dataset),
         metadata=_metadata(dataset, types[0]),
         header=header,
     )
@@ -85,9 +91,29 @@ def _chunk_sides(dataset: Any, dtype: np.dtype[Any]) -> tuple[int, int]:
     return chunk_shape(height, width, dataset.block_shapes[0], pixel_bytes)
 
 
-def _has_mask(dataset: Any) -> bool:
+def _mask_kind(dataset: Any) -> MaskKind | None:
+    """How GDAL weighs the mask; None where there is none besides nodata and alpha."""
     flags = dataset.mask_flag_enums[0]
-    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
+    if not flags:
+        return "each"
+    if flags != [MaskFlags.per_dataset]:
+        return None
+    has_file = any(name.lower().endswith(".msk") for name in dataset.files)
+    return "bits" if dataset.driver in ("GTiff", "COG") and not has_file else "file"
+
+
+def _nodata_by_band(dataset: Any) -> tuple[float | int | None, ...] | None:
+    """The nodata values of the bands where they differ."""
+    values = dataset.nodatavals
+    return tuple(values) if len(set(map(str, values))) > 1 else None
+
+
+def _nodata_values(dataset: Any) -> tuple[float, ...] | None:
+    """Values of the bands that together mean nodata; None where GDAL does not heed them."""
+    flags = dataset.mask_flag_enums[0]
+    if MaskFlags.nodata not in flags or MaskFlags.per_dataset not in flags:
+        return None
+    return tuple(map(float, dataset.tags()["NODATA_VALUES"].split()))
 
 
 # Pixels
@@ -111,16 +137,21 @@ def _lazy_pixels(
     )
 
 
-def _lazy_mask(dataset: Any, path: str, sides: Sides, name: str) -> da.Array:
-    """Dask array (y, x), 255 valid and 0 not."""
+def _lazy_mask(
+    dataset: Any, path: str, sides: Sides, bands: int | list[int], name: str
+) -> da.Array:
+    """Dask array (y, x) of the mask of a band, or (band, y, x): from 255 for valid to 0 for not."""
+    depth = ((len(bands),),) if isinstance(bands, list) else ()
+    chunks = (*depth, *_chunks(dataset.shape, sides))
     return da.map_blocks(
         _read_mask,
         path=Address(path),
         shape=dataset.shape,
         sides=sides,
-        chunks=_chunks(dataset.shape, sides),
+        bands=bands,
+        chunks=chunks,
         dtype=np.dtype("uint8"),
-        meta=np.empty((0, 0), "uint8"),
+        meta=np.empty((0,) * len(chunks), "uint8"),
         name=name,
     )
 
@@ -150,9 +181,16 @@ def _bands(dataset: Any, bands: tuple[int, ...], window: Window, kind: str) -> A
     return np.stack([dataset.read(band, window=window, out_dtype=kind) for band in bands])
 
 
-def _read_mask(*, path: str, shape: Sides, sides: Sides, block_id: tuple[int, ...]) -> Any:
-    window = _window(shape, sides, block_id)
-    return _read(path, lambda dataset: dataset.read_masks(1, window=window))
+def _read_mask(
+    *,
+    path: str,
+    shape: Sides,
+    sides: Sides,
+    bands: int | list[int],
+    block_id: tuple[int, ...],
+) -> Any:
+    window = _window(shape, sides, block_id[-2:])
+    return _read(path, lambda dataset: dataset.read_masks(bands, window=window))
 
 
 def _window(shape: Sides, sides: Sides, block: tuple[int, ...]) -> Window:

@@ -17,6 +17,7 @@ from rasterio.dtypes import check_dtype
 
 from ccog.errors import DtypeError, OptionError, RasterError
 from ccog.geometry.options import CreationOptions
+from ccog.geometry.raster_facts import MaskKind
 from ccog.geometry.tiling_scheme import SchemeOptions, check_grid
 from ccog.input.arrays import UserArray, checked_mask, checked_pixels, in_usual_order
 from ccog.input.from_xarray import arrays_and_metadata, is_xarray, mask_of
@@ -38,15 +39,19 @@ _MOST_BANDS = 65535
 class Raster:
     """(band, y, x) pixels, (y, x) mask (True valid) or None, and metadata.
 
-    An alpha band may be the mask (``mask_is_alpha``). Pixels may be masked arrays (``is_masked``)
-    with a mask of their own; then a pixel is valid if both masks say so.
+    Masks of files are bytes, and so is an alpha band that is the mask: ``mask_kind`` says how GDAL
+    weighs them. ``nodata_by_band`` are the nodata values of the bands where they differ,
+    ``nodata_values`` those that mean nodata where all bands have them. Pixels may be masked arrays
+    (``is_masked``) with a mask of their own; then a pixel is valid if both masks say so.
     """
 
     pixels: da.Array
     mask: da.Array | None
     metadata: Metadata
     file_header: Metadata | None = None
-    mask_is_alpha: bool = False
+    mask_kind: MaskKind = "array"
+    nodata_by_band: tuple[float | int | None, ...] | None = None
+    nodata_values: tuple[float, ...] | None = None
     is_masked: bool = False
 
     @property
@@ -57,7 +62,7 @@ class Raster:
     @property
     def has_mask(self) -> bool:
         """Whether the file has an internal mask."""
-        return self.is_masked or self.mask is not None
+        return self.is_masked or (self.mask is not None and self.mask_kind != "each")
 
     @property
     def stored_type(self) -> str:
@@ -120,7 +125,7 @@ class Raster:
             mask=self.pixels[-1],
             metadata=self.metadata.without_last_band(),
             file_header=self.file_header,
-            mask_is_alpha=True,
+            mask_kind="file",
         )
 
 
@@ -142,13 +147,22 @@ def read_raster(arr: Any, mask: Any, options: Mapping[str, Any]) -> Raster:
 
 
 def _read_source(source: Source, mask: Any, options: Mapping[str, Any]) -> Raster:
-    """The raster of a file; what the user gives wins."""
+    """A raster whose metadata, mask and nodata values are its file's; what the user gives wins."""
     if source.header is None:
         own = {key.upper(): value for key, value in source.options.items()}
         return read_raster(source.array, source.mask if mask is None else mask, {**own, **options})
     arrays = [in_usual_order(source.array, "the array")]
-    raster = _from_arrays(arrays, source.mask if mask is None else mask, source.metadata, options)
-    return replace(raster, file_header=with_options(source.header, options, raster.count))
+    raster = replace(
+        _from_arrays(arrays, mask, source.metadata, options),
+        file_header=with_options(source.header, options, source.array.shape[0]),
+        nodata_values=source.nodata_values,
+    )
+    by_band = source.nodata_by_band
+    if by_band is not None and str(raster.metadata.nodata) == str(by_band[0]):
+        raster = replace(raster, nodata_by_band=by_band)
+    if mask is not None or source.mask is None:
+        return raster
+    return replace(raster, mask=source.mask, mask_kind=source.mask_kind)
 
 
 def _from_arrays(

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from ccog.geometry.raster_facts import MaskKind
 from ccog.input.metadata import Metadata
 
 #: Side, in pixels, that chunks have at most unless asked otherwise.
@@ -23,11 +24,17 @@ _STEP = 512
 class Source:
     """A raster to write: pixels, mask and metadata, as ``write_ccog`` takes them.
 
-    A file has ``metadata``, and ``header``, from which the header of its copy is made.
+    A file has ``metadata``, and ``header``, from which the header of its copy is made. Its mask is
+    bytes (y, x) that GDAL weighs by its ``mask_kind``, or those of each band (band, y, x).
+    ``nodata_by_band`` are the nodata values where bands differ, ``nodata_values`` those that mean
+    nodata where all bands have them.
     """
 
     array: Any
     mask: Any = None
+    mask_kind: MaskKind = "array"
+    nodata_by_band: tuple[float | int | None, ...] | None = None
+    nodata_values: tuple[float, ...] | None = None
     options: dict[str, Any] = field(default_factory=dict)
     metadata: Metadata = field(default_factory=Metadata)
     header: Metadata | None = None

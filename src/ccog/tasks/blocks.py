@@ -82,7 +82,10 @@ class BlockPixels(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class BlockReduction:
-    """A block's share in a reduction: the area it reduces alone, and the halos it gives away."""
+    """A block's share in a reduction: the area it reduces alone, and the halos it gives away.
+
+    ``mask`` says that the mask is reduced, or heeded, with the pixels.
+    """
 
     reduction: Reduction
     pixels: bool
@@ -91,11 +94,12 @@ class BlockReduction:
     halos: tuple[Area, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Validity:
     """Which pixels count in statistics: nodata does not, nor does what an alpha band masks."""
 
     nodata: float | int | None
+    nodata_by_band: tuple[float | int | None, ...] | None
     alpha: bool
 
 
@@ -125,6 +129,7 @@ class Assembly:
     count: int
     dtype: str
     mask: bool
+    band_masks: bool
     pick: int | None
 
 
@@ -145,8 +150,12 @@ def block_job(geometry: CogGeometry, codec: Codec, k: int, i: int, j: int) -> Bl
 
 
 def _validity(geometry: CogGeometry) -> Validity:
-    weighs = alpha_weighs(np.dtype(geometry.raster.array_type), geometry.raster.count)
-    return Validity(geometry.raster.nodata, geometry.raster.has_alpha and weighs)
+    raster = geometry.raster
+    return Validity(
+        nodata=raster.nodata,
+        nodata_by_band=raster.nodata_by_band,
+        alpha=raster.has_alpha and alpha_weighs(np.dtype(raster.array_type), raster.count),
+    )
 
 
 def _chunks(geometry: CogGeometry, k: int, area: Area) -> Iterator[Area]:
@@ -173,7 +182,7 @@ def _block_reduction(
     return BlockReduction(
         reduction=_reduction(geometry, flow),
         pixels=flow.pixels,
-        mask=flow.mask,
+        mask=flow.mask or _heeds_band_masks(geometry, flow),
         alone=Area(flow.row_seams.alone(i), flow.col_seams.alone(j)),
         halos=tuple(halos),
     )
@@ -193,8 +202,13 @@ def assembly(
         count=geometry.raster.count if flow.pixels else 0,
         dtype=geometry.raster.array_type,
         mask=flow.mask,
+        band_masks=_heeds_band_masks(geometry, flow),
         pick=pick,
     )
+
+
+def _heeds_band_masks(geometry: CogGeometry, flow: LevelReduction) -> bool:
+    return geometry.raster.has_band_masks and flow.pixels and flow.source == 0
 
 
 def _reduction(geometry: CogGeometry, flow: LevelReduction) -> Reduction:
@@ -206,9 +220,11 @@ def _reduction(geometry: CogGeometry, flow: LevelReduction) -> Reduction:
         level=flow.source,
         whole=geometry.raster.is_whole_complex,
         has_alpha=geometry.raster.has_alpha and flow.pixels,
-        mask_is_alpha=geometry.raster.mask_is_alpha,
         palette=geometry.raster.palette if flow.pixels else None,
         bits=geometry.raster.source_bits,
+        nodata_by_band=geometry.raster.nodata_by_band,
+        nodata_values=geometry.raster.nodata_values if flow.pixels else None,
+        mask_kind=geometry.raster.mask_kind,
     )
 
 
@@ -216,26 +232,36 @@ def _reduction(geometry: CogGeometry, flow: LevelReduction) -> Reduction:
 
 
 def encode_and_reduce(job: BlockJob, pixels: Array, mask: Array | None) -> BlockResult:
-    """Encode and reduce a block of full resolution."""
-    valid = _as_bytes(mask)
+    """Encode and reduce a block of full resolution; masks of single bands are not stored."""
     statistics = None
+    stored = None if mask is None or mask.ndim > 2 else mask
     if job.statistics is not None:
-        nodata, alpha = job.statistics.nodata, job.statistics.alpha
-        statistics = block_statistics(pixels, valid, nodata, alpha=alpha)
-    encoded = EncodedBlock(_encode(job, pixels, valid), statistics)
-    return BlockResult(encoded, _reduce_block(job, pixels, valid))
+        statistics = _statistics(job.statistics, pixels, mask)
+    encoded = EncodedBlock(_encode(job, pixels, stored), statistics)
+    return BlockResult(encoded, _reduce_block(job, pixels, mask))
+
+
+def _statistics(
+    validity: Validity, pixels: Array, mask: Array | None
+) -> tuple[BandStatistics, ...]:
+    """Statistics of the bands, together where they are alike."""
+    has_band_masks = mask is not None and mask.ndim > 2
+    if validity.nodata_by_band is None and not has_band_masks:
+        return block_statistics(pixels, mask, validity.nodata, alpha=validity.alpha)
+    by_band: list[BandStatistics] = []
+    for n in range(len(pixels)):
+        nodata = validity.nodata if validity.nodata_by_band is None else validity.nodata_by_band[n]
+        of_band = mask
+        if mask is not None and has_band_masks:
+            # a mask of one band counts only beside a nodata value
+            of_band = None if nodata is None else mask[n]
+        by_band += block_statistics(pixels[n : n + 1], of_band, nodata, alpha=False)
+    return tuple(by_band)
 
 
 def only_reduce(job: BlockJob, pixels: Array, mask: Array | None) -> BlockResult:
     """Reduce a block of full resolution whose tiles are uploaded already."""
-    return BlockResult(None, _reduce_block(job, pixels, _as_bytes(mask)))
-
-
-def _as_bytes(mask: Array | None) -> Array | None:
-    """A mask as bytes, of which 255 is valid; it may be one of booleans."""
-    if mask is None or mask.dtype != bool:
-        return mask
-    return np.where(mask, np.uint8(255), np.uint8(0))
+    return BlockResult(None, _reduce_block(job, pixels, mask))
 
 
 def encode_overview(
@@ -313,7 +339,7 @@ def _assemble(area: Area, how: Assembly, partials: list[PartialOverview]) -> _Ca
 
 
 def _reduce_seam(halos: list[PixelPatch], source: Area, want: Area, how: Assembly) -> PixelPatch:
-    canvas = _Canvas.empty(source, how)
+    canvas = _Canvas.empty(source, how, band_masks=how.band_masks)
     canvas.paste(halos)
     return _patch(want, *reduce_area(canvas.pixels, canvas.mask, source, want, how.reduction))
 
@@ -327,10 +353,11 @@ def _reduce_block(job: BlockJob, pixels: Array, mask: Array | None) -> list[Part
 def _stays_blank(job: BlockJob, pixels: Array) -> bool:
     """Whether a block is zero and so is all that any kernel makes of it.
 
-    So it is for integers none of which is transparent.
+    So it is for integers of bands that are alike, none of which is transparent.
     """
-    has_alpha = any(share.reduction.has_alpha for share in job.reductions)
-    return pixels.dtype.kind in "iu" and not has_alpha and is_blank(pixels)
+    reductions = [share.reduction for share in job.reductions]
+    differ = any(reduction.has_alpha or reduction.is_by_band for reduction in reductions)
+    return pixels.dtype.kind in "iu" and not differ and is_blank(pixels)
 
 
 def _blank_overview(share: BlockReduction) -> PartialOverview:
@@ -357,7 +384,7 @@ def _partial_overview(
 def _halo(halo: Area, area: Area, pixels: Array, mask: Array | None) -> PixelPatch:
     """A copy, so that the block itself can go."""
     rows, cols = _within(halo, area)
-    of_mask = None if mask is None else mask[rows, cols].copy()
+    of_mask = None if mask is None else mask[..., rows, cols].copy()
     return _patch(halo, pixels[:, rows, cols].copy(), of_mask)
 
 
@@ -368,16 +395,18 @@ def _patch(area: Area, pixels: Array | None, mask: Array | None) -> PixelPatch:
 
 @dataclass(frozen=True)
 class _Canvas:
-    """Pixels of an area, filled from overlapping patches."""
+    """Pixels of an area, and their mask or those of each band, filled from overlapping patches."""
 
     area: Area
     pixels: Array
     mask: Array | None
 
     @classmethod
-    def empty(cls, area: Area, how: Assembly) -> _Canvas:
-        mask = np.empty(area.shape, np.uint8) if how.mask else None
-        return cls(area, np.empty((how.count, *area.shape), how.dtype), mask)
+    def empty(cls, area: Area, how: Assembly, *, band_masks: bool = False) -> _Canvas:
+        pixels = np.empty((how.count, *area.shape), how.dtype)
+        if band_masks:
+            return cls(area, pixels, np.empty(pixels.shape, np.uint8))
+        return cls(area, pixels, np.empty(area.shape, np.uint8) if how.mask else None)
 
     def paste(self, patches: list[PixelPatch]) -> None:
         """Copy the pixels of the patches that lie in the area."""
@@ -395,4 +424,4 @@ class _Canvas:
         pixels = 0 if patch.pixels is None else patch.pixels[(slice(None), *there)]
         self.pixels[(slice(None), *here)] = pixels
         if self.mask is not None and patch.mask is not None:
-            self.mask[here] = patch.mask[there]
+            self.mask[(..., *here)] = patch.mask[(..., *there)]
