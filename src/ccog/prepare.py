@@ -225,6 +225,7 @@ def _geometry(raster: Raster, options: CreationOptions, layout: FileLayout) -> C
         has_mask=raster.has_mask,
         nodata=raster.metadata.nodata,
         has_alpha=raster.metadata.has_alpha,
+        alphas=raster.metadata.alphas,
         nodata_by_band=raster.nodata_by_band,
         nodata_values=raster.nodata_values,
         mask_kind=_mask_kind(raster, options),

@@ -22,6 +22,7 @@ Nearest neighbours, and averages of complex pixels, need no kernel: :mod:`ccog.g
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,7 +76,7 @@ class Reduction:
 
     ``nodata_by_band`` are the values of the bands where they differ, ``nodata_values`` those that
     mean nodata where all bands have them. ``whole`` says that complex pixels are stored as
-    integers, ``has_alpha`` that the last band is the alpha of the others. Of pixels with a
+    integers; ``alphas`` are the bands, counted from 0, that are said to be alpha. Of pixels with a
     ``palette`` the colours are averaged. Results have ``bits`` each, as samples of a source file
     may.
     """
@@ -86,7 +87,7 @@ class Reduction:
     x: AxisReduction
     level: int
     whole: bool = False
-    has_alpha: bool = False
+    alphas: tuple[int, ...] = ()
     palette: Palette | None = None
     bits: int | None = None
     nodata_by_band: tuple[float | int | None, ...] | None = None
@@ -247,19 +248,35 @@ def _reduced_mask(mask: Array, area: Area, read: _PieceRead) -> Array:
 
 
 def _all_bands(piece: _Piece, read: _PieceRead) -> Array:
-    """Read a piece; an alpha band is its own mask, and the colours' where these have no other."""
+    """Read a piece; an alpha band is its own mask, and that of the others if these have none."""
     if read.how.is_by_band:
         bands = range(len(piece.pixels))
         return np.concatenate([_reduced(_band(piece, n, read.how), read) for n in bands])
-    if not read.how.has_alpha:
+    alphas, count, last = read.how.alphas, len(piece.pixels), piece.pixels[-1]
+    if not alphas:
         return _reduced(piece, read)
-    alpha = piece.pixels[-1:]
-    colours = replace(piece, pixels=piece.pixels[:-1])
-    if not colours.is_masked and alpha_weighs(alpha.dtype, len(piece.pixels)):
-        colours = replace(colours, mask=_alpha_mask(alpha[0]))
-    own_mask = _as_bytes(alpha[0]) if colours.is_masked else None
-    own = replace(piece, pixels=alpha, mask=own_mask)
-    return np.concatenate([_reduced(colours, read), _reduced(own, read)])
+    if not piece.is_masked and count - 1 in alphas and alpha_weighs(last.dtype, count):
+        piece = replace(piece, mask=_alpha_mask(last))
+    # the first band decides whether masks are heeded (GDALRegenerateOverviewsMultiBand)
+    heeds = piece.is_masked or 0 in alphas
+    pieces = []
+    for bands in _alike(count, alphas):
+        part = replace(piece, pixels=piece.pixels[bands.start : bands.stop])
+        if bands.start in alphas:
+            part = replace(part, mask=_as_bytes(part.pixels[0]) if heeds else None)
+        pieces.append(_reduced(part, read))
+    return np.concatenate(pieces)
+
+
+def _alike(count: int, alphas: tuple[int, ...]) -> Iterator[range]:
+    """Each alpha band, and the bands between them."""
+    start = 0
+    for alpha in (*alphas, count):
+        if start < alpha:
+            yield range(start, alpha)
+        if alpha < count:
+            yield range(alpha, alpha + 1)
+        start = alpha + 1
 
 
 def _band(piece: _Piece, n: int, how: Reduction) -> _Piece:

@@ -42,6 +42,8 @@ class RasterFacts:
         The nodata value of each band where they differ; the file keeps that of the first.
     has_alpha
         Whether the last band is the alpha of the others.
+    alphas
+        The bands, counted from 0, that are said to be alpha.
     nodata_values
         Values of the bands that together mean nodata (the tag NODATA_VALUES).
     mask_kind
@@ -57,6 +59,7 @@ class RasterFacts:
     has_mask: bool = False
     nodata: float | int | None = None
     has_alpha: bool = False
+    alphas: tuple[int, ...] = ()
     palette: Palette | None = None
     source_bits: int | None = None
     nodata_by_band: tuple[float | int | None, ...] | None = None
@@ -73,7 +76,7 @@ class RasterFacts:
         """Whether there can be pixels that overviews do not weigh, or weigh less."""
         nodata = (self.nodata, self.nodata_by_band, self.nodata_values)
         has_nodata = any(values is not None for values in nodata)
-        return self.has_mask or self.has_band_masks or has_nodata or self.has_alpha
+        return self.has_mask or self.has_band_masks or has_nodata or bool(self.alphas)
 
     @property
     def is_complex(self) -> bool:

@@ -65,7 +65,7 @@ def describe(dataset: Any, path: str, *, tags: bool) -> Metadata:
     gcps = tuple(dataset.gcps[0]) or None
     return Metadata(
         description=content,
-        tags=_all_tags(dataset) if tags else {},
+        tags=_structure(dataset) | (_all_tags(dataset) if tags else {}),
         # a VRT takes any table of colours for a palette
         colorinterp=dataset.colorinterp if "<ColorTable>" in content else None,
         # a VRT rounds the pixels of ground control points
@@ -109,6 +109,12 @@ def _drop_tags(parent: ET.Element) -> None:
         for item in list(metadata):
             if item.get("key") != _AREA_OR_POINT:
                 metadata.remove(item)
+
+
+def _structure(dataset: Any) -> dict[TagKey, dict[str, str]]:
+    """How bands are stored, of which a VRT loses that alpha is premultiplied."""
+    items = {(band, _STRUCTURE): dataset.tags(band, ns=_STRUCTURE) for band in dataset.indexes}
+    return {key: tags for key, tags in items.items() if tags}
 
 
 def _all_tags(dataset: Any) -> dict[TagKey, dict[str, str]]:

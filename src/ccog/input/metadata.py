@@ -52,6 +52,12 @@ class Metadata:
         return len(colours) > 1 and colours[-1] == ColorInterp.alpha
 
     @property
+    def alphas(self) -> tuple[int, ...]:
+        """The bands, counted from 0, that are said to be alpha."""
+        colours = enumerate(self.colorinterp or ())
+        return tuple(band for band, colour in colours if colour == ColorInterp.alpha)
+
+    @property
     def has_palette(self) -> bool:
         """Whether pixels stand for colours; a gray band may have a table that nobody heeds."""
         is_gray = self.colorinterp is not None and self.colorinterp[0] != ColorInterp.palette

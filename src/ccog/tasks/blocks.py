@@ -219,7 +219,7 @@ def _reduction(geometry: CogGeometry, flow: LevelReduction) -> Reduction:
         x=flow.x,
         level=flow.source,
         whole=geometry.raster.is_whole_complex,
-        has_alpha=geometry.raster.has_alpha and flow.pixels,
+        alphas=geometry.raster.alphas if flow.pixels else (),
         palette=geometry.raster.palette if flow.pixels else None,
         bits=geometry.raster.source_bits,
         nodata_by_band=geometry.raster.nodata_by_band,
@@ -356,7 +356,7 @@ def _stays_blank(job: BlockJob, pixels: Array) -> bool:
     So it is for integers of bands that are alike, none of which is transparent.
     """
     reductions = [share.reduction for share in job.reductions]
-    differ = any(reduction.has_alpha or reduction.is_by_band for reduction in reductions)
+    differ = any(reduction.alphas or reduction.is_by_band for reduction in reductions)
     return pixels.dtype.kind in "iu" and not differ and is_blank(pixels)
 
 
