@@ -130,7 +130,7 @@ def write_ccog(
             prepared = continued(prepared, arr, mask)
         else:
             warn_of_unfinished(prepared.job.store)
-        delayed = build_graph(prepared.job, *on_grid(prepared))
+        delayed = build_graph(prepared.job, on_grid(prepared))
     return delayed.compute() if compute else delayed
 
 
@@ -180,9 +180,9 @@ def plan(
             env=env,
             layout=layout,
         )
-        raster, job = prepared
         mismatch = chunk_mismatch(prepared)
-        return plan_job(job, raster.pixels, mismatch=mismatch, sample=blocks)
+        job, pixels = prepared.job, prepared.raster.pixels
+        return plan_job(job, pixels, mismatch=mismatch, sample=blocks)
 
 
 def _block_count(sample: Any) -> int:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import dask
@@ -64,10 +65,12 @@ def planned(source: Source, request: Request, sample: int) -> CogPlan:
 
 def _arguments(source: Source, request: Request) -> dict[str, Any]:
     """Arguments of write_ccog and plan, besides the array and the store."""
-    options = {key.upper(): value for key, value in source.options.items()}
+    options = {key.upper(): value for key, value in source.options.items()} | request.creation
+    if source.overviews is not None:
+        options["OVERVIEWS"] = replace(source.overviews, asked=options.get("OVERVIEWS"))
     return {
         "mask": source.mask,
-        "COG_creation_options": options | request.creation,
+        "COG_creation_options": options,
         "storage_options": request.storage or None,
         "layout": request.layout,
     }

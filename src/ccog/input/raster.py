@@ -38,7 +38,8 @@ class Raster:
     """(band, y, x) pixels, (y, x) mask (True valid) or None, and metadata.
 
     An alpha band may be the mask (``mask_is_alpha``). Pixels may be masked arrays (``is_masked``)
-    with a mask of their own; then a pixel is valid if both masks say so.
+    with a mask of their own; then a pixel is valid if both masks say so. Overviews are None where
+    they are to be computed; ``overviews_made_by`` is what a file said of its own.
     """
 
     pixels: da.Array
@@ -46,6 +47,8 @@ class Raster:
     metadata: Metadata
     mask_is_alpha: bool = False
     is_masked: bool = False
+    overviews: tuple[Raster, ...] | None = None
+    overviews_made_by: str = ""
 
     @property
     def has_mask(self) -> bool:
@@ -83,12 +86,16 @@ class Raster:
         if options.tiling_scheme is not None:
             self._check_on_scheme(options.blocksize)
         options.check_dtype(self.pixels.dtype.name)
-        # JPEG has no alpha: one beside grey or RGB becomes the mask (GDALCOGCreator::Create)
+        return self._with_alpha_as_mask() if self.alpha_becomes_mask(options) else self
+
+    def alpha_becomes_mask(self, options: CreationOptions) -> bool:
+        """Whether a file with these options has the alpha band as its mask.
+
+        JPEG has no alpha: one beside grey or RGB becomes the mask (GDALCOGCreator::Create).
+        """
         is_jpeg = options.effective_compress == "JPEG"
         by_pixel = options.interleave in (None, "PIXEL")
-        if is_jpeg and by_pixel and self.metadata.has_alpha and self.count in (2, 4):
-            return self._with_alpha_as_mask()
-        return self
+        return is_jpeg and by_pixel and self.metadata.has_alpha and self.count in (2, 4)
 
     def _check_on_scheme(self, blocksize: int) -> None:
         crs, transform = self.metadata.crs, self.metadata.transform
@@ -103,11 +110,14 @@ class Raster:
                 "give nodata=, or fill the array (dask.array.ma.filled) "
                 "and let its alpha band say what is transparent"
             )
+        levels = self.overviews
         return Raster(
             pixels=self.pixels[:-1],
             mask=self.pixels[-1],
             metadata=self.metadata.without_last_band(),
             mask_is_alpha=True,
+            overviews=levels and tuple(level._with_alpha_as_mask() for level in levels),
+            overviews_made_by=self.overviews_made_by,
         )
 
 

@@ -19,10 +19,14 @@ _STEP = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A raster to write: pixels, mask and metadata, as ``write_ccog`` takes them."""
+    """A raster to write: pixels, mask and metadata, as ``write_ccog`` takes them.
+
+    ``overviews`` are those that a file has (``GivenOverviews``), if any.
+    """
 
     array: Any
     mask: Any = None
+    overviews: Any = None
     options: dict[str, Any] = field(default_factory=dict)
     dropped_tags: int = 0
 
