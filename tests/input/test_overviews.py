@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import rasterio.shutil
 from click.testing import CliRunner
 from rasterio.enums import MaskFlags, Resampling
 
-import ccog
 from cases import MODERN
 from ccog.cli import main
 from ccog.input.files import open_raster
@@ -66,11 +64,13 @@ def assert_copied(source: Path, options: dict[str, str], *arguments: str) -> Non
     assert same, f"{rasterio.open(gdal).overviews(1)} {rasterio.open(ours).overviews(1)}"
 
 
-def created(source: Path, target: Path, options: dict[str, str], *arguments: str) -> None:
+def created(source: Path, target: Path, options: dict[str, str], *arguments: str) -> str:
+    """What ``ccog create`` prints."""
     pairs = itertools.chain(*(("--co", f"{key}={value}") for key, value in options.items()))
     command = ["create", str(source), str(target), "--quiet", "--overwrite", *arguments, *pairs]
     result = CliRunner().invoke(main, command, catch_exceptions=False)
     assert result.exit_code == 0, result.output
+    return result.output
 
 
 @pytest.mark.parametrize(
@@ -154,12 +154,25 @@ def test_overviews_are_read_by_tasks_in_other_processes(make: Maker, client: Any
     assert np.array_equal(mask, expected[1])
 
 
-def test_overviews_without_those_of_the_mask_are_named_with_the_remedy(make: Maker) -> None:
-    source = open_raster(str(make(mask=True)))
-    without = replace(source.overviews, masks=(None,) * len(source.overviews.arrays))
-    options = {"OVERVIEWS": without}
-    with pytest.raises(ccog.RasterError, match="OVERVIEWS=IGNORE_EXISTING makes new overviews"):
-        ccog.write_ccog(source.array, mask=source.mask, COG_creation_options=options)
+def test_overviews_without_masks_of_a_masked_file_are_not_used(make: Maker) -> None:
+    with rasterio.Env(TIFF_USE_OVR=True):
+        source = make(mask=True)
+    ours = source.with_name("ours.tif")
+    assert "the file has a mask that its overviews lack" in created(source, ours, BASE)
+    new = source.with_name("new.tif")
+    created(source, new, BASE | {"OVERVIEWS": "IGNORE_EXISTING"})
+    assert ours.read_bytes() == new.read_bytes()
+    command = [
+        "create",
+        str(source),
+        str(new),
+        "--overwrite",
+        "--co",
+        "OVERVIEWS=FORCE_USE_EXISTING",
+    ]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1
+    assert "the raster has a mask and overview 1 has none" in result.output
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="no rasters beside the repository")

@@ -48,8 +48,8 @@ def create(
     """Write INPUT to OUTPUT, a path or URL such as s3://bucket/name.tif.
 
     INPUT is anything that rasterio opens, or a variable of a Zarr or netCDF file. Its
-    georeferencing, nodata, mask, colour map, band descriptions, scales, offsets, units and a
-    lossless compression are kept; --co wins.
+    georeferencing, nodata, mask, overviews, colour map, band descriptions, scales, offsets, units
+    and a lossless compression are kept; --co wins.
     """
     request = Request.parse(**options)
     with reported():

@@ -12,7 +12,7 @@ from typing import Any
 
 import rasterio
 
-from ccog.errors import ArgumentTypeError, DtypeError, OptionError, RasterError
+from ccog.errors import ArgumentTypeError, DtypeError, OptionError, RasterError, warn_user
 from ccog.geometry.options import CreationOptions
 from ccog.input.raster import Raster, read_raster
 
@@ -63,10 +63,18 @@ class GivenOverviews:
         """Those that the file gets; None where it gets new ones."""
         if self.made_by is None:
             return self._first(options.overview_count)
-        wants_new = options.overviews == "IGNORE_EXISTING" or self._are_lost(options, raster)
         fits_a_tile = max(raster.height, raster.width) <= options.blocksize
         may_have_new = not fits_a_tile or bool(options.overview_count)
+        wants_new = options.overviews == "IGNORE_EXISTING" or self._are_lost(options, raster)
         if options.overviews == "NONE" or (wants_new and may_have_new):
+            return None
+        lacks_masks = raster.has_mask and any(mask is None for mask in self.masks)
+        if options.overviews == "AUTO" and lacks_masks:
+            # GDAL would make those of the mask alone (GDALCOGCreator::Create, bGenerateMskOvr)
+            warn_user(
+                "the file has a mask that its overviews lack, so they are not used; "
+                "OVERVIEWS=IGNORE_EXISTING says the same"
+            )
             return None
         kept = self._in_vrt() if _is_copied_to_vrt(options) else self
         return kept._first(options.overview_count)
@@ -133,8 +141,8 @@ def _read(raster: Raster, arr: Any, mask: Any, n: int) -> Raster:
     if raster.has_mask and not level.has_mask:
         raise RasterError(
             f"the raster has a mask and overview {n} has none; give a masked array (numpy.ma), or "
-            "overview_masks=[...] beside overviews=[...]. Of a file, OVERVIEWS=IGNORE_EXISTING "
-            "makes new overviews"
+            "overview_masks=[...] beside overviews=[...]. For those of a file use "
+            "OVERVIEWS=IGNORE_EXISTING, which makes new ones"
         )
     return replace(level, metadata=raster.metadata)
 
