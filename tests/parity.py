@@ -100,7 +100,7 @@ def layout_rows() -> list[Row]:
         Row("PREDICTOR", options(*({"predictor": p, "compress": "deflate"} for p in ("yes", "no", 2)), dtype="int16")),
         Row("PREDICTOR=FLOATING_POINT", options({"predictor": 3, "compress": "zstd"}, dtype="float32")),
         Row("OVERVIEW_RESAMPLING, RESAMPLING", options(*kernels, {"resampling": "average"}, dtype="int16")),
-        Row("OVERVIEWS=AUTO, IGNORE_EXISTING, NONE", options(*({"overviews": o} for o in ("auto", "ignore_existing", "none")))),
+        Row("OVERVIEWS=AUTO, IGNORE_EXISTING, FORCE_USE_EXISTING, NONE", options(*({"overviews": o} for o in ("auto", "ignore_existing", "force_use_existing", "none")))),
         Row("OVERVIEW_COUNT", options(*({"overview_count": n} for n in (1, 2, 4, 12)))),
         Row("OVERVIEW_COUNT=0", options({"overview_count": 0}), "GDAL fails; ccog writes no overviews"),
         Row("OVERVIEW_COMPRESS", options(*({"compress": "zstd", "overview_compress": c} for c in (*LOSSLESS, "jpeg")))),
@@ -136,7 +136,6 @@ def layout_rows() -> list[Row]:
         Row("INTERLEAVE=PIXEL, BAND, TILE", options(*INTERLEAVES, bands=3) + options(*INTERLEAVES, bands=2, masked=True)),
         Row("TILING_SCHEME=GoogleMapsCompatible, raster on its grid", (Trial({"tiling_scheme": "GoogleMapsCompatible", "blocksize": 256}, {}, {"crs": "EPSG:3857", "transform": WEB_MERCATOR}, size=(512, 768)),)),
         Row("JXL_LOSSLESS, JXL_EFFORT, JXL_DISTANCE, JXL_ALPHA_DISTANCE", options({"compress": "jxl", "jxl_effort": 3}, bands=3), "the GDAL of rasterio's wheels is built without JPEG XL"),
-        Row("OVERVIEWS=FORCE_USE_EXISTING", options({"overviews": "force_use_existing"}), "an array has no overviews"),
         *(Row(f"{key}", options({key.lower(): value}), "reprojects: the error says to reproject the array first") for key, value in REPROJECTING.items()),
     ]  # fmt: skip
 

@@ -81,7 +81,10 @@ def write_ccog(
         Options of GDAL's COG driver, with keys in any case and GDAL's defaults. Also ``crs``,
         ``transform`` and ``nodata``, which win over the array's own; ``update_tags``,
         ``descriptions``, ``offsets``, ``scales``, ``units`` and ``colormap``, as rasterio takes
-        them; and ``overwrite`` (default True).
+        them; and ``overwrite`` (default True). ``overviews`` may be a list of arrays like ``arr``
+        instead of text, level 1 first, each smaller than the level before: they are written, and
+        none is computed. Where there is an internal mask, ``overview_masks`` is a list of theirs,
+        unless they are masked arrays.
     storage_options
         As fsspec takes them for the store's protocol.
     rasterio_env_options
@@ -133,7 +136,7 @@ def write_ccog(
             prepared = continued(prepared, arr, mask)
         else:
             warn_of_unfinished(prepared.job.store)
-        delayed = build_graph(prepared.job, *on_grid(prepared))
+        delayed = build_graph(prepared.job, on_grid(prepared))
     return delayed.compute() if compute else delayed
 
 
@@ -184,9 +187,9 @@ def plan(
             env=env,
             layout=layout,
         )
-        raster, job = prepared
         mismatch = chunk_mismatch(prepared)
-        return plan_job(job, raster.pixels, mismatch=mismatch, sample=blocks)
+        job, pixels = prepared.job, prepared.raster.pixels
+        return plan_job(job, pixels, mismatch=mismatch, sample=blocks)
 
 
 def _block_count(sample: Any) -> int:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, get_args
 
-import dask.array as da
 import numpy as np
 from dask.array.core import normalize_chunks
 
@@ -35,10 +34,12 @@ from ccog.geometry.pyramid import Pyramid, level_sizes
 from ccog.geometry.raster_facts import MaskKind, Palette, RasterFacts
 from ccog.geometry.source_grid import SourceGrid
 from ccog.geometry.tiff_limits import check_tiles, needs_big_tiff
-from ccog.graph.build import new_token
+from ccog.graph.build import LevelArrays, new_token
 from ccog.graph.rechunk import Chunks, rechunked
+from ccog.input.given_overviews import GivenOverviews, with_overviews
 from ccog.input.metadata import METADATA_OPTIONS
 from ccog.input.raster import Raster, read_raster
+from ccog.input.source import Source
 from ccog.runtime.manifest import find_resumable, manifest_of
 from ccog.stores import SingleWriterStore, Store, resolve_store
 from ccog.tasks.job import WriteJob
@@ -56,10 +57,11 @@ _OF_COMPLEX = ("nearest", "average", "mode", "rms")
 
 
 class Prepared(NamedTuple):
-    """The raster, and all else that is known of its file."""
+    """The raster, and all else that is known of its file; ``overviews`` as they were given."""
 
     raster: Raster
     job: WriteJob
+    overviews: GivenOverviews | None = None
 
 
 def prepare(
@@ -85,10 +87,16 @@ def prepare(
     given = _split_options(creation_options)
     target = resolve_store(store, storage_options, overwrite=given.overwrite)
     options = CreationOptions.parse(given.creation)
-    raster = read_raster(arr, mask, given.metadata).suited_to(options)
+    raster = read_raster(arr, mask, given.metadata)
     options = _with_kept_statistics(options, raster)
+    overviews = given.overviews or _overviews_of(arr)
+    overviews = overviews and overviews.used_by(options, raster)
+    if overviews is not None:
+        raster = with_overviews(raster, overviews)
+    raster = raster.suited_to(options)
     geometry = _geometry(raster, options, layout)
-    spec = HeaderSpec.of(raster.header, geometry)
+    made_by = None if raster.overviews is None else raster.overviews_made_by
+    spec = HeaderSpec.of(raster.header, geometry, made_by)
     template = write_template(spec)
     geometry = replace(geometry, planar=template.planar)
     check_tiles(geometry)
@@ -105,7 +113,7 @@ def prepare(
         token=new_token(),
         env=tuple(sorted(env.items())),
     )
-    return Prepared(raster, job)
+    return Prepared(raster, job, overviews)
 
 
 def continued(prepared: Prepared, arr: Any, mask: Any) -> Prepared:
@@ -116,34 +124,47 @@ def continued(prepared: Prepared, arr: Any, mask: Any) -> Prepared:
     ResumeError
         Another write is unfinished at the target, or the store keeps nothing.
     """
-    raster, job = prepared
-    arrays = [array for array in (raster.pixels, raster.mask) if array is not None]
+    raster, job, overviews = prepared
     manifest = manifest_of(
-        arr,
-        mask,
-        [array.chunks for array in arrays],
+        (arr, mask),
+        None if overviews is None else (overviews.arrays, overviews.masks),
+        [_chunks_of(level) for level in _levels(raster)],
         job.header_spec,
         job.template,
         (job.geometry, job.parts),
         dict(job.env),
     )
     find_resumable(job.store, manifest)
-    return Prepared(raster, replace(job, manifest=manifest))
+    return prepared._replace(job=replace(job, manifest=manifest))
 
 
-def on_grid(prepared: Prepared) -> tuple[da.Array, da.Array | None]:
-    """Pixels and mask in chunks that make up the blocks of the job; warns where that costs much."""
-    raster, job = prepared
-    block = job.geometry.level(0).block
-    pixels = raster.pixels.astype(job.geometry.raster.array_type)
-    pixels = rechunked(pixels, _fitting_chunks(pixels.chunks, block))
-    mask = raster.mask
-    if mask is not None:
-        mask = rechunked(mask, _fitting_chunks(mask.chunks, block))
+def on_grid(prepared: Prepared) -> list[LevelArrays]:
+    """The arrays of each level in chunks that make up its blocks; warns where that costs much."""
     mismatch = chunk_mismatch(prepared)
     if mismatch is not None:
         warn_user(mismatch)
-    return pixels, mask
+    geometry, levels = prepared.job.geometry, _levels(prepared.raster)
+    return [_level_on_grid(level, geometry, k) for k, level in enumerate(levels)]
+
+
+def _levels(raster: Raster) -> list[Raster]:
+    """Full resolution, and overviews if they are given."""
+    return [raster, *(raster.overviews or ())]
+
+
+def _chunks_of(level: Raster) -> list[Chunks]:
+    arrays = level.pixels, level.mask
+    return [array.chunks for array in arrays if array is not None]
+
+
+def _level_on_grid(level: Raster, geometry: CogGeometry, k: int) -> LevelArrays:
+    block = geometry.level(k).block
+    pixels = level.pixels.astype(geometry.raster.array_type)
+    pixels = rechunked(pixels, _fitting_chunks(pixels.chunks, block))
+    mask = level.mask
+    if mask is not None:
+        mask = rechunked(mask, _fitting_chunks(mask.chunks, block))
+    return LevelArrays(pixels, mask)
 
 
 def chunk_mismatch(prepared: Prepared) -> str | None:
@@ -169,6 +190,7 @@ class _GivenOptions(NamedTuple):
 
     creation: dict[str, Any]
     metadata: dict[str, Any]
+    overviews: GivenOverviews | None
     overwrite: bool
 
 
@@ -182,16 +204,34 @@ def _split_options(options: Mapping[str, Any] | None) -> _GivenOptions:
         raise ArgumentTypeError(
             f"COG_creation_options is a mapping such as dict(compress='deflate'), not {options!r}"
         )
-    creation, metadata, overwrite = {}, {}, True
+    creation, metadata, overwrite, overviews, masks = {}, {}, True, None, None
     for key, value in (options or {}).items():
         name = key.upper() if isinstance(key, str) else key
         if name in METADATA_OPTIONS:
             metadata[name] = value
         elif name == "OVERWRITE":
             overwrite = _overwrite(value)
+        elif name == "OVERVIEWS" and isinstance(value, list | tuple):
+            overviews = value
+        elif name == "OVERVIEW_MASKS":
+            masks = value
         else:
             creation[key] = value
-    return _GivenOptions(creation, metadata, overwrite)
+    return _GivenOptions(creation, metadata, _users_overviews(overviews, masks), overwrite)
+
+
+def _overviews_of(arr: Any) -> GivenOverviews | None:
+    """Those of a file."""
+    overviews: GivenOverviews | None = arr.overviews if isinstance(arr, Source) else None
+    return overviews
+
+
+def _users_overviews(overviews: Any, masks: Any) -> GivenOverviews | None:
+    if overviews is not None:
+        return GivenOverviews.of_user(overviews, masks)
+    if masks is not None:
+        raise OptionError("overview_masks belong to overviews=[array, ...], which is not given")
+    return None
 
 
 def _overwrite(value: Any) -> bool:
@@ -216,7 +256,8 @@ def _geometry(raster: Raster, options: CreationOptions, layout: FileLayout) -> C
     """Levels, tiles and blocks; which levels are planar is known once there is a template."""
     method = options.overview_resampling or _default_method(raster)
     sizes = _level_sizes(raster, options)
-    _check_resampling(raster, method, has_overviews=len(sizes) > 1)
+    if raster.overviews is None:
+        _check_resampling(raster, method, has_overviews=len(sizes) > 1)
     pixel_bytes = raster.count * raster.pixels.dtype.itemsize
     block = choose_block(raster.pixels.chunks, options.blocksize, pixel_bytes)
     facts = RasterFacts(
@@ -263,7 +304,11 @@ def _palette(raster: Raster, method: str) -> Palette | None:
 
 
 def _level_sizes(raster: Raster, options: CreationOptions) -> tuple[Size, ...]:
-    count = 0 if options.overviews == "NONE" else options.overview_count
+    if raster.overviews is not None:
+        return tuple((level.height, level.width) for level in _levels(raster))
+    # an array has none that could be used
+    has_none = options.overviews in ("NONE", "FORCE_USE_EXISTING")
+    count = 0 if has_none else options.overview_count
     on_scheme = options.tiling_scheme is not None
     shape = raster.height, raster.width
     return level_sizes(*shape, options.blocksize, count, half_up=on_scheme)
@@ -298,7 +343,14 @@ def _pyramid(
     if by_chunk:
         chunk = choose_chunk(raster.pixels.chunks, options.blocksize, pixel_bytes)
         split = block[0] // chunk[0]
-    return Pyramid.build(sizes, options.blocksize, block, kernel, chunks_a_side=split)
+    return Pyramid.build(
+        sizes,
+        options.blocksize,
+        block,
+        kernel,
+        chunks_a_side=split,
+        given=raster.overviews is not None,
+    )
 
 
 # Part numbers

@@ -42,7 +42,6 @@ FILES = (
 NOT_AS_CREATECOPY = {
     "GeogToWGS84GeoKey5.tif-128": "palettes take no other kernel than nearest",
     "GeogToWGS84GeoKey5.tif-512": "palettes take no other kernel than nearest",
-    "cog_band_tags.tif-512": "overviews of a source that fits one tile are not used",
     "image_nocolormap.tif-128": "a palette without a table is not understood",
     "image_nocolormap.tif-512": "a palette without a table is not understood",
 }
@@ -50,7 +49,7 @@ NOT_AS_RIO_CONVERT = {
     "GeogToWGS84GeoKey5.tif": "tags and colours that need --tags are left out",
     "all-nodata.tif": "tags and colours that need --tags are left out",
     "cog_band_tags.tif": "tags and colours that need --tags are left out",
-    "goes.tif": "overviews of the source are not used",
+    "goes.tif": "overviews of the source are used, as by CreateCopy",
     "image_geos.tif": "overviews beside a mask of a file are not made with masks of single bits",
     "image_nocolormap.tif": "a palette without a table is not understood",
 }

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
@@ -24,7 +25,9 @@ from ccog.geometry.cog import CogGeometry
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.pyramid import overview_blocksize
 from ccog.input.metadata import Metadata
+from ccog.tiff.directories import Directory
 from ccog.tiff.header import Template
+from ccog.tiff.tags import GDAL_METADATA
 
 # small enough to cost nothing, large enough for an overview
 _SIDE = 16
@@ -43,6 +46,8 @@ _OF_TEMPLATE = frozenset({"BIGTIFF", "OVERVIEW_COUNT", "SPARSE_OK"})
 _OLD_STATISTICS = re.compile(r'<MDI key="STATISTICS_[^>]*>[^<]*</MDI>')
 
 _EMPTY_MASK = '<MaskBand><VRTRasterBand dataType="Byte"/></MaskBand>'
+# GDAL's line of the method that overviews were made by (GTiffDataset::WriteMetadata)
+_RESAMPLING = '  <Item name="OVERVIEW_RESAMPLING" domain="IMAGE_STRUCTURE">{}</Item>\n'
 
 # fields of Metadata that a dataset takes as they are
 _ATTRIBUTES = ("descriptions", "offsets", "scales", "units", "colorinterp", "rpcs")
@@ -52,8 +57,9 @@ _ATTRIBUTES = ("descriptions", "offsets", "scales", "units", "colorinterp", "rpc
 class HeaderSpec:
     """What GDAL must know to write the tags.
 
-    ``overviews`` says that there are some. ``by_chunk`` says that the tiles will lie chunk by
-    chunk, of which GDAL knows nothing.
+    ``overviews`` says that there are some. ``given_by`` is what the file says that given overviews
+    were made by, perhaps nothing; None where they are computed. ``by_chunk`` says that the tiles
+    will lie chunk by chunk, of which GDAL knows nothing.
     """
 
     options: CreationOptions
@@ -62,10 +68,13 @@ class HeaderSpec:
     dtype: str
     has_mask: bool
     overviews: bool
+    given_by: str | None = None
     by_chunk: bool = False
 
     @classmethod
-    def of(cls, metadata: Metadata, geometry: CogGeometry) -> HeaderSpec:
+    def of(
+        cls, metadata: Metadata, geometry: CogGeometry, given_by: str | None = None
+    ) -> HeaderSpec:
         """The same of a file with this metadata and geometry."""
         return cls(
             options=geometry.options,
@@ -73,7 +82,8 @@ class HeaderSpec:
             count=geometry.raster.count,
             dtype=geometry.raster.dtype,
             has_mask=geometry.raster.has_mask,
-            overviews=geometry.last_level > 0,
+            overviews=geometry.last_level > 0 or given_by is not None,
+            given_by=given_by,
             by_chunk=geometry.by_chunk,
         )
 
@@ -111,6 +121,8 @@ def write_template(
         raise _refusal(spec, options)
     blocksize = spec.options.blocksize
     template = Template.parse(data).with_tiles(blocksize, overview_blocksize(blocksize))
+    if spec.given_by is not None:
+        template = _with_resampling(template, spec.given_by)
     return template.by_chunk() if spec.by_chunk else template
 
 
@@ -119,6 +131,9 @@ def _cog_options(spec: HeaderSpec) -> dict[str, str]:
     options["BIGTIFF"] = "NO"
     options["OVERVIEW_COUNT"] = str(int(spec.overviews))
     options["SPARSE_OK"] = "YES"
+    if spec.given_by is not None:
+        # one that GDAL makes stands for them, by a method that suits all pixels
+        options |= {"OVERVIEWS": "AUTO", "OVERVIEW_RESAMPLING": "NEAREST"}
     if options.get("STATISTICS") == "YES":
         options["STATISTICS"] = "AUTO"
     if spec.options.tiling_scheme is None:
@@ -219,6 +234,19 @@ def _with_statistics(metadata: Metadata, statistics: tuple[BandStatistics, ...])
         others = {key: value for key, value in items if not key.startswith("STATISTICS_")}
         tags[band] = others | of_band.tags()
     return replace(metadata, tags=tags)
+
+
+def _with_resampling(template: Template, text: str) -> Template:
+    """The template with another OVERVIEW_RESAMPLING, or none, where this GDAL writes it."""
+    by_number = dict(template.image.tags)
+    tag = by_number.pop(GDAL_METADATA, None)
+    if tag is None:
+        return template
+    item = _RESAMPLING.format(escape(text)).encode() if text else b""
+    raw = re.sub(_RESAMPLING.format("[^<]*").encode(), lambda _: item, tag.raw)
+    if b"<Item" in raw:
+        by_number[GDAL_METADATA] = tag._replace(count=len(raw), raw=raw)
+    return replace(template, image=Directory(by_number))
 
 
 def _refusal(spec: HeaderSpec, options: Mapping[str, str], reason: str = "") -> OptionError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ccog.geometry.axis_reduction import AxisReduction, Kernel
+from ccog.geometry.intervals import ceil_div
 from ccog.geometry.pyramid import Level, Pyramid
 from ccog.geometry.raster_facts import RasterFacts
 from ccog.geometry.seams import Seams
@@ -49,7 +50,7 @@ class LevelReduction:
 
 @dataclass(frozen=True)
 class LevelReductions:
-    """All reductions of a pyramid by a resampling method.
+    """All reductions of a pyramid by a resampling method; none where overviews are given.
 
     GDAL reduces complex data band by band, in swaths (GTIFFBuildOverviewsEx), and their mask by
     itself.
@@ -63,6 +64,8 @@ class LevelReductions:
     def all(self) -> tuple[LevelReduction, ...]:
         """The reductions, in order of their targets."""
         reductions: list[LevelReduction] = []
+        if self.pyramid.given:
+            return ()
         for k in range(1, len(self.pyramid.levels)):
             reductions += self._made_for(k)
         return tuple(reductions)
@@ -82,7 +85,10 @@ class LevelReductions:
 
     @cached_property
     def last_rows(self) -> list[list[int]]:
-        """By level and block row: the last block row of full resolution that it needs."""
+        """By level and block row: the last block row of full resolution that it needs.
+
+        One of a given overview needs none, and is read with those that it shows.
+        """
         return self._last_needed(0)
 
     @cached_property
@@ -91,6 +97,8 @@ class LevelReductions:
         return self._last_needed(1)
 
     def _last_needed(self, axis: int) -> list[list[int]]:
+        if self.pyramid.given:
+            return [self._last_shown(level, axis) for level in self.pyramid.levels]
         last = [list(range(self._level(0).blocks[axis]))]
         for level in self.pyramid.levels[1:]:
             reductions = self.to_level(level.index)
@@ -99,6 +107,16 @@ class LevelReductions:
                 needed = (last[r.source][self._sources(r, axis, n)[-1]] for r in reductions)
                 of_level.append(max(needed))
             last.append(of_level)
+        return last
+
+    def _last_shown(self, level: Level, axis: int) -> list[int]:
+        """By block along an axis: the last block of full resolution that shows the same place."""
+        full = self._level(0)
+        last = []
+        for n in range(level.blocks[axis]):
+            stop = (level.cols(n) if axis else level.rows(n)).stop
+            pixel = ceil_div(stop * full.size[axis], level.size[axis]) - 1
+            last.append(pixel // full.block[axis])
         return last
 
     def _level(self, k: int) -> Level:

@@ -319,11 +319,6 @@ def _bigtiff(key: str, value: Any) -> str:
     return result
 
 
-def _overviews(key: str, value: Any) -> str:
-    word: str = _choice("AUTO", "NONE", "IGNORE_EXISTING")(key, value)
-    return "AUTO" if word == "IGNORE_EXISTING" else word
-
-
 _PARSERS: dict[str, Any] = {
     "BLOCKSIZE": _blocksize,
     "COMPRESS": _choice(*COMPRESSIONS),
@@ -333,7 +328,7 @@ _PARSERS: dict[str, Any] = {
     "MAX_Z_ERROR": _number,
     "BIGTIFF": _bigtiff,
     "OVERVIEW_RESAMPLING": _resampling,
-    "OVERVIEWS": _overviews,
+    "OVERVIEWS": _choice("AUTO", "NONE", "IGNORE_EXISTING", "FORCE_USE_EXISTING"),
     "OVERVIEW_COUNT": _integer(0, 64),
     "OVERVIEW_COMPRESS": _choice(*COMPRESSIONS, "AUTO"),
     "OVERVIEW_QUALITY": _integer(1, 100),

@@ -118,10 +118,14 @@ class Level:
 
 @dataclass(frozen=True)
 class Pyramid:
-    """All levels, full resolution first, and the resampling kernel between them."""
+    """All levels, full resolution first, and the resampling kernel between them.
+
+    Overviews may be ``given``: then each is read like full resolution, and none is computed.
+    """
 
     levels: tuple[Level, ...]
     kernel: Kernel
+    given: bool = False
 
     @classmethod
     def build(
@@ -132,8 +136,9 @@ class Pyramid:
         kernel: Kernel,
         *,
         chunks_a_side: int = 1,
+        given: bool = False,
     ) -> Pyramid:
-        """Levels of the given sizes; blocks of full resolution have ``block`` pixels (whole tiles).
+        """Levels of these sizes; blocks of full resolution have ``block`` pixels (whole tiles).
 
         All blocks have ``chunks_a_side`` chunks down and across.
         """
@@ -149,7 +154,7 @@ class Pyramid:
                 chunks_a_side=chunks_a_side,
             )
             levels.append(level)
-        return cls(tuple(levels), kernel)
+        return cls(tuple(levels), kernel, given)
 
     def reduction(
         self, source: int, target: int, swath: int = 0

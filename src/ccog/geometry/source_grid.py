@@ -47,6 +47,14 @@ class SourceGrid:
         return keys
 
 
+@dataclass(frozen=True)
+class LevelSource:
+    """The arrays that the blocks of a level are read from: pixels, and a mask if there is one."""
+
+    pixels: SourceGrid
+    mask: SourceGrid | None = None
+
+
 def _chunks_in(edges: tuple[int, ...], side: Interval) -> range:
     """Chunks along an axis that fill an interval."""
     return range(bisect.bisect_left(edges, side.start), bisect.bisect_left(edges, side.stop))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import dask
 import dask.array as da
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
-from ccog.geometry.source_grid import SourceGrid
+from ccog.geometry.source_grid import LevelSource, SourceGrid
 from ccog.graph.annotations import with_ours
 from ccog.graph.computing import watch_start
 from ccog.graph.fusion import optimize
@@ -53,18 +55,29 @@ class CcogDelayed(Delayed):  # type: ignore[misc]
         return optimize(dsk)
 
 
-def build_graph(job: WriteJob, pixels: da.Array, mask: da.Array | None) -> CcogDelayed:
-    """The Delayed that writes the file.
+class LevelArrays(NamedTuple):
+    """Pixels (band, y, x) and mask (y, x) of a level; blocks begin where their chunks do."""
 
-    ``pixels`` is (band, y, x), ``mask`` (y, x); blocks begin where their chunks do.
-    """
-    sources = [pixels] if mask is None else [pixels, mask]
-    tasks = CcogTasks(
-        job,
-        SourceGrid(pixels.name, pixels.chunks),
-        None if mask is None else SourceGrid(mask.name, mask.chunks),
-        choose_throttle(job),
-    )
+    pixels: da.Array
+    mask: da.Array | None
+
+    @property
+    def grids(self) -> LevelSource:
+        """Their names and chunks."""
+        mask = None if self.mask is None else _grid(self.mask)
+        return LevelSource(_grid(self.pixels), mask)
+
+
+def _grid(array: da.Array) -> SourceGrid:
+    return SourceGrid(array.name, array.chunks)
+
+
+def build_graph(job: WriteJob, levels: Sequence[LevelArrays]) -> CcogDelayed:
+    """The Delayed that writes the file of full resolution, and of overviews if they are given."""
+    arrays = itertools.chain(*levels)
+    sources = [array for array in arrays if array is not None]
+    grids = tuple(level.grids for level in levels)
+    tasks = CcogTasks(job, grids, choose_throttle(job))
     priority = curve_priority if job.geometry.by_chunk else row_priority
     layer = MaterializedLayer(tasks, annotations=with_ours(dask.get_annotations(), priority))
     graph = HighLevelGraph.from_collections(tasks.final, layer, dependencies=sources)

@@ -13,7 +13,7 @@ from ccog.gdal.environment import WithEnv
 from ccog.geometry.blocks import is_small
 from ccog.geometry.file_order import UploadGroup
 from ccog.geometry.intervals import ceil_div
-from ccog.geometry.source_grid import SourceGrid
+from ccog.geometry.source_grid import LevelSource
 from ccog.graph.scheduling import Throttle
 from ccog.tasks.checkpoints import Seal, SealedRecord, checkpoint_level, group_record
 from ccog.tasks.job import WriteJob
@@ -38,13 +38,14 @@ class Checkpoint:
 class GraphContext:
     """The job of a write, the arrays it loads, and how its tasks are scheduled.
 
+    There are ``sources`` of full resolution, and of each overview where they are given.
+
     A write may be resumed from a ``checkpoint``. If looking for one failed, the write will not
     begin (``refusal``).
     """
 
     job: WriteJob
-    pixels: SourceGrid
-    mask: SourceGrid | None
+    sources: tuple[LevelSource, ...]
     throttle: Throttle
     checkpoint: Checkpoint | None = None
     refusal: Exception | None = None

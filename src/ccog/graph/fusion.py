@@ -13,7 +13,7 @@ from dask._task_spec import (
 )
 from dask.array.optimization import optimize as optimize_array
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
-from dask.task_spec import Alias, GraphNode, Task
+from dask.task_spec import Alias, GraphNode, Task, TaskRef
 
 from ccog.graph.annotations import by_key, for_layer
 from ccog.graph.tasks import CcogTasks
@@ -42,6 +42,11 @@ class _Write(NamedTuple):
         for leaf in self.leaves:
             yield from (key for key in self.needed[leaf].dependencies if self._is_source(key))
 
+    @property
+    def has_given_overviews(self) -> bool:
+        """Whether overviews are loaded, too."""
+        return len(self.tasks.context.sources) > 1
+
     def _is_source(self, key: Any) -> bool:
         return isinstance(key, tuple) and key[0] in self.tasks.sources
 
@@ -62,6 +67,7 @@ def optimize(dsk: HighLevelGraph) -> HighLevelGraph:
     layers: dict[str, Any] = {}
     dependencies: dict[str, set[str]] = {_SOURCES: set()}
     fused = _fuse_leaves(writes, loads)
+    _hold_back(writes, loads)
     for name, write in writes.items():
         annotations = for_layer(fused[name], dsk.layers[name].annotations)
         layers[name] = MaterializedLayer(write.needed, annotations=annotations)
@@ -151,6 +157,9 @@ def _fuse_leaves(writes: Mapping[str, _Write], loads: _Loads) -> dict[str, Notes
         for key in write.leaves:
             leaf = write.needed[key]
             own = [d for d in leaf.dependencies if uses[d] == 1 and _is_load(loads, d)]
+            if write.has_given_overviews:
+                # what an overview is made of need not wait, but what is made of it can
+                own = [load for load in own if not _user_tasks(loads, loads.tasks[load])]
             if not own:
                 continue
             for load in own:
@@ -159,6 +168,58 @@ def _fuse_leaves(writes: Mapping[str, _Write], loads: _Loads) -> dict[str, Notes
             fused = (loads.tasks.pop(load) for load in own)
             write.needed[key] = Task.fuse(*fused, leaf, key=key)
     return annotations
+
+
+def _hold_back(writes: Mapping[str, _Write], loads: _Loads) -> None:
+    """Let the user's tasks wait as the first block does that needs them.
+
+    Given overviews are often made of full resolution, whose chunks then are not part of the blocks
+    that load them, and would all be loaded ahead of these. Tasks that several writes need are left.
+    """
+    starts = {name: _starts(write, loads) for name, write in writes.items()}
+    uses = Counter(itertools.chain(*starts.values()))
+    for name, write in writes.items():
+        if not write.has_given_overviews:
+            continue
+        for key, start in starts[name].items():
+            task = loads.tasks[key]
+            if uses[key] == 1 and start.number and not _user_tasks(loads, task):
+                loads.tasks[key] = Task(key, _after, task, TaskRef(start.key))
+
+
+class _BlockStart(NamedTuple):
+    """The task that a block waits for: its number, 0 for the one that begins the write."""
+
+    number: int
+    key: Any
+
+
+def _starts(write: _Write, loads: _Loads) -> dict[Any, _BlockStart]:
+    """Of each of the user's tasks that a write needs: what the first block waits for."""
+    of_leaves = [(_start(write, leaf), leaf) for leaf in write.leaves]
+    starts: dict[Any, _BlockStart] = {}
+    for start, leaf in sorted(of_leaves):
+        wanted = _user_tasks(loads, write.needed[leaf])
+        while wanted:
+            key = wanted.pop()
+            if key not in starts:
+                starts[key] = start
+                wanted.extend(_user_tasks(loads, loads.tasks[key]))
+    return starts
+
+
+def _start(write: _Write, leaf: Any) -> _BlockStart:
+    (key,) = [d for d in write.needed[leaf].dependencies if d in write.needed]
+    return _BlockStart(key[1] if len(key) > 1 else 0, key)
+
+
+def _user_tasks(loads: _Loads, node: GraphNode) -> list[Any]:
+    """The user's tasks that a task needs, data aside."""
+    return [key for key in node.dependencies if isinstance(loads.tasks.get(key), Task)]
+
+
+def _after(value: Any, start: object) -> Any:
+    return value
 
 
 def _is_load(loads: _Loads, key: Any) -> bool:

@@ -63,16 +63,17 @@ def final_key(context: GraphContext) -> str:
 
 def make_block(context: GraphContext, key: Any, k: int, i: int, j: int) -> Task:
     """The task that encodes and reduces a block of a level."""
-    return _overview_block(context, key, k, i, j) if k else _source_block(context, key, i, j)
+    is_source = k < len(context.sources)
+    return (_source_block if is_source else _overview_block)(context, key, k, i, j)
 
 
-def _source_block(context: GraphContext, key: Any, i: int, j: int) -> Task:
-    job = context.job
-    block = block_job(job.geometry, job.codec(0), 0, i, j)
-    work = only_reduce if context.is_uploaded(0, i, j) else encode_and_reduce
-    pixels = _chunks(context.pixels, block.area)
-    mask = None if context.mask is None else _chunks(context.mask, block.area)
-    after = _start_of(context, job.geometry.groups.of_block(0, i, j))
+def _source_block(context: GraphContext, key: Any, k: int, i: int, j: int) -> Task:
+    job, source = context.job, context.sources[k]
+    block = block_job(job.geometry, job.codec(k), k, i, j)
+    work = only_reduce if context.is_uploaded(k, i, j) else encode_and_reduce
+    pixels = _chunks(source.pixels, block.area)
+    mask = None if source.mask is None else _chunks(source.mask, block.area)
+    after = _start_of(context, k, job.geometry.groups.of_block(k, i, j))
     return context.with_gdal(key, load_and_work, work, block, pixels, mask, after)
 
 
@@ -85,8 +86,13 @@ def _rows_of_chunks(rows: list[list[Any]]) -> List:
     return List(*(List(*map(TaskRef, row)) for row in rows))
 
 
-def _start_of(context: GraphContext, n: int) -> TaskRef:
-    """The task that blocks of the ``n``-th upload group of full resolution wait for."""
+def _start_of(context: GraphContext, k: int, n: int) -> TaskRef:
+    """The task that blocks of the ``n``-th upload group of a level that is read wait for.
+
+    Those of given overviews wait with the last of full resolution that show the same place.
+    """
+    if k:
+        n = context.job.geometry.groups.last_needed(k, n)
     if context.throttle.anchored:
         return context.ref("anchor", n // context.throttle.anchored)
     return context.ref("throttle", n) if n >= context.throttle.ahead else context.begin

@@ -16,7 +16,7 @@ from dask.task_spec import GraphNode, Task
 
 from ccog.errors import CCOGError
 from ccog.geometry.intervals import ceil_div
-from ccog.geometry.source_grid import SourceGrid
+from ccog.geometry.source_grid import LevelSource
 from ccog.graph.context import Checkpoint, GraphContext
 from ccog.graph.makers import MAKERS, final_key
 from ccog.graph.resume import find_checkpoint
@@ -33,15 +33,13 @@ class CcogTasks(Mapping[Any, GraphNode]):
     Keys are (name, index...), the last one a plain string.
     """
 
-    def __init__(
-        self, job: WriteJob, pixels: SourceGrid, mask: SourceGrid | None, throttle: Throttle
-    ) -> None:
-        self.context = GraphContext(job=job, pixels=pixels, mask=mask, throttle=throttle)
+    def __init__(self, job: WriteJob, sources: tuple[LevelSource, ...], throttle: Throttle) -> None:
+        self.context = GraphContext(job=job, sources=sources, throttle=throttle)
 
     def _with(self, **changes: Any) -> CcogTasks:
         """Tasks of another context."""
         context = self.context
-        other = CcogTasks(context.job, context.pixels, context.mask, context.throttle)
+        other = CcogTasks(context.job, context.sources, context.throttle)
         other.context = replace(context, **changes)
         return other
 
@@ -58,14 +56,16 @@ class CcogTasks(Mapping[Any, GraphNode]):
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of the layers whose chunks the leaves load."""
-        pixels, mask = self.context.pixels, self.context.mask
-        return (pixels.name,) if mask is None else (pixels.name, mask.name)
+        sources = self.context.sources
+        masks = [source.mask.name for source in sources if source.mask is not None]
+        return (*(source.pixels.name for source in sources), *masks)
 
     @property
     def leaves(self) -> Iterator[Any]:
         """Keys of the tasks that load chunks."""
-        name = self.context.key("block-L0")[0]
-        return ((name, *index) for index in self._indices[name])
+        for k in range(len(self.context.sources)):
+            name = self.context.key(f"block-L{k}")[0]
+            yield from ((name, *index) for index in self._indices[name])
 
     @property
     def counts(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import dask.array as da
@@ -23,6 +24,7 @@ from ccog.errors import StoreError, warn_user
 from ccog.geometry.raster_facts import MaskKind
 from ccog.input.description import describe
 from ccog.input.metadata import Metadata
+from ccog.input.overviews import overviews_of
 from ccog.input.source import Source, chunk_shape, file_stamp
 from ccog.redaction import Address, harmless, redact_logs, redacted
 
@@ -48,7 +50,9 @@ def open_raster(path: str, chunk: int | None = None, *, tags: bool = True) -> So
         path = os.path.abspath(path)  # workers may run in another directory
     try:
         with rasterio.open(path) as dataset:
-            return _described(dataset, path, chunk, tags)
+            source = _described(dataset, path, chunk, tags)
+            overviews = overviews_of(dataset, path, chunk, source.array.dtype)
+            return replace(source, overviews=overviews)
     except RasterioError as error:
         raise StoreError(f"cannot open {redacted(path)}: {redacted(error)}") from harmless(error)
 

@@ -42,7 +42,8 @@ class Raster:
     Masks of files are bytes, and so is an alpha band that is the mask: ``mask_kind`` says how GDAL
     weighs them. ``nodata_by_band`` are the nodata values of the bands where they differ,
     ``nodata_values`` those that mean nodata where all bands have them. Pixels may be masked arrays
-    (``is_masked``) with a mask of their own; then a pixel is valid if both masks say so.
+    (``is_masked``) with a mask of their own; then a pixel is valid if both masks say so. Overviews
+    are None where they are to be computed; ``overviews_made_by`` is what a file said of its own.
     """
 
     pixels: da.Array
@@ -53,6 +54,8 @@ class Raster:
     nodata_by_band: tuple[float | int | None, ...] | None = None
     nodata_values: tuple[float, ...] | None = None
     is_masked: bool = False
+    overviews: tuple[Raster, ...] | None = None
+    overviews_made_by: str = ""
 
     @property
     def header(self) -> Metadata:
@@ -95,12 +98,16 @@ class Raster:
         if options.tiling_scheme is not None:
             self._check_on_scheme(options)
         options.check_dtype(self.pixels.dtype.name)
-        # JPEG has no alpha: one beside grey or RGB becomes the mask (GDALCOGCreator::Create)
+        return self._with_alpha_as_mask() if self.alpha_becomes_mask(options) else self
+
+    def alpha_becomes_mask(self, options: CreationOptions) -> bool:
+        """Whether a file with these options has the alpha band as its mask.
+
+        JPEG has no alpha: one beside grey or RGB becomes the mask (GDALCOGCreator::Create).
+        """
         is_jpeg = options.effective_compress == "JPEG"
         by_pixel = options.interleave in (None, "PIXEL")
-        if is_jpeg and by_pixel and self.metadata.has_alpha and self.count in (2, 4):
-            return self._with_alpha_as_mask()
-        return self
+        return is_jpeg and by_pixel and self.metadata.has_alpha and self.count in (2, 4)
 
     def _check_on_scheme(self, options: CreationOptions) -> None:
         crs, transform = self.metadata.crs, self.metadata.transform
@@ -120,12 +127,15 @@ class Raster:
                 "give nodata=, or fill the array (dask.array.ma.filled) "
                 "and let its alpha band say what is transparent"
             )
+        levels = self.overviews
         return Raster(
             pixels=self.pixels[:-1],
             mask=self.pixels[-1],
             metadata=self.metadata.without_last_band(),
             file_header=self.file_header,
             mask_kind="file",
+            overviews=levels and tuple(level._with_alpha_as_mask() for level in levels),
+            overviews_made_by=self.overviews_made_by,
         )
 
 

@@ -27,7 +27,7 @@ class Source:
     A file has ``metadata``, and ``header``, from which the header of its copy is made. Its mask is
     bytes (y, x) that GDAL weighs by its ``mask_kind``, or those of each band (band, y, x).
     ``nodata_by_band`` are the nodata values where bands differ, ``nodata_values`` those that mean
-    nodata where all bands have them.
+    nodata where all bands have them. ``overviews`` are those that it has (``GivenOverviews``).
     """
 
     array: Any
@@ -35,6 +35,7 @@ class Source:
     mask_kind: MaskKind = "array"
     nodata_by_band: tuple[float | int | None, ...] | None = None
     nodata_values: tuple[float, ...] | None = None
+    overviews: Any = None
     options: dict[str, Any] = field(default_factory=dict)
     metadata: Metadata = field(default_factory=Metadata)
     header: Metadata | None = None

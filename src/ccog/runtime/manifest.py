@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -55,7 +56,8 @@ _ACCESS = (
 # any other option may be a secret too, and guessing one from its digest must take long
 _ROUNDS = 100_000
 
-_ARRAYS = ("array", "mask", "chunks")
+_ARRAYS = ("array", "mask", "overviews", "chunks")
+_PLURAL = ("chunks", "overviews")
 _NOT_GIVEN = "not given"
 _HINT = (
     "dask names an array by what makes it: give da.from_array(..., name='...') or functions that "
@@ -80,20 +82,26 @@ class Resumption:
 
 
 def manifest_of(
-    arr: Any,
-    mask: Any,
+    arrays: tuple[Any, Any],
+    overviews: tuple[Sequence[Any], Sequence[Any]] | None,
     chunks: Any,
     header_spec: HeaderSpec,
     template: Template,
     geometry: tuple[CogGeometry, PartPlan],
     env: dict[str, Any],
 ) -> str:
-    """Array, options, versions and all else that decides the bytes of the file, as JSON."""
+    """Array, options, versions and all else that decides the bytes of the file, as JSON.
+
+    ``arrays`` are pixels and mask or None, ``overviews`` the pixels and the masks of each if they
+    are given.
+    """
+    arr, mask = arrays
     decisive = {key: value for key, value in env.items() if not key.upper().startswith(_ACCESS)}
     manifest = {
         "format": _FORMAT,
         "array": _name(arr),
         "mask": None if mask is None else _name(mask),
+        "overviews": overviews and [_names(overviews[0]), _names(overviews[1])],
         "chunks": _digest(chunks),
         "options": header_spec.options.cog_options(),
         "environment": {key: _slow_digest(key, value) for key, value in decisive.items()},
@@ -105,6 +113,10 @@ def manifest_of(
         "version of rasterio": rasterio.__version__,
     }
     return json.dumps(manifest, sort_keys=True)
+
+
+def _names(arrays: Iterable[Any]) -> list[str | None]:
+    return [None if arr is None else _name(arr) for arr in arrays]
 
 
 def _name(arr: Any) -> str:
@@ -223,7 +235,7 @@ def _words(name: str, then: Any, now: Any) -> str:
         return f"the {name} differ{'s' if name == 'environment' else ''} ({', '.join(changes)})"
     if name.startswith("version") or name == "layout":
         return f"the {name} was {then}, is {now}"
-    return f"the {name} {'differ' if name == 'chunks' else 'differs'}"
+    return f"the {name} {'differ' if name in _PLURAL else 'differs'}"
 
 
 def _change(key: str, then: Any, now: Any) -> str:

@@ -7,7 +7,7 @@ import math
 import dask.array as da
 
 from ccog.geometry.cog import CogGeometry
-from ccog.geometry.source_grid import SourceGrid
+from ccog.geometry.source_grid import LevelSource, SourceGrid
 from ccog.graph.scheduling import choose_throttle, parallelism
 from ccog.graph.tasks import CcogTasks
 from ccog.stores import SingleWriterStore
@@ -62,8 +62,9 @@ def _compression(job: WriteJob) -> str:
 
 def _planned_level(geometry: CogGeometry, k: int) -> PlannedLevel:
     level = geometry.level(k)
+    origin = ", given" if geometry.pyramid.given else ""
     return PlannedLevel(
-        name=f"overview {k}" if k else "full resolution",
+        name=f"overview {k}{origin}" if k else "full resolution",
         width=level.width,
         height=level.height,
         tile=level.blocksize,
@@ -77,7 +78,7 @@ def _planned_level(geometry: CogGeometry, k: int) -> PlannedLevel:
 def _tasks(job: WriteJob, chunks: tuple[tuple[int, ...], ...]) -> int:
     source = SourceGrid("", chunks)
     mask = source if job.geometry.raster.has_mask else None
-    return len(CcogTasks(job, source, mask, choose_throttle(job)))
+    return len(CcogTasks(job, (LevelSource(source, mask),), choose_throttle(job)))
 
 
 def _upload(job: WriteJob, expected: int) -> PlannedUpload | None:

@@ -1,0 +1,152 @@
+"""Overviews that exist already, a user's own or those of a source file.
+
+Which of them a file gets follows GDALCOGCreator::Create (cogdriver.cpp).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ccog.errors import ArgumentTypeError, DtypeError, OptionError, RasterError, warn_user
+from ccog.geometry.options import CreationOptions
+from ccog.input.raster import Raster, read_raster
+from ccog.versions import GDAL_VERSION
+
+# GDAL before this has no overviews in a VRT of some bands, nor any smaller than the next number
+_ALL_IN_VRT = (3, 12)
+_LEAST_IN_VRT = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenOverviews:
+    """Arrays to write as overviews, level 1 first.
+
+    Attributes
+    ----------
+    arrays
+        Pixels, as ``write_ccog`` takes them.
+    masks
+        The mask of each, None where there is none.
+    made_by
+        What the file that they come from says they were made by; None for a user's own arrays.
+    """
+
+    arrays: tuple[Any, ...]
+    masks: tuple[Any, ...]
+    made_by: str | None = None
+
+    @classmethod
+    def of_user(cls, arrays: Sequence[Any], masks: Any) -> GivenOverviews:
+        """A user's own, for which there may be a list of masks.
+
+        Raises
+        ------
+        OptionError
+            There are not as many masks as overviews.
+        """
+        masks = (None,) * len(arrays) if masks is None else masks
+        if not isinstance(masks, list | tuple) or len(masks) != len(arrays):
+            raise OptionError(
+                f"overview_masks is a list with a mask (y, x), or None, for each of the "
+                f"{len(arrays)} arrays in overviews=[...]"
+            )
+        return cls(arrays=tuple(arrays), masks=tuple(masks))
+
+    def used_by(self, options: CreationOptions, raster: Raster) -> GivenOverviews | None:
+        """Those that the file gets; None where it gets new ones."""
+        if self.made_by is None:
+            return self._first(options.overview_count)
+        fits_a_tile = max(raster.height, raster.width) <= options.blocksize
+        may_have_new = not fits_a_tile or bool(options.overview_count)
+        wants_new = options.overviews == "IGNORE_EXISTING" or self._are_lost(options, raster)
+        if options.overviews == "NONE" or (wants_new and may_have_new):
+            return None
+        lacks_masks = raster.has_mask and any(mask is None for mask in self.masks)
+        if options.overviews == "AUTO" and lacks_masks:
+            # GDAL would make those of the mask alone (GDALCOGCreator::Create, bGenerateMskOvr)
+            warn_user(
+                "the file has a mask that its overviews lack, so they are not used; "
+                "OVERVIEWS=IGNORE_EXISTING says the same"
+            )
+            return None
+        kept = self._in_vrt() if _is_copied_to_vrt(options) else self
+        return kept._first(options.overview_count)
+
+    def _first(self, count: int | None) -> GivenOverviews:
+        return replace(self, arrays=self.arrays[:count], masks=self.masks[:count])
+
+    def _are_lost(self, options: CreationOptions, raster: Raster) -> bool:
+        """Whether GDAL does not see them through the VRT that it makes of some rasters."""
+        if GDAL_VERSION >= _ALL_IN_VRT:
+            return False
+        if raster.alpha_becomes_mask(options):
+            return True
+        return _is_copied_to_vrt(options) and not self._in_vrt().arrays
+
+    def _in_vrt(self) -> GivenOverviews:
+        """Those up to the first that is too small (VRTDataset::BuildVirtualOverviews)."""
+        small = [n for n, arr in enumerate(self.arrays) if min(arr.shape[-2:]) < _LEAST_IN_VRT]
+        return self._first(min(small, default=None))
+
+
+def _is_copied_to_vrt(options: CreationOptions) -> bool:
+    return options.statistics == "YES" and GDAL_VERSION < _ALL_IN_VRT
+
+
+def with_overviews(raster: Raster, given: GivenOverviews) -> Raster:
+    """The raster with those overviews, each checked to be one of it.
+
+    Raises
+    ------
+    RasterError, DtypeError, ArgumentTypeError, OptionError
+        One cannot be written, or does not suit the raster.
+    """
+    pairs = zip(given.arrays, given.masks, strict=True)
+    levels = [_read(raster, arr, mask, n) for n, (arr, mask) in enumerate(pairs, 1)]
+    if given.made_by is None:
+        _check_sizes([raster, *levels])
+    return replace(raster, overviews=tuple(levels), overviews_made_by=given.made_by or "")
+
+
+def _read(raster: Raster, arr: Any, mask: Any, n: int) -> Raster:
+    try:
+        level = read_raster(arr, mask, {"NODATA": raster.metadata.nodata})
+    except (RasterError, DtypeError, ArgumentTypeError) as error:
+        raise type(error)(f"overview {n}: {error}") from error
+    if level.count != raster.count:
+        raise RasterError(
+            f"overview {n} has {level.count} bands, the raster {raster.count}; they must be equal"
+        )
+    if level.pixels.dtype != raster.pixels.dtype:
+        raise DtypeError(
+            f"overview {n} is {level.pixels.dtype}, the raster {raster.pixels.dtype}; cast it, "
+            f"e.g. with astype('{raster.pixels.dtype}')"
+        )
+    if level.has_mask and not raster.has_mask:
+        raise RasterError(
+            f"overview {n} has a mask and the raster has none; give the raster one (mask=), or "
+            "nodata=, which masked pixels become then"
+        )
+    if raster.has_mask and not level.has_mask:
+        raise RasterError(
+            f"the raster has a mask and overview {n} has none; give a masked array (numpy.ma), or "
+            "overview_masks=[...] beside overviews=[...]. For those of a file use "
+            "OVERVIEWS=IGNORE_EXISTING, which makes new ones"
+        )
+    return replace(level, metadata=raster.metadata)
+
+
+def _check_sizes(levels: Sequence[Raster]) -> None:
+    """Refuse overviews that do not become smaller: GDAL would write them, and readers stumble."""
+    for n, (before, level) in enumerate(itertools.pairwise(levels), 1):
+        size, most = (level.height, level.width), (before.height, before.width)
+        if size == most or size[0] > most[0] or size[1] > most[1]:
+            name = f"overview {n - 1}" if n > 1 else "the raster"
+            raise RasterError(
+                f"overview {n} has {size[0]} x {size[1]} pixels (y, x), and {name} {most[0]} x "
+                f"{most[1]}; each is smaller than the one before along one axis at least, and "
+                "larger along none: give the largest first"
+            )
