@@ -423,7 +423,7 @@ def _read_pixels(inputs: tuple[_Input, ...], area: Area, layout: _Layout) -> Arr
         return np.broadcast_to(fill.astype(layout.dtype), shape)
     if layout.overlap in ("min", "max"):
         return _ordered_by_value(inputs, area, layout)
-    pixels = _read(inputs, area, layout, lambda dataset: dataset.read())
+    pixels: Array = _read(inputs, area, layout, lambda dataset: dataset.read())
     return pixels.astype(layout.dtype, copy=False)
 
 
@@ -431,7 +431,8 @@ def _read_mask(inputs: tuple[_Input, ...], area: Area, layout: _Layout) -> Array
     """Mask of a chunk, 255 valid and 0 not."""
     if not inputs:
         return np.broadcast_to(np.uint8(0), area.shape)
-    return _read(inputs, area, layout, lambda dataset: dataset.read_masks(1))
+    mask: Array = _read(inputs, area, layout, lambda dataset: dataset.read_masks(1))
+    return mask
 
 
 def _ordered_by_value(inputs: tuple[_Input, ...], area: Area, layout: _Layout) -> Array:
