@@ -225,13 +225,14 @@ def _check_georeferencing(header: _Header) -> None:
     transform = header.transform
     if transform.is_identity:
         raise RasterError(
-            f"{redacted(header.path)} has no georeferencing (rows and columns of GDAL's identity "
-            "transform), so it has no place in a mosaic; give it one with gdal_translate -a_ullr"
+            f"{redacted(header.path)} has no transform, so it has no place in a mosaic; "
+            "give it one, e.g. with gdal_translate -a_ullr"
         )
     if transform.b or transform.d or transform.e >= 0 or transform.a <= 0:
+        command = shlex.join(["gdalwarp", redacted(header.path), "OUT.tif"])
         raise RasterError(
-            f"{redacted(header.path)} is rotated or flipped (transform "
-            f"{tuple(transform)[:6]}), and a mosaic is north up; {_warp_command(header, header)}"
+            f"{redacted(header.path)} is rotated or flipped (transform {tuple(transform)[:6]}), "
+            f"and a mosaic is north up; turn it: {command}"
         )
 
 
