@@ -60,11 +60,13 @@ def create(
 ) -> None:
     """Write INPUT to OUTPUT, a path or URL such as s3://bucket/name.tif.
 
-    INPUT is anything that rasterio opens, or a variable of a Zarr or netCDF file. Several INPUTs
-    on one grid make one raster, as gdalbuildvrt makes it; so do a pattern ('tiles/*.tif'), a text
-    file with a path in each line (@list.txt) and a tile index of GDAL (tiles.gpkg). Its
+    INPUT is anything that rasterio opens, or a variable of a Zarr or netCDF file. Its
     georeferencing, nodata, mask, colour map, band descriptions, scales, offsets, units and a
     lossless compression are kept; --co wins.
+
+    Several INPUTs on one grid make one raster, the VRT of gdalbuildvrt. So do a pattern
+    ('tiles/*.tif'), a text file with one path in each line (@list.txt) and a tile index of GDAL
+    (tiles.gpkg).
     """
     request = Request.parse(**options)
     with reported():
