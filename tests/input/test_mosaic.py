@@ -225,6 +225,25 @@ def test_a_task_opens_only_the_files_that_it_needs(tmp_path: Path) -> None:
         array[:, :10, :10].compute()
 
 
+def test_a_task_of_a_vrt_opens_only_the_files_that_it_needs(
+    tmp_path: Path, build_vrt: Build
+) -> None:
+    paths = write_tiles(tmp_path)
+    array = open_sources([str(build_vrt(paths))], 256).array
+    paths[0].unlink()
+    assert array[:, 512:, 512:].compute().any()
+    with pytest.raises(StoreError, match="tile0"):
+        array[:, :10, :10].compute()
+
+
+def test_workers_of_a_cluster_read_the_files(tmp_path: Path, client: Any) -> None:
+    paths = write_tiles(tmp_path, nodata=0)
+    source = open_mosaic([str(path) for path in paths], 128)
+    options = source.options | {"BLOCKSIZE": 128, "COMPRESS": "DEFLATE"}
+    delayed = ccog.write_ccog(source.array, COG_creation_options=options)
+    assert client.compute(delayed).result() == written(paths)
+
+
 @pytest.mark.parametrize(("dtype", "nodata"), [("uint16", 0), ("uint16", 9), ("float32", -9999.0)])
 def test_areas_without_files_cost_nothing(
     dtype: str, nodata: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

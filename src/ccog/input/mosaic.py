@@ -505,15 +505,14 @@ def _source(placed: _Input, area: Area, band: _Band, number: int | str) -> str:
         hidden = f"<NODATA>{band.nodata}</NODATA>"
     elif of_mask or placed.masked[int(number) - 1]:
         hidden = "<UseMaskBand>true</UseMaskBand>"
-    rows, cols = area.rows.intersect(placed.area.rows), area.cols.intersect(placed.area.cols)
-    size = f'xSize="{len(cols)}" ySize="{len(rows)}"'
-    there = f'xOff="{cols.start - placed.col}" yOff="{rows.start - placed.row}" {size}'
-    here = f'xOff="{cols.start - area.cols.start}" yOff="{rows.start - area.rows.start}" {size}'
+    size = f'xSize="{placed.width}" ySize="{placed.height}"'
+    row, col = placed.row - area.rows.start, placed.col - area.cols.start
     kind = "ComplexSource" if hidden else "SimpleSource"
     return (
         f'<{kind}><SourceFilename relativeToVRT="0">{escape(placed.path)}</SourceFilename>'
         f"<SourceBand>{number}</SourceBand>"
         f'<SourceProperties RasterXSize="{placed.width}" RasterYSize="{placed.height}" '
         f'DataType="{band.type}" BlockXSize="{placed.block[1]}" BlockYSize="{placed.block[0]}"/>'
-        f"<SrcRect {there}/><DstRect {here}/>{hidden}</{kind}>"
+        f'<SrcRect xOff="0" yOff="0" {size}/><DstRect xOff="{col}" yOff="{row}" {size}/>'
+        f"{hidden}</{kind}>"
     )
