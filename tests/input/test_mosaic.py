@@ -171,6 +171,16 @@ def test_masks_of_several_files_are_laid_over_each_other(
     assert written(paths, OVERVIEWS="NONE") == copied(vrt, OVERVIEWS="NONE")
 
 
+def test_overviews_are_new_where_files_have_some(tmp_path: Path, build_vrt: Build) -> None:
+    paths = write_tiles(tmp_path, dtype="uint16", nodata=0)
+    for path in paths:
+        with rasterio.open(path, "r+") as dataset:
+            dataset.build_overviews([2, 4])
+    vrt = build_vrt(paths)
+    assert "<OverviewList" in vrt.read_text()
+    assert written(paths) == copied(vrt, OVERVIEWS="IGNORE_EXISTING")
+
+
 def test_the_size_of_chunks_does_not_matter(tmp_path: Path) -> None:
     paths = write_tiles(tmp_path, nodata=0, dtype="uint16")
     assert len({written(paths, chunk) for chunk in (77, 128, 4096)}) == 1
