@@ -154,8 +154,11 @@ def _absolute(path: str) -> str:
 def _headers(paths: Sequence[str]) -> list[_Header]:
     """The header of each input, all of which fit the first."""
     if any(not os.path.isabs(path) or path.startswith("/vsi") for path in paths):
-        with ThreadPoolExecutor(_REMOTE_AT_ONCE) as pool:
+        pool = ThreadPoolExecutor(_REMOTE_AT_ONCE)
+        try:
             return list(_checked(pool.map(_header, paths)))
+        finally:
+            pool.shutdown(cancel_futures=True)
     # listing a folder of 10,000 files at each of them takes as long as all else
     listing = os.environ.get("GDAL_DISABLE_READDIR_ON_OPEN", "TRUE")
     with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=listing):
@@ -260,19 +263,9 @@ def _check_grid(header: _Header, first: _Header) -> None:
         raise _refusal(header, first, "pixel size", *sizes)
     position = _position(header, first)
     if any(abs(pixels - round(pixels)) > _MOST_SHIFT for pixels in position):
-        corner = f"({theirs.c!r}, {theirs.f!r})"
-        raise _refusal(header, first, "upper left corner", corner, _grid_text(first))
-
-
-def _grid_text(first: _Header) -> str:
-    x, y = (
-        f"{origin!r} + n * {step!r}"
-        for origin, step in (
-            (first.transform.c, first.transform.a),
-            (first.transform.f, first.transform.e),
-        )
-    )
-    return f"a whole number of pixels from it, ({x}, {y})"
+        corners = [f"({of.c!r}, {of.f!r})" for of in (theirs, ours)]
+        corners[1] += f" and any number of pixels of {ours.a!r} x {-ours.e!r}"
+        raise _refusal(header, first, "upper left corner", *corners)
 
 
 def _position(header: _Header, first: _Header) -> tuple[float, float]:
