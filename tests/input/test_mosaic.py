@@ -210,7 +210,7 @@ def test_overlap_by_value_is_that_of_rasterio(kind: str, overlap: str, tmp_path:
 
 def test_overlap_by_value_heeds_masks_and_alpha(tmp_path: Path) -> None:
     places = [(0, 0), (0, 0)]
-    for kind in ({"mask": True}, KINDS["gray and alpha"]):
+    for kind in ({"mask": True}, {"mask": True, "nodata": 250}, KINDS["gray and alpha"]):
         paths = write_tiles(tmp_path, places=places, **kind)
         found = open_mosaic(list(map(str, paths)), overlap="max").array.compute()[0]
         pixels, valid = [], []
@@ -219,7 +219,7 @@ def test_overlap_by_value_heeds_masks_and_alpha(tmp_path: Path) -> None:
                 pixels.append(dataset.read(1))
                 valid.append(dataset.dataset_mask() > 0)
         expected = np.ma.masked_array(pixels, ~np.array(valid)).max(axis=0)
-        assert np.array_equal(found, expected.filled(0))
+        assert np.array_equal(found, expected.filled(kind.get("nodata", 0)))
 
 
 def test_complex_numbers_have_no_overlap_by_value(tmp_path: Path) -> None:

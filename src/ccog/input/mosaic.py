@@ -431,6 +431,9 @@ def _read_mask(inputs: tuple[_Input, ...], area: Area, layout: _Layout) -> Array
 
 def _ordered_by_value(inputs: tuple[_Input, ...], area: Area, layout: _Layout) -> Array:
     """Of each pixel the smallest, or largest, of the values that are valid."""
+    if layout.bands[0].nodata is not None:
+        # beside a mask, too, it is the nodata value that hides pixels, as in a VRT
+        layout = layout._replace(has_mask=False)
     pixels = np.array(_read_pixels((), area, layout))
     seen = np.zeros(pixels.shape, bool)
     order = np.less if layout.overlap == "min" else np.greater
