@@ -210,7 +210,7 @@ def test_overlap_by_value_is_that_of_rasterio(kind: str, overlap: str, tmp_path:
 
 def test_overlap_by_value_heeds_masks_and_alpha(tmp_path: Path) -> None:
     places = [(0, 0), (0, 0)]
-    for kind in ({"mask": True}, {"mask": True, "nodata": 250}, KINDS["gray and alpha"]):
+    for kind in ({"mask": True}, KINDS["gray and alpha"]):
         paths = write_tiles(tmp_path, places=places, **kind)
         found = open_mosaic(list(map(str, paths)), overlap="max").array.compute()[0]
         pixels, valid = [], []
@@ -219,7 +219,18 @@ def test_overlap_by_value_heeds_masks_and_alpha(tmp_path: Path) -> None:
                 pixels.append(dataset.read(1))
                 valid.append(dataset.dataset_mask() > 0)
         expected = np.ma.masked_array(pixels, ~np.array(valid)).max(axis=0)
-        assert np.array_equal(found, expected.filled(kind.get("nodata", 0)))
+        assert np.array_equal(found, expected.filled(0))
+
+
+def test_nodata_beside_a_mask_is_never_the_largest_value(tmp_path: Path) -> None:
+    paths = write_tiles(tmp_path, places=[(0, 0), (0, 0)], mask=True, nodata=250)
+    pixels = []
+    for path in paths:
+        with rasterio.open(path, "r+") as dataset:
+            dataset.write_mask(True)
+            pixels.append(dataset.read(1))
+    found = open_mosaic(list(map(str, paths)), overlap="max").array.compute()[0]
+    assert np.array_equal(found, np.ma.masked_equal(pixels, 250).max(axis=0).filled(250))
 
 
 def test_complex_numbers_have_no_overlap_by_value(tmp_path: Path) -> None:
