@@ -315,6 +315,42 @@ def test_truncated_input_leaves_nothing(tmp_path: Path) -> None:
     assert left(tmp_path) == ["cut.tif"]
 
 
+@pytest.fixture
+def pair(tmp_path: Path) -> list[Path]:
+    """Two files, the second of which covers half of the first."""
+    paths = []
+    for n, left in enumerate((0, 100)):
+        paths.append(tmp_path / f"tile{n}.tif")
+        profile = dict(count=1, height=150, width=200, dtype="uint8", crs="EPSG:32632")
+        transform = from_origin(5e5 + 10 * left, 5e6, 10, 10)
+        with rasterio.open(paths[n], "w", driver="GTiff", transform=transform, **profile) as target:
+            target.write(np.full((1, 150, 200), n + 1, "uint8"))
+    return paths
+
+
+def test_several_inputs_make_one_file(pair: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.tif"
+    for inputs in (pair, [tmp_path / "tile*.tif"]):
+        assert ccog("create", *inputs, out, "--overwrite", "--quiet").exit_code == 0
+        with rasterio.open(out) as found:
+            assert found.shape == (150, 300)
+            assert np.unique(found.read(1)[:, :100]) == 1
+            assert np.unique(found.read(1)[:, 100:]) == 2
+    assert ccog("create", *pair, out, "--overlap", "first", "--overwrite").exit_code == 0
+    with rasterio.open(out) as found:
+        assert np.unique(found.read(1)[:, 100:200]) == 1
+    assert "300 x 150, 1 band of uint8" in ccog("plan", *pair, out).stdout
+
+
+def test_several_inputs_that_do_not_fit_leave_no_file(
+    small: Path, pair: list[Path], tmp_path: Path
+) -> None:
+    before = left(tmp_path)
+    assert "number of bands is 2" in failure("create", pair[0], small, tmp_path / "out.tif")
+    assert "--variable" in failure("create", *pair, tmp_path / "out.tif", "--variable", "t")
+    assert left(tmp_path) == before
+
+
 @pytest.mark.parametrize("suffix", [".zarr", ".nc"])
 def test_a_variable_of_zarr_or_netcdf_is_written(tmp_path: Path, suffix: str) -> None:
     pytest.importorskip("zarr" if suffix == ".zarr" else "h5netcdf")

@@ -1,8 +1,8 @@
-"""``ccog create`` and ``ccog plan``: a raster or variable to one Cloud Optimised GeoTIFF."""
+"""``ccog create`` and ``ccog plan``: rasters or a variable to one Cloud Optimised GeoTIFF."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -14,10 +14,11 @@ from ccog.cli.options import (
 )
 from ccog.cli.reporting import echo, reported
 from ccog.cli.running import planned, written
-from ccog.input.opening import open_source
+from ccog.input.mosaic import Overlap
+from ccog.input.opening import open_sources
 
 _with_source_options = together(
-    click.argument("source", metavar="INPUT"),
+    click.argument("sources", metavar="INPUT...", nargs=-1, required=True),
     click.argument("output"),
     click.option(
         "--chunks",
@@ -29,6 +30,13 @@ _with_source_options = together(
         "--variable",
         metavar="NAME",
         help="Variable of a Zarr or netCDF INPUT; or give INPUT:NAME.",
+    ),
+    click.option(
+        "--overlap",
+        type=click.Choice(get_args(Overlap)),
+        default="last",
+        show_default=True,
+        help="Of several INPUTs, which one is seen where they overlap.",
     ),
     click.option(
         "--tags/--no-tags",
@@ -43,17 +51,26 @@ _with_source_options = together(
 @with_write_options
 @with_resume_option
 def create(
-    source: str, chunks: int | None, variable: str | None, tags: bool, **options: Any
+    sources: tuple[str, ...],
+    chunks: int | None,
+    variable: str | None,
+    overlap: Overlap,
+    tags: bool,
+    **options: Any,
 ) -> None:
     """Write INPUT to OUTPUT, a path or URL such as s3://bucket/name.tif.
 
     INPUT is anything that rasterio opens, or a variable of a Zarr or netCDF file. All is kept that
     GDAL keeps: georeferencing, nodata, mask, overviews, colours, descriptions, scales, offsets,
     units and tags; --co wins. The compression of INPUT is not kept.
+
+    Several INPUTs on one grid make one raster, the VRT of gdalbuildvrt. So do a pattern
+    ('tiles/*.tif'), a text file with one path in each line (@list.txt) and a tile index of GDAL
+    (tiles.gpkg).
     """
     request = Request.parse(**options)
     with reported():
-        opened = open_source(source, chunks, variable=variable, tags=tags)
+        opened = open_sources(sources, chunks, variable=variable, tags=tags, overlap=overlap)
         request.say(str(written(opened, request)))
 
 
@@ -68,9 +85,10 @@ def create(
     help="Compress N blocks for a better guess at sizes and memory. Default: 0.",
 )
 def plan_file(
-    source: str,
+    sources: tuple[str, ...],
     chunks: int | None,
     variable: str | None,
+    overlap: Overlap,
     tags: bool,
     sample: int,
     **options: Any,
@@ -82,7 +100,7 @@ def plan_file(
     """
     request = Request.parse(**options)
     with reported():
-        opened = open_source(source, chunks, variable=variable, tags=tags)
+        opened = open_sources(sources, chunks, variable=variable, tags=tags, overlap=overlap)
         cog_plan = planned(opened, request, sample)
         request.say(repr(cog_plan))
         if request.quiet:

@@ -19,7 +19,7 @@ import rasterio.shutil
 from rasterio.io import MemoryFile
 
 from ccog.errors import EncodeError
-from ccog.gdal.blank import is_blank
+from ccog.gdal.blank import is_blank, is_nodata
 from ccog.gdal.rasterio_edges import GDAL_FAILURES, MemoryDataset
 from ccog.gdal.uncompressed import plain_tiles
 from ccog.geometry.intervals import ceil_div
@@ -260,11 +260,14 @@ def _compress(files: ExitStack, pixels: Array, codec: Codec) -> list[list[memory
 def _is_sparse(pixels: Array, codec: Codec) -> bool:
     """Whether GDAL would leave out all tiles.
 
-    It leaves out tiles of zeros, but for those of complex data and at the edges of masks.
+    It leaves out tiles of nodata, or of zeros where there is no such value, but for those of
+    complex data and at the edges of masks.
     """
-    zeros_can_go = codec.sparse and codec.nodata in (None, 0)
-    may_go = zeros_can_go and not codec.is_mask and pixels.dtype.kind != "c"
-    return may_go and is_blank(pixels)
+    if not codec.sparse or codec.is_mask or pixels.dtype.kind == "c":
+        return False
+    if codec.nodata in (None, 0):
+        return is_blank(pixels)
+    return is_nodata(pixels, codec.nodata)
 
 
 def _is_copied(pixels: Array, codec: Codec, options: dict[str, str]) -> bool:

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
-from ccog.gdal.blank import is_blank
+from ccog.gdal.blank import is_blank, is_nodata
 from ccog.gdal.cells import (
     cell_bounds,
     complex_average,
@@ -135,6 +135,8 @@ def reduce_area(
         return reduce_area(pixels, mask, source, want, how)[0], None
     if mask is None and _stays_blank(pixels, how):
         return np.zeros((len(pixels), *want.shape), pixels.dtype), None
+    if mask is None and _stays_nodata(pixels, how):
+        return np.broadcast_to(pixels[:, :1, :1], (len(pixels), *want.shape)), None
     if how.method == "nearest":
         return _nearest(pixels, mask, source, want, how)
     if np.iscomplexobj(pixels) and len(pixels):
@@ -179,6 +181,12 @@ def _stays_blank(pixels: Array, how: Reduction) -> bool:
     if how.nodata is not None and (how.nodata != 0 or pixels.dtype in _64_BIT_INTEGERS):
         return False
     return bool(pixels.size) and is_blank(pixels)
+
+
+def _stays_nodata(pixels: Array, how: Reduction) -> bool:
+    """Whether all is nodata and stays so; MODE gives some types other values (ModeT)."""
+    differ = how.alphas or how.is_by_band or how.method == "mode"
+    return not differ and is_nodata(pixels, how.nodata)
 
 
 def _nearest(

@@ -1,13 +1,18 @@
-"""What users name on the command line: a file that rasterio opens, or a variable of a file."""
+"""What users name on the command line: files that rasterio opens, or a variable of a file."""
 
 from __future__ import annotations
 
+import glob
+import itertools
 import os
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from ccog.errors import RasterError
+from ccog.errors import RasterError, StoreError
 from ccog.input.files import open_raster
+from ccog.input.mosaic import Overlap, open_mosaic
 from ccog.input.source import Source
 from ccog.input.variables import open_variable
 from ccog.redaction import redacted
@@ -17,16 +22,77 @@ _VARIABLE = re.compile(
     r"(?!(?:netcdf|hdf5|zarr):)(?P<path>.+\.(?:zarr|nc|nc4|h5))/?(?::(?P<variable>[^:/]+))?", re.I
 )
 
+# files of polygons that may be a tile index, which GDAL's GTI driver reads
+_TILE_INDEX = re.compile(r".+\.(?:shp|gpkg|fgb|geojson|json|parquet)", re.I)
+
+# paths of other machines, which may hold a "?", and XML
+_NOT_LOCAL = re.compile(r".*://|/vsi|<", re.S)
+
+
+def open_sources(
+    texts: Sequence[str],
+    chunk: int | None = None,
+    *,
+    variable: str | None = None,
+    tags: bool = True,
+    overlap: Overlap = "last",
+) -> Source:
+    """Open one input as :func:`open_source` does, or several as the raster that they make up.
+
+    A text may also be a pattern of paths, such as ``tiles/*.tif``, or ``@`` and the name of a text
+    file that has a path in each line.
+
+    Raises
+    ------
+    StoreError
+        An input cannot be opened, or a pattern matches nothing.
+    RasterError
+        The inputs do not make up a raster, or there is no such variable.
+    """
+    paths = list(itertools.chain(*map(_paths, texts)))
+    if len(paths) == 1:
+        return open_source(paths[0], chunk, variable=variable, tags=tags)
+    if variable:
+        raise RasterError(f"--variable {variable} is of one file, and {len(paths)} are given")
+    return open_mosaic(paths, chunk, overlap=overlap)
+
+
+def _paths(text: str) -> list[str]:
+    """The paths that a text stands for."""
+    if text.startswith("@"):
+        return _listed(text[1:])
+    if not glob.has_magic(text) or _NOT_LOCAL.match(text) or os.path.exists(text):
+        return [text]
+    matches = sorted(glob.glob(text, recursive=True))
+    if not matches:
+        raise StoreError(
+            f"no file matches {text}; in a text file, paths need no pattern: @list.txt"
+        )
+    return matches
+
+
+def _listed(path: str) -> list[str]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"cannot read the list of inputs {path}: {error}") from error
+    paths = [line.strip() for line in lines if line.strip()]
+    if not paths:
+        raise StoreError(f"the list of inputs {path} is empty; write one path in each line")
+    return paths
+
 
 def opened(arr: Any) -> Any:
     """The raster at a path that a user gives in place of an array; an array as it is."""
-    return open_source(os.fspath(arr)) if isinstance(arr, str | os.PathLike) else arr
+    return open_sources([os.fspath(arr)]) if isinstance(arr, str | os.PathLike) else arr
 
 
 def open_source(
     text: str, chunk: int | None = None, *, variable: str | None = None, tags: bool = True
 ) -> Source:
     """Open a Zarr or netCDF path, ``path:variable``, or anything that rasterio opens.
+
+    Files of polygons are opened as GDAL's tile indices.
 
     Raises
     ------
@@ -43,4 +109,9 @@ def open_source(
             f"{redacted(text)} is not a Zarr or netCDF file (.zarr, .nc, .nc4, .h5), "
             f"so it has no variable {variable}"
         )
-    return open_raster(text, chunk, tags=tags)
+    try:
+        return open_raster(text, chunk, tags=tags)
+    except StoreError:
+        if not (_TILE_INDEX.fullmatch(text) and os.path.exists(text)):
+            raise
+    return open_raster(f"GTI:{os.path.abspath(text)}", chunk, tags=tags)

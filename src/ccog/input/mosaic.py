@@ -1,0 +1,514 @@
+"""Several rasters on one grid as one raster: the VRT that ``gdalbuildvrt`` makes of them.
+
+GDAL reads each chunk through a small VRT of the inputs that touch it, so that a task opens no
+other, and knows none. A chunk that no input touches is known before anything is read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import shlex
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+from xml.sax.saxutils import escape
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+import rasterio
+import rasterio.shutil
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from dask.task_spec import Task
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
+from rasterio.warp import transform_bounds
+
+from ccog.errors import OptionError, RasterError, StoreError
+from ccog.geometry.intervals import Area, Interval, ceil_div
+from ccog.input.files import open_raster
+from ccog.input.source import Source, file_stamp
+from ccog.redaction import Address, harmless, redacted
+
+#: Which input is seen where several overlap: as the methods of ``rasterio.merge``.
+Overlap = Literal["last", "first", "min", "max"]
+
+Array = npt.NDArray[Any]
+
+# a grid may be off by this part of a pixel, as coordinates with few digits are
+_MOST_SHIFT = 0.01
+
+# so many remote inputs are opened at once; local ones are read quicker one by one than by threads,
+# which wait for the interpreter lock
+_REMOTE_AT_ONCE = 32
+
+# facts of a band that gdalbuildvrt takes from the first input
+_KEPT_OF_BAND = ("NoDataValue", "Offset", "Scale", "ColorInterp", "ColorTable")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    """What an input says of itself.
+
+    ``facts`` are by name what all inputs share; ``masked`` says of each band whether a mask, or
+    alpha, hides pixels of it.
+    """
+
+    path: str
+    crs: Any
+    transform: rasterio.Affine
+    shape: tuple[int, int]
+    block: tuple[int, int]
+    facts: dict[str, Any]
+    masked: tuple[bool, ...]
+    has_mask: bool
+
+
+class _Input(NamedTuple):
+    """An input, and the pixel of the mosaic that its upper left one is."""
+
+    path: Address
+    row: int
+    col: int
+    height: int
+    width: int
+    block: tuple[int, int]
+    masked: tuple[bool, ...]
+
+    @property
+    def area(self) -> Area:
+        """Its pixels of the mosaic."""
+        rows = Interval(self.row, self.row + self.height)
+        return Area(rows, Interval(self.col, self.col + self.width))
+
+
+class _Band(NamedTuple):
+    """A band as a VRT has it: GDAL's name of its type, and its nodata value as text."""
+
+    type: str
+    nodata: str | None
+    is_alpha: bool
+
+
+class _Layout(NamedTuple):
+    """What all windows of a mosaic have in common."""
+
+    bands: tuple[_Band, ...]
+    has_mask: bool
+    dtype: str
+    overlap: Overlap
+
+
+def open_mosaic(
+    paths: Sequence[str], chunk: int | None = None, *, overlap: Overlap = "last"
+) -> Source:
+    """Describe the raster that the rasters at ``paths`` make up, without reading their pixels.
+
+    ``chunk`` is the side of the chunks in pixels. Where inputs overlap, the last is seen, or the
+    one that ``overlap`` names; nodata and masked pixels let those below shine through. Pixels
+    without input are nodata, or 0.
+
+    Raises
+    ------
+    StoreError
+        An input cannot be opened.
+    RasterError
+        An input differs from the first in CRS, grid, type, bands, nodata, colours or scales.
+    OptionError
+        Complex pixels have no ``overlap`` by value.
+    """
+    headers = _headers([_absolute(path) for path in paths])
+    inputs = _placed(headers)
+    height = max(placed.area.rows.stop for placed in inputs)
+    width = max(placed.area.cols.stop for placed in inputs)
+    has_mask = any(header.has_mask for header in headers)
+    root = _description(headers, (height, width), has_mask=has_mask)
+    source = open_raster(ET.tostring(root, "unicode"), chunk, tags=True)
+    layout = _Layout(_bands(root), has_mask, source.array.dtype.name, overlap)
+    if overlap in ("min", "max") and source.array.dtype.kind == "c":
+        raise OptionError(f"overlap={overlap} does not order complex pixels; use first or last")
+    stamps = [file_stamp(path) for path in paths]
+    token = tokenize(source.array.name, inputs, stamps, layout)
+    blocks = _by_block(inputs if overlap != "first" else inputs[::-1], source.array.chunks[1:])
+    array = _lazy(source.array, f"read-mosaic-{token}", blocks, _read_pixels, layout)
+    if source.mask is None:
+        return replace(source, array=array)
+    mask = _lazy(source.mask, f"read-mosaic-mask-{token}", blocks, _read_mask, layout)
+    return replace(source, array=array, mask=mask)
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path) if os.path.exists(path) else path
+
+
+# Headers
+
+
+def _headers(paths: Sequence[str]) -> list[_Header]:
+    """The header of each input, all of which fit the first."""
+    if any(not os.path.isabs(path) or path.startswith("/vsi") for path in paths):
+        pool = ThreadPoolExecutor(_REMOTE_AT_ONCE)
+        try:
+            return list(_checked(pool.map(_header, paths)))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    # listing a folder of 10,000 files at each of them takes as long as all else
+    listing = os.environ.get("GDAL_DISABLE_READDIR_ON_OPEN", "TRUE")
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=listing):
+        return list(_checked(map(_header, paths)))
+
+
+def _header(path: str) -> _Header:
+    try:
+        with rasterio.open(path) as dataset:
+            return _header_of(dataset, path)
+    except RasterioError as error:
+        raise StoreError(f"cannot open {redacted(path)}: {redacted(error)}") from harmless(error)
+
+
+def _header_of(dataset: Any, path: str) -> _Header:
+    colors, flags = dataset.colorinterp, dataset.mask_flag_enums
+    has_palette = colors[0] == ColorInterp.palette
+    return _Header(
+        path=path,
+        crs=dataset.crs,
+        transform=dataset.transform,
+        shape=dataset.shape,
+        block=dataset.block_shapes[0],
+        facts={
+            "number of bands": dataset.count,
+            "data type": _common(dataset.dtypes),
+            "nodata": _common(dataset.nodatavals),
+            "colour interpretation": tuple(color.name for color in colors),
+            "scale": _common(dataset.scales),
+            "offset": _common(dataset.offsets),
+            "colour table": dataset.colormap(1) if has_palette else None,
+        },
+        masked=tuple(map(_is_masked, flags, colors)),
+        has_mask=flags[0] == [MaskFlags.per_dataset],
+    )
+
+
+def _common(values: tuple[Any, ...]) -> Any:
+    """The value that all bands share, or all of them."""
+    return values[0] if all(_is_same(value, values[0]) for value in values) else values
+
+
+def _is_masked(flags: list[MaskFlags], color: ColorInterp) -> bool:
+    """Whether gdalbuildvrt has the mask of a band looked at (VRTBuilder::AnalyseRaster)."""
+    hides_nothing = flags in ([MaskFlags.all_valid], [MaskFlags.nodata])
+    return color == ColorInterp.alpha or not hides_nothing
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    """Whether two facts are equal; NaN equals NaN."""
+    return bool(value == other or repr(value) == repr(other))
+
+
+def _checked(headers: Iterator[_Header]) -> Iterator[_Header]:
+    """The headers, up to the first that does not fit."""
+    first = next(headers)
+    _check_georeferencing(first)
+    yield first
+    for header in headers:
+        _check_same(header, first)
+        _check_georeferencing(header)
+        _check_grid(header, first)
+        yield header
+
+
+def _check_georeferencing(header: _Header) -> None:
+    transform = header.transform
+    if transform.is_identity:
+        raise RasterError(
+            f"{redacted(header.path)} has no transform, so it has no place in a mosaic; "
+            "give it one, e.g. with gdal_translate -a_ullr"
+        )
+    if transform.b or transform.d or transform.e >= 0 or transform.a <= 0:
+        command = shlex.join(["gdalwarp", redacted(header.path), "OUT.tif"])
+        raise RasterError(
+            f"{redacted(header.path)} is rotated or flipped (transform {tuple(transform)[:6]}), "
+            f"and a mosaic is north up; turn it: {command}"
+        )
+
+
+def _check_same(header: _Header, first: _Header) -> None:
+    if header.crs != first.crs:
+        raise _refusal(header, first, "CRS", _crs_text(header.crs), _crs_text(first.crs))
+    for name, value in header.facts.items():
+        expected = first.facts[name]
+        if not _is_same(value, expected):
+            raise _refusal(header, first, name, value, expected)
+
+
+def _crs_text(crs: Any) -> str:
+    return crs.to_string() if crs else "none"
+
+
+def _check_grid(header: _Header, first: _Header) -> None:
+    theirs, ours = header.transform, first.transform
+    drift = (
+        abs(theirs.a / ours.a - 1) * header.shape[1],
+        abs(theirs.e / ours.e - 1) * header.shape[0],
+    )
+    if max(drift) > _MOST_SHIFT:
+        sizes = [f"{abs(of.a)!r} x {abs(of.e)!r}" for of in (theirs, ours)]
+        raise _refusal(header, first, "pixel size", *sizes)
+    position = _position(header, first)
+    if any(abs(pixels - round(pixels)) > _MOST_SHIFT for pixels in position):
+        corners = [f"({of.c!r}, {of.f!r})" for of in (theirs, ours)]
+        corners[1] += f" and any number of pixels of {ours.a!r} x {-ours.e!r}"
+        raise _refusal(header, first, "upper left corner", *corners)
+
+
+def _position(header: _Header, first: _Header) -> tuple[float, float]:
+    """(row, column) of the upper left corner, counted from that of the first input."""
+    theirs, ours = header.transform, first.transform
+    return (theirs.f - ours.f) / ours.e, (theirs.c - ours.c) / ours.a
+
+
+# a warp changes these; the others have no command that is always right
+_WARPED = ("CRS", "pixel size", "upper left corner", "data type", "nodata")
+
+# names of types that GDAL calls otherwise than NumPy
+_OF_GDAL = {"uint8": "Byte", "complex64": "CFloat32", "complex128": "CFloat64"}
+
+
+def _refusal(header: _Header, first: _Header, name: str, value: Any, expected: Any) -> RasterError:
+    remedy = "make it the same, or leave it out"
+    if name in _WARPED:
+        remedy = _warp_command(header, first)
+    return RasterError(
+        f"{redacted(header.path)} differs from the first input, {redacted(first.path)}: "
+        f"its {name} is {value}, expected {expected}; {remedy}"
+    )
+
+
+def _warp_command(header: _Header, first: _Header) -> str:
+    """How to bring an input on the grid of the first."""
+    grid, same_crs = first.transform, header.crs == first.crs
+    bounds = rasterio.transform.array_bounds(*header.shape, header.transform)
+    if header.crs and first.crs and not same_crs:
+        bounds = transform_bounds(header.crs, first.crs, *bounds)
+    left, top = ~grid * (bounds[0], bounds[3])
+    right, bottom = ~grid * (bounds[2], bounds[1])
+    x0, y1 = grid * (math.floor(left + _MOST_SHIFT), math.floor(top + _MOST_SHIFT))
+    x1, y0 = grid * (math.ceil(right - _MOST_SHIFT), math.ceil(bottom - _MOST_SHIFT))
+    command = ["gdalwarp", "-tr", grid.a, abs(grid.e), "-te", x0, y0, x1, y1]
+    if first.crs and not same_crs:
+        command += ["-t_srs", _crs_text(first.crs)]
+    dtype, nodata = first.facts["data type"], first.facts["nodata"]
+    if dtype != header.facts["data type"]:
+        command += ["-ot", _OF_GDAL.get(dtype, dtype)]
+    if nodata is not None and not _is_same(nodata, header.facts["nodata"]):
+        command += ["-dstnodata", nodata]
+    command += [redacted(header.path), "OUT.tif"]
+    return f"make it fit: {shlex.join(map(str, command))}"
+
+
+# Layout
+
+
+def _placed(headers: Sequence[_Header]) -> list[_Input]:
+    """The inputs by their first pixels."""
+    positions = [_position(header, headers[0]) for header in headers]
+    corners = [(round(row), round(col)) for row, col in positions]
+    top, left = (min(numbers) for numbers in zip(*corners, strict=True))
+    return [
+        _Input(
+            Address(header.path), row - top, col - left, *header.shape, header.block, header.masked
+        )
+        for header, (row, col) in zip(headers, corners, strict=True)
+    ]
+
+
+def _description(
+    headers: Sequence[_Header], shape: tuple[int, int], *, has_mask: bool
+) -> ET.Element:
+    """The VRT that gdalbuildvrt makes of the inputs, without these."""
+    with MemoryFile(ext=".vrt") as memory:
+        rasterio.shutil.copy(headers[0].path, memory.name, driver="VRT")
+        first = ET.fromstring(memory.read())
+    height, width = map(str, shape)
+    root = ET.Element("VRTDataset", rasterXSize=width, rasterYSize=height)
+    root.extend(first.findall("SRS"))
+    transform = ET.SubElement(root, "GeoTransform")
+    transform.text = ", ".join(f"{value:.17g}" for value in _geotransform(headers))
+    for number, band in enumerate(first.findall("VRTRasterBand"), 1):
+        kept = ET.SubElement(root, "VRTRasterBand", dataType=band.attrib["dataType"])
+        kept.attrib["band"] = str(number)
+        kept.extend(child for child in band if child.tag in _KEPT_OF_BAND)
+    if has_mask:
+        ET.SubElement(ET.SubElement(root, "MaskBand"), "VRTRasterBand", dataType="Byte")
+    return root
+
+
+def _geotransform(headers: Sequence[_Header]) -> tuple[float, ...]:
+    """The transform as gdalbuildvrt has it: pixel sizes are averages."""
+    transforms = [header.transform for header in headers]
+    left, top = min(of.c for of in transforms), max(of.f for of in transforms)
+    x = y = 0.0
+    for number, of in enumerate(transforms, 1):
+        x, y = x + (of.a - x) / number, y + (of.e - y) / number
+    return left, x, 0.0, top, 0.0, y
+
+
+def _bands(root: ET.Element) -> tuple[_Band, ...]:
+    bands = []
+    for band in root.findall("VRTRasterBand"):
+        is_alpha = band.findtext("ColorInterp") == "Alpha"
+        bands.append(_Band(band.attrib["dataType"], band.findtext("NoDataValue"), is_alpha))
+    return tuple(bands)
+
+
+# Chunks
+
+
+def _by_block(
+    inputs: Iterable[_Input], chunks: tuple[tuple[int, ...], ...]
+) -> dict[tuple[int, int], list[_Input]]:
+    """The inputs that touch each chunk, by its row and column of chunks."""
+    blocks = defaultdict(list)
+    for placed in inputs:
+        rows = range(placed.row // chunks[0][0], ceil_div(placed.area.rows.stop, chunks[0][0]))
+        cols = range(placed.col // chunks[1][0], ceil_div(placed.area.cols.stop, chunks[1][0]))
+        for block in itertools.product(rows, cols):
+            blocks[block].append(placed)
+    return blocks
+
+
+def _lazy(
+    like: da.Array,
+    name: str,
+    blocks: dict[tuple[int, int], list[_Input]],
+    read: Callable[..., Array],
+    layout: _Layout,
+) -> da.Array:
+    """An array with the chunks of ``like``, of which each is read from the inputs it touches."""
+    rows, cols = (_intervals(sizes) for sizes in like.chunks[-2:])
+    leading = (0,) * (like.ndim - 2)
+    tasks = {}
+    for i, j in itertools.product(range(len(rows)), range(len(cols))):
+        key = (name, *leading, i, j)
+        area = Area(rows[i], cols[j])
+        tasks[key] = Task(key, read, tuple(blocks.get((i, j), ())), area, layout)
+    graph = HighLevelGraph.from_collections(name, MaterializedLayer(tasks))
+    return da.Array(graph, name, like.chunks, meta=like._meta)
+
+
+def _intervals(sizes: tuple[int, ...]) -> list[Interval]:
+    edges = [0, *itertools.accumulate(sizes)]
+    return [Interval(*pair) for pair in itertools.pairwise(edges)]
+
+
+def _read_pixels(inputs: tuple[_Input, ...], area: Area, layout: _Layout) -> Array:
+    """Pixels of a chunk; one value, repeated, where there is no input."""
+    if not inputs:
+        shape = len(layout.bands), *area.shape
+        pixel = Area(Interval(0, 1), Interval(0, 1))
+        fill = _read((), pixel, layout, lambda dataset: dataset.read())
+        return np.broadcast_to(fill.astype(layout.dtype), shape)
+    if layout.overlap in ("min", "max"):
+        return _ordered_by_value(inputs, area, layout)
+    pixels: Array = _read(inputs, area, layout, lambda dataset: dataset.read())
+    return pixels.astype(layout.dtype, copy=False)
+
+
+def _read_mask(inputs: tuple[_Input, ...], area: Area, layout: _Layout) -> Array:
+    """Mask of a chunk, 255 valid and 0 not."""
+    if not inputs:
+        return np.broadcast_to(np.uint8(0), area.shape)
+    mask: Array = _read(inputs, area, layout, lambda dataset: dataset.read_masks(1))
+    return mask
+
+
+def _ordered_by_value(inputs: tuple[_Input, ...], area: Area, layout: _Layout) -> Array:
+    """Of each pixel the smallest, or largest, of the values that are valid."""
+    if layout.bands[0].nodata is not None:
+        # beside a mask, too, it is the nodata value that hides pixels, as in a VRT
+        layout = layout._replace(has_mask=False)
+    pixels = np.array(_read_pixels((), area, layout))
+    seen = np.zeros(pixels.shape, bool)
+    order = np.less if layout.overlap == "min" else np.greater
+    for placed in inputs:
+        common = Area(area.rows.intersect(placed.area.rows), area.cols.intersect(placed.area.cols))
+        there = slice(None), common.rows.slice_of(area.rows), common.cols.slice_of(area.cols)
+        values, valid = _read((placed,), common, layout, _values_and_validity)
+        better = valid & (order(values, pixels[there]) | ~seen[there])
+        pixels[there][better] = values[better]
+        seen[there] |= better
+    return pixels
+
+
+def _values_and_validity(dataset: Any) -> tuple[Array, Array]:
+    """Pixels, and which of them are valid: alpha counts for all bands."""
+    valid = dataset.read_masks() > 0
+    if ColorInterp.alpha in dataset.colorinterp:
+        valid[:] = valid[0]
+    return dataset.read(), valid
+
+
+def _read(
+    inputs: tuple[_Input, ...], area: Area, layout: _Layout, read: Callable[[Any], Any]
+) -> Any:
+    try:
+        with rasterio.open(_window_vrt(inputs, area, layout)) as dataset:
+            return read(dataset)
+    except RasterioError as error:
+        # GDAL's own error says more, but cannot be pickled on its way from a worker
+        reason = redacted(f"{error} ({error.__cause__})" if error.__cause__ else error)
+    names = [redacted(placed.path) for placed in inputs]
+    raise StoreError(f"cannot read {' or '.join(names)}: {reason}")
+
+
+# VRTs of windows
+
+
+def _window_vrt(inputs: tuple[_Input, ...], area: Area, layout: _Layout) -> str:
+    """A VRT of the pixels of an area."""
+    height, width = area.shape
+    parts = [f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">']
+    # rasterio warns of a raster without place
+    parts.append("<GeoTransform>0, 1, 0, 0, 0, -1</GeoTransform>")
+    for number, band in enumerate(layout.bands, 1):
+        parts.append(f'<VRTRasterBand dataType="{band.type}" band="{number}">')
+        if band.nodata is not None:
+            parts.append(f"<NoDataValue>{band.nodata}</NoDataValue>")
+        if band.is_alpha:
+            parts.append("<ColorInterp>Alpha</ColorInterp>")
+        parts += [_source(placed, area, band, number) for placed in inputs]
+        parts.append("</VRTRasterBand>")
+    if layout.has_mask:
+        mask = _Band("Byte", None, is_alpha=False)
+        sources = [_source(placed, area, mask, "mask,1") for placed in inputs]
+        bands = f'<VRTRasterBand dataType="Byte">{"".join(sources)}</VRTRasterBand>'
+        parts.append(f"<MaskBand>{bands}</MaskBand>")
+    return "".join([*parts, "</VRTDataset>"])
+
+
+def _source(placed: _Input, area: Area, band: _Band, number: int | str) -> str:
+    """An input of a band, as gdalbuildvrt has it (VRTBuilder::CreateVRTNonSeparate)."""
+    of_mask = isinstance(number, str)
+    hidden = ""
+    if band.nodata is not None:
+        hidden = f"<NODATA>{band.nodata}</NODATA>"
+    elif of_mask or placed.masked[int(number) - 1]:
+        hidden = "<UseMaskBand>true</UseMaskBand>"
+    size = f'xSize="{placed.width}" ySize="{placed.height}"'
+    row, col = placed.row - area.rows.start, placed.col - area.cols.start
+    kind = "ComplexSource" if hidden else "SimpleSource"
+    return (
+        f'<{kind}><SourceFilename relativeToVRT="0">{escape(placed.path)}</SourceFilename>'
+        f"<SourceBand>{number}</SourceBand>"
+        f'<SourceProperties RasterXSize="{placed.width}" RasterYSize="{placed.height}" '
+        f'DataType="{band.type}" BlockXSize="{placed.block[1]}" BlockYSize="{placed.block[0]}"/>'
+        f'<SrcRect xOff="0" yOff="0" {size}/><DstRect xOff="{col}" yOff="{row}" {size}/>'
+        f"{hidden}</{kind}>"
+    )
