@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.errors import CRSError
 from rasterio.rpc import RPC
+from rasterio.transform import tastes_like_gdal
 
-from ccog.errors import OptionError
+from ccog.errors import OptionError, RasterError, warn_user
 
 #: A band number, 0 for the dataset, with or without a metadata domain.
 TagKey = int | tuple[int, str]
@@ -92,6 +95,26 @@ def python_number(value: Any) -> float | int | None:
     return number if is_number else float(number)
 
 
+def per_band(name: str, value: Any, count: int, kind: type) -> tuple[Any, ...] | None:
+    """One value for all bands, or one each; None where there is none.
+
+    Raises
+    ------
+    RasterError
+        There are fewer or more values than bands, or they are not of the kind.
+    """
+    if value is None:
+        return None
+    values = [value] if isinstance(value, str) else np.asarray(value).reshape(-1).tolist()
+    values = values * count if len(values) == 1 else values
+    if len(values) != count:
+        raise RasterError(f"{name} has {len(values)} entries for {count} bands: {value!r}")
+    try:
+        return tuple(kind(entry) for entry in values)
+    except (TypeError, ValueError):
+        raise RasterError(f"{name}={value!r} is not made of {kind.__name__}") from None
+
+
 # Parsers of options: each gets the name of the option, its value and the number of bands
 
 
@@ -106,13 +129,32 @@ def _crs(name: str, value: Any, count: int) -> CRS:
 
 def _transform(name: str, value: Any, count: int) -> Affine:
     try:
-        if isinstance(value, Affine):
-            return value
-        return Affine(*map(float, list(value)[:6]))
+        transform = value if isinstance(value, Affine) else Affine(*map(float, list(value)[:6]))
     except (TypeError, ValueError) as error:
         raise OptionError(
             f"{name}={value!r} is not six numbers (a, b, c, d, e, f) or an affine.Affine"
         ) from error
+    # rasterio refuses the same (rasterio.transform.guard_transform)
+    if not isinstance(value, Affine) and tastes_like_gdal(transform[:6]):
+        raise OptionError(
+            f"{name}={value!r} is in GDAL's order (x origin, pixel width, ...); "
+            f"give rasterio's order, rasterio.Affine.from_gdal(*{name})"
+        )
+    if not all(map(math.isfinite, transform)) or transform.is_degenerate:
+        raise OptionError(f"{name}={value!r} gives pixels no size; it cannot place a raster")
+    warn_of_gdal_order(transform)
+    return transform
+
+
+def warn_of_gdal_order(transform: Affine) -> None:
+    """Warn of a transform that was made of GDAL's numbers, in GDAL's order."""
+    a, b, c, d, e, f = transform[:6]
+    if tastes_like_gdal((a, b, c, d, e, f)) and a != 0:
+        warn_user(
+            f"the transform {(a, b, c, d, e, f)} looks like GDAL's order "
+            "(x origin, pixel width, ...), and is taken as rasterio's: "
+            f"if it is GDAL's, give rasterio.Affine.from_gdal{(a, b, c, d, e, f)}"
+        )
 
 
 def _number(name: str, value: Any, count: int) -> float | int | None:

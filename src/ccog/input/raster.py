@@ -19,6 +19,7 @@ from ccog.errors import DtypeError, OptionError, RasterError
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.tiling_scheme import check_grid
 from ccog.input.arrays import UserArray, checked_mask, checked_pixels, in_usual_order
+from ccog.input.encoding import REMEDY, Encoding
 from ccog.input.from_xarray import arrays_and_metadata, is_xarray, mask_of
 from ccog.input.metadata import Metadata, with_options
 
@@ -38,7 +39,8 @@ class Raster:
     """(band, y, x) pixels, (y, x) mask (True valid) or None, and metadata.
 
     An alpha band may be the mask (``mask_is_alpha``). Pixels may be masked arrays (``is_masked``)
-    with a mask of their own; then a pixel is valid if both masks say so.
+    with a mask of their own; then a pixel is valid if both masks say so. ``decoded`` is the type of
+    the values that the user holds, where the pixels are their encoding.
     """
 
     pixels: da.Array
@@ -46,6 +48,7 @@ class Raster:
     metadata: Metadata
     mask_is_alpha: bool = False
     is_masked: bool = False
+    decoded: str | None = None
 
     @property
     def has_mask(self) -> bool:
@@ -108,6 +111,7 @@ class Raster:
             mask=self.pixels[-1],
             metadata=self.metadata.without_last_band(),
             mask_is_alpha=True,
+            decoded=self.decoded,
         )
 
 
@@ -119,16 +123,21 @@ def read_raster(arr: Any, mask: Any, options: Mapping[str, Any]) -> Raster:
     RasterError, DtypeError, ArgumentTypeError, OptionError
         Something cannot be written; the message says what is allowed and what to do.
     """
-    arrays, metadata = [in_usual_order(arr, "the array")], Metadata()
+    arrays, described = [in_usual_order(arr, "the array")], Metadata()
     if is_xarray(arr):
-        nodata_given = options.get("NODATA") is not None
-        arrays, metadata = arrays_and_metadata(arr, nodata_given=nodata_given)
+        given = [name for name, value in options.items() if value is not None]
+        arrays, described = arrays_and_metadata(arr, given)
     arrays = [array.as_dask() for array in arrays]
     shape = _shape(arrays)
-    dtype = _native_dtype(arrays[0].array.dtype)
-    metadata = with_options(metadata, options, shape[0])
+    if not is_xarray(arr):
+        _check_order(shape)
+    dtype = _native_dtype(arrays[0])
+    metadata = with_options(described, options, shape[0])
+    encoding = next((array.encoding for array in arrays if array.encoding is not None), None)
     _check_stored_type(metadata.stored_type, dtype)
-    _check_nodata(metadata.nodata, dtype)
+    _check_nodata(metadata.nodata, dtype, encoding)
+    if encoding is not None:
+        _check_scales(described, metadata)
     is_masked = any(array.is_masked for array in arrays)
     if is_masked:
         _check_fill(metadata.nodata, dtype)
@@ -141,6 +150,7 @@ def read_raster(arr: Any, mask: Any, options: Mapping[str, Any]) -> Raster:
         mask=_mask(mask, shape[1:]),
         metadata=metadata,
         is_masked=with_masks,
+        decoded=None if encoding is None else str(encoding.decoded),
     )
 
 
@@ -152,7 +162,7 @@ def _mask(mask: Any, shape: tuple[int, int]) -> da.Array | None:
 
 def _shape(arrays: list[UserArray]) -> tuple[int, int, int]:
     """(band, y, x) of the arrays whose bands follow each other, if there can be such a file."""
-    array, axes, _ = arrays[0]
+    array, axes = arrays[0].array, arrays[0].axes
     if array.ndim not in (2, 3):
         raise RasterError(
             f"the array has {array.ndim} dimensions, shape {array.shape}; "
@@ -186,11 +196,31 @@ def _check_shape(shape: tuple[int, int, int]) -> None:
         )
 
 
-def _native_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def _check_order(shape: tuple[int, int, int]) -> None:
+    """Refuse images in the order (y, x, band): their columns would be fewer than any raster has."""
+    bands, rows, columns = shape
+    narrow = columns <= 4 and bands > 8
+    narrow |= columns <= 16 and bands > 64
+    if narrow and rows > columns:
+        raise RasterError(
+            f"the array has shape {shape}, which is {bands} bands of {rows} x {columns} pixels; "
+            f"for {columns} band(s) of {bands} x {rows} pixels move the bands to the front, "
+            "e.g. dask.array.moveaxis(arr, -1, 0) or numpy.moveaxis(arr, -1, 0). "
+            "If the shape is right, name its dimensions: "
+            "xarray.DataArray(arr, dims=('band', 'y', 'x'))"
+        )
+
+
+def _native_dtype(array: UserArray) -> np.dtype[Any]:
     """The type in which pixels are worked on, in native byte order."""
+    dtype = array.dtype
     native = np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
     if native.name in _DTYPES and check_dtype(native.name):
         return native
+    if array.encoding is not None:
+        raise DtypeError(
+            f"GeoTIFF cannot hold {native}, which is encoding['dtype']; set another, or {REMEDY}"
+        )
     remedy = _NEAREST_DTYPES.get(native.kind, "float64")
     raise DtypeError(
         f"GeoTIFF cannot hold {native}; cast the array first, e.g. arr.astype({remedy!r})"
@@ -204,15 +234,29 @@ def _check_stored_type(stored_type: str | None, dtype: np.dtype[Any]) -> None:
         )
 
 
-def _check_nodata(nodata: float | int | None, dtype: np.dtype[Any]) -> None:
+def _check_scales(described: Metadata, metadata: Metadata) -> None:
+    """Refuse other scales than those that the pixels are encoded with."""
+    for name in ("scales", "offsets"):
+        encoded, given = getattr(described, name), getattr(metadata, name)
+        if encoded != given:
+            raise OptionError(
+                f"{name}={given} is not what the values are encoded with, {encoded}; "
+                f"set arr.encoding instead, or {REMEDY}"
+            )
+
+
+def _check_nodata(
+    nodata: float | int | None, dtype: np.dtype[Any], encoding: Encoding | None
+) -> None:
     if nodata is None:
         return
     if dtype.kind in "iu":
         low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
         is_whole = math.isfinite(nodata) and nodata == int(nodata)
         if not is_whole or not low <= nodata <= high:
+            remedy = "" if encoding is None else f"; the type is that of the encoding: {REMEDY}"
             raise OptionError(
-                f"nodata={nodata} is not a {dtype}; use a whole number from {low} to {high}"
+                f"nodata={nodata} is not a {dtype}; use a whole number from {low} to {high}{remedy}"
             )
     # GDAL rounds a value that is hardly larger to the largest float
     largest = float(np.finfo(np.float32).max) * (1 + 1e-7)
