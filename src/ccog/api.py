@@ -182,7 +182,9 @@ def plan(
         )
         raster, job = prepared
         mismatch = chunk_mismatch(prepared)
-        return plan_job(job, raster.pixels, mismatch=mismatch, sample=blocks)
+        return plan_job(
+            job, raster.pixels, decoded=raster.decoded, mismatch=mismatch, sample=blocks
+        )
 
 
 def _block_count(sample: Any) -> int:

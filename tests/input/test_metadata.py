@@ -63,12 +63,6 @@ def test_fill_value_is_nodata() -> None:
     assert written(georeferenced().rio.write_nodata(-1)) == gdal_cog(PIXELS, nodata=-1)
 
 
-def test_decoded_values_have_nan_for_nodata() -> None:
-    decoded = georeferenced(PIXELS.astype("float32"))
-    decoded.encoding |= {"_FillValue": -9999.0, "scale_factor": 0.1}
-    assert written(decoded) == gdal_cog(PIXELS.astype("float32"), nodata=float("nan"))
-
-
 def test_text_of_the_band_coordinate_becomes_descriptions() -> None:
     array = georeferenced(long_name="reflectance").assign_coords(band=["B02", "B03"])
     assert written(array) == gdal_cog(PIXELS, describe={"descriptions": ["B02", "B03"]})

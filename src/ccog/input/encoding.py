@@ -54,37 +54,33 @@ class Encoding:
     def pixels(self, values: Array, nodata: Any, first_band: int) -> Array:
         """Pixels of decoded values (band, y, x), whose first band is ``first_band`` from 0.
 
-        Missing values become ``nodata``. Masked values stay masked.
+        Missing and masked values become ``nodata``.
 
         Raises
         ------
         ValueError
             A value is out of the range of the type, or missing where there is no nodata value.
         """
-        mask = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
+        if isinstance(values, np.ma.MaskedArray):
+            floats = values.astype(np.result_type(values.dtype, np.float32))
+            values = np.ma.filled(floats, np.nan)
         out = np.empty(values.shape, self.dtype)
-        for n, band in enumerate(np.ma.getdata(values)):
-            ignored = None if mask is None else mask[n]
-            out[n] = self._band(band, ignored, nodata, first_band + n)
-        return out if mask is None else np.ma.MaskedArray(out, mask)
+        for n, band in enumerate(values):
+            out[n] = self._band(band, nodata, first_band + n)
+        return out
 
-    def _band(self, values: Array, ignored: Array | None, nodata: Any, band: int) -> Array:
-        missing = np.isnan(values) if values.dtype.kind in "fc" else np.zeros(values.shape, bool)
-        if ignored is not None:
-            missing &= ~ignored
-        has_missing = bool(missing.any())
-        if has_missing and nodata is None and self.dtype.kind in "iu":
+    def _band(self, values: Array, nodata: Any, band: int) -> Array:
+        packed = self._packed(values, band, has_fill=nodata is not None)
+        missing = np.isnan(packed)
+        if not missing.any() or (nodata is None and self.dtype.kind not in "iu"):
+            return self._cast(packed)
+        if nodata is None:
             raise ValueError(
                 f"{self.dtype} has no NaN, and there is no fill value: "
                 "give nodata=, or set arr.encoding['_FillValue']"
             )
-        packed = self._packed(values, band, has_fill=nodata is not None)
-        absent = missing if ignored is None else missing | ignored
-        if self.dtype.kind in "iu" and absent.any():
-            packed = np.where(absent, packed.dtype.type(0), packed)
-        pixels = self._cast(packed)
-        if has_missing and nodata is not None:
-            pixels[missing] = nodata
+        pixels = self._cast(np.where(missing, packed.dtype.type(0), packed))
+        pixels[missing] = nodata
         return pixels
 
     def _packed(self, values: Array, band: int, *, has_fill: bool) -> Array:
@@ -100,17 +96,19 @@ class Encoding:
         return packed
 
     def _cast(self, packed: Array) -> Array:
-        if self.dtype.kind not in "iu":
+        if self.dtype.kind in "iu":
+            return self._whole(packed)
+        try:
             with np.errstate(over="raise"):
-                try:
-                    return packed.astype(self.dtype)
-                except FloatingPointError:
-                    largest = np.nanmax(np.abs(packed[np.isfinite(packed)]))
-                    raise _out_of_range(largest, self.dtype) from None
+                return packed.astype(self.dtype)
+        except FloatingPointError:
+            largest = np.nanmax(np.abs(packed[np.isfinite(packed)]))
+            raise _out_of_range(largest, self.dtype) from None
+
+    def _whole(self, packed: Array) -> Array:
         whole = np.rint(packed) if packed.dtype.kind == "f" else packed
         limits = np.iinfo(self.dtype)
-        low, high = whole.min(initial=limits.max), whole.max(initial=limits.min)
-        for extreme in (low, high):
+        for extreme in (whole.min(initial=limits.max), whole.max(initial=limits.min)):
             if not math.isfinite(extreme) or not limits.min <= int(extreme) <= limits.max:
                 raise _out_of_range(extreme, self.dtype)
         return whole.astype(self.dtype)
@@ -120,7 +118,7 @@ def _out_of_range(pixel: Any, dtype: np.dtype[Any]) -> ValueError:
     limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
     return ValueError(
         f"{pixel} is out of the range of {dtype}, {limits.min} to {limits.max}; "
-        f"clip the values, or set arr.encoding['dtype']"
+        "clip the values, or set arr.encoding['dtype']"
     )
 
 

@@ -204,8 +204,8 @@ def _check_time(arr: Any, name: str) -> None:
 
 
 def _is_time(arr: Any, dim: Any) -> bool:
-    if str(dim).lower() in _TIMES:
-        return True
+    if str(dim).lower() in (*_TIMES, "band"):
+        return str(dim).lower() in _TIMES
     return dim in arr.coords and arr.coords[dim].dtype.kind in "mM"
 
 
