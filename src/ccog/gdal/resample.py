@@ -221,19 +221,16 @@ def _reduced(piece: _Piece, read: _PieceRead) -> Array:
     if piece.mask is not None:
         return _with_nodata(_by_gdal(piece, read), piece, piece.mask, read)
     if piece.pixels.dtype in _64_BIT_INTEGERS:
-        return _reduced_64_bit(replace(piece, nodata=None), piece.nodata, read)
+        bands = [_reduced(_masked(piece, n), read) for n in range(len(piece.pixels))]
+        return np.concatenate(bands)
     return _by_gdal(piece, read)
 
 
-def _reduced_64_bit(piece: _Piece, nodata: float | int, read: _PieceRead) -> Array:
-    """GDAL weighs nodata pixels of 64-bit integers like others, but moves results off nodata.
-
-    Its loops for cells of two by two pixels do not even move them.
-    """
-    out, how = _by_gdal(piece, read), read.how
-    if how.method in _AVERAGES and how.y.ratio == how.x.ratio == 2:
-        return out
-    return _moved_off(out, piece, nodata, read)
+def _masked(piece: _Piece, n: int) -> _Piece:
+    """A band with its nodata pixels as a mask: rasterio cannot tell GDAL of such a nodata value."""
+    band = piece.pixels[n : n + 1]
+    valid = np.where(band[0] == piece.nodata, np.uint8(0), np.uint8(255))
+    return replace(piece, pixels=band, mask=valid)
 
 
 def _with_nodata(out: Array, piece: _Piece, mask: Array, read: _PieceRead) -> Array:

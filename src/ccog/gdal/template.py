@@ -84,7 +84,9 @@ def write_template(
         GDAL refuses the options for this dtype or number of bands.
     """
     options = _cog_options(spec)
-    metadata = spec.metadata
+    # rasterio drops such a nodata value, which CreateCopy keeps
+    nodata = spec.metadata.nodata if spec.dtype in ("int64", "uint64") else None
+    metadata = spec.metadata if nodata is None else replace(spec.metadata, nodata=None)
     if statistics is not None:
         metadata = _with_statistics(metadata, statistics)
     # rasterio writes pixels that NumPy has no type for in the next larger type
@@ -96,7 +98,7 @@ def write_template(
             MemoryFile() as memory,
         ):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            write(memory, _profile(spec, options), metadata, spec.has_mask)
+            write(memory, _profile(spec, options, metadata), metadata, spec.has_mask)
             data = memory.read()
     except GDAL_FAILURES as error:
         raise _refusal(spec, options, f": {error}") from error
@@ -104,6 +106,8 @@ def write_template(
         raise _refusal(spec, options)
     blocksize = spec.options.blocksize
     template = Template.parse(data).with_tiles(blocksize, overview_blocksize(blocksize))
+    if nodata is not None:
+        template = template.with_nodata(int(nodata))
     return template.by_chunk() if spec.by_chunk else template
 
 
@@ -119,7 +123,7 @@ def _cog_options(spec: HeaderSpec) -> dict[str, str]:
     return options
 
 
-def _profile(spec: HeaderSpec, options: Mapping[str, str]) -> dict[str, Any]:
+def _profile(spec: HeaderSpec, options: Mapping[str, str], metadata: Metadata) -> dict[str, Any]:
     on_scheme = spec.options.tiling_scheme is not None
     # on a tiling scheme the template is the first tile of the raster
     side = spec.options.blocksize if on_scheme else _SIDE
@@ -129,12 +133,12 @@ def _profile(spec: HeaderSpec, options: Mapping[str, str]) -> dict[str, Any]:
         "width": side,
         "count": spec.count,
         "dtype": spec.dtype,
-        "crs": spec.metadata.crs,
-        "nodata": spec.metadata.nodata,
+        "crs": metadata.crs,
+        "nodata": metadata.nodata,
         **options,
     }
-    if spec.metadata.transform is not None:
-        profile["transform"] = spec.metadata.transform
+    if metadata.transform is not None:
+        profile["transform"] = metadata.transform
     return profile
 
 
@@ -162,7 +166,7 @@ def _write_by_copy(
 def _set_metadata(dataset: Any, metadata: Metadata) -> None:
     for key, tags in metadata.tags.items():
         band, domain = key if isinstance(key, tuple) else (key, None)
-        dataset.update_tags(band, domain, **tags)
+        dataset.update_tags(band, domain, **_as_items(domain, tags))
     for name in _ATTRIBUTES:
         value = getattr(metadata, name)
         if value is not None:
@@ -171,6 +175,14 @@ def _set_metadata(dataset: Any, metadata: Metadata) -> None:
         dataset.gcps = (list(metadata.gcps), metadata.crs)
     if metadata.colormap is not None:
         dataset.write_colormap(1, dict(metadata.colormap))
+
+
+def _as_items(domain: str | None, tags: Mapping[str, str]) -> Mapping[str, str]:
+    """Tags as rasterio takes them: it joins keys and values by "=", and XML must come out whole."""
+    if domain is None or not domain.startswith("xml:") or set(tags) != {domain}:
+        return tags
+    before, _, after = tags[domain].partition("=")
+    return {before: after}
 
 
 def _with_statistics(metadata: Metadata, statistics: tuple[BandStatistics, ...]) -> Metadata:

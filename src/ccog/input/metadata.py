@@ -159,7 +159,10 @@ def warn_of_gdal_order(transform: Affine) -> None:
 
 def _number(name: str, value: Any, count: int) -> float | int | None:
     try:
-        return float(value) if isinstance(value, str) else python_number(value)
+        if not isinstance(value, str):
+            return python_number(value)
+        # a float would lose digits of 64-bit integers
+        return int(value) if value.strip().lstrip("+-").isdigit() else float(value)
     except (TypeError, ValueError):
         raise OptionError(f"{name}={value!r} is not a number") from None
 
@@ -172,6 +175,7 @@ def _tags(name: str, value: Any, count: int) -> dict[TagKey, dict[str, str]]:
     tags: dict[TagKey, dict[str, str]] = {}
     for key, items in value.items():
         _check_tag_key(name, key, count)
+        _check_xml(name, key, items)
         tags[key] = {str(item): str(text) for item, text in items.items()}
     return tags
 
@@ -183,6 +187,16 @@ def _check_tag_key(name: str, key: Any, count: int) -> None:
             f"{name} has an entry for band {key!r}; "
             f"0 (the dataset) to {count} are allowed, "
             "or (band, 'DOMAIN') for another metadata domain"
+        )
+
+
+def _check_xml(name: str, key: Any, items: Mapping[Any, Any]) -> None:
+    """Refuse XML that rasterio cannot hand to GDAL: it writes nothing without an equals sign."""
+    domain = key[1] if isinstance(key, tuple) else ""
+    if domain.startswith("xml:") and domain in items and "=" not in str(items[domain]):
+        raise OptionError(
+            f"{name} has {str(items[domain])[:80]!r} for {domain}, which is not XML "
+            "with a declaration or namespace (there is no '=')"
         )
 
 

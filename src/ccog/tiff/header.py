@@ -140,6 +140,17 @@ class Template:
             overview_mask=self.overview_mask and _with_tiles(self.overview_mask, overview_side),
         )
 
+    def with_nodata(self, nodata: int) -> Template:
+        """The same with a nodata value of 64 bits, which GDAL does not repeat in overviews."""
+        before = [
+            tag.offset
+            for number, tag in self.image.tags.items()
+            if tag.offset is not None and number not in tags.AFTER_NODATA
+        ]
+        text = f"{nodata}\0".encode("ascii")
+        tag = Tag(tags.ASCII, len(text), text, offset=max(before, default=0) + 1)
+        return replace(self, image=self.image.with_tags({tags.GDAL_NODATA: tag}))
+
     @property
     def framing(self) -> Framing:
         """Bytes before and after each tile."""
