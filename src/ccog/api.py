@@ -63,8 +63,10 @@ def write_ccog(
     Parameters
     ----------
     arr
-        xarray DataArray (dimensions found by name; CRS, transform and nodata from rioxarray), dask
-        array or NumPy array; (y, x) or (band, y, x). Booleans become uint8. Masked pixels
+        xarray DataArray or Dataset (dimensions found by name; CRS, transform and nodata from
+        rioxarray), dask array or NumPy array; (y, x) or (band, y, x). Booleans become uint8. Values
+        that xarray decoded are stored as their ``encoding`` says (type, nodata, scale and offset);
+        ``arr.drop_encoding()`` writes them as they are. Masked pixels
         (``numpy.ma``, or dask arrays of it) become nodata. Without a nodata value their mask
         becomes the internal mask, and must be the same in all bands.
     store
@@ -107,7 +109,7 @@ def write_ccog(
     ------
     ccog.ChunkError
         While it is computed: a chunk is not of the type, shape or dtype (byte order included) that
-        its array declares.
+        its array declares, or has a value that its encoding cannot store.
     ccog.ResumeError
         The unfinished write at the target differs in array, options or version, or the target
         cannot keep unfinished writes.
