@@ -15,6 +15,7 @@ from rasterio import Affine
 from rasterio.io import MemoryFile
 
 import ccog
+from ccog.input.opening import open_source
 from conftest import GEO, terrain
 
 NORTH_UP = Affine(10, 0, 5e5, 0, -10, 6e6)
@@ -198,10 +199,19 @@ def test_several_times_are_refused(name: str) -> None:
     arr = grid().expand_dims({name: steps})
     remedies = rf"arr.isel\({name}=0\).*one file a step.*arr.rename\({name}='band'\)"
     for times in (arr, arr.expand_dims(band=3), xr.Dataset({"a": arr})):
-        with pytest.raises(ccog.RasterError, match=f"2 steps along {name}.*{remedies}"):
+        with pytest.raises(ccog.RasterError, match=f"{name} has 2 steps.*{remedies}"):
             ccog.write_ccog(times)
     assert ccog.plan(arr.isel({name: 0})).shape == (1, 60, 70)
     assert ccog.plan(arr.isel({name: [0]})).shape == (1, 60, 70)
     assert ccog.plan(arr.rename({name: "band"})).shape == (2, 60, 70)
     files = [arr.sel({name: step}).ccog.write() for step in arr[name]]
     assert len(files) == 2
+
+
+def test_times_of_a_file_are_bands_on_the_command_line(tmp_path: Any) -> None:
+    """As GDAL has them: there is no arr.isel there."""
+    steps = np.array(["2024-01-01", "2024-01-02"], "datetime64[ns]")
+    arr = grid().expand_dims(time=steps)
+    arr.to_dataset(name="rain").to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    source = open_source(f"{tmp_path}/a.nc:rain")
+    assert ccog.plan(source.array, COG_creation_options=source.options).shape == (2, 60, 70)

@@ -195,10 +195,10 @@ def _check_time(arr: Any, name: str) -> None:
     for dim in arr.dims:
         if arr.sizes[dim] > 1 and _is_time(arr, dim):
             raise RasterError(
-                f"{name} has {arr.sizes[dim]} steps along {dim}, and a GeoTIFF is of one time: "
-                f"choose one, e.g. arr.isel({dim}=0); "
-                f"write one file a step, for i, step in enumerate(arr.{dim}): "
-                f"arr.sel({dim}=step).ccog.write(f'{{i}}.tif'); "
+                f"{name} has dimensions {arr.dims}, of which {dim} has {arr.sizes[dim]} steps; "
+                f"write one raster at a time: a step, e.g. arr.isel({dim}=0), "
+                f"or one file a step, for i, step in enumerate(arr.{dim}): "
+                f"arr.sel({dim}=step).ccog.write(f'{{i}}.tif'), "
                 f"or make the steps bands, arr.rename({dim}='band')"
             )
 
