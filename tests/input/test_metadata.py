@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -212,7 +213,7 @@ def test_nodata_of_64_bit_integers_is_kept(dtype: str, nodata: int) -> None:
 
 @pytest.mark.parametrize("given", [int, str, np.uint64])
 @pytest.mark.parametrize("nodata", [2**53 + 1, 2**64 - 1])
-def test_nodata_that_no_float_holds_is_exact(nodata: int, given: Any) -> None:
+def test_nodata_that_no_float_holds_is_exact(tmp_path: Path, nodata: int, given: Any) -> None:
     """GDAL fills the overviews with the nearest float, or 0: pixels that are not nodata."""
     pixels = terrain((1, 300, 260), "uint64")
     pixels[:, :129, :129] = nodata
@@ -221,6 +222,8 @@ def test_nodata_that_no_float_holds_is_exact(nodata: int, given: Any) -> None:
     theirs = parse(gdal_cog(pixels, options, nodata=nodata)).directories[0]
     ours = parse(data).directories[0]
     assert ours.tags[42113].raw == theirs.tags[42113].raw == f"{nodata}\0".encode()
+    (tmp_path / "a.tif").write_bytes(data)
+    assert "100.00% are what average gives" in str(ccog.validate(tmp_path / "a.tif"))
     with MemoryFile(data) as memory, memory.open(overview_level=0) as overview:
         assert (overview.read()[:, :64, :64] == nodata).all()
         assert (overview.read()[:, :64, 70:] != nodata).all()

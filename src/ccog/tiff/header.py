@@ -142,6 +142,8 @@ class Template:
 
     def with_nodata(self, nodata: int) -> Template:
         """The same with a nodata value of 64 bits, which GDAL does not repeat in overviews."""
+        if tags.GDAL_NODATA in self.image.tags:
+            return self
         before = [
             tag.offset
             for number, tag in self.image.tags.items()
