@@ -134,6 +134,36 @@ def test_complex_integers_of_rioxarray_stay_such() -> None:
         assert np.array_equal(dataset.read(), pixels)
 
 
+def test_nodata_of_complex_data_is_real(tmp_path: Path) -> None:
+    pixels = (terrain((1, 300, 300), "complex64") * 50).astype("complex64")
+    pixels[:, :40, :60] = 7
+    options = {"overview_resampling": "average"}
+    file = gdal_cog(pixels, options, nodata=7)
+    (tmp_path / "a.tif").write_bytes(file)
+    for opened in ({}, {"masked": True}):
+        assert written(rioxarray.open_rasterio(tmp_path / "a.tif", **opened), **options) == file
+
+
+@pytest.mark.tried(
+    "values that rioxarray decoded from a file with a mask and no nodata value",
+    "refused: there is no pixel for NaN; the message says how to write the mask",
+)
+def test_a_mask_that_was_decoded_can_be_written_again(tmp_path: Path) -> None:
+    pixels, mask = terrain((2, 300, 260), "uint8"), np.tri(300, 260, dtype=bool)
+    options = {"overviews": "none"}
+    file = gdal_cog(np.where(mask, pixels, 0).astype("uint8"), options, mask)
+    (tmp_path / "a.tif").write_bytes(file)
+    arr = rioxarray.open_rasterio(tmp_path / "a.tif", masked=True, chunks={})
+    remedy = r"arr.fillna\(0\).astype\('uint8'\) with mask=arr.notnull\(\).all\('band'\)"
+    with pytest.raises(ccog.ChunkError, match=remedy):
+        written(arr, **options)
+    valid = arr.notnull().all("band")
+    again = ccog.write_ccog(
+        arr.fillna(0).astype("uint8"), mask=valid, COG_creation_options=options, compute=True
+    )
+    assert again == file
+
+
 def test_values_are_rounded_as_xarray_rounds_them() -> None:
     halves = np.arange(-300 * 260, 300 * 260, 2, dtype="float64").reshape(300, 260) / 4
     arr = xr.DataArray(halves, dims=("y", "x"))

@@ -77,7 +77,8 @@ class Encoding:
         if nodata is None:
             raise ValueError(
                 f"{self.dtype} has no NaN, and there is no fill value: "
-                "give nodata=, or set arr.encoding['_FillValue']"
+                "give nodata=, set arr.encoding['_FillValue'], or write a mask: "
+                f"arr.fillna(0).astype('{self.dtype}') with mask=arr.notnull().all('band')"
             )
         pixels = self._cast(np.where(missing, packed.dtype.type(0), packed))
         pixels[missing] = nodata

@@ -87,10 +87,15 @@ def with_options(metadata: Metadata, options: Mapping[str, Any], count: int) -> 
 
 
 def python_number(value: Any) -> float | int | None:
-    """A NumPy scalar, or anything float() takes, as Python's own number."""
+    """A NumPy scalar, or anything float() takes, as Python's own number.
+
+    rioxarray makes nodata complex where pixels are; GDAL's is real.
+    """
     if value is None:
         return None
     number = value.item() if hasattr(value, "item") else value
+    if isinstance(number, complex) and number.imag == 0:
+        number = number.real
     is_number = isinstance(number, int | float) and not isinstance(number, bool)
     return number if is_number else float(number)
 
