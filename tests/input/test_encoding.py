@@ -255,6 +255,18 @@ def test_integers_that_do_not_fit_are_refused() -> None:
         written(arr)
 
 
+def test_integers_and_complex_values_are_encoded() -> None:
+    pixels = terrain((2, 300, 260), "uint8")
+    arr = xr.DataArray(pixels, dims=("band", "y", "x"))
+    arr.encoding = {"dtype": "int32"}
+    assert np.array_equal(read(written(arr)), pixels)
+    waves = terrain((1, 300, 260), "complex128")
+    arr = xr.DataArray(waves, dims=("band", "y", "x"))
+    arr.encoding = {"dtype": "complex64", "scale_factor": 0.5}
+    found = read(written(arr, overview_resampling="nearest"))
+    np.testing.assert_allclose(found, waves / 0.5, rtol=1e-6)
+
+
 def test_contradictions_are_refused_before_anything_is_computed() -> None:
     arr = decoded(stored(), {"dtype": "int16", "_FillValue": -9999, "scale_factor": 0.1})
     with pytest.raises(ccog.RasterError, match=r"encoding\['_FillValue'\] is -9999 and attrs"):

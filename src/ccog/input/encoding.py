@@ -90,7 +90,8 @@ class Encoding:
         offset = 0.0 if self.offsets is None else self.offsets[band]
         if scale == 1 and offset == 0:
             return values
-        keeps_type = values.dtype.kind in "fc" and values.dtype.itemsize >= 4 and has_fill
+        is_wide = values.dtype.kind == "f" and values.dtype.itemsize >= 4
+        keeps_type = values.dtype.kind == "c" or (is_wide and has_fill)
         packed: Array = values.astype(values.dtype if keeps_type else np.float64)
         packed -= offset
         packed /= scale
@@ -109,7 +110,7 @@ class Encoding:
     def _whole(self, packed: Array) -> Array:
         whole = np.rint(packed) if packed.dtype.kind == "f" else packed
         limits = np.iinfo(self.dtype)
-        for extreme in (whole.min(initial=limits.max), whole.max(initial=limits.min)):
+        for extreme in (whole.min(), whole.max()) if whole.size else ():
             if not math.isfinite(extreme) or not limits.min <= int(extreme) <= limits.max:
                 raise _out_of_range(extreme, self.dtype)
         return whole.astype(self.dtype)
