@@ -177,7 +177,9 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
     described = draw(metadata(dtype, count))
     if "colormap" in described:
         options["overview_resampling"] = "nearest"
-    nodata = None if dtype.startswith("complex") else draw(st.sampled_from([None, None, 0, 7]))
+    # rasterio's writer drops nodata of 64-bit integers: test_metadata.py compares it with CreateCopy
+    without = dtype.startswith("complex") or dtype in ("int64", "uint64")
+    nodata = None if without else draw(st.sampled_from([None, None, 0, 7]))
     if np.dtype(dtype).kind == "f" and draw(st.booleans()):
         nodata = float("nan")
     masked = draw(st.booleans())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from hypothesis import settings
 from rasterio.io import MemoryFile
 
@@ -58,8 +60,19 @@ def gdal_cog(
     profile = {"transform": rasterio.Affine(10, 0, 5e5, 0, -10, 6e6), "crs": "EPSG:32755"} | profile
     count, height, width = pixels.shape
     size = {"count": count, "height": height, "width": width, "dtype": pixels.dtype.name}
+    nodata = profile.get("nodata")
+    if nodata is not None and pixels.dtype in (np.int64, np.uint64):
+        # rasterio's writer drops such a nodata value, CreateCopy does not
+        del profile["nodata"]
+        band = "pixel" if rasterio.__gdal_version__ < "3.11" else "band"
+        source = {**size, **profile, "driver": "GTiff", "interleave": band}
+        return _copied_with_nodata(_written(pixels, mask, describe, source), int(nodata), options)
+    return _written(pixels, mask, describe, {"driver": "COG", **size, **profile, **(options or {})})
+
+
+def _written(pixels: np.ndarray, mask: Any, describe: Any, profile: dict[str, Any]) -> bytes:
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as memory:
-        with memory.open(driver="COG", **size, **profile, **(options or {})) as dataset:
+        with memory.open(**profile) as dataset:
             dataset.write(pixels)
             if mask is not None:
                 dataset.write_mask(mask)
@@ -72,6 +85,21 @@ def gdal_cog(
                 elif name != "update_tags":
                     setattr(dataset, name, value)
         return bytes(memory.read())
+
+
+def _copied_with_nodata(file: bytes, nodata: int, options: dict[str, Any] | None) -> bytes:
+    """What CreateCopy makes of a file whose bands have a nodata value, exactly, by a VRT.
+
+    rasterio may write values of options in capitals here.
+    """
+    value = f"<NoDataValue>{nodata}</NoDataValue>"
+    upper = {key.upper(): str(text) for key, text in (options or {}).items()}
+    with MemoryFile(file) as source, MemoryFile(ext="vrt") as vrt, MemoryFile() as cog:
+        rasterio.shutil.copy(source.name, vrt.name, driver="VRT")
+        xml = re.sub("(<VRTRasterBand[^>]*>)", rf"\1{value}", vrt.read().decode())
+        with MemoryFile(xml.encode(), ext="vrt") as with_nodata:
+            rasterio.shutil.copy(with_nodata.name, cog.name, driver="COG", **upper)
+        return bytes(cog.read())
 
 
 #: What gdal_cog assumes of georeferencing, as write_ccog takes it.

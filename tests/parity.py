@@ -166,6 +166,8 @@ def metadata_rows() -> list[Row]:
         Row("gcps", (Trial({}, {"gcps": points}, {"crs": "EPSG:4326", "transform": None}),)),
         Row("rpcs", described({"rpcs": RPCS})),
         Row("nodata, in the data and not", tuple(Trial({}, {}, {"nodata": n}, "int16", holes=n) for n in (0, -9999)) + (Trial({}, {}, {"nodata": float("nan")}, "float32", holes=float("nan")), Trial({}, {}, {"nodata": -1}, "float64", holes=float("nan")))),
+        Row("nodata of int64 and uint64, as CreateCopy keeps it", tuple(Trial({"overview_resampling": k}, {}, {"nodata": n}, d, holes=n) for k in ("AVERAGE", "CUBIC", "NEAREST") for d, n in (("int64", -9999), ("int64", -(2**63)), ("uint64", 0), ("uint64", 2**53)))),
+        Row("ICC profile, premultiplied alpha", (Trial({}, {"update_tags": {(0, "COLOR_PROFILE"): {"SOURCE_ICC_PROFILE": "A" * 512}}}), Trial({}, {"colorinterp": rgba, "update_tags": {(4, "IMAGE_STRUCTURE"): {"ALPHA": "PREMULTIPLIED"}}}, bands=4, alpha=True))),
         Row("mask, in every resampling", options(*({"overview_resampling": k} for k in sorted(KERNEL_RADIUS)), masked=True)),
         Row("mask beside nodata", (Trial({}, {}, {"nodata": 7}, masked=True, holes=7),)),
         Row("alpha (gray, RGB) in every resampling", tuple(Trial({"overview_resampling": k}, {"colorinterp": i}, bands=len(i), alpha=True) for k in sorted(KERNEL_RADIUS) for i in (gray_alpha, rgba))),

@@ -64,8 +64,10 @@ def write_ccog(
     Parameters
     ----------
     arr
-        xarray DataArray (dimensions found by name; CRS, transform and nodata from rioxarray), dask
-        array or NumPy array; (y, x) or (band, y, x). Booleans become uint8. Masked pixels
+        xarray DataArray or Dataset (dimensions found by name; CRS, transform and nodata from
+        rioxarray), dask array or NumPy array; (y, x) or (band, y, x). Booleans become uint8. Values
+        that xarray decoded are stored as their ``encoding`` says (type, nodata, scale and offset);
+        ``arr.drop_encoding()`` writes them as they are. Masked pixels
         (``numpy.ma``, or dask arrays of it) become nodata. Without a nodata value their mask
         becomes the internal mask, and must be the same in all bands. Or the path of a file that
         rasterio opens: all is kept that GDAL's CreateCopy keeps.
@@ -112,7 +114,7 @@ def write_ccog(
     ------
     ccog.ChunkError
         While it is computed: a chunk is not of the type, shape or dtype (byte order included) that
-        its array declares.
+        its array declares, or has a value that its encoding cannot store.
     ccog.ResumeError
         The unfinished write at the target differs in array, options or version, or the target
         cannot keep unfinished writes.
@@ -188,8 +190,10 @@ def plan(
             layout=layout,
         )
         mismatch = chunk_mismatch(prepared)
-        job, pixels = prepared.job, prepared.raster.pixels
-        return plan_job(job, pixels, mismatch=mismatch, sample=blocks)
+        job, raster = prepared.job, prepared.raster
+        return plan_job(
+            job, raster.pixels, decoded=raster.decoded, mismatch=mismatch, sample=blocks
+        )
 
 
 def _block_count(sample: Any) -> int:

@@ -27,7 +27,7 @@ class DtypeError(CCOGError, TypeError):
 
 
 class ChunkError(CCOGError, ValueError):
-    """A chunk is not of the type, shape or dtype that its array declares; nothing is written."""
+    """A chunk is not what its array declares, or cannot be stored so; nothing is written."""
 
 
 class ArgumentTypeError(CCOGError, TypeError):

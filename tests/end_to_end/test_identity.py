@@ -190,7 +190,7 @@ def test_blocks_of_zeros_are_identical(dtype: str, nodata: int | None, sparse: s
         "blocksize": 128,
         "compress": "deflate",
         "sparse_ok": sparse,
-        "overview_resampling": "average",
+        "overview_resampling": "AVERAGE",
     }
     extra = {} if nodata is None or dtype == "complex64" else {"nodata": nodata}
     assert written(pixels, 128, options | extra) == gdal_cog(pixels, options, **extra)

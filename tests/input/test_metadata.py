@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pytest
 import rasterio
 import rioxarray  # noqa: F401
 import xarray as xr
 from rasterio.control import GroundControlPoint
+from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
 import ccog
 from ccog import errors
+from ccog.tiff.directories import parse
 from conftest import GEO, gdal_cog, terrain
 
 PIXELS = terrain((2, 300, 260), "int16")
@@ -61,12 +66,6 @@ def test_attributes_of_xarray_become_metadata(
 def test_fill_value_is_nodata() -> None:
     assert written(georeferenced(_FillValue=np.int16(-1))) == gdal_cog(PIXELS, nodata=-1)
     assert written(georeferenced().rio.write_nodata(-1)) == gdal_cog(PIXELS, nodata=-1)
-
-
-def test_decoded_values_have_nan_for_nodata() -> None:
-    decoded = georeferenced(PIXELS.astype("float32"))
-    decoded.encoding |= {"_FillValue": -9999.0, "scale_factor": 0.1}
-    assert written(decoded) == gdal_cog(PIXELS.astype("float32"), nodata=float("nan"))
 
 
 def test_text_of_the_band_coordinate_becomes_descriptions() -> None:
@@ -137,3 +136,94 @@ def test_complex_integers_are_stored_as_such() -> None:
         assert np.array_equal(dataset.read(), pixels)
     with pytest.raises(errors.DtypeError, match="complex64"):
         ccog.write_ccog(PIXELS, COG_creation_options={"dtype": "complex_int16"})
+
+
+# What users of arrays give as options, in rasterio's manner
+
+XMP = (
+    '<?xpacket begin="x" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<a b="c = d">\u00e9 &amp; =</a></x:xmpmeta>\n<?xpacket end="w"?>'
+)
+ICC = base64.b64encode(b"\0" * 128 + b"acsp").decode()
+RGBA = ["red", "green", "blue", "alpha"]
+
+
+def tags_of(data: bytes, band: int = 0, domain: str | None = None) -> dict[str, str]:
+    with MemoryFile(data) as memory, memory.open() as dataset:
+        return dict(dataset.tags(band, ns=domain))
+
+
+def test_xmp_comes_out_as_it_went_in() -> None:
+    pixels = terrain((1, 300, 260))
+    data = written(pixels, update_tags={(0, "xml:XMP"): {"xml:XMP": XMP}}, **GEO)
+    assert tags_of(data, domain="xml:XMP") == {"xml:XMP": XMP}
+    # rasterio can be made to write the same
+    before, _, after = XMP.partition("=")
+    describe = {"update_tags": {(0, "xml:XMP"): {before: after}}}
+    assert data == gdal_cog(pixels, describe=describe)
+    # what one file says is what the next is given
+    again = written(pixels, update_tags={(0, "xml:XMP"): tags_of(data, domain="xml:XMP")}, **GEO)
+    assert again == data
+    with pytest.raises(errors.OptionError, match="which is not XML"):
+        ccog.plan(pixels, COG_creation_options={"update_tags": {(0, "xml:XMP"): {"xml:XMP": "?"}}})
+
+
+@pytest.mark.parametrize(
+    "describe",
+    [
+        {"update_tags": {(0, "COLOR_PROFILE"): {"SOURCE_ICC_PROFILE": ICC}}},
+        {"update_tags": {(4, "IMAGE_STRUCTURE"): {"ALPHA": "PREMULTIPLIED"}}},
+        {"update_tags": {1: {"STATISTICS_MINIMUM": "1", "STATISTICS_MAXIMUM": "5"}}},
+        {"update_tags": {0: {"TIFFTAG_SOFTWARE": "s", "TIFFTAG_DATETIME": "2024:01:01 00:00:00"}}},
+        {"update_tags": {(0, "RPC"): {"A": "b"}, (0, "IMAGERY"): {"CLOUDCOVER": "3"}}},
+    ],
+    ids=["icc", "premultiplied", "statistics", "tiff tags", "domains"],
+)
+def test_metadata_of_rasterio_is_an_option(describe: dict[str, Any]) -> None:
+    pixels = terrain((4, 300, 260), "uint8")
+    expected = gdal_cog(
+        pixels, describe=describe | {"colorinterp": [ColorInterp[name] for name in RGBA]}
+    )
+    assert written(pixels, colorinterp=RGBA, **describe, **GEO) == expected
+
+
+@pytest.mark.tried("nodata of 64-bit integers", "kept, as CreateCopy keeps it")
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [
+        ("int64", -9999),
+        ("int64", 0),
+        ("int64", -(2**63)),
+        ("uint64", 0),
+        ("uint64", 99999),
+        ("uint64", 2**53),
+    ],
+)
+def test_nodata_of_64_bit_integers_is_kept(dtype: str, nodata: int) -> None:
+    pixels = terrain((2, 301, 260), dtype)
+    pixels[:, 100:180, 20:110] = nodata
+    pixels[:, ::7, ::3] = nodata
+    for method in ("AVERAGE", "CUBIC", "NEAREST"):
+        options = {"blocksize": 128, "compress": "deflate", "overview_resampling": method}
+        data = written(da.from_array(pixels, chunks=(1, 128, 256)), **options, nodata=nodata, **GEO)
+        assert data == gdal_cog(pixels, options, nodata=nodata)
+    array = georeferenced(pixels).rio.write_nodata(nodata)
+    assert written(array, **options) == data
+
+
+@pytest.mark.parametrize("given", [int, str, np.uint64])
+@pytest.mark.parametrize("nodata", [2**53 + 1, 2**64 - 1])
+def test_nodata_that_no_float_holds_is_exact(tmp_path: Path, nodata: int, given: Any) -> None:
+    """GDAL fills the overviews with the nearest float, or 0: pixels that are not nodata."""
+    pixels = terrain((1, 300, 260), "uint64")
+    pixels[:, :129, :129] = nodata
+    options = {"blocksize": 128, "overview_resampling": "average"}
+    data = written(pixels, nodata=given(nodata), **options, **GEO)
+    theirs = parse(gdal_cog(pixels, options, nodata=nodata)).directories[0]
+    ours = parse(data).directories[0]
+    assert ours.tags[42113].raw == theirs.tags[42113].raw == f"{nodata}\0".encode()
+    (tmp_path / "a.tif").write_bytes(data)
+    assert "100.00% are what average gives" in str(ccog.validate(tmp_path / "a.tif"))
+    with MemoryFile(data) as memory, memory.open(overview_level=0) as overview:
+        assert (overview.read()[:, :64, :64] == nodata).all()
+        assert (overview.read()[:, :64, 70:] != nodata).all()

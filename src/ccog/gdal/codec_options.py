@@ -80,13 +80,17 @@ def _level_codec(geometry: CogGeometry, template: Template, *, overview: bool) -
     mask = template.overview_mask if overview else template.mask
     image = _image_options(options, geometry.raster, directory, overview=overview)
     blocksize = options.blocksize
+    # GTiff's test for sparse tiles passes over nodata of 64 bits (GTiffDataset::HasOnlyNoData),
+    # which overviews do not have
+    is_wide = dtype in ("int64", "uint64")
+    may_be_sparse = overview or not is_wide or geometry.raster.nodata is None
     return Codec(
         blocksize=overview_blocksize(blocksize) if overview else blocksize,
         dtype=dtype,
         image=tuple(sorted(image.items())),
         mask=() if mask is None else tuple(sorted(_mask_options(mask).items())),
         nodata=geometry.raster.nodata if _heeds_nodata(options, dtype) else None,
-        sparse=options.sparse_ok,
+        sparse=options.sparse_ok and may_be_sparse,
         planar=directory.value(tags.PLANAR_CONFIG, 1) == tags.SEPARATE,
         by_tile=options.interleave == "TILE",
         by_chunk=geometry.by_chunk,
@@ -97,8 +101,8 @@ def _level_codec(geometry: CogGeometry, template: Template, *, overview: bool) -
 def _heeds_nodata(options: CreationOptions, dtype: str) -> bool:
     """Whether GTiff must know the nodata value.
 
-    It decides which tiles are sparse, but for 64-bit integers, where those of zeros are. Otherwise
-    GTiff would only pad tiles with it, which the COG driver does not.
+    It decides which tiles are sparse, but for 64-bit integers. Otherwise GTiff would only pad tiles
+    with it, which the COG driver does not.
     """
     return options.sparse_ok and dtype not in ("int64", "uint64")
 

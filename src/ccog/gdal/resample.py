@@ -345,22 +345,30 @@ def _reduced(piece: _Piece, read: _PieceRead) -> Array:
         return _by_gdal(piece, read)
     if piece.mask is not None:
         return _with_nodata(_by_gdal(piece, read), piece, piece.mask, read)
-    is_heeded = not read.how.is_by_band or _heeds_masks(read.how)
-    if piece.pixels.dtype in _64_BIT_INTEGERS or not is_heeded:
+    if read.how.is_by_band and not _heeds_masks(read.how):
         return _reduced_unheeding(replace(piece, nodata=None), piece.nodata, read)
+    if piece.pixels.dtype in _64_BIT_INTEGERS:
+        bands = [_reduced(_masked(piece, n), read) for n in range(len(piece.pixels))]
+        return np.concatenate(bands)
     return _by_gdal(piece, read)
 
 
 def _reduced_unheeding(piece: _Piece, nodata: float | int, read: _PieceRead) -> Array:
-    """GDAL weighs nodata pixels of 64-bit integers like others, but moves results off nodata.
+    """GDAL weighs nodata pixels like others where the first band has no nodata value.
 
-    So it does with other types where the first band has no nodata value.
-    Its loops for cells of two by two pixels do not even move them.
+    It still moves results off nodata, but not in its loops for cells of two by two pixels.
     """
     out, how = _by_gdal(piece, read), read.how
     if how.method in _AVERAGES and how.y.ratio == how.x.ratio == 2:
         return out
     return _moved_off(out, piece, nodata, read)
+
+
+def _masked(piece: _Piece, n: int) -> _Piece:
+    """A band with its nodata pixels as a mask: rasterio cannot tell GDAL of such a nodata value."""
+    band = piece.pixels[n : n + 1]
+    valid = np.where(band[0] == piece.nodata, np.uint8(0), np.uint8(255))
+    return replace(piece, pixels=band, mask=valid)
 
 
 def _with_nodata(out: Array, piece: _Piece, mask: Array, read: _PieceRead) -> Array:

@@ -45,6 +45,8 @@ _OF_TEMPLATE = frozenset({"BIGTIFF", "OVERVIEW_COUNT", "SPARSE_OK"})
 
 _OLD_STATISTICS = re.compile(r'<MDI key="STATISTICS_[^>]*>[^<]*</MDI>')
 
+_OLD_NODATA = re.compile("<NoDataValue>[^<]*</NoDataValue>")
+
 _EMPTY_MASK = '<MaskBand><VRTRasterBand dataType="Byte"/></MaskBand>'
 # GDAL's line of the method that overviews were made by (GTiffDataset::WriteMetadata)
 _RESAMPLING = '  <Item name="OVERVIEW_RESAMPLING" domain="IMAGE_STRUCTURE">{}</Item>\n'
@@ -99,7 +101,9 @@ def write_template(
         GDAL refuses the options for this dtype or number of bands.
     """
     options = _cog_options(spec)
-    metadata = spec.metadata
+    # rasterio drops such a nodata value, which CreateCopy keeps
+    nodata = spec.metadata.nodata if spec.dtype in ("int64", "uint64") else None
+    metadata = spec.metadata if nodata is None else _without_nodata(spec.metadata)
     if statistics is not None:
         metadata = _with_statistics(metadata, statistics)
     write = _write_of_file if metadata.description is not None else _write
@@ -113,7 +117,7 @@ def write_template(
             MemoryFile() as memory,
         ):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            write(memory, _profile(spec, options), metadata, spec.has_mask)
+            write(memory, _profile(spec, options, metadata), metadata, spec.has_mask)
             data = memory.read()
     except GDAL_FAILURES as error:
         raise _refusal(spec, options, f": {error}") from error
@@ -123,7 +127,14 @@ def write_template(
     template = Template.parse(data).with_tiles(blocksize, overview_blocksize(blocksize))
     if spec.given_by is not None:
         template = _with_resampling(template, spec.given_by)
+    if nodata is not None:
+        template = template.with_nodata(int(nodata))
     return template.by_chunk() if spec.by_chunk else template
+
+
+def _without_nodata(metadata: Metadata) -> Metadata:
+    description = metadata.description and _OLD_NODATA.sub("", metadata.description)
+    return replace(metadata, nodata=None, description=description)
 
 
 def _cog_options(spec: HeaderSpec) -> dict[str, str]:
@@ -141,7 +152,7 @@ def _cog_options(spec: HeaderSpec) -> dict[str, str]:
     return options
 
 
-def _profile(spec: HeaderSpec, options: Mapping[str, str]) -> dict[str, Any]:
+def _profile(spec: HeaderSpec, options: Mapping[str, str], metadata: Metadata) -> dict[str, Any]:
     on_scheme = spec.options.tiling_scheme is not None
     # on a tiling scheme the template is the first tiles of the raster
     tiles = 2 ** max(0, (spec.options.aligned_levels or 0) - 1)
@@ -152,12 +163,12 @@ def _profile(spec: HeaderSpec, options: Mapping[str, str]) -> dict[str, Any]:
         "width": side,
         "count": spec.count,
         "dtype": spec.dtype,
-        "crs": spec.metadata.crs,
-        "nodata": spec.metadata.nodata,
+        "crs": metadata.crs,
+        "nodata": metadata.nodata,
         **options,
     }
-    if spec.metadata.transform is not None:
-        profile["transform"] = spec.metadata.transform
+    if metadata.transform is not None:
+        profile["transform"] = metadata.transform
     return profile
 
 
@@ -210,7 +221,7 @@ def _set_georeferencing(dataset: Any, metadata: Metadata) -> None:
 def _set_metadata(dataset: Any, metadata: Metadata) -> None:
     for key, tags in metadata.tags.items():
         band, domain = key if isinstance(key, tuple) else (key, None)
-        dataset.update_tags(band, domain, **tags)
+        dataset.update_tags(band, domain, **_as_items(domain, tags))
     for name in _ATTRIBUTES:
         value = getattr(metadata, name)
         if value is not None:
@@ -219,6 +230,14 @@ def _set_metadata(dataset: Any, metadata: Metadata) -> None:
         dataset.gcps = (list(metadata.gcps), metadata.crs)
     if metadata.colormap is not None:
         dataset.write_colormap(1, dict(metadata.colormap))
+
+
+def _as_items(domain: str | None, tags: Mapping[str, str]) -> Mapping[str, str]:
+    """Tags as rasterio takes them: it joins keys and values by "=", and XML must come out whole."""
+    if domain is None or not domain.startswith("xml:") or set(tags) != {domain}:
+        return tags
+    before, _, after = tags[domain].partition("=")
+    return {before: after}
 
 
 def _with_statistics(metadata: Metadata, statistics: tuple[BandStatistics, ...]) -> Metadata:

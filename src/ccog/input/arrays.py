@@ -15,6 +15,7 @@ from dask.layers import ArrayBlockwiseDep
 
 from ccog.errors import ArgumentTypeError, DtypeError, RasterError
 from ccog.input.chunk_checks import ChunkPosition, Declared, MaskIntake, PixelIntake, type_name
+from ccog.input.encoding import Encoding
 
 # sides in pixels of the chunks that a NumPy array is cut into
 _NUMPY_CHUNK = 4096
@@ -27,12 +28,19 @@ class UserArray(NamedTuple):
     """An array as the user has it.
 
     ``axes`` are the numbers of its axes of bands (if any), rows and columns; ``name`` names it in
-    messages.
+    messages; ``encoding`` says how pixels differ from its values, if they do.
     """
 
     array: Any
     axes: tuple[int, ...]
     name: str
+    encoding: Encoding | None = None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its pixels."""
+        dtype: np.dtype[Any] = self.array.dtype
+        return dtype if self.encoding is None else self.encoding.dtype
 
     def as_dask(self) -> UserArray:
         """The same as a dask array."""
@@ -72,6 +80,7 @@ def checked_pixels(
         dtype=dtype,
         nodata=None if nodata is None else np.array(nodata).astype(dtype)[()],
         with_masks=with_masks,
+        encoding=source.encoding,
     )
     letters = sorted(zip(axes, _AXES[-len(axes) :], strict=True))
     meta = np.empty((0, 0, 0), dtype)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ccog.errors import ChunkError
+from ccog.input.encoding import REMEDY, Encoding
 
 Array = npt.NDArray[Any]
 
@@ -76,19 +77,25 @@ class Declared:
 
     def error(self, position: ChunkPosition, declared: str, came: str, remedy: str) -> ChunkError:
         """The error of a chunk that differs from what was declared."""
+        return ChunkError(
+            f"{self.place(position)}, is not what {self.name} declares: "
+            f"{declared} was declared, {came} came; {remedy}"
+        )
+
+    def place(self, position: ChunkPosition) -> str:
+        """Names a chunk, and its pixels."""
         names = ("band", "row", "column")[-len(self.axes) :]
         order = ", ".join(name for _, name in sorted(zip(self.axes, names, strict=True)))
         ranges = zip(position.start, position.stop, strict=True)
         pixels = ", ".join(f"{start}:{stop}" for start, stop in ranges)
-        return ChunkError(
-            f"chunk {position.number} of {self.name}, pixels [{pixels}] ({order}), "
-            f"is not what {self.name} declares: {declared} was declared, {came} came; {remedy}"
-        )
+        return f"chunk {position.number} of {self.name}, pixels [{pixels}] ({order})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelIntake:
     """Chunks of pixels as (band, y, x), in native byte order, booleans as ``dtype`` uint8.
+
+    Decoded values become the pixels that their ``encoding`` says, which ``dtype`` is then of.
 
     Masked pixels become ``nodata``. Without one, chunks of an array ``with_masks`` are masked
     arrays. Masked chunks of any other array are refused: their mask would be lost.
@@ -98,18 +105,30 @@ class PixelIntake:
     dtype: np.dtype[Any]
     nodata: Any
     with_masks: bool
+    encoding: Encoding | None = None
 
     def __call__(self, chunk: Any, position: ChunkPosition) -> Array:
         """Check a chunk and convert it; without a copy where that is possible."""
-        pixels = self.declared.check(chunk, position)
-        if pixels.dtype != self.dtype:
+        pixels = self.declared.check(chunk, position).transpose(self.declared.axes)
+        pixels = pixels if pixels.ndim == 3 else pixels[np.newaxis]
+        if self.encoding is not None:
+            pixels = self._encoded(pixels, self.encoding, position)
+        elif pixels.dtype != self.dtype:
             pixels = pixels.astype(self.dtype)
         if isinstance(pixels, np.ma.MaskedArray):
             pixels = self._filled(pixels, position)
-        if self.with_masks:
-            pixels = np.ma.asarray(pixels)
-        pixels = pixels.transpose(self.declared.axes)
-        return pixels if pixels.ndim == 3 else pixels[np.newaxis]
+        return np.ma.asarray(pixels) if self.with_masks else pixels
+
+    def _encoded(self, values: Array, encoding: Encoding, position: ChunkPosition) -> Array:
+        axes = self.declared.axes
+        first_band = position.start[axes[0]] if len(axes) == 3 else 0
+        try:
+            return encoding.pixels(values, self.nodata, first_band)
+        except ValueError as error:
+            raise ChunkError(
+                f"{self.declared.place(position)}, cannot be stored as the encoding says: "
+                f"{error}; {REMEDY}"
+            ) from None
 
     def _filled(self, pixels: np.ma.MaskedArray[Any, Any], position: ChunkPosition) -> Array:
         if self.nodata is not None:

@@ -7,6 +7,7 @@ read it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -33,6 +34,8 @@ Sides = tuple[int, int]
 
 # types of files that NumPy has not, and what they are read as
 _WHOLE_COMPLEX = {"complex_int16": "complex64", "complex_int32": "complex128"}
+
+_WHOLE_NODATA = re.compile(r"<NoDataValue>(-?\d+)</NoDataValue>")
 
 # rasterio logs the names of files at DEBUG, and GDAL's messages with them
 redact_logs(
@@ -74,7 +77,7 @@ def _described(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source
         mask_kind=kind or "file",
         nodata_by_band=_nodata_by_band(dataset),
         nodata_values=_nodata_values(dataset),
-        metadata=_metadata(dataset, types[0]),
+        metadata=_metadata(dataset, types[0], header.description or ""),
         header=header,
     )
 
@@ -215,18 +218,27 @@ def _read(path: str, read: Callable[[Any], Any]) -> Any:
 # Metadata
 
 
-def _metadata(dataset: Any, dtype: str) -> Metadata:
+def _metadata(dataset: Any, dtype: str, description: str) -> Metadata:
     """What the pixels of the copy depend on; its header has the rest."""
     gcps, gcps_crs = dataset.gcps
     return Metadata(
         crs=gcps_crs if gcps else dataset.crs,
         transform=None if gcps else dataset.transform,
-        nodata=dataset.nodata,
+        nodata=_nodata(dataset, description),
         colormap=_colormap(dataset),
         colorinterp=dataset.colorinterp,
         stored_type=dtype if dtype in _WHOLE_COMPLEX else None,
         bits=_bits(dataset),
     )
+
+
+def _nodata(dataset: Any, description: str) -> float | int | None:
+    """The nodata value; rasterio has a float for those of 64-bit integers."""
+    exact = _WHOLE_NODATA.search(description)
+    if dataset.nodata is None or exact is None or dataset.dtypes[0] not in ("int64", "uint64"):
+        nodata: float | None = dataset.nodata
+        return nodata
+    return int(exact[1])
 
 
 def _colormap(dataset: Any) -> dict[int, tuple[int, ...]] | None:

@@ -1,36 +1,31 @@
 """xarray DataArrays and Datasets as arrays and metadata, read as rioxarray and CF users store them.
 
-* CRS, transform, nodata and ground control points come from rioxarray's accessor, else from the
-  coordinates and ``_FillValue``.
+* CRS, transform and ground control points: see :mod:`ccog.input.georeferencing`.
+* Values that were decoded (``mask_and_scale``) are stored as ``encoding`` says, which also gives
+  nodata, scales and offsets: see :mod:`ccog.input.encoding`.
+* Nodata of other values comes from rioxarray's accessor, else from ``_FillValue``.
 * Descriptions: ``long_name`` where it is a list, else a band coordinate of text, else
   ``long_name``; of a Dataset the names of its variables.
 * ``units``, ``scale_factor`` (or ``scales``) and ``add_offset`` (or ``offsets``) of the attributes,
-  one for all bands or one each. Those of ``encoding`` are left out, as the values are decoded.
+  one for all bands or one each.
 * Other attributes that are text, numbers or booleans become tags of the dataset (of a Dataset's
   variables: of their bands).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
-from affine import Affine
-from rasterio.crs import CRS
 
 from ccog.errors import DtypeError, RasterError
 from ccog.input.arrays import UserArray
-from ccog.input.metadata import Metadata, python_number
-from ccog.input.rioxarray_edges import chosen_dimension, stored_transform
-
-_NAMES = {
-    "y": ("y", "latitude", "lat", "northing", "Y", "LATITUDE", "LAT"),
-    "x": ("x", "longitude", "lon", "easting", "X", "LONGITUDE", "LON"),
-}
+from ccog.input.encoding import encoding_of
+from ccog.input.georeferencing import NAMES, dimension, georeferencing, has_rioxarray
+from ccog.input.metadata import Metadata, per_band, python_number
 
 # attributes that say how values are stored or where they lie, or that have a field of their own
 _NOT_TAGS = frozenset({
@@ -39,10 +34,10 @@ _NOT_TAGS = frozenset({
     "transform", "GeoTransform", "res", "is_tiled", "nodatavals", "band_names", "spec",
 })  # fmt: skip
 
-_TAG_TYPES = str | bool | int | float | np.number | np.bool_
+# names of dimensions whose entries are times, and not bands
+_TIMES = ("time", "t", "date", "datetime", "valid_time")
 
-# part of a pixel by which a stored transform and coordinates may differ, which carry rounding
-_ROUNDING = 1e-3
+_TAG_TYPES = str | bool | int | float | np.number | np.bool_
 
 
 class _Described(NamedTuple):
@@ -64,62 +59,67 @@ def array_inside(arr: Any) -> Any:
 
 def mask_of(arr: Any) -> Any:
     """The array inside a mask, its axes in the order (y, x) where it names both."""
-    for names in _NAMES.values():
+    for names in NAMES.values():
         if not any(dim in names for dim in arr.dims):
             return array_inside(arr)
-    return array_inside(arr.transpose(..., _dimension(arr, "y"), _dimension(arr, "x")))
+    return array_inside(arr.transpose(..., dimension(arr, "y"), dimension(arr, "x")))
 
 
-def arrays_and_metadata(arr: Any, *, nodata_given: bool) -> tuple[list[UserArray], Metadata]:
+def arrays_and_metadata(arr: Any, given: Collection[str]) -> tuple[list[UserArray], Metadata]:
     """The arrays whose bands are those of the raster, and its metadata.
 
-    Variables of a Dataset may differ in their nodata values if ``nodata_given`` says that the user
-    gives one for all.
+    ``given`` are the options (upper case) that the user gives instead: with one nodata value for
+    all, variables of a Dataset may differ in theirs.
 
     Raises
     ------
     RasterError
-        Dimensions are not those of one raster, or per-band attributes do not fit the bands.
+        Dimensions or coordinates are not those of one raster, or per-band attributes do not fit
+        the bands.
     DtypeError
         Variables of a Dataset differ in dtype.
     """
     if hasattr(arr, "data_vars"):
-        return _from_dataset(arr, nodata_given=nodata_given)
+        return _from_dataset(arr, given)
     array, metadata = _from_array(arr, "the array")
-    return [array], metadata
+    return [array], _placed(metadata, arr, given)
+
+
+def _placed(metadata: Metadata, arr: Any, given: Collection[str]) -> Metadata:
+    place = georeferencing(arr, given)
+    return replace(metadata, crs=place.crs, transform=place.transform, gcps=place.gcps)
 
 
 # Datasets
 
 
-def _from_dataset(dataset: Any, *, nodata_given: bool) -> tuple[list[UserArray], Metadata]:
-    bands = {
-        str(name): _one_band(variable, f"the variable {name}")
-        for name, variable in dataset.data_vars.items()
-        if variable.ndim >= 2
-    }
-    if not bands:
+def _from_dataset(dataset: Any, given: Collection[str]) -> tuple[list[UserArray], Metadata]:
+    variables = {str(name): v for name, v in dataset.data_vars.items() if v.ndim >= 2}
+    if not variables:
         raise RasterError(
             "the Dataset has no variable of two dimensions; there is nothing to write"
         )
-    dtypes = {name: band.array.array.dtype.name for name, band in bands.items()}
+    bands = {name: _one_band(v, f"the variable {name}") for name, v in variables.items()}
+    dtypes = {name: band.array.dtype.name for name, band in bands.items()}
     if len(set(dtypes.values())) > 1:
         raise DtypeError(
-            f"the variables have dtypes {_listed(dtypes)}; bands of one file share one: "
+            f"the variables are stored as {_listed(dtypes)}; bands of one file share one dtype: "
             "ds.astype(...) first"
         )
     nodata = {name: band.metadata.nodata for name, band in bands.items()}
-    if not nodata_given and len(set(map(repr, nodata.values()))) > 1:
+    if "NODATA" not in given and len(set(map(repr, nodata.values()))) > 1:
         raise RasterError(
             f"the variables have nodata values {_listed(nodata)}; bands share one: give nodata="
         )
     arrays = [band.array for band in bands.values()]
-    metadata = {name: band.metadata for name, band in bands.items()}
-    return arrays, _together(metadata, dataset.attrs)
+    metadata = _together({name: band.metadata for name, band in bands.items()}, dataset.attrs)
+    first = next(iter(variables.values())).squeeze(drop=True)
+    return arrays, _placed(metadata, first, given)
 
 
 def _one_band(variable: Any, name: str) -> _Described:
     """A variable that is (y, x), but for dimensions of one entry."""
+    _check_time(variable, name)
     flat = variable.squeeze(drop=True)
     array, metadata = _from_array(flat, name)
     if array.array.ndim != 2:
@@ -132,7 +132,8 @@ def _one_band(variable: Any, name: str) -> _Described:
         # unsqueezed: a squeezed chunk cannot be compared with the declared one
         band = next(dim for dim in variable.dims if dim not in flat.dims)
         dims = (band, *(flat.dims[axis] for axis in array.axes))
-        array = UserArray(array_inside(variable), tuple(map(variable.dims.index, dims)), name)
+        axes = tuple(map(variable.dims.index, dims))
+        array = array._replace(array=array_inside(variable), axes=axes)
     return _Described(array, metadata)
 
 
@@ -141,7 +142,7 @@ def _listed(values: Mapping[str, Any]) -> str:
 
 
 def _together(bands: Mapping[str, Metadata], attrs: Mapping[Any, Any]) -> Metadata:
-    """One metadata for bands that were variables: georeferencing is that of the first."""
+    """One metadata for bands that were variables."""
     each = list(bands.values())
     tags = {0: _tags(attrs)}
     for band, metadata in enumerate(each, 1):
@@ -167,7 +168,8 @@ def _gathered(values: list[Any], default: Any) -> tuple[Any, ...] | None:
 
 
 def _from_array(arr: Any, name: str) -> _Described:
-    y, x = _dimension(arr, "y"), _dimension(arr, "x")
+    _check_time(arr, name)
+    y, x = dimension(arr, "y"), dimension(arr, "x")
     others = [dim for dim in arr.dims if dim not in (y, x)]
     if len(others) > 1:
         raise RasterError(
@@ -175,22 +177,43 @@ def _from_array(arr: Any, name: str) -> _Described:
             f"(y, x) or (band, y, x), e.g. arr.isel({others[0]}=0)"
         )
     axes = tuple(map(arr.dims.index, (*others, y, x)))
-    metadata = _with_attributes(_georeferencing(arr, y, x), arr, others)
-    return _Described(UserArray(array_inside(arr), axes, name), metadata)
+    encoding = encoding_of(arr, arr.sizes[others[0]] if others else 1)
+    nodata = _nodata(arr) if encoding.nodata is None else encoding.nodata
+    metadata = _with_attributes(Metadata(nodata=nodata), arr, others)
+    if encoding.scales is not None:
+        metadata = replace(metadata, scales=encoding.scales)
+    if encoding.offsets is not None:
+        metadata = replace(metadata, offsets=encoding.offsets)
+    if encoding.stored_type is not None:
+        metadata = replace(metadata, stored_type=encoding.stored_type)
+    array = UserArray(array_inside(arr), axes, name, encoding if encoding.changes_values else None)
+    return _Described(array, metadata)
 
 
-def _dimension(arr: Any, axis: Literal["y", "x"]) -> Any:
-    chosen = chosen_dimension(arr, axis)
-    if chosen in arr.dims:
-        return chosen
-    names: Sequence[str] = _NAMES[axis]
-    dims = [dim for dim in arr.dims if dim in names]
-    if len(dims) != 1:
-        raise RasterError(
-            f"cannot tell which of the dimensions {arr.dims} is {axis}; "
-            f"name it one of {', '.join(names)}"
-        )
-    return dims[0]
+def _check_time(arr: Any, name: str) -> None:
+    """Refuse times as bands: who writes them wants files, or one of them."""
+    for dim in arr.dims:
+        if arr.sizes[dim] > 1 and _is_time(arr, dim):
+            raise RasterError(
+                f"{name} has dimensions {arr.dims}, of which {dim} has {arr.sizes[dim]} steps; "
+                f"write one raster at a time: a step, e.g. arr.isel({dim}=0), "
+                f"or one file a step, for i, step in enumerate(arr.{dim}): "
+                f"arr.sel({dim}=step).ccog.write(f'{{i}}.tif'), "
+                f"or make the steps bands, arr.rename({dim}='band')"
+            )
+
+
+def _is_time(arr: Any, dim: Any) -> bool:
+    if str(dim).lower() in (*_TIMES, "band"):
+        return str(dim).lower() in _TIMES
+    return dim in arr.coords and arr.coords[dim].dtype.kind in "mM"
+
+
+def _nodata(arr: Any) -> float | int | None:
+    """Nodata of values that were not decoded."""
+    if has_rioxarray():
+        return python_number(arr.rio.nodata)
+    return python_number(arr.attrs.get("_FillValue", arr.attrs.get("missing_value")))
 
 
 def _with_attributes(metadata: Metadata, arr: Any, band_dims: list[Any]) -> Metadata:
@@ -204,16 +227,16 @@ def _with_attributes(metadata: Metadata, arr: Any, band_dims: list[Any]) -> Meta
     if band_dims and not isinstance(long_name, list | tuple):
         descriptions = _band_names(arr, band_dims[0])
     if descriptions is None:
-        descriptions = _per_band("long_name", long_name, count, str)
+        descriptions = per_band("the attribute long_name", long_name, count, str)
     scales = attrs.get("scale_factor", attrs.get("scales"))
     offsets = attrs.get("add_offset", attrs.get("offsets"))
     return replace(
         metadata,
         tags={0: tags} if tags else {},
         descriptions=descriptions,
-        units=_per_band("units", attrs.get("units"), count, str),
-        scales=_per_band("scale_factor", scales, count, float),
-        offsets=_per_band("add_offset", offsets, count, float),
+        units=per_band("the attribute units", attrs.get("units"), count, str),
+        scales=per_band("the attribute scale_factor", scales, count, float),
+        offsets=per_band("the attribute add_offset", offsets, count, float),
     )
 
 
@@ -232,85 +255,3 @@ def _band_names(arr: Any, band: Any) -> tuple[str, ...] | None:
     if values.dtype.kind not in "UTO" or len(values) != arr.sizes[band]:
         return None
     return tuple(map(str, values))
-
-
-def _per_band(name: str, value: Any, count: int, kind: type) -> tuple[Any, ...] | None:
-    """One value for all bands, or one each; None where there is none."""
-    if value is None:
-        return None
-    values = [value] if isinstance(value, str) else np.asarray(value).reshape(-1).tolist()
-    values = values * count if len(values) == 1 else values
-    if len(values) != count:
-        raise RasterError(
-            f"the attribute {name} has {len(values)} entries for {count} bands: {value!r}"
-        )
-    try:
-        return tuple(kind(entry) for entry in values)
-    except (TypeError, ValueError):
-        raise RasterError(
-            f"the attribute {name}={value!r} is not made of {kind.__name__}"
-        ) from None
-
-
-# Georeferencing
-
-
-def _georeferencing(arr: Any, y: Any, x: Any) -> Metadata:
-    try:
-        import rioxarray  # noqa: F401
-    except ImportError:
-        return Metadata(transform=_from_coordinates(arr, y, x), nodata=_fill_value(arr))
-    arr = arr.rio.set_spatial_dims(x_dim=x, y_dim=y)
-    crs, gcps = arr.rio.crs, arr.rio.get_gcps()
-    return Metadata(
-        crs=None if crs is None else CRS.from_user_input(crs),
-        transform=None if gcps else _transform(arr, y, x),
-        nodata=python_number(arr.rio.nodata),
-        gcps=tuple(gcps) if gcps else None,
-    )
-
-
-def _fill_value(arr: Any) -> float | int | None:
-    if "_FillValue" in arr.encoding and arr.dtype.kind == "f":
-        return math.nan  # decoding has put NaN where the fill value was
-    return python_number(arr.attrs.get("_FillValue", arr.attrs.get("missing_value")))
-
-
-def _transform(arr: Any, y: Any, x: Any) -> Affine | None:
-    """The stored GeoTransform where the coordinates agree with it, else the coordinates'."""
-    stored = stored_transform(arr)
-    computed = _from_coordinates(arr, y, x)
-    if stored is None or stored == Affine.identity():
-        return stored if computed is None else computed
-    if computed is None or not stored.is_rectilinear:
-        return stored
-    tolerance = _ROUNDING * max(abs(stored.a), abs(stored.e))
-    coefficients = zip(stored[:6], computed[:6], strict=True)
-    agree = all(math.isclose(p, q, abs_tol=tolerance) for p, q in coefficients)
-    return stored if agree else computed
-
-
-def _from_coordinates(arr: Any, y: Any, x: Any) -> Affine | None:
-    if y not in arr.coords or x not in arr.coords or min(arr.sizes[y], arr.sizes[x]) < 2:
-        return None
-    ys, xs = np.asarray(arr[y].values, float), np.asarray(arr[x].values, float)
-    dy, dx = (ys[-1] - ys[0]) / (len(ys) - 1), (xs[-1] - xs[0]) / (len(xs) - 1)
-    of_centres = Affine(dx, 0, xs[0] - dx / 2, 0, dy, ys[0] - dy / 2)
-    if _are_corners(of_centres, arr.attrs.get("transform")):
-        return Affine(dx, 0, xs[0], 0, dy, ys[0])
-    return of_centres
-
-
-def _are_corners(of_centres: Affine, stored: Any) -> bool:
-    """Whether coordinates are of pixels' corners, as stackstac's are.
-
-    The transform that they give as centres is then half a pixel off the one stored beside them.
-    """
-    if not isinstance(stored, Affine):
-        return False
-    sides = (of_centres.a, stored.a), (of_centres.e, stored.e)
-    if not all(math.isclose(p, q, rel_tol=1e-6) for p, q in sides):
-        return False
-    right = (stored.c - of_centres.c) / stored.a
-    down = (stored.f - of_centres.f) / stored.e
-    return all(abs(offset % 1 - 0.5) < _ROUNDING for offset in (right, down))

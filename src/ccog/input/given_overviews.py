@@ -113,7 +113,7 @@ def with_overviews(raster: Raster, given: GivenOverviews) -> Raster:
 
 def _read(raster: Raster, arr: Any, mask: Any, n: int) -> Raster:
     try:
-        level = read_raster(arr, mask, {"NODATA": raster.metadata.nodata})
+        level = read_raster(arr, mask, {"NODATA": raster.metadata.nodata}, is_ordered=True)
     except (RasterError, DtypeError, ArgumentTypeError) as error:
         raise type(error)(f"overview {n}: {error}") from error
     if level.count != raster.count:

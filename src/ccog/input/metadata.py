@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.errors import CRSError
 from rasterio.rpc import RPC
+from rasterio.transform import tastes_like_gdal
 
-from ccog.errors import OptionError
+from ccog.errors import OptionError, RasterError, warn_user
 
 #: A band number, 0 for the dataset, with or without a metadata domain.
 TagKey = int | tuple[int, str]
@@ -101,12 +104,37 @@ def with_options(metadata: Metadata, options: Mapping[str, Any], count: int) -> 
 
 
 def python_number(value: Any) -> float | int | None:
-    """A NumPy scalar, or anything float() takes, as Python's own number."""
+    """A NumPy scalar, or anything float() takes, as Python's own number.
+
+    rioxarray makes nodata complex where pixels are; GDAL's is real.
+    """
     if value is None:
         return None
     number = value.item() if hasattr(value, "item") else value
+    if isinstance(number, complex) and number.imag == 0:
+        number = number.real
     is_number = isinstance(number, int | float) and not isinstance(number, bool)
     return number if is_number else float(number)
+
+
+def per_band(name: str, value: Any, count: int, kind: type) -> tuple[Any, ...] | None:
+    """One value for all bands, or one each; None where there is none.
+
+    Raises
+    ------
+    RasterError
+        There are fewer or more values than bands, or they are not of the kind.
+    """
+    if value is None:
+        return None
+    values = [value] if isinstance(value, str) else np.asarray(value).reshape(-1).tolist()
+    values = values * count if len(values) == 1 else values
+    if len(values) != count:
+        raise RasterError(f"{name} has {len(values)} entries for {count} bands: {value!r}")
+    try:
+        return tuple(kind(entry) for entry in values)
+    except (TypeError, ValueError):
+        raise RasterError(f"{name}={value!r} is not made of {kind.__name__}") from None
 
 
 # Parsers of options: each gets the name of the option, its value and the number of bands
@@ -123,18 +151,40 @@ def _crs(name: str, value: Any, count: int) -> CRS:
 
 def _transform(name: str, value: Any, count: int) -> Affine:
     try:
-        if isinstance(value, Affine):
-            return value
-        return Affine(*map(float, list(value)[:6]))
+        transform = value if isinstance(value, Affine) else Affine(*map(float, list(value)[:6]))
     except (TypeError, ValueError) as error:
         raise OptionError(
             f"{name}={value!r} is not six numbers (a, b, c, d, e, f) or an affine.Affine"
         ) from error
+    # rasterio refuses the same (rasterio.transform.guard_transform)
+    if not isinstance(value, Affine) and tastes_like_gdal(transform[:6]):
+        raise OptionError(
+            f"{name}={value!r} is in GDAL's order (x origin, pixel width, ...); "
+            f"give rasterio's order, rasterio.Affine.from_gdal(*{name})"
+        )
+    if not all(map(math.isfinite, transform)) or transform.is_degenerate:
+        raise OptionError(f"{name}={value!r} gives pixels no size; it cannot place a raster")
+    warn_of_gdal_order(transform)
+    return transform
+
+
+def warn_of_gdal_order(transform: Affine) -> None:
+    """Warn of a transform that was made of GDAL's numbers, in GDAL's order."""
+    a, b, c, d, e, f = transform[:6]
+    if tastes_like_gdal((a, b, c, d, e, f)) and a != 0:
+        warn_user(
+            f"the transform {(a, b, c, d, e, f)} looks like GDAL's order "
+            "(x origin, pixel width, ...), and is taken as rasterio's: "
+            f"if it is GDAL's, give rasterio.Affine.from_gdal{(a, b, c, d, e, f)}"
+        )
 
 
 def _number(name: str, value: Any, count: int) -> float | int | None:
     try:
-        return float(value) if isinstance(value, str) else python_number(value)
+        if not isinstance(value, str):
+            return python_number(value)
+        # a float would lose digits of 64-bit integers
+        return int(value) if value.strip().lstrip("+-").isdigit() else float(value)
     except (TypeError, ValueError):
         raise OptionError(f"{name}={value!r} is not a number") from None
 
@@ -147,6 +197,7 @@ def _tags(name: str, value: Any, count: int) -> dict[TagKey, dict[str, str]]:
     tags: dict[TagKey, dict[str, str]] = {}
     for key, items in value.items():
         _check_tag_key(name, key, count)
+        _check_xml(name, key, items)
         tags[key] = {str(item): str(text) for item, text in items.items()}
     return tags
 
@@ -158,6 +209,16 @@ def _check_tag_key(name: str, key: Any, count: int) -> None:
             f"{name} has an entry for band {key!r}; "
             f"0 (the dataset) to {count} are allowed, "
             "or (band, 'DOMAIN') for another metadata domain"
+        )
+
+
+def _check_xml(name: str, key: Any, items: Mapping[Any, Any]) -> None:
+    """Refuse XML that rasterio cannot hand to GDAL: it writes nothing without an equals sign."""
+    domain = key[1] if isinstance(key, tuple) else ""
+    if domain.startswith("xml:") and domain in items and "=" not in str(items[domain]):
+        raise OptionError(
+            f"{name} has {str(items[domain])[:80]!r} for {domain}, which is not XML "
+            "with a declaration or namespace (there is no '=')"
         )
 
 

@@ -20,6 +20,7 @@ from ccog.geometry.options import CreationOptions
 from ccog.geometry.raster_facts import MaskKind
 from ccog.geometry.tiling_scheme import SchemeOptions, check_grid
 from ccog.input.arrays import UserArray, checked_mask, checked_pixels, in_usual_order
+from ccog.input.encoding import REMEDY, Encoding
 from ccog.input.from_xarray import arrays_and_metadata, is_xarray, mask_of
 from ccog.input.metadata import Metadata, with_options
 from ccog.input.source import Source
@@ -44,6 +45,7 @@ class Raster:
     ``nodata_values`` those that mean nodata where all bands have them. Pixels may be masked arrays
     (``is_masked``) with a mask of their own; then a pixel is valid if both masks say so. Overviews
     are None where they are to be computed; ``overviews_made_by`` is what a file said of its own.
+    ``decoded`` is the type of the values that the user holds, where the pixels are their encoding.
     """
 
     pixels: da.Array
@@ -56,6 +58,7 @@ class Raster:
     is_masked: bool = False
     overviews: tuple[Raster, ...] | None = None
     overviews_made_by: str = ""
+    decoded: str | None = None
 
     @property
     def header(self) -> Metadata:
@@ -136,11 +139,16 @@ class Raster:
             mask_kind="file",
             overviews=levels and tuple(level._with_alpha_as_mask() for level in levels),
             overviews_made_by=self.overviews_made_by,
+            decoded=self.decoded,
         )
 
 
-def read_raster(arr: Any, mask: Any, options: Mapping[str, Any]) -> Raster:
+def read_raster(
+    arr: Any, mask: Any, options: Mapping[str, Any], *, is_ordered: bool = False
+) -> Raster:
     """Normalise the user's array, mask and metadata options (upper-case keys of METADATA_OPTIONS).
+
+    Of an array that ``is_ordered`` it is known that bands come first.
 
     Raises
     ------
@@ -149,11 +157,14 @@ def read_raster(arr: Any, mask: Any, options: Mapping[str, Any]) -> Raster:
     """
     if isinstance(arr, Source):
         return _read_source(arr, mask, options)
-    nodata_given = options.get("NODATA") is not None
-    arrays, metadata = [in_usual_order(arr, "the array")], Metadata()
+    arrays, described = [in_usual_order(arr, "the array")], Metadata()
     if is_xarray(arr):
-        arrays, metadata = arrays_and_metadata(arr, nodata_given=nodata_given)
-    return _from_arrays(arrays, mask, metadata, options)
+        given = [name for name, value in options.items() if value is not None]
+        arrays, described = arrays_and_metadata(arr, given)
+    raster = _from_arrays(arrays, mask, described, options)
+    if not (is_ordered or is_xarray(arr)):
+        _check_order(raster.pixels.shape)
+    return raster
 
 
 def _read_source(source: Source, mask: Any, options: Mapping[str, Any]) -> Raster:
@@ -176,14 +187,17 @@ def _read_source(source: Source, mask: Any, options: Mapping[str, Any]) -> Raste
 
 
 def _from_arrays(
-    arrays: list[UserArray], mask: Any, metadata: Metadata, options: Mapping[str, Any]
+    arrays: list[UserArray], mask: Any, described: Metadata, options: Mapping[str, Any]
 ) -> Raster:
     arrays = [array.as_dask() for array in arrays]
     shape = _shape(arrays)
-    dtype = _native_dtype(arrays[0].array.dtype)
-    metadata = with_options(metadata, options, shape[0])
+    dtype = _native_dtype(arrays[0])
+    metadata = with_options(described, options, shape[0])
+    encoding = next((array.encoding for array in arrays if array.encoding is not None), None)
     _check_stored_type(metadata.stored_type, dtype)
-    _check_nodata(metadata.nodata, dtype)
+    _check_nodata(metadata.nodata, dtype, encoding)
+    if encoding is not None:
+        _check_scales(described, metadata)
     is_masked = any(array.is_masked for array in arrays)
     if is_masked:
         _check_fill(metadata.nodata, dtype)
@@ -196,6 +210,7 @@ def _from_arrays(
         mask=_mask(mask, shape[1:]),
         metadata=metadata,
         is_masked=with_masks,
+        decoded=None if encoding is None else str(encoding.decoded),
     )
 
 
@@ -207,7 +222,7 @@ def _mask(mask: Any, shape: tuple[int, int]) -> da.Array | None:
 
 def _shape(arrays: list[UserArray]) -> tuple[int, int, int]:
     """(band, y, x) of the arrays whose bands follow each other, if there can be such a file."""
-    array, axes, _ = arrays[0]
+    array, axes = arrays[0].array, arrays[0].axes
     if array.ndim not in (2, 3):
         raise RasterError(
             f"the array has {array.ndim} dimensions, shape {array.shape}; "
@@ -241,11 +256,31 @@ def _check_shape(shape: tuple[int, int, int]) -> None:
         )
 
 
-def _native_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def _check_order(shape: tuple[int, int, int]) -> None:
+    """Refuse images in the order (y, x, band): their columns would be fewer than any raster has."""
+    bands, rows, columns = shape
+    narrow = columns <= 4 and bands > 8
+    narrow |= columns <= 16 and bands > 64
+    if narrow and rows > columns:
+        raise RasterError(
+            f"the array has shape {shape}, which is {bands} bands of {rows} x {columns} pixels; "
+            f"for {columns} band(s) of {bands} x {rows} pixels move the bands to the front, "
+            "e.g. dask.array.moveaxis(arr, -1, 0) or numpy.moveaxis(arr, -1, 0). "
+            "If the shape is right, name its dimensions: "
+            "xarray.DataArray(arr, dims=('band', 'y', 'x'))"
+        )
+
+
+def _native_dtype(array: UserArray) -> np.dtype[Any]:
     """The type in which pixels are worked on, in native byte order."""
+    dtype = array.dtype
     native = np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
     if native.name in _DTYPES and check_dtype(native.name):
         return native
+    if array.encoding is not None:
+        raise DtypeError(
+            f"GeoTIFF cannot hold {native}, which is encoding['dtype']; set another, or {REMEDY}"
+        )
     remedy = _NEAREST_DTYPES.get(native.kind, "float64")
     raise DtypeError(
         f"GeoTIFF cannot hold {native}; cast the array first, e.g. arr.astype({remedy!r})"
@@ -259,15 +294,29 @@ def _check_stored_type(stored_type: str | None, dtype: np.dtype[Any]) -> None:
         )
 
 
-def _check_nodata(nodata: float | int | None, dtype: np.dtype[Any]) -> None:
+def _check_scales(described: Metadata, metadata: Metadata) -> None:
+    """Refuse other scales than those that the pixels are encoded with."""
+    for name in ("scales", "offsets"):
+        encoded, given = getattr(described, name), getattr(metadata, name)
+        if encoded != given:
+            raise OptionError(
+                f"{name}={given} is not what the values are encoded with, {encoded}; "
+                f"set arr.encoding instead, or {REMEDY}"
+            )
+
+
+def _check_nodata(
+    nodata: float | int | None, dtype: np.dtype[Any], encoding: Encoding | None
+) -> None:
     if nodata is None:
         return
     if dtype.kind in "iu":
         low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
         is_whole = math.isfinite(nodata) and nodata == int(nodata)
         if not is_whole or not low <= nodata <= high:
+            remedy = "" if encoding is None else f"; the type is that of the encoding: {REMEDY}"
             raise OptionError(
-                f"nodata={nodata} is not a {dtype}; use a whole number from {low} to {high}"
+                f"nodata={nodata} is not a {dtype}; use a whole number from {low} to {high}{remedy}"
             )
     # GDAL rounds a value that is hardly larger to the largest float
     largest = float(np.finfo(np.float32).max) * (1 + 1e-7)

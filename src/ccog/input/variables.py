@@ -33,6 +33,9 @@ def open_variable(path: str, name: str | None, chunk: int | None = None) -> Sour
     if variable.ndim > 3:
         leading = variable.dims[:-2]
         variable = variable.squeeze([dim for dim in leading if variable.sizes[dim] == 1])
+    if variable.ndim == 3 and "band" not in variable.coords:
+        # bands of a file, as GDAL has them, whatever they are: also times
+        variable = variable.rename({variable.dims[0]: "band"})
     chunks = _chunk_lengths(variable, chunk)
     stamp = os.path.abspath(path), file_stamp(path)
     token = tokenize(*stamp, variable.name, variable.shape, variable.dtype, chunks)

@@ -140,6 +140,19 @@ class Template:
             overview_mask=self.overview_mask and _with_tiles(self.overview_mask, overview_side),
         )
 
+    def with_nodata(self, nodata: int) -> Template:
+        """The same with a nodata value of 64 bits, which GDAL does not repeat in overviews."""
+        if tags.GDAL_NODATA in self.image.tags:
+            return self
+        before = [
+            tag.offset
+            for number, tag in self.image.tags.items()
+            if tag.offset is not None and number not in tags.AFTER_NODATA
+        ]
+        text = f"{nodata}\0".encode("ascii")
+        tag = Tag(tags.ASCII, len(text), text, offset=max(before, default=0) + 1)
+        return replace(self, image=self.image.with_tags({tags.GDAL_NODATA: tag}))
+
     def framing_of(self, k: int) -> Framing:
         """Bytes before and after each tile of level ``k``.
 

@@ -21,9 +21,13 @@ TILE_OFFSETS = 324
 TILE_BYTE_COUNTS = 325
 SAMPLE_FORMAT = 339
 GDAL_METADATA = 42112
+GDAL_NODATA = 42113
+
+#: Tags whose values GDAL writes behind that of GDAL_NODATA: tile arrays, georeferencing and XMP.
+AFTER_NODATA = (TILE_OFFSETS, TILE_BYTE_COUNTS, 700, 33550, 33922, 34264, 34735, 34736, 34737)
 
 # field types
-BYTE, SHORT, LONG, IFD, LONG8, IFD8 = 1, 3, 4, 13, 16, 18
+BYTE, ASCII, SHORT, LONG, IFD, LONG8, IFD8 = 1, 2, 3, 4, 13, 16, 18
 
 #: Bytes of one value of each field type.
 FIELD_SIZES = {

@@ -24,10 +24,18 @@ from ccog.views.plan.warnings import warnings_of
 _ENCODING = 16_000_000
 
 
-def plan_job(job: WriteJob, pixels: da.Array, *, mismatch: str | None, sample: int) -> CogPlan:
+def plan_job(
+    job: WriteJob,
+    pixels: da.Array,
+    *,
+    decoded: str | None,
+    mismatch: str | None,
+    sample: int,
+) -> CogPlan:
     """What a job would make of ``pixels`` (band, y, x).
 
-    ``mismatch`` says what is wrong with how their chunks lie on tiles.
+    ``decoded`` is the type of the values that they encode, if they do; ``mismatch`` says what is
+    wrong with how their chunks lie on tiles.
     """
     geometry, chunks = job.geometry, pixels.chunks
     full = geometry.level(0)
@@ -37,6 +45,7 @@ def plan_job(job: WriteJob, pixels: da.Array, *, mismatch: str | None, sample: i
         url=job.store.url,
         shape=(geometry.raster.count, *full.size),
         dtype=geometry.raster.dtype,
+        values=None if decoded is None else _values(job, decoded),
         has_mask=geometry.raster.has_mask,
         layout=geometry.layout,
         compression=_compression(job),
@@ -52,6 +61,20 @@ def plan_job(job: WriteJob, pixels: da.Array, *, mismatch: str | None, sample: i
         warnings=tuple(warnings_of(job, chunks, sizes, mismatch)),
         drawing=draw(full, chunks[1:]),
     )
+
+
+def _values(job: WriteJob, decoded: str) -> str:
+    metadata = job.header_spec.metadata
+    facts = [] if metadata.nodata is None else [f"nodata {metadata.nodata}"]
+    facts += _each("scale", metadata.scales, 1) + _each("offset", metadata.offsets, 0)
+    how = f" with {', '.join(facts)}" if facts else ""
+    return f"{decoded}, stored as {job.geometry.raster.dtype}{how}, as the array's encoding says"
+
+
+def _each(name: str, values: tuple[float, ...] | None, default: float) -> list[str]:
+    """Numbers of the bands; one where they are alike, none where they change nothing."""
+    numbers = list(dict.fromkeys(values or (default,)))
+    return [] if numbers == [default] else [f"{name} {' / '.join(map(str, numbers))}"]
 
 
 def _compression(job: WriteJob) -> str:

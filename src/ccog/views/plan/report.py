@@ -92,6 +92,8 @@ class CogPlan(Pictured):
         The target.
     shape, dtype
         (bands, rows, columns) of the raster, and the type of its pixels in the file.
+    values
+        How the values of the array become these pixels, where they were decoded; else None.
     has_mask
         Whether there is an internal mask.
     layout
@@ -125,6 +127,7 @@ class CogPlan(Pictured):
     url: str
     shape: tuple[int, int, int]
     dtype: str
+    values: str | None
     has_mask: bool
     layout: str
     compression: str
@@ -169,6 +172,7 @@ class CogPlan(Pictured):
         gathered = "chunks" if self.layout == "chunk" else "rows of tiles"
         return [
             f"{self.url}: {raster}, {self.compression}",
+            *([] if self.values is None else [f"Values: {self.values}"]),
             f"File: about {expected} ({origin}), at most {largest}",
             f"Header: {self._header()}",
             f"Graph: {tasks} for {chunks}, {self.tasks_per_chunk:.2f} a chunk",

@@ -13,6 +13,7 @@ import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
+from ccog.gdal.rasterio_edges import exact_nodata
 from ccog.gdal.resample import Reduction, reduce_area
 from ccog.geometry.axis_reduction import KERNEL_RADIUS, SIMD_GROUP, AxisReduction, Kernel
 from ccog.geometry.intervals import Area, Interval, Size
@@ -189,7 +190,7 @@ def _full_resolution(reader: RangeReader, dataset: Any) -> _Levels:
         sizes=(dataset.shape,),
         count=dataset.count,
         dtype=dataset.dtypes[0],
-        nodata=dataset.nodata,
+        nodata=exact_nodata(dataset),
         has_mask=MaskFlags.per_dataset in dataset.mask_flag_enums[0],
     )
 

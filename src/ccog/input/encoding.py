@@ -1,0 +1,223 @@
+"""Decoded values of xarray, and the pixels that they are stored as.
+
+xarray decodes what it opens: missing pixels become NaN, packed integers become floats. How they
+were stored stays in ``encoding``. xarray's writers and ``rioxarray.to_raster`` turn it back, and so
+does this module: ``pixel = (value - add_offset) / scale_factor``, rounded; NaN is the fill value.
+Arithmetic of xarray drops ``encoding``: its results are stored as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ccog.errors import RasterError
+from ccog.input.metadata import per_band, python_number
+
+Array = npt.NDArray[Any]
+Number = float | int
+
+# kinds of dtypes that an encoding may ask for: text and times are not pixels
+_PIXEL_KINDS = "iufc"
+
+_FILL_VALUES = ("_FillValue", "missing_value")
+
+#: What users do who want the values in the file as they hold them.
+REMEDY = "arr.drop_encoding() writes the values as they are"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """What ``encoding`` says of the pixels: their type, nodata value, and one scale a band."""
+
+    decoded: np.dtype[Any]
+    dtype: np.dtype[Any]
+    nodata: Number | None
+    scales: tuple[float, ...] | None
+    offsets: tuple[float, ...] | None
+    stored_type: str | None
+
+    @property
+    def changes_values(self) -> bool:
+        """Whether values and pixels differ."""
+        is_scaled = any(scale != 1 for scale in self.scales or ())
+        is_moved = any(offset != 0 for offset in self.offsets or ())
+        is_filled = self.nodata is not None and not math.isnan(self.nodata)
+        has_nan = self.decoded.kind in "fc"
+        return self.decoded != self.dtype or is_scaled or is_moved or (is_filled and has_nan)
+
+    def pixels(self, values: Array, nodata: Any, first_band: int) -> Array:
+        """Pixels of decoded values (band, y, x), whose first band is ``first_band`` from 0.
+
+        Missing and masked values become ``nodata``.
+
+        Raises
+        ------
+        ValueError
+            A value is out of the range of the type, or missing where there is no nodata value.
+        """
+        if isinstance(values, np.ma.MaskedArray):
+            floats = values.astype(np.result_type(values.dtype, np.float32))
+            values = np.ma.filled(floats, np.nan)
+        out = np.empty(values.shape, self.dtype)
+        for n, band in enumerate(values):
+            out[n] = self._band(band, nodata, first_band + n)
+        return out
+
+    def _band(self, values: Array, nodata: Any, band: int) -> Array:
+        packed = self._packed(values, band, has_fill=nodata is not None)
+        missing = np.isnan(packed)
+        if not missing.any() or (nodata is None and self.dtype.kind not in "iu"):
+            return self._cast(packed)
+        if nodata is None:
+            raise ValueError(
+                f"{self.dtype} has no NaN, and there is no fill value: "
+                "give nodata=, set arr.encoding['_FillValue'], or write a mask: "
+                f"arr.fillna(0).astype('{self.dtype}') with mask=arr.notnull().all('band')"
+            )
+        pixels = self._cast(np.where(missing, packed.dtype.type(0), packed))
+        pixels[missing] = nodata
+        return pixels
+
+    def _packed(self, values: Array, band: int, *, has_fill: bool) -> Array:
+        """The values without scale and offset, in the type that xarray computes them in."""
+        scale = 1.0 if self.scales is None else self.scales[band]
+        offset = 0.0 if self.offsets is None else self.offsets[band]
+        if scale == 1 and offset == 0:
+            return values
+        is_wide = values.dtype.kind == "f" and values.dtype.itemsize >= 4
+        keeps_type = values.dtype.kind == "c" or (is_wide and has_fill)
+        packed: Array = values.astype(values.dtype if keeps_type else np.float64)
+        packed -= offset
+        packed /= scale
+        return packed
+
+    def _cast(self, packed: Array) -> Array:
+        if self.dtype.kind in "iu":
+            return self._whole(packed)
+        try:
+            with np.errstate(over="raise"):
+                return packed.astype(self.dtype)
+        except FloatingPointError:
+            largest = np.nanmax(np.abs(packed[np.isfinite(packed)]))
+            raise _out_of_range(largest, self.dtype) from None
+
+    def _whole(self, packed: Array) -> Array:
+        whole = np.rint(packed) if packed.dtype.kind == "f" else packed
+        limits = np.iinfo(self.dtype)
+        for extreme in (whole.min(), whole.max()) if whole.size else ():
+            if not math.isfinite(extreme) or not limits.min <= int(extreme) <= limits.max:
+                raise _out_of_range(extreme, self.dtype)
+        return whole.astype(self.dtype)
+
+
+def _out_of_range(pixel: Any, dtype: np.dtype[Any]) -> ValueError:
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    return ValueError(
+        f"{pixel} is out of the range of {dtype}, {limits.min} to {limits.max}; "
+        "clip the values, or set arr.encoding['dtype']"
+    )
+
+
+def encoding_of(arr: Any, count: int) -> Encoding:
+    """What the encoding of a DataArray of ``count`` bands says, read as rioxarray reads it.
+
+    Raises
+    ------
+    RasterError
+        The encoding contradicts the attributes, or values cannot be stored as it says.
+    """
+    encoding = {str(key): value for key, value in arr.encoding.items() if value is not None}
+    _check_attributes(encoding, arr.attrs)
+    dtype = _dtype(encoding, arr.dtype)
+    scales = encoding.get("scales", encoding.get("scale_factor"))
+    offsets = encoding.get("offsets", encoding.get("add_offset"))
+    of_bands = Encoding(
+        decoded=arr.dtype,
+        dtype=dtype,
+        nodata=_nodata(encoding, dtype),
+        scales=per_band("encoding['scale_factor']", scales, count, float),
+        offsets=per_band("encoding['add_offset']", offsets, count, float),
+        stored_type=_stored_type(encoding, dtype),
+    )
+    _check_scales(of_bands)
+    return of_bands
+
+
+def _check_attributes(encoding: Mapping[str, Any], attrs: Mapping[Any, Any]) -> None:
+    """Refuse what xarray's writers refuse, too: which of the two holds cannot be told."""
+    for name in (*_FILL_VALUES, "scale_factor", "add_offset", "scales", "offsets"):
+        if name not in encoding or attrs.get(name) is None:
+            continue
+        if not np.array_equal(encoding[name], attrs[name]):
+            raise RasterError(
+                f"encoding[{name!r}] is {encoding[name]} and attrs[{name!r}] is {attrs[name]}; "
+                f"delete one: del arr.attrs[{name!r}], or {REMEDY}"
+            )
+
+
+def _dtype(encoding: Mapping[str, Any], decoded: np.dtype[Any]) -> np.dtype[Any]:
+    try:
+        dtype = np.dtype(encoding.get("dtype", decoded))
+    except TypeError:
+        return decoded
+    if dtype.kind not in _PIXEL_KINDS or decoded.kind not in (*_PIXEL_KINDS, "b"):
+        return decoded
+    if decoded.kind == "c" and dtype.kind != "c":
+        raise RasterError(
+            f"the values are {decoded} and encoding['dtype'] is {dtype}, "
+            f"which has no imaginary part; {REMEDY}"
+        )
+    kind = {"true": "u", "false": "i"}.get(str(encoding.get("_Unsigned")).lower(), dtype.kind)
+    # GeoTIFF has no _Unsigned: the type says it
+    unsigned = np.dtype(f"{kind}{dtype.itemsize}") if dtype.kind in "iu" else dtype
+    return decoded if unsigned == decoded else unsigned.newbyteorder("=")
+
+
+def _nodata(encoding: Mapping[str, Any], dtype: np.dtype[Any]) -> Number | None:
+    name = next((name for name in _FILL_VALUES if name in encoding), None)
+    if name is None:
+        return None
+    try:
+        nodata = python_number(np.ravel(encoding[name])[0])
+    except (TypeError, ValueError, IndexError):
+        raise RasterError(
+            f"encoding[{name!r}] is {encoding[name]!r}, not a number; {REMEDY}"
+        ) from None
+    if nodata is None or not math.isfinite(nodata):
+        return nodata
+    if "_Unsigned" in encoding and dtype.kind in "iu" and nodata == int(nodata):
+        # xarray leaves the fill value as the file has it, of the other sign
+        return int(
+            np.array(int(nodata) % 2 ** (8 * dtype.itemsize), f"u{dtype.itemsize}").view(dtype)
+        )
+    return _rounded(nodata, dtype)
+
+
+def _rounded(nodata: Number, dtype: np.dtype[Any]) -> Number:
+    """A fill value as pixels of floats hold it."""
+    if dtype.kind != "f":
+        return nodata
+    with np.errstate(over="ignore"):
+        rounded = float(dtype.type(nodata))
+    return rounded if math.isfinite(rounded) else nodata
+
+
+def _stored_type(encoding: Mapping[str, Any], dtype: np.dtype[Any]) -> str | None:
+    """The type in the file where NumPy has none, which rioxarray keeps beside the dtype."""
+    is_complex_int = encoding.get("rasterio_dtype") == "complex_int16" and dtype == np.complex64
+    return "complex_int16" if is_complex_int else None
+
+
+def _check_scales(encoding: Encoding) -> None:
+    for scale in encoding.scales or ():
+        if scale == 0 or not math.isfinite(scale):
+            raise RasterError(f"encoding['scale_factor'] is {scale}; nothing can be stored so")
+    for offset in encoding.offsets or ():
+        if not math.isfinite(offset):
+            raise RasterError(f"encoding['add_offset'] is {offset}; nothing can be stored so")
