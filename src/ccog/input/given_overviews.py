@@ -14,6 +14,7 @@ import rasterio
 
 from ccog.errors import ArgumentTypeError, DtypeError, OptionError, RasterError, warn_user
 from ccog.geometry.options import CreationOptions
+from ccog.input.chunk_checks import type_name
 from ccog.input.raster import Raster, read_raster
 
 # GDAL before this has no overviews in a VRT of some bands, nor any smaller than the next number
@@ -43,14 +44,21 @@ class GivenOverviews:
     made_by: str | None = None
 
     @classmethod
-    def of_user(cls, arrays: Sequence[Any], masks: Any) -> GivenOverviews:
+    def of_user(cls, arrays: Any, masks: Any) -> GivenOverviews:
         """A user's own, for which there may be a list of masks.
 
         Raises
         ------
+        ArgumentTypeError
+            They are not in a list.
         OptionError
             There are not as many masks as overviews.
         """
+        if not isinstance(arrays, list | tuple):
+            raise ArgumentTypeError(
+                f"overviews is {type_name(arrays)}; give a list of arrays, level 1 first, or one "
+                "of AUTO, NONE, IGNORE_EXISTING, FORCE_USE_EXISTING"
+            )
         masks = (None,) * len(arrays) if masks is None else masks
         if not isinstance(masks, list | tuple) or len(masks) != len(arrays):
             raise OptionError(
