@@ -73,7 +73,8 @@ class GivenOverviews:
             return self._first(options.overview_count)
         fits_a_tile = max(raster.height, raster.width) <= options.blocksize
         may_have_new = not fits_a_tile or bool(options.overview_count)
-        wants_new = options.overviews == "IGNORE_EXISTING" or self._are_lost(options, raster)
+        are_lost = self._are_lost(options, raster)
+        wants_new = options.overviews == "IGNORE_EXISTING" or are_lost
         if options.overviews == "NONE" or (wants_new and may_have_new):
             return None
         lacks_masks = raster.has_mask and any(mask is None for mask in self.masks)
@@ -84,6 +85,8 @@ class GivenOverviews:
                 "OVERVIEWS=IGNORE_EXISTING says the same"
             )
             return None
+        if are_lost:
+            return self._first(0)
         kept = self._in_vrt() if _is_copied_to_vrt(options) else self
         return kept._first(options.overview_count)
 
