@@ -211,7 +211,7 @@ def _split_options(options: Mapping[str, Any] | None) -> _GivenOptions:
             metadata[name] = value
         elif name == "OVERWRITE":
             overwrite = _overwrite(value)
-        elif name == "OVERVIEWS" and isinstance(value, list | tuple):
+        elif name == "OVERVIEWS" and not isinstance(value, str | None):
             overviews = value
         elif name == "OVERVIEW_MASKS":
             masks = value
@@ -255,9 +255,11 @@ def _with_kept_statistics(options: CreationOptions, raster: Raster) -> CreationO
 def _geometry(raster: Raster, options: CreationOptions, layout: FileLayout) -> CogGeometry:
     """Levels, tiles and blocks; which levels are planar is known once there is a template."""
     method = options.overview_resampling or _default_method(raster)
+    if raster.overviews is not None:
+        # no kernel makes them, but for the one of the template, which this suits always
+        method = "nearest"
     sizes = _level_sizes(raster, options)
-    if raster.overviews is None:
-        _check_resampling(raster, method, has_overviews=len(sizes) > 1)
+    _check_resampling(raster, method, has_overviews=len(sizes) > 1)
     pixel_bytes = raster.count * raster.pixels.dtype.itemsize
     block = choose_block(raster.pixels.chunks, options.blocksize, pixel_bytes)
     facts = RasterFacts(

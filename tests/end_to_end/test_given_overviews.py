@@ -318,6 +318,14 @@ def test_overviews_of_another_raster_are_refused_at_once(
         written(noise(ODD)[0], BASE | {"overviews": noise(sizes, **kind)})
 
 
+def test_one_array_must_be_in_a_list() -> None:
+    first, second, *_ = noise(ODD)
+    with pytest.raises(
+        ccog.ArgumentTypeError, match=r"overviews is numpy\.ndarray; give a list of arrays"
+    ):
+        written(first, BASE | {"overviews": second})
+
+
 def test_masks_must_be_those_of_all_levels_or_none() -> None:
     (first, *overviews), masks = noise(ODD), masks_of(ODD)
     with pytest.raises(ccog.RasterError, match="the raster has a mask and overview 1 has none"):

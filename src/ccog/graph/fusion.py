@@ -176,6 +176,8 @@ def _hold_back(writes: Mapping[str, _Write], loads: _Loads) -> None:
     Given overviews are often made of full resolution, whose chunks then are not part of the blocks
     that load them, and would all be loaded ahead of these. Tasks that several writes need are left.
     """
+    if not any(write.has_given_overviews for write in writes.values()):
+        return
     starts = {name: _starts(write, loads) for name, write in writes.items()}
     uses = Counter(itertools.chain(*starts.values()))
     for name, write in writes.items():

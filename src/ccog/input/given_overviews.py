@@ -12,6 +12,7 @@ from typing import Any
 
 from ccog.errors import ArgumentTypeError, DtypeError, OptionError, RasterError, warn_user
 from ccog.geometry.options import CreationOptions
+from ccog.input.chunk_checks import type_name
 from ccog.input.raster import Raster, read_raster
 from ccog.versions import GDAL_VERSION
 
@@ -39,14 +40,21 @@ class GivenOverviews:
     made_by: str | None = None
 
     @classmethod
-    def of_user(cls, arrays: Sequence[Any], masks: Any) -> GivenOverviews:
+    def of_user(cls, arrays: Any, masks: Any) -> GivenOverviews:
         """A user's own, for which there may be a list of masks.
 
         Raises
         ------
+        ArgumentTypeError
+            They are not in a list.
         OptionError
             There are not as many masks as overviews.
         """
+        if not isinstance(arrays, list | tuple):
+            raise ArgumentTypeError(
+                f"overviews is {type_name(arrays)}; give a list of arrays, level 1 first, or one "
+                "of AUTO, NONE, IGNORE_EXISTING, FORCE_USE_EXISTING"
+            )
         masks = (None,) * len(arrays) if masks is None else masks
         if not isinstance(masks, list | tuple) or len(masks) != len(arrays):
             raise OptionError(
@@ -61,7 +69,8 @@ class GivenOverviews:
             return self._first(options.overview_count)
         fits_a_tile = max(raster.height, raster.width) <= options.blocksize
         may_have_new = not fits_a_tile or bool(options.overview_count)
-        wants_new = options.overviews == "IGNORE_EXISTING" or self._are_lost(options, raster)
+        are_lost = self._are_lost(options, raster)
+        wants_new = options.overviews == "IGNORE_EXISTING" or are_lost
         if options.overviews == "NONE" or (wants_new and may_have_new):
             return None
         lacks_masks = raster.has_mask and any(mask is None for mask in self.masks)
@@ -72,6 +81,8 @@ class GivenOverviews:
                 "OVERVIEWS=IGNORE_EXISTING says the same"
             )
             return None
+        if are_lost:
+            return self._first(0)
         kept = self._in_vrt() if _is_copied_to_vrt(options) else self
         return kept._first(options.overview_count)
 
