@@ -33,6 +33,7 @@ from rasterio.windows import Window
 from ccog.gdal.blank import is_blank
 from ccog.gdal.cells import cell_bounds, complex_average, nearest_index
 from ccog.gdal.rasterio_edges import ExactWindow, Frame
+from ccog.gdal.statistics import nearly_equal
 from ccog.geometry.axis_reduction import AxisReduction, ExactRead
 from ccog.geometry.intervals import Area, Interval
 from ccog.geometry.raster_facts import MaskKind
@@ -258,7 +259,9 @@ def _mask_without_nodata(band: Array, how: Reduction) -> Array:
     """
     values = () if how.nodata_by_band is None or how.level == 0 else how.nodata_by_band
     last = [value for value in values if value is not None][-1:]
-    is_nodata = _equals_nodata(band, last[0]) if last else np.zeros(band.shape, bool)
+    is_nodata = np.zeros(band.shape, bool)
+    if last:
+        is_nodata = _equals_nodata(band, last[0]) | nearly_equal(band, last[0])
     return np.where(is_nodata, np.uint8(0), np.uint8(255))
 
 
