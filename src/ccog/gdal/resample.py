@@ -40,6 +40,7 @@ from ccog.gdal.cells import (
     touched_bounds,
 )
 from ccog.gdal.rasterio_edges import ExactWindow, Frame
+from ccog.gdal.statistics import nearly_equal
 from ccog.geometry.axis_reduction import AxisReduction, ExactRead
 from ccog.geometry.intervals import Area, Interval
 from ccog.geometry.raster_facts import MaskKind, Palette
@@ -312,7 +313,9 @@ def _mask_without_nodata(band: Array, how: Reduction) -> Array:
     """
     values = () if how.nodata_by_band is None or how.level == 0 else how.nodata_by_band
     last = [value for value in values if value is not None][-1:]
-    is_nodata = _equals_nodata(band, last[0]) if last else np.zeros(band.shape, bool)
+    is_nodata = np.zeros(band.shape, bool)
+    if last:
+        is_nodata = _equals_nodata(band, last[0]) | nearly_equal(band, last[0])
     return np.where(is_nodata, np.uint8(0), np.uint8(255))
 
 

@@ -158,7 +158,7 @@ def _of_band(values: Array, mask: Array | None, nodata: float | int | None) -> B
 def _of_pixels(pixels: Array, nodata: float | int | None) -> BandStatistics:
     missing = 0
     if nodata is not None and not math.isnan(nodata):
-        valid = ~_equals(pixels, nodata)
+        valid = ~nearly_equal(pixels, nodata)
         missing = len(pixels) - int(np.count_nonzero(valid))
         pixels = pixels[valid] if missing else pixels
     if pixels.dtype.kind == "f" and len(pixels) and np.isnan(pixels.min()):
@@ -168,7 +168,8 @@ def _of_pixels(pixels: Array, nodata: float | int | None) -> BandStatistics:
     return _moments(pixels, missing)
 
 
-def _equals(values: Array, nodata: float | int) -> Array:
+def nearly_equal(values: Array, nodata: float | int) -> Array:
+    """Where GDAL takes values for the nodata value (GDALNoDataMaskBand); NaN is none of them."""
     if values.dtype.kind != "f":
         whole: Array = values == nodata
         return whole
