@@ -18,58 +18,16 @@ import rasterio
 import rasterio.shutil
 from click.testing import CliRunner, Result
 from rasterio.enums import ColorInterp
-from rasterio.rio.main import main_group as rio
 from rasterio.transform import from_origin
 
 from ccog import demo
 from ccog.cli import main
 from ccog.input.opening import open_source
 from ccog.input.source import chunk_shape
-from conftest import DATA
 
-OTHERS = {
-    "cint16.tif",
-    "test_rpcs.tif",
-    "RGBA.uint16.tif",
-    "alpha.tif",
-    "gadas.tif",
-}  # not for this comparison
-FILES = (
-    sorted(path for path in DATA.glob("*.tif*") if path.name not in OTHERS) if DATA.is_dir() else []
-)
-
-# what `ccog create` does not copy as GDAL does yet, by what it is compared with: a test that passes must leave the list
-NOT_AS_CREATECOPY = {
-    "GeogToWGS84GeoKey5.tif-128": "palettes take no other kernel than nearest",
-    "GeogToWGS84GeoKey5.tif-512": "palettes take no other kernel than nearest",
-    "image_nocolormap.tif-128": "a palette without a table is not understood",
-    "image_nocolormap.tif-512": "a palette without a table is not understood",
-}
-NOT_AS_RIO_CONVERT = {
-    "GeogToWGS84GeoKey5.tif": "tags and colours that need --tags are left out",
-    "all-nodata.tif": "tags and colours that need --tags are left out",
-    "cog_band_tags.tif": "tags and colours that need --tags are left out",
-    "goes.tif": "overviews of the source are used, as by CreateCopy",
-    "image_geos.tif": "overviews beside a mask of a file are not made with masks of single bits",
-    "image_nocolormap.tif": "a palette without a table is not understood",
-}
-
-
-def pending(names: dict[str, str], name: str, *values: object) -> object:
-    """A case that is compared, and known to differ where ``names`` says why."""
-    marks = [pytest.mark.xfail(strict=True, reason=names[name])] if name in names else []
-    return pytest.param(*values, id=name, marks=marks)
-
-
-COPIED = [pending(NOT_AS_CREATECOPY, f"{path.name}-{side}", path.name, side)
-          for path in sorted(DATA.glob("*.tif*")) for side in (128, 512)]  # fmt: skip
-CONVERTED = [pending(NOT_AS_RIO_CONVERT, path.name, path) for path in FILES]
 # a runner in the background may have had interruptions ignored
 _RUN = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from ccog.cli import main; main()"
 CCOG = [sys.executable, "-c", _RUN]
-GDAL = tuple(int(part) for part in rasterio.__gdal_version__.split(".")[:2])
-# a one-band source says INTERLEAVE=BAND, which ccog create hands on where the COG driver knows the option
-BAND = {"interleave": "band"} if GDAL >= (3, 11) else {}
 
 
 def ccog(*args: object) -> Result:
@@ -87,25 +45,6 @@ def failure(*args: object) -> str:
 
 def left(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
-
-
-@pytest.mark.skipif(not DATA.is_dir(), reason="the folder of real rasters is not here")
-@pytest.mark.parametrize(("name", "blocksize"), COPIED)
-def test_real_files_are_copied_as_createcopy_does(
-    name: str, blocksize: int, tmp_path: Path
-) -> None:
-    kernel = "NEAREST" if name == "cint16.tif" else "AVERAGE"
-    options = {"BLOCKSIZE": str(blocksize), "COMPRESS": "DEFLATE", "OVERVIEWS": "IGNORE_EXISTING"}
-    options |= {"OVERVIEW_RESAMPLING": kernel} | (
-        {"INTERLEAVE": "PIXEL"} if GDAL >= (3, 11) else {}
-    )
-    rasterio.shutil.copy(DATA / name, tmp_path / "gdal.tif", driver="COG", **options)
-    pairs = [text for key, value in options.items() for text in ("--co", f"{key}={value}")]
-    result = ccog(
-        "create", DATA / name, tmp_path / "ccog.tif", "--tags", "--quiet", "--chunks", 300, *pairs
-    )
-    assert result.exit_code == 0, result.output
-    assert (tmp_path / "ccog.tif").read_bytes() == (tmp_path / "gdal.tif").read_bytes()
 
 
 @pytest.fixture(autouse=True)
@@ -138,13 +77,6 @@ def gdal_cog(source: Path, target: Path, **options: object) -> bytes:
     return target.read_bytes()
 
 
-def rio_convert(source: Path, target: Path) -> bytes:
-    options = ["--driver", "COG", "--co", "BLOCKSIZE=128"]
-    done = CliRunner().invoke(rio, ["convert", *options, str(source), str(target)])
-    assert done.exit_code == 0, done.output
-    return target.read_bytes()
-
-
 def test_create_is_what_gdal_writes(small: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.tif"
     result = ccog(
@@ -155,7 +87,6 @@ def test_create_is_what_gdal_writes(small: Path, tmp_path: Path) -> None:
         "BLOCKSIZE=128",
         "--co",
         "compress=deflate",
-        "--tags",
         "--chunks",
         100,
     )
@@ -177,17 +108,6 @@ def test_chunks_and_workers_do_not_change_the_bytes(small: Path, tmp_path: Path)
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_tags_are_left_out_with_a_note(small: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.tif"
-    result = ccog("create", small, out)
-    assert "3 metadata tags are not copied" in result.stderr
-    with rasterio.open(out) as found:
-        assert found.tags() == {"AREA_OR_POINT": "Area"}
-        assert found.descriptions == ("red", "nir")
-        assert found.nodata == 7
-        assert (found.scales, found.offsets, found.units) == ((0.5, 2.0), (1.0, 0.0), ("m", "m"))
-
-
 def test_colormap_is_kept(tmp_path: Path) -> None:
     source, out = tmp_path / "palette.tif", tmp_path / "out.tif"
     with rasterio.open(
@@ -199,7 +119,7 @@ def test_colormap_is_kept(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     with rasterio.open(out) as found:
         assert found.colorinterp[0] == ColorInterp.palette
-    assert out.read_bytes() == gdal_cog(source, tmp_path / "gdal.tif", **BAND)
+    assert out.read_bytes() == gdal_cog(source, tmp_path / "gdal.tif")
 
 
 def test_mask_is_kept(tmp_path: Path) -> None:
@@ -215,17 +135,7 @@ def test_mask_is_kept(tmp_path: Path) -> None:
         target.write_mask(valid)
     result = ccog("create", source, out, "--co", "BLOCKSIZE=128", "--chunks", 64, "--workers", 2)
     assert result.exit_code == 0, result.output
-    assert out.read_bytes() == gdal_cog(source, tmp_path / "gdal.tif", **BAND)
-
-
-@pytest.mark.parametrize(
-    "path", CONVERTED or [pytest.param(None, marks=pytest.mark.skip("no real rasters here"))]
-)
-def test_real_files_equal_rio_convert(path: Path, tmp_path: Path) -> None:
-    ours = tmp_path / "ours.tif"
-    result = ccog("create", path, ours, "--co", "BLOCKSIZE=128")
-    assert result.exit_code == 0, result.output
-    assert ours.read_bytes() == rio_convert(path, tmp_path / "theirs.tif")
+    assert out.read_bytes() == gdal_cog(source, tmp_path / "gdal.tif")
 
 
 def test_a_scheduler_that_does_not_answer_is_not_asked_again(tmp_path: Path) -> None:
