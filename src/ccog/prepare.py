@@ -84,7 +84,7 @@ def prepare(
         An argument is wrong, or does not fit the others.
     """
     _check_layout(layout)
-    given = _split_options(creation_options)
+    given = _split_options(_with_own_options(arr, creation_options))
     target = resolve_store(store, storage_options, overwrite=given.overwrite)
     options = CreationOptions.parse(given.creation)
     raster = read_raster(arr, mask, given.metadata)
@@ -218,6 +218,15 @@ def _split_options(options: Mapping[str, Any] | None) -> _GivenOptions:
         else:
             creation[key] = value
     return _GivenOptions(creation, metadata, _users_overviews(overviews, masks), overwrite)
+
+
+def _with_own_options(arr: Any, options: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The user's options, and those that a source comes with where the user gives none."""
+    if not isinstance(arr, Source) or not isinstance(options, Mapping | None):
+        return options
+    asked = {str(key).upper() for key in options or {}}
+    own = {key: value for key, value in arr.options.items() if key.upper() not in asked}
+    return {**own, **(options or {})}
 
 
 def _overviews_of(arr: Any) -> GivenOverviews | None:

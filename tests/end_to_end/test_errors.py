@@ -69,7 +69,6 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ),
     ({"res": 10}, errors.ReprojectionError, "RES=10"),
     ({"extent": "0,0,1,1"}, errors.ReprojectionError, "xr_reproject"),
-    ({"warp_resampling": "cubic"}, errors.ReprojectionError, "rio.reproject"),
     ({"compress": "jpeg"}, errors.OptionError, "uint16"),
     ({"compress": "webp"}, errors.OptionError, "WEBP"),
     ({"crs": "EPSG:nonsense"}, errors.OptionError, "coordinate reference system"),

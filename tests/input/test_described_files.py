@@ -25,6 +25,10 @@ SETS = [
     SMALL | {"SPARSE_OK": "YES", "OVERVIEW_RESAMPLING": "MODE", "COMPRESS": "NONE"},
     SMALL | {"INTERLEAVE": "BAND", "COMPRESS": "DEFLATE", "OVERVIEW_RESAMPLING": "LANCZOS"},
 ]
+QUICK = [
+    number if number < 2 else pytest.param(number, marks=pytest.mark.slow)
+    for number in range(len(SETS))
+]
 # where GDAL itself gives other bytes at each run, or counts wrongly
 BY_CHANCE = {
     ("gray and alpha", 3): "GDAL's statistics of a VRT are those of its source",
@@ -68,7 +72,7 @@ def assert_as_createcopy(source: Path, folder: Path, options: dict[str, str]) ->
 
 
 @pytest.mark.filterwarnings("ignore::ccog.CCOGWarning")
-@pytest.mark.parametrize("number", range(len(SETS)))
+@pytest.mark.parametrize("number", QUICK)
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_file_comes_out_as_gdal_copies_it(name: str, number: int, tmp_path: Path) -> None:
     if (name, number) in BY_CHANCE:

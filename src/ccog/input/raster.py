@@ -170,8 +170,7 @@ def read_raster(
 def _read_source(source: Source, mask: Any, options: Mapping[str, Any]) -> Raster:
     """A raster whose metadata, mask and nodata values are its file's; what the user gives wins."""
     if source.header is None:
-        own = {key.upper(): value for key, value in source.options.items()}
-        return read_raster(source.array, source.mask if mask is None else mask, {**own, **options})
+        return read_raster(source.array, source.mask if mask is None else mask, options)
     arrays = [in_usual_order(source.array, "the array")]
     raster = replace(
         _from_arrays(arrays, mask, source.metadata, options),
