@@ -103,7 +103,7 @@ def layout_rows() -> list[Row]:
         Row("OVERVIEWS=AUTO, IGNORE_EXISTING, FORCE_USE_EXISTING, NONE", options(*({"overviews": o} for o in ("auto", "ignore_existing", "force_use_existing", "none")))),
         Row("OVERVIEW_COUNT", options(*({"overview_count": n} for n in (1, 2, 4, 12)))),
         Row("OVERVIEW_COUNT=0", options({"overview_count": 0}), "GDAL fails; ccog writes no overviews"),
-        Row("OVERVIEW_COMPRESS", options(*({"compress": "zstd", "overview_compress": c} for c in (*LOSSLESS, "jpeg")))),
+        Row("OVERVIEW_COMPRESS", options(*({"compress": "zstd", "overview_compress": c} for c in (*LOSSLESS, "jpeg", "auto")))),
         Row("OVERVIEW_QUALITY", options({"compress": "jpeg", "overview_quality": 30}, bands=3)),
         Row("OVERVIEW_PREDICTOR", options({"compress": "deflate", "overview_predictor": "yes"}, dtype="int16")),
         Row("MAX_Z_ERROR_OVERVIEW", options({"compress": "lerc", "max_z_error_overview": 2}, dtype="float32")),
@@ -134,7 +134,8 @@ def layout_rows() -> list[Row]:
         ),
         Row("COPY_SRC_MDD, SRC_MDD", tuple(Trial(o, {"update_tags": {(0, "D"): {"k": "v"}}}) for o in MDD)),
         Row("INTERLEAVE=PIXEL, BAND, TILE", options(*INTERLEAVES, bands=3) + options(*INTERLEAVES, bands=2, masked=True)),
-        Row("TILING_SCHEME=GoogleMapsCompatible, raster on its grid", (Trial({"tiling_scheme": "GoogleMapsCompatible", "blocksize": 256}, {}, {"crs": "EPSG:3857", "transform": WEB_MERCATOR}, size=(512, 768)),)),
+        Row("TILING_SCHEME=GoogleMapsCompatible, ZOOM_LEVEL, ALIGNED_LEVELS, raster on its grid", tuple(Trial({"tiling_scheme": "GoogleMapsCompatible", "blocksize": 256} | more, {}, {"crs": "EPSG:3857", "transform": WEB_MERCATOR}, size=(512, 768)) for more in ({}, {"zoom_level": 10}, {"aligned_levels": 1}, {"add_alpha": "no"}))),
+        Row("WARP_RESAMPLING, ADD_ALPHA, ZOOM_LEVEL, ZOOM_LEVEL_STRATEGY, ALIGNED_LEVELS where nothing is warped", options(*OF_WARPING)),
         Row("JXL_LOSSLESS, JXL_EFFORT, JXL_DISTANCE, JXL_ALPHA_DISTANCE", options({"compress": "jxl", "jxl_effort": 3}, bands=3), "the GDAL of rasterio's wheels is built without JPEG XL"),
         *(Row(f"{key}", options({key.lower(): value}), "reprojects: the error says to reproject the array first") for key, value in REPROJECTING.items()),
     ]  # fmt: skip
@@ -146,9 +147,16 @@ MDD: list[dict[str, Any]] = [{"copy_src_mdd": v} for v in ("auto", "yes", "no")]
 ]
 INTERLEAVES = [{"interleave": v} for v in ("pixel", "band", "tile")] if MODERN else []
 REPROJECTING = {
-    "TARGET_SRS": "EPSG:3857", "RES": 10, "EXTENT": "0,0,1,1", "WARP_RESAMPLING": "cubic", "ADD_ALPHA": "yes",
-    "ZOOM_LEVEL": 3, "ZOOM_LEVEL_STRATEGY": "upper", "ALIGNED_LEVELS": 2, "TILING_SCHEME": "NZTM2000",
+    "TARGET_SRS": "EPSG:3857", "RES": 10, "EXTENT": "0,0,1,1", "TILING_SCHEME": "NZTM2000",
 }  # fmt: skip
+OF_WARPING = [
+    {"warp_resampling": "cubic"},
+    {"add_alpha": "yes"},
+    {"add_alpha": "no"},
+    {"zoom_level": 3},
+    {"zoom_level_strategy": "upper"},
+    {"aligned_levels": 2},
+]
 
 
 def metadata_rows() -> list[Row]:
@@ -174,11 +182,12 @@ def metadata_rows() -> list[Row]:
         Row("alpha with COMPRESS=JPEG: becomes the mask", tuple(Trial(jpeg, {"colorinterp": i}, bands=len(i), alpha=True) for i in (gray_alpha, rgba))),
         Row("colorinterp", tuple(Trial({}, {"colorinterp": i}, bands=3) for i in interps)),
         Row("colormap", described({"colormap": {k: (k, 255 - k, 7, 255) for k in range(256)}})),
+        Row("colormap, OVERVIEW_RESAMPLING", tuple(Trial({"overview_resampling": k}, {"colormap": {v: (v * 7 % 256, 255 - v, v * v % 256, 255) for v in range(256)}}) for k in KERNEL_RADIUS)),
         Row("update_tags, of the dataset and of bands", tuple(Trial({}, {"update_tags": {0: {"K": t}, 2: {"é": t}}}, bands=2) for t in TEXTS)),
         Row("descriptions", tuple(Trial({}, {"descriptions": [t, "b"]}, bands=2) for t in TEXTS)),
         Row("units, scales, offsets", described({"units": ["µm"], "scales": [0.1], "offsets": [-273.15]}, {"scales": [2.5e-7]})),
         Row("every real dtype", tuple(Trial(dtype=d) for d in ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"))),
-        Row("complex dtypes", tuple(Trial({"overview_resampling": k}, dtype=d) for d in ("complex64", "complex128") for k in ("nearest", "average", "rms"))),
+        Row("complex dtypes", tuple(Trial({"overview_resampling": k}, dtype=d) for d in ("complex64", "complex128") for k in ("nearest", "average", "mode", "rms"))),
         Row("float16", options({"overviews": "none"}, dtype="float16", bands=2) + options({}, dtype="float16"), "rasterio has no such type before GDAL 3.11"),
         Row("float16 with overviews of several bands", options({}, dtype="float16", bands=2), "GDAL fails to build them"),
         Row("1 x 1, 1 x N and N x 1 pixels", tuple(Trial(size=s) for s in ((1, 1), (1, 700), (700, 1)))),

@@ -96,14 +96,14 @@ def complex_mode(pixels: Array, rows: Bounds, cols: Bounds) -> Array:
 
     Of several, the one that has come up so often first, row by row (GDALResampleChunk_Mode).
     """
-    cells = list(_cell_pixels(pixels.astype(np.complex64), rows, cols))
+    cells = list(_cell_pixels(pixels, rows, cols))
     best = np.zeros((len(pixels), len(rows.start), len(cols.start)), np.int64)
-    mode = np.zeros(best.shape, np.complex64)
+    mode = np.zeros(best.shape, pixels.dtype)
     for n, (values, inside) in enumerate(cells, 1):
         seen = sum((earlier == values) & within for earlier, within in cells[:n])
         wins = inside & (seen > best)
         best, mode = np.where(wins, seen, best), np.where(wins, values, mode)
-    return mode.astype(pixels.dtype)
+    return mode
 
 
 def _cell_pixels(pixels: Array, rows: Bounds, cols: Bounds) -> Iterator[tuple[Array, Array]]:
