@@ -50,14 +50,14 @@ _DERIVED_DOMAINS = {_STRUCTURE, "DERIVED_SUBDATASETS", "SUBDATASETS"}
 _AREA_OR_POINT = "AREA_OR_POINT"
 
 
-def describe(dataset: Any, path: str, *, tags: bool) -> Metadata:
-    """What the header of a copy of ``dataset``, opened from ``path``, is made from.
+def describe(dataset: Any, *, tags: bool) -> Metadata:
+    """What the header of a copy of an open dataset is made from.
 
     Its ``description`` is the content of a VRT without pixels; its other fields are what a VRT
     loses. Without ``tags`` only what positions and colours need is kept.
     """
     with MemoryFile(ext=".vrt") as memory:
-        rasterio.shutil.copy(path, memory.name, driver="VRT")
+        rasterio.shutil.copy(dataset, memory.name, driver="VRT")
         root = ET.fromstring(memory.read())
     _warn_of_sidecar(root)
     _keep_facts(root, tags=tags)

@@ -61,7 +61,7 @@ def open_raster(path: str, chunk: int | None = None, *, tags: bool = True) -> So
 
 
 def _described(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source:
-    header = describe(dataset, path, tags=tags)
+    header = describe(dataset, tags=tags)
     types = _stored_types(dataset, header.description or "")
     dtype = _common_dtype(types)
     sides = _chunk_sides(dataset, dtype) if chunk is None else (chunk, chunk)
