@@ -211,7 +211,7 @@ MAKERS: dict[str, Make] = {
         "i64", "Int64", "<NoDataValue>-9223372036854775808</NoDataValue>", f.integers()
     ),
     "uint64 nodata": lambda f: f.one_band(
-        "u64", "UInt64", "<NoDataValue>18446744073709551615</NoDataValue>", f.integers()
+        "u64", "UInt64", "<NoDataValue>9223372036854775808</NoDataValue>", f.integers()
     ),
     "CInt16": lambda f: f.one_band("c16", "CInt16", "", f.complex64()),
     "CInt32": lambda f: f.one_band("c32", "CInt32", "", f.complex64()),

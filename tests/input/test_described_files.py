@@ -35,6 +35,7 @@ BY_CHANCE = {
     ("alpha first of four", 3): "GDAL's statistics of a VRT are those of its source",
     ("CMYK", 3): "GDAL's statistics of a VRT are those of its source",
     **{(name, 3): "the last digit of statistics" for name in ("complex", "CInt16", "CInt32")},
+    ("1 bit", 7): "GDAL 3.12 writes wrong pixels of odd bits with INTERLEAVE=BAND",
     ("7 bits", 7): "GDAL 3.12 writes wrong pixels of odd bits with INTERLEAVE=BAND",
     ("12 bits", 7): "GDAL 3.12 writes wrong pixels of odd bits with INTERLEAVE=BAND",
     ("cint16.tif", 3): "the last digit of statistics",
