@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -24,7 +25,7 @@ from ccog.gdal.codec_options import tried_codecs
 from ccog.gdal.statistics import gdal_keeps_statistics
 from ccog.gdal.template import HeaderSpec, write_template
 from ccog.geometry.axis_reduction import Kernel
-from ccog.geometry.blocks import choose_block, choose_chunk, choose_group
+from ccog.geometry.blocks import choose_block, choose_chunk, choose_group, cut_array
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.file_order import FileLayout
 from ccog.geometry.intervals import Size
@@ -36,6 +37,7 @@ from ccog.geometry.source_grid import SourceGrid
 from ccog.geometry.tiff_limits import check_tiles, needs_big_tiff
 from ccog.graph.build import LevelArrays, new_token
 from ccog.graph.rechunk import Chunks, rechunked
+from ccog.input.arrays import Cut
 from ccog.input.given_overviews import GivenOverviews, with_overviews
 from ccog.input.metadata import METADATA_OPTIONS
 from ccog.input.raster import Raster, read_raster
@@ -87,12 +89,13 @@ def prepare(
     given = _split_options(creation_options)
     target = resolve_store(store, storage_options, overwrite=given.overwrite)
     options = CreationOptions.parse(given.creation)
-    raster = read_raster(arr, mask, given.metadata)
+    cut = _cut(options, layout)
+    raster = read_raster(arr, mask, given.metadata, cut)
     options = _with_kept_statistics(options, raster)
     overviews = given.overviews or _overviews_of(arr)
     overviews = overviews and overviews.used_by(options, raster)
     if overviews is not None:
-        raster = with_overviews(raster, overviews)
+        raster = with_overviews(raster, overviews, cut)
     raster = raster.suited_to(options)
     geometry = _geometry(raster, options, layout)
     made_by = None if raster.overviews is None else raster.overviews_made_by
@@ -262,6 +265,8 @@ def _geometry(raster: Raster, options: CreationOptions, layout: FileLayout) -> C
     _check_resampling(raster, method, has_overviews=len(sizes) > 1)
     pixel_bytes = raster.count * raster.pixels.dtype.itemsize
     block = choose_block(raster.pixels.chunks, options.blocksize, pixel_bytes)
+    if all(len(sides) == 1 for sides in raster.pixels.chunks[1:]):
+        block = _cut(options, layout)(sizes[0], pixel_bytes)
     facts = RasterFacts(
         count=raster.count,
         dtype=raster.stored_type,
@@ -284,6 +289,11 @@ def _geometry(raster: Raster, options: CreationOptions, layout: FileLayout) -> C
         layout=layout,
         group_size=choose_group(sizes[0], block, pixel_bytes),
     )
+
+
+def _cut(options: CreationOptions, layout: FileLayout) -> Cut:
+    """How an array in one chunk is cut."""
+    return partial(cut_array, blocksize=options.blocksize, by_chunk=layout == "chunk")
 
 
 def _mask_kind(raster: Raster, options: CreationOptions) -> MaskKind:
