@@ -100,8 +100,9 @@ class Raster:
         """
         if options.tiling_scheme is not None:
             self._check_on_scheme(options)
-        options.check_dtype(self.pixels.dtype.name)
-        return self._with_alpha_as_mask() if self.alpha_becomes_mask(options) else self
+        raster = self._with_alpha_as_mask() if self.alpha_becomes_mask(options) else self
+        options.check_raster(raster.pixels.dtype.name, raster.count)
+        return raster
 
     def alpha_becomes_mask(self, options: CreationOptions) -> bool:
         """Whether a file with these options has the alpha band as its mask.
