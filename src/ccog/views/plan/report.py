@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ccog.tiff.header import CLASSIC_LIMIT
 from ccog.views.drawing import Drawing
 from ccog.views.plan.sizes import PlannedSizes
-from ccog.views.tables import Pictured, Report, Table, byte_text, plural, size_text
+from ccog.views.tables import Pictured, Report, Table, about_bytes, byte_text, plural, size_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,12 +163,9 @@ class CogPlan(Pictured):
         raster = f"{width} x {height}, {plural(bands, 'band')} of {self.dtype}"
         raster += ", a mask" if self.has_mask else ""
         origin = f"from {plural(self.sample, 'block')}" if self.sample else "a guess"
-        expected, largest = (
-            byte_text(self.sizes.expected),
-            byte_text(self.sizes.largest),
-        )
+        expected, largest = about_bytes(self.sizes.expected), byte_text(self.sizes.largest)
         tasks, chunks = plural(self.tasks, "task"), plural(self.chunks, "chunk")
-        memory, group = byte_text(self.memory), byte_text(self.group_memory)
+        memory, group = about_bytes(self.memory), about_bytes(self.group_memory)
         gathered = "chunks" if self.layout == "chunk" else "rows of tiles"
         return [
             f"{self.url}: {raster}, {self.compression}",
@@ -198,7 +195,7 @@ class CogPlan(Pictured):
         parts = plural(self.upload.expected_parts, "part")
         # a small file fills no part
         if self.upload.part_size <= self.sizes.largest:
-            parts += f" of about {byte_text(self.upload.part_size)}"
+            parts += f" of about {about_bytes(self.upload.part_size)}"
         return f"about {parts}, at most {self.upload.most_parts:,}"
 
 

@@ -1,0 +1,91 @@
+"""What people see before they have read anything: representations, names, and the reference."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+
+import ccog
+from ccog.wording import about_bytes
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
+
+
+def lazy() -> da.Array:
+    return da.zeros((3, 300, 400), dtype="uint16", chunks=(3, 128, 128))
+
+
+def test_the_delayed_says_that_nothing_is_written_yet(tmp_path: Path) -> None:
+    target = tmp_path / "a<b>.tif"
+    delayed = ccog.write_ccog(lazy(), target, compress="zstd", blocksize=128)
+    for words in [
+        "nothing is written yet",
+        str(target),
+        "400 x 300 pixels, 3 bands of uint16, 720.00 kB",
+        "2 overviews",
+        "COMPRESS=ZSTD, BLOCKSIZE=128",
+    ]:
+        assert words in repr(delayed)
+    html = delayed._repr_html_()
+    assert "nothing is written yet" in html
+    assert "a&lt;b&gt;.tif" in html
+    assert not any(tmp_path.iterdir())
+    assert "gives it as bytes" in repr(ccog.write_ccog(lazy()))
+    assert "COMPRESS=LZW" in repr(ccog.write_ccog(lazy()))
+
+
+def test_what_dask_makes_of_it_is_shown_too() -> None:
+    (optimized,) = dask.optimize(ccog.write_ccog(lazy()))
+    assert repr(optimized)
+    assert ccog.write_ccog(lazy()).shape.__repr__()
+
+
+def test_a_result_says_what_was_written_and_how_to_go_on(tmp_path: Path) -> None:
+    target = str(tmp_path / "a.tif")
+    result = ccog.write_ccog(lazy(), target, blocksize=128).compute()
+    assert result.levels == ((300, 400), (150, 200), (75, 100))
+    assert "400 x 300 pixels, 2 overviews" in repr(result)
+    assert f"ccog.inspect({target!r})" in repr(result)
+    assert "ETag abc" in repr(dataclasses.replace(result, etag="abc"))
+
+
+def test_only_public_names_are_offered() -> None:
+    assert sorted(dir(ccog)) == sorted(ccog.__all__)
+
+
+@pytest.mark.parametrize("name", ccog.__all__)
+def test_every_public_name_is_in_the_reference_with_its_fields(name: str) -> None:
+    value: Any = getattr(ccog, name)
+    if isinstance(value, type) and issubclass(value, (Exception, Warning)):
+        assert "::: ccog.errors" in REFERENCE.read_text()
+        return
+    assert f"::: ccog.{name}\n" in REFERENCE.read_text()
+    if dataclasses.is_dataclass(value):
+        fields = {field.name for field in dataclasses.fields(value)} - {"drawing"}
+        missing = [field for field in fields if f"{field}" not in (value.__doc__ or "")]
+        assert not missing
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (123, "120 bytes"),
+        (123_456_789, "120 MB"),
+        (9.96e8, "1 GB"),
+        (2.5e13, "25 TB"),
+    ],
+)
+def test_guesses_are_rounded_to_what_is_known(count: float, text: str) -> None:
+    assert about_bytes(count) == text
+
+
+def test_a_plan_rounds_its_guesses() -> None:
+    text = repr(ccog.plan(da.from_array(np.zeros((4000, 4000), "uint16"), chunks=1024)))
+    assert "File: about 28 MB (a guess)" in text
