@@ -209,7 +209,12 @@ def plan(
         mismatch = chunk_mismatch(prepared)
         job, raster = prepared.job, prepared.raster
         return plan_job(
-            job, raster.pixels, decoded=raster.decoded, mismatch=mismatch, sample=blocks
+            job,
+            raster.pixels,
+            metadata=raster.metadata,
+            decoded=raster.decoded,
+            mismatch=mismatch,
+            sample=blocks,
         )
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import ccog
 from ccog.wording import about_bytes
+from conftest import GEO
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
 
@@ -89,3 +90,31 @@ def test_guesses_are_rounded_to_what_is_known(count: float, text: str) -> None:
 def test_a_plan_rounds_its_guesses() -> None:
     text = repr(ccog.plan(da.from_array(np.zeros((4000, 4000), "uint16"), chunks=1024)))
     assert "File: about 28 MB (a guess)" in text
+
+
+def test_a_plan_says_where_the_raster_lies_and_what_its_bands_are() -> None:
+    options = {**GEO, "nodata": 7, "descriptions": ["red", "near infrared", "clouds"]}
+    plan = ccog.plan(lazy(), blocksize=128, overview_resampling="average", **options)
+    text = repr(plan)
+    for words in [
+        "CRS: EPSG:32755",
+        "Transform: 10, 0, 500000, 0, -10, 6000000",
+        "Bounds: 500000, 5997000, 504000, 6000000",
+        "Nodata: 7",
+        "Bands: red, near infrared, clouds",
+        "Overviews: average",
+    ]:
+        assert words in text
+    assert plan.georeference.bounds == (500000, 5997000, 504000, 6000000)
+    nowhere = repr(ccog.plan(lazy()))
+    assert "CRS: none" in nowhere
+    assert "Nodata: none" in nowhere
+    assert "Overviews:" not in nowhere
+
+
+def test_the_plan_of_a_file_says_the_same_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    options = {**GEO, "nodata": 7, "descriptions": ["red", "near infrared", "clouds"]}
+    ccog.write_ccog(lazy(), path, **options).compute()
+    expected = ccog.plan(lazy(), **options).georeference
+    assert ccog.plan(str(path)).georeference == expected

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ccog.tiff.header import CLASSIC_LIMIT
 from ccog.views.drawing import Drawing
+from ccog.views.georeference import Georeference
 from ccog.views.plan.sizes import PlannedSizes
 from ccog.views.tables import Pictured, Report, Table, about_bytes, byte_text, plural, size_text
 
@@ -94,6 +95,10 @@ class CogPlan(Pictured):
         (bands, rows, columns) of the raster, and the type of its pixels in the file.
     values
         How the values of the array become these pixels, where they were decoded; else None.
+    georeference
+        CRS, transform, bounds, nodata value and names of bands.
+    overview_resampling
+        How overviews are computed; None where there are none, or they are given.
     has_mask
         Whether there is an internal mask.
     layout
@@ -128,6 +133,8 @@ class CogPlan(Pictured):
     shape: tuple[int, int, int]
     dtype: str
     values: str | None
+    georeference: Georeference
+    overview_resampling: str | None
     has_mask: bool
     layout: str
     compression: str
@@ -170,6 +177,12 @@ class CogPlan(Pictured):
         return [
             f"{self.url}: {raster}, {self.compression}",
             *([] if self.values is None else [f"Values: {self.values}"]),
+            *self.georeference.facts(),
+            *(
+                []
+                if self.overview_resampling is None
+                else [f"Overviews: {self.overview_resampling}"]
+            ),
             f"File: about {expected} ({origin}), at most {largest}",
             f"Header: {self._header()}",
             f"Graph: {tasks} for {chunks}, {self.tasks_per_chunk:.2f} a chunk",
