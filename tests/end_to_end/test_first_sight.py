@@ -10,6 +10,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
 
 import ccog
 from ccog.wording import about_bytes
@@ -118,3 +119,40 @@ def test_the_plan_of_a_file_says_the_same_of_it(tmp_path: Path) -> None:
     ccog.write_ccog(lazy(), path, **options).compute()
     expected = ccog.plan(lazy(), **options).georeference
     assert ccog.plan(str(path)).georeference == expected
+
+
+@pytest.mark.parametrize("endian", ["LITTLE", "BIG"])
+@pytest.mark.parametrize("bigtiff", ["yes", "no"])
+def test_an_inspection_says_what_rasterio_says_of_the_file(
+    endian: str, bigtiff: str, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "a.tif")
+    size = {"width": 70, "height": 50, "count": 2, "dtype": "int16"}
+    placed = {"crs": "EPSG:3035", "transform": rasterio.Affine(10, 1, 4e6, 2, -10, 3e6)}
+    with rasterio.open(
+        path, "w", nodata=-9999, endianness=endian, bigtiff=bigtiff, **size, **placed
+    ) as dataset:
+        dataset.descriptions = ("a < b", None)
+    with rasterio.open(path) as dataset:
+        found = ccog.inspect(path).georeference
+        assert found.crs == dataset.crs.to_string() == "EPSG:3035"
+        assert found.transform == tuple(dataset.transform[:6])
+        assert found.nodata == dataset.nodata
+        assert found.band_names == dataset.descriptions
+
+
+def test_an_inspection_shows_what_a_plan_has_shown(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    options = {**GEO, "nodata": 7, "descriptions": ["red", "near infrared", "clouds"]}
+    ccog.write_ccog(lazy(), path, **options, blocksize=128).compute()
+    plan, found = ccog.plan(lazy(), **options, blocksize=128), ccog.inspect(path)
+    assert found.georeference == plan.georeference
+    assert set(plan.georeference.facts()) <= set(repr(found).splitlines())
+
+
+def test_an_inspection_of_a_file_without_georeference(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    ccog.write_ccog(lazy(), path).compute()
+    found = ccog.inspect(path).georeference
+    assert (found.crs, found.transform, found.bounds, found.nodata) == (None,) * 4
+    assert "CRS: none" in repr(ccog.inspect(path))
