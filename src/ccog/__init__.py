@@ -61,5 +61,11 @@ __all__ = [
     "write_ccog",
 ]
 
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__
+
+
 # da.ccog and ds.ccog, without importing xarray here
 wrapt.register_post_import_hook("ccog.accessor:register", "xarray")

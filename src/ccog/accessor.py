@@ -21,6 +21,7 @@ class Accessor:
         store: Any = None,
         *,
         mask: Any = None,
+        COG_creation_options: Mapping[str, Any] | None = None,
         storage_options: Mapping[str, Any] | None = None,
         rasterio_env_options: Mapping[str, Any] | None = None,
         layout: FileLayout = "gdal",
@@ -36,7 +37,7 @@ class Accessor:
         ----------
         store
             Local path or URL; None gives the file as bytes.
-        mask, storage_options, rasterio_env_options, layout, resume
+        mask, COG_creation_options, storage_options, rasterio_env_options, layout, resume
             As :func:`ccog.write_ccog` takes them.
         compute
             Write now, the default; False returns the Delayed.
@@ -53,12 +54,13 @@ class Accessor:
             self._arr,
             store,
             mask=mask,
-            COG_creation_options=options,
+            COG_creation_options=COG_creation_options,
             storage_options=storage_options,
             rasterio_env_options=rasterio_env_options,
             layout=layout,
             resume=resume,
             compute=compute,
+            **options,
         )
 
     def plan(
@@ -66,6 +68,7 @@ class Accessor:
         store: Any = None,
         *,
         mask: Any = None,
+        COG_creation_options: Mapping[str, Any] | None = None,
         storage_options: Mapping[str, Any] | None = None,
         rasterio_env_options: Mapping[str, Any] | None = None,
         layout: FileLayout = "gdal",
@@ -76,7 +79,7 @@ class Accessor:
 
         Parameters
         ----------
-        store, mask, storage_options, rasterio_env_options, layout
+        store, mask, COG_creation_options, storage_options, rasterio_env_options, layout
             As for :meth:`write`.
         sample
             How many blocks to compute and compress, for a better guess at sizes and memory.
@@ -93,11 +96,12 @@ class Accessor:
             self._arr,
             store,
             mask=mask,
-            COG_creation_options=options,
+            COG_creation_options=COG_creation_options,
             storage_options=storage_options,
             rasterio_env_options=rasterio_env_options,
             layout=layout,
             sample=sample,
+            **options,
         )
 
 

@@ -13,7 +13,7 @@ from ccog.gdal.environment import environment_options
 from ccog.geometry.file_order import FileLayout
 from ccog.graph.build import CcogDelayed, build_graph
 from ccog.input.opening import opened
-from ccog.prepare import chunk_mismatch, continued, on_grid, prepare
+from ccog.prepare import all_options, chunk_mismatch, continued, on_grid, prepare
 from ccog.stores import warn_of_unfinished
 from ccog.views.plan import CogPlan, plan_job
 
@@ -30,6 +30,7 @@ def write_ccog(
     layout: FileLayout = "gdal",
     resume: bool = False,
     compute: Literal[False] = False,
+    **options: Any,
 ) -> CcogDelayed: ...
 @overload
 def write_ccog(
@@ -43,6 +44,7 @@ def write_ccog(
     layout: FileLayout = "gdal",
     resume: bool = False,
     compute: bool,
+    **options: Any,
 ) -> Any: ...
 def write_ccog(
     arr: Any,
@@ -55,11 +57,18 @@ def write_ccog(
     layout: FileLayout = "gdal",
     resume: bool = False,
     compute: bool = False,
+    **options: Any,
 ) -> Any:
     """Write an array as ONE Cloud Optimised GeoTIFF, from all dask workers at once.
 
     Nothing is computed or written before the returned Delayed is computed, unless ``compute`` is
     set.
+
+    The best chunks are squares of whole tiles with all bands, 2048 x 2048 or 4096 x 4096 pixels,
+    of 8 to 128 MB: one task then loads a chunk, encodes it and passes nothing on but its overview.
+    Smaller chunks cost more scheduling than work, larger ones more memory in each thread. Chunks
+    that cut tiles (1000 x 1000) or rows of pixels are joined first, which costs traffic and memory.
+    NumPy arrays and arrays in one chunk are cut by ccog. :func:`ccog.plan` says what yours cost.
 
     Parameters
     ----------
@@ -87,6 +96,9 @@ def write_ccog(
         instead of text, level 1 first, each smaller than the level before: they are written, and
         none is computed. Where there is an internal mask, ``overview_masks`` is a list of theirs,
         unless they are masked arrays.
+        A whole profile of rasterio does, too (``src.profile``): what it says of the array must be
+        so, and ``tiled``, ``blockxsize``, ``blockysize``, ``zlevel``, ``zstd_level`` and the like
+        become the options of the COG driver.
     storage_options
         As fsspec takes them for the store's protocol.
     rasterio_env_options
@@ -104,6 +116,8 @@ def write_ccog(
         documentation says what resuming costs.
     compute
         Write now, and return the result of the Delayed. Off by default.
+    **options
+        The same as COG_creation_options, one by one: ``compress="zstd"``. None may be in both.
 
     Returns
     -------
@@ -128,7 +142,7 @@ def write_ccog(
             arr,
             store,
             mask=mask,
-            creation_options=COG_creation_options,
+            creation_options=all_options(COG_creation_options, options),
             storage_options=storage_options,
             env=env,
             layout=layout,
@@ -152,6 +166,7 @@ def plan(
     rasterio_env_options: Mapping[str, Any] | None = None,
     layout: FileLayout = "gdal",
     sample: int = 0,
+    **options: Any,
 ) -> CogPlan:
     """Say what :func:`ccog.write_ccog` would write with the same arguments, and what it would cost.
 
@@ -165,6 +180,8 @@ def plan(
     sample
         How many blocks (mostly chunks) to compute and compress. The expected size, the number of
         parts and the memory then follow from these pixels. 0, the default, uses typical ratios.
+    **options
+        As for :func:`ccog.write_ccog`.
 
     Returns
     -------
@@ -184,7 +201,7 @@ def plan(
             arr,
             store,
             mask=mask,
-            creation_options=COG_creation_options,
+            creation_options=all_options(COG_creation_options, options),
             storage_options=storage_options,
             env=env,
             layout=layout,
@@ -192,7 +209,12 @@ def plan(
         mismatch = chunk_mismatch(prepared)
         job, raster = prepared.job, prepared.raster
         return plan_job(
-            job, raster.pixels, decoded=raster.decoded, mismatch=mismatch, sample=blocks
+            job,
+            raster.pixels,
+            metadata=raster.metadata,
+            decoded=raster.decoded,
+            mismatch=mismatch,
+            sample=blocks,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Sequence
 
 
 class CCOGError(Exception):
@@ -60,6 +61,17 @@ class ResumeError(CCOGError, ValueError):
 
 class MissingDependencyError(CCOGError, ImportError):
     """An optional package is needed; the message names the pip command."""
+
+
+def raise_together(problems: Sequence[OptionError]) -> None:
+    """Raise what is wrong with options, all at once; nothing where there is none."""
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        is_warping = any(isinstance(problem, ReprojectionError) for problem in problems)
+        kind = ReprojectionError if is_warping else OptionError
+        lines = "".join(f"\n- {problem}" for problem in problems)
+        raise kind(f"{len(problems)} options cannot be used:{lines}")
 
 
 class CCOGWarning(UserWarning):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -18,13 +19,14 @@ from ccog.errors import (
     ArgumentTypeError,
     OptionError,
     RasterError,
+    raise_together,
     warn_user,
 )
 from ccog.gdal.codec_options import tried_codecs
 from ccog.gdal.statistics import gdal_keeps_statistics
 from ccog.gdal.template import HeaderSpec, write_template
 from ccog.geometry.axis_reduction import Kernel
-from ccog.geometry.blocks import choose_block, choose_chunk, choose_group
+from ccog.geometry.blocks import choose_block, choose_chunk, choose_group, cut_array
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.file_order import FileLayout
 from ccog.geometry.intervals import Size
@@ -36,8 +38,16 @@ from ccog.geometry.source_grid import SourceGrid
 from ccog.geometry.tiff_limits import check_tiles, needs_big_tiff
 from ccog.graph.build import LevelArrays, new_token
 from ccog.graph.rechunk import Chunks, rechunked
+from ccog.input.arrays import Cut
 from ccog.input.given_overviews import GivenOverviews, with_overviews
 from ccog.input.metadata import METADATA_OPTIONS
+from ccog.input.profile import (
+    PROFILE_KEYS,
+    as_cog_options,
+    check_array,
+    check_photometric,
+    with_colours,
+)
 from ccog.input.raster import Raster, read_raster
 from ccog.input.source import Source
 from ccog.runtime.manifest import find_resumable, manifest_of
@@ -50,6 +60,13 @@ _OF_COLOURS = ("average", "gauss", "rms")
 
 # GDAL takes the statistics of the first band for those of all if it has these
 _NEEDED_STATISTICS = ("MINIMUM", "MAXIMUM", "MEAN", "STDDEV")
+
+
+# the one dtype that is asked for, of pixels that NumPy has no type for
+_STORED_TYPE = "complex_int16"
+
+# options that are not for the layout of the file
+_OTHER_OPTIONS = (*METADATA_OPTIONS, "OVERWRITE", "OVERVIEW_MASKS")
 
 
 # methods for complex pixels (GDALRegenerateOverviewsEx)
@@ -69,7 +86,7 @@ def prepare(
     store: Any,
     *,
     mask: Any,
-    creation_options: Mapping[str, Any] | None,
+    creation_options: Mapping[str, Any],
     storage_options: Mapping[str, Any] | None,
     env: Mapping[str, Any],
     layout: FileLayout,
@@ -86,18 +103,25 @@ def prepare(
     _check_layout(layout)
     given = _split_options(_with_own_options(arr, creation_options))
     target = resolve_store(store, storage_options, overwrite=given.overwrite)
-    options = CreationOptions.parse(given.creation)
-    raster = read_raster(arr, mask, given.metadata)
+    problems: list[OptionError] = []
+    asked = as_cog_options(given.profile, given.creation, problems)
+    options = CreationOptions.parse(asked, _OTHER_OPTIONS, problems)
+    cut = _cut(options, layout)
+    raster = read_raster(arr, mask, given.metadata, cut)
+    check_array(given.profile, raster, problems)
+    raise_together(problems)
+    raster = with_colours(given.profile, raster)
     options = _with_kept_statistics(options, raster)
     overviews = given.overviews or _overviews_of(arr)
     overviews = overviews and overviews.used_by(options, raster)
     if overviews is not None:
-        raster = with_overviews(raster, overviews)
+        raster = with_overviews(raster, overviews, cut)
     raster = raster.suited_to(options)
     geometry = _geometry(raster, options, layout)
     made_by = None if raster.overviews is None else raster.overviews_made_by
     spec = HeaderSpec.of(raster.header, geometry, made_by)
     template = write_template(spec)
+    check_photometric(given.profile, template.image)
     geometry = replace(geometry, planar=template.planar)
     check_tiles(geometry)
     codecs = tried_codecs(geometry, template)
@@ -186,12 +210,43 @@ def chunk_mismatch(prepared: Prepared) -> str | None:
 
 
 class _GivenOptions(NamedTuple):
-    """COG_creation_options by whom they are for: the layout of the file, the raster, the store."""
+    """COG_creation_options by whom they are for: the layout of the file, the raster, the store.
+
+    ``profile`` are those that only a profile of rasterio has.
+    """
 
     creation: dict[str, Any]
     metadata: dict[str, Any]
+    profile: dict[str, Any]
     overviews: GivenOverviews | None
     overwrite: bool
+
+
+def all_options(mapping: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """COG_creation_options, and the options that were given one by one.
+
+    Raises
+    ------
+    ArgumentTypeError
+        The first is not a mapping.
+    OptionError
+        An option is in both.
+    """
+    if mapping is not None and not isinstance(mapping, Mapping):
+        raise ArgumentTypeError(
+            f"COG_creation_options is a mapping such as dict(compress='deflate'), not {mapping!r}"
+        )
+    mapping = mapping or {}
+    names = {key.upper(): key for key in mapping if isinstance(key, str)}
+    twice = [name for name in options if name.upper() in names]
+    if twice:
+        values = [f"{name}={options[name]!r}" for name in twice]
+        others = [f"{mapping[names[name.upper()]]!r}" for name in twice]
+        raise OptionError(
+            f"{', '.join(values)} is given twice: COG_creation_options has {', '.join(others)}; "
+            "leave one of them out"
+        )
+    return {**mapping, **options}
 
 
 def _check_layout(layout: FileLayout) -> None:
@@ -199,15 +254,14 @@ def _check_layout(layout: FileLayout) -> None:
         raise OptionError(f"layout={layout!r} is neither 'gdal' nor 'chunk'")
 
 
-def _split_options(options: Mapping[str, Any] | None) -> _GivenOptions:
-    if options is not None and not isinstance(options, Mapping):
-        raise ArgumentTypeError(
-            f"COG_creation_options is a mapping such as dict(compress='deflate'), not {options!r}"
-        )
-    creation, metadata, overwrite, overviews, masks = {}, {}, True, None, None
-    for key, value in (options or {}).items():
+def _split_options(options: Mapping[str, Any]) -> _GivenOptions:
+    creation, metadata, profile = {}, {}, {}
+    overwrite, overviews, masks = True, None, None
+    for key, value in options.items():
         name = key.upper() if isinstance(key, str) else key
-        if name in METADATA_OPTIONS:
+        if name in PROFILE_KEYS and str(value) != _STORED_TYPE:
+            profile[name] = value
+        elif name in METADATA_OPTIONS:
             metadata[name] = value
         elif name == "OVERWRITE":
             overwrite = _overwrite(value)
@@ -217,7 +271,7 @@ def _split_options(options: Mapping[str, Any] | None) -> _GivenOptions:
             masks = value
         else:
             creation[key] = value
-    return _GivenOptions(creation, metadata, _users_overviews(overviews, masks), overwrite)
+    return _GivenOptions(creation, metadata, profile, _users_overviews(overviews, masks), overwrite)
 
 
 def _with_own_options(arr: Any, options: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -271,6 +325,8 @@ def _geometry(raster: Raster, options: CreationOptions, layout: FileLayout) -> C
     _check_resampling(raster, method, has_overviews=len(sizes) > 1)
     pixel_bytes = raster.count * raster.pixels.dtype.itemsize
     block = choose_block(raster.pixels.chunks, options.blocksize, pixel_bytes)
+    if all(len(sides) == 1 for sides in raster.pixels.chunks[1:]):
+        block = _cut(options, layout)(sizes[0], pixel_bytes)
     facts = RasterFacts(
         count=raster.count,
         dtype=raster.stored_type,
@@ -293,6 +349,11 @@ def _geometry(raster: Raster, options: CreationOptions, layout: FileLayout) -> C
         layout=layout,
         group_size=choose_group(sizes[0], block, pixel_bytes),
     )
+
+
+def _cut(options: CreationOptions, layout: FileLayout) -> Cut:
+    """How an array in one chunk is cut."""
+    return partial(cut_array, blocksize=options.blocksize, by_chunk=layout == "chunk")
 
 
 def _mask_kind(raster: Raster, options: CreationOptions) -> MaskKind:

@@ -37,6 +37,29 @@ def choose_chunk(chunks: Chunks, blocksize: int, pixel_bytes: int) -> Size:
     return height, width
 
 
+def cut_array(shape: Size, pixel_bytes: int, *, blocksize: int, by_chunk: bool) -> Size:
+    """Block (height, width) of an array in one chunk: enough of them for the threads of a machine.
+
+    None of them is tiny, and their number does not depend on the machine. Where tiles lie
+    ``by_chunk`` they are as large as can be.
+    """
+    block = choose_chunk(((1,), (shape[0],), (shape[1],)), blocksize, pixel_bytes)
+    limits = settings()
+    while (
+        not by_chunk
+        and max(block) > blocksize
+        and _block_count(shape, block) < limits.enough_blocks
+    ):
+        height, width = block
+        half = (_half_of_tiles(height, blocksize), width)
+        if width > height:
+            half = (height, _half_of_tiles(width, blocksize))
+        if _is_tiny((min(half[0], shape[0]), min(half[1], shape[1])), pixel_bytes, limits):
+            break
+        block = half
+    return block
+
+
 def choose_group(shape: Size, block: Size, pixel_bytes: int) -> int:
     """Blocks of full resolution in an upload group of ``layout="chunk"``: a power of two."""
     limits = settings()

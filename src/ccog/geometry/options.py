@@ -5,8 +5,9 @@ The rules are those of GDALCOGCreator::Create (cogdriver.cpp).
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,12 @@ _LEVELS = {
 
 # least NBITS of a type of so many bits
 _LEAST_NBITS = {8: 1, 16: 9, 32: 17}
+
+# most that libtiff's JPEG encoder takes of bands by pixel, as GDAL asks for them
+_MOST_JPEG_BANDS = 4
+
+# besides complex types (tif_lerc.c, GetLercDataType)
+_NOT_IN_LERC = ("int64", "uint64", "float16")
 
 # tile side where there is a tiling scheme and no BLOCKSIZE
 _SCHEME_TILE = 256
@@ -105,46 +112,97 @@ class CreationOptions:
     resampling_text: str | None = None
 
     @classmethod
-    def parse(cls, options: Mapping[str, Any]) -> CreationOptions:
+    def parse(
+        cls, options: Mapping[str, Any], others: Sequence[str], problems: list[OptionError]
+    ) -> CreationOptions:
         """Parse options with case-insensitive keys and values as people write them.
+
+        ``others`` are names of options that are known elsewhere. Unknown options and bad values are
+        added to ``problems``, with what is allowed.
 
         Raises
         ------
-        ReprojectionError
-            An option that would reproject.
         OptionError
-            Any other unknown option or bad value; the message says what is allowed.
+            A name is not text, or is there twice.
         """
         upper = _upper_keys(options)
-        _refuse(upper)
+        _refuse(upper, problems)
         _settle_aliases(upper)
         values: dict[str, Any] = {}
         for key, value in upper.items():
             if key not in _PARSERS:
-                known = ", ".join(sorted(_PARSERS))
-                raise OptionError(f"no creation option {key!r}; known are {known}, RESAMPLING")
-            if value is not None:
-                values[key.lower()] = _PARSERS[key](key, value)
+                problems.append(_unknown(key, others))
+                continue
+            try:
+                if value is not None:
+                    values[key.lower()] = _PARSERS[key](key, value)
+            except OptionError as error:
+                problems.append(error)
         if isinstance(upper.get("OVERVIEW_RESAMPLING"), str):
             values["resampling_text"] = upper["OVERVIEW_RESAMPLING"]
         if values.get("tiling_scheme") is not None:
             values.setdefault("blocksize", _SCHEME_TILE)
         parsed = cls(**values)
-        parsed._check_level()
+        parsed._check_level(problems)
         return parsed
 
-    def _check_level(self) -> None:
+    def _check_level(self, problems: list[OptionError]) -> None:
         """Refuse a LEVEL that the compression does not have."""
         compress = self.effective_compress
         if self.level is None or compress not in _LEVELS:
             return
         lowest, highest = _LEVELS[compress]
         if not lowest <= self.level <= highest:
-            raise OptionError(
-                f"LEVEL={self.level} is out of range: {compress} takes {lowest} to {highest}"
+            problems.append(
+                OptionError(
+                    f"LEVEL={self.level} is out of range: {compress} takes {lowest} to {highest}"
+                )
             )
 
-    def check_dtype(self, dtype: str) -> None:
+    def check_raster(self, dtype: str, count: int) -> None:
+        """Refuse what no codec could encode, in words: GDAL says little.
+
+        Raises
+        ------
+        OptionError
+            The compression, its predictor or NBITS does not suit so many bands of the type.
+        """
+        for name in dict.fromkeys((self.effective_compress, self.effective_overview_compress)):
+            self._check_codec(name, dtype, count)
+        has_predictor = self.effective_compress in ("LZW", "DEFLATE", "ZSTD")
+        if self.predictor == "FLOATING_POINT" and has_predictor and not dtype.startswith("float"):
+            raise OptionError(
+                f"PREDICTOR=FLOATING_POINT (3) takes float32 and float64, and the array is {dtype}:"
+                " use PREDICTOR=YES, which suits every type"
+            )
+        self._check_bits(dtype)
+
+    def _check_codec(self, name: str, dtype: str, count: int) -> None:
+        """Refuse what a codec of libtiff does not take (tif_jpeg.c, tif_webp.c, tif_lerc.c)."""
+        others = "DEFLATE, ZSTD and LZW take every type"
+        is_12_bit = name == "JPEG" and dtype == "uint16" and self.nbits == 12
+        if name in ("JPEG", "WEBP") and dtype != "uint8" and not is_12_bit:
+            raise OptionError(
+                f"COMPRESS={name}: {name} takes uint8, and the array is {dtype}; {others}, or "
+                "scale the pixels to 0..255 and cast them, arr.astype('uint8')"
+            )
+        if name == "WEBP" and count not in (3, 4):
+            raise OptionError(
+                f"COMPRESS=WEBP: WEBP takes 3 bands (RGB) or 4 (RGBA), and the array has {count}; "
+                "use another compression, or write these bands only"
+            )
+        if name == "JPEG" and count > _MOST_JPEG_BANDS and self.interleave in (None, "PIXEL"):
+            raise OptionError(
+                f"COMPRESS=JPEG: JPEG takes up to {_MOST_JPEG_BANDS} bands, and the array has "
+                f"{count}; use another compression, or INTERLEAVE=BAND (GDAL 3.11 and later)"
+            )
+        if name.startswith("LERC") and (dtype in _NOT_IN_LERC or dtype.startswith("complex")):
+            raise OptionError(
+                f"COMPRESS={name}: LERC takes integers of up to 32 bits, float32 and float64, and "
+                f"the array is {dtype}; {others}, or cast it, e.g. arr.astype('float32')"
+            )
+
+    def _check_bits(self, dtype: str) -> None:
         """Refuse an NBITS that the type cannot have; GDAL would ignore it with a warning."""
         bits = int("".join(character for character in dtype if character.isdigit()))
         allowed: tuple[int, ...] = (bits,)
@@ -198,14 +256,29 @@ def _settle_aliases(upper: dict[str, Any]) -> None:
         upper.pop(key, None)
 
 
-def _refuse(upper: Mapping[str, Any]) -> None:
+def _refuse(upper: dict[str, Any], problems: list[OptionError]) -> None:
     for key in REPROJECTING:
-        if upper.get(key) is not None:
-            raise ReprojectionError(
-                f"{key}={upper[key]} would reproject the raster, which ccog does not do: reproject "
-                "the array first, e.g. with odc.geo.xr.xr_reproject or rioxarray's rio.reproject, "
-                "then write it without this option"
+        value = upper.pop(key, None)
+        if value is not None:
+            problems.append(
+                ReprojectionError(
+                    f"{key}={value} would reproject the raster, which ccog does not do: reproject "
+                    "the array first, e.g. with odc.geo.xr.xr_reproject or rioxarray's "
+                    "rio.reproject, then write it without this option"
+                )
             )
+
+
+def _unknown(key: str, others: Sequence[str]) -> OptionError:
+    known = sorted({*_PARSERS, "RESAMPLING", *others})
+    near = difflib.get_close_matches(key, known, n=1)
+    question = f": did you mean {near[0]}?" if near else "."
+    return OptionError(f"no creation option {key!r}{question} Known are {', '.join(known)}")
+
+
+def is_false(value: Any) -> bool:
+    """Whether a value says no, as people write it."""
+    return str(value).upper() in _FALSE
 
 
 def _choice(*allowed: str) -> Any:

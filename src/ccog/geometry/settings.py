@@ -20,6 +20,10 @@ class Settings:
     #: Bytes of pixels. A block has at most so many: each thread of a worker holds one and more.
     most_block_bytes: int = 256 << 20
 
+    #: Blocks of full resolution that an array in one chunk is cut into, unless they were tiny: its
+    #: chunk would keep one thread busy.
+    enough_blocks: int = 16
+
     #: Uncompressed bytes that are uploaded together in ``layout="chunk"`` where blocks are small:
     #: few tasks, and few of the part numbers that a store has.
     group_bytes: int = 64 << 20

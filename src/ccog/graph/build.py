@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import uuid
 from collections.abc import Sequence
+from html import escape
 from typing import Any, NamedTuple
 
 import dask
@@ -19,7 +21,9 @@ from ccog.graph.fusion import optimize
 from ccog.graph.scheduling import choose_throttle, curve_priority, row_priority
 from ccog.graph.tasks import CcogTasks
 from ccog.runtime.begin import wait_for_removal, watch
+from ccog.stores.single_writer import BytesStore
 from ccog.tasks.job import WriteJob
+from ccog.wording import byte_text, plural, size_text
 
 
 def new_token() -> str:
@@ -50,9 +54,40 @@ class CcogDelayed(Delayed):  # type: ignore[misc]
             watch_start(self.key, self.dask)
         return super().__dask_keys__()
 
+    def __repr__(self) -> str:
+        """What computing it would write, and where."""
+        facts = self._facts()
+        return "\n".join(facts) if facts else super().__repr__()
+
+    def _repr_html_(self) -> str | None:
+        facts = [escape(fact) for fact in self._facts()]
+        return f"<div><b>{facts[0]}</b><br>{'<br>'.join(facts[1:])}</div>" if facts else None
+
+    def _facts(self) -> list[str]:
+        """Lines that say it; none where the graph is not as it was made."""
+        layer = self.dask.layers.get(self.key) if isinstance(self.dask, HighLevelGraph) else None
+        tasks = getattr(layer, "mapping", None)
+        return _facts_of(tasks.context.job) if isinstance(tasks, CcogTasks) else []
+
     @staticmethod
     def __dask_optimize__(dsk: HighLevelGraph, keys: Any, **kwargs: Any) -> HighLevelGraph:
         return optimize(dsk)
+
+
+def _facts_of(job: WriteJob) -> list[str]:
+    geometry = job.geometry
+    raster, full = geometry.raster, geometry.level(0)
+    target = "gives it as bytes" if isinstance(job.store, BytesStore) else f"writes {job.store.url}"
+    pixels = math.prod(full.size) * raster.pixel_bytes
+    given = {"COMPRESS": geometry.options.effective_compress, **geometry.options.cog_options()}
+    options = [f"{key}={value}" for key, value in given.items()]
+    return [
+        f"Cloud Optimised GeoTIFF, of which nothing is written yet: .compute() {target}",
+        f"{size_text(full.width, full.height)} pixels, {plural(raster.count, 'band')} of "
+        f"{raster.dtype}, {byte_text(pixels)} before compression, "
+        f"{plural(geometry.last_level, 'overview')}",
+        f"Options: {', '.join(options)}; layout {geometry.layout}",
+    ]
 
 
 class LevelArrays(NamedTuple):

@@ -6,19 +6,24 @@ Masked arrays are ``numpy.ma``, and dask arrays of it, which their ``_meta`` tel
 from __future__ import annotations
 
 import itertools
+import uuid
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
+import numpy.typing as npt
+from dask.array.core import normalize_chunks, slices_from_chunks
 from dask.layers import ArrayBlockwiseDep
 
 from ccog.errors import ArgumentTypeError, DtypeError, RasterError
 from ccog.input.chunk_checks import ChunkPosition, Declared, MaskIntake, PixelIntake, type_name
 from ccog.input.encoding import Encoding
 
-# sides in pixels of the chunks that a NumPy array is cut into
-_NUMPY_CHUNK = 4096
+Array = npt.NDArray[Any]
+
+#: Gives the chunk (height, width) of a NumPy array from its (height, width) and bytes a pixel.
+Cut = Callable[[tuple[int, int], int], tuple[int, int]]
 
 # letters for the axes (band, y, x), as dask.array.blockwise takes them
 _AXES = "bij"
@@ -42,9 +47,9 @@ class UserArray(NamedTuple):
         dtype: np.dtype[Any] = self.array.dtype
         return dtype if self.encoding is None else self.encoding.dtype
 
-    def as_dask(self) -> UserArray:
-        """The same as a dask array."""
-        return self._replace(array=_as_dask(self.array, self.name))
+    def as_dask(self, cut: Cut, count: int) -> UserArray:
+        """The same as a dask array; ``count`` arrays are the bands of one raster."""
+        return self._replace(array=_as_dask(self.array, self.axes, self.name, cut, count))
 
     @property
     def is_masked(self) -> bool:
@@ -54,20 +59,43 @@ class UserArray(NamedTuple):
 
 def in_usual_order(arr: Any, name: str) -> UserArray:
     """An array that is (y, x) or (band, y, x); its shape is checked later."""
-    return UserArray(arr, (0, 1, 2)[: getattr(arr, "ndim", 0)], name)
+    return UserArray(arr, _usual_axes(arr), name)
 
 
-def _as_dask(arr: Any, name: str) -> da.Array:
+def _usual_axes(arr: Any) -> tuple[int, ...]:
+    return tuple(range(getattr(arr, "ndim", 0)))
+
+
+def _as_dask(arr: Any, axes: tuple[int, ...], name: str, cut: Cut, count: int = 1) -> da.Array:
     if isinstance(arr, da.Array):
         return arr
     if isinstance(arr, np.ndarray):
         arr = arr if isinstance(arr, np.ma.MaskedArray) else np.asarray(arr)
-        sides = tuple(min(side, _NUMPY_CHUNK) for side in arr.shape[-2:])
-        return da.from_array(arr, chunks=(*arr.shape[:-2], *sides), name=False)
+        return _views(arr, _cut_sides(arr, axes, cut, count))
     raise ArgumentTypeError(
         f"{name} is {type_name(arr)}; "
         "pass an xarray.DataArray, a dask.array.Array or a numpy.ndarray"
     )
+
+
+def _cut_sides(arr: Array, axes: tuple[int, ...], cut: Cut, count: int) -> tuple[int, ...]:
+    """Sides of the chunks of an array, which a later check may refuse."""
+    if len(axes) not in (2, 3) or 0 in arr.shape:
+        return arr.shape
+    y, x = axes[-2:]
+    pixels = arr.shape[y] * arr.shape[x]
+    sides = list(arr.shape)
+    sides[y], sides[x] = cut((arr.shape[y], arr.shape[x]), count * arr.nbytes // pixels)
+    return tuple(map(min, sides, arr.shape))
+
+
+def _views(arr: Array, sides: tuple[int, ...]) -> da.Array:
+    """Chunks that are views of an array; ``dask.array.from_array`` would copy it (2026.8)."""
+    name = f"numpy-{uuid.uuid4().hex}"
+    chunks = normalize_chunks(sides, arr.shape)
+    keys = itertools.product([name], *(range(len(sizes)) for sizes in chunks))
+    views = [arr[area] for area in slices_from_chunks(chunks)]
+    return da.Array(dict(zip(keys, views, strict=True)), name, chunks, meta=arr)
 
 
 def checked_pixels(
@@ -88,7 +116,7 @@ def checked_pixels(
     return _taken_in(intake, array, "".join(letter for _, letter in letters), _AXES, meta)
 
 
-def checked_mask(mask: Any, shape: tuple[int, int]) -> da.Array:
+def checked_mask(mask: Any, shape: tuple[int, int], cut: Cut) -> da.Array:
     """The mask of a raster of ``shape`` (y, x) as booleans, True being valid, every chunk checked.
 
     Raises
@@ -96,7 +124,7 @@ def checked_mask(mask: Any, shape: tuple[int, int]) -> da.Array:
     RasterError, DtypeError, ArgumentTypeError
         It has another shape, cannot say what is valid, or is not an array.
     """
-    array = _as_dask(mask, "the mask")
+    array = _as_dask(mask, _usual_axes(mask), "the mask", cut)
     sides = array.shape[1:] if array.ndim == 3 and array.shape[0] == 1 else array.shape
     if sides != shape:
         raise RasterError(

@@ -12,6 +12,7 @@ from typing import Any
 
 from ccog.errors import ArgumentTypeError, DtypeError, OptionError, RasterError, warn_user
 from ccog.geometry.options import CreationOptions
+from ccog.input.arrays import Cut
 from ccog.input.chunk_checks import type_name
 from ccog.input.raster import Raster, read_raster
 from ccog.versions import GDAL_VERSION
@@ -107,8 +108,8 @@ def _is_copied_to_vrt(options: CreationOptions) -> bool:
     return options.statistics == "YES" and GDAL_VERSION < _ALL_IN_VRT
 
 
-def with_overviews(raster: Raster, given: GivenOverviews) -> Raster:
-    """The raster with those overviews, each checked to be one of it.
+def with_overviews(raster: Raster, given: GivenOverviews, cut: Cut) -> Raster:
+    """The raster with those overviews, each checked to be one of it, NumPy arrays cut by ``cut``.
 
     Raises
     ------
@@ -116,15 +117,16 @@ def with_overviews(raster: Raster, given: GivenOverviews) -> Raster:
         One cannot be written, or does not suit the raster.
     """
     pairs = zip(given.arrays, given.masks, strict=True)
-    levels = [_read(raster, arr, mask, n) for n, (arr, mask) in enumerate(pairs, 1)]
+    levels = [_read(raster, arr, mask, n, cut) for n, (arr, mask) in enumerate(pairs, 1)]
     if given.made_by is None:
         _check_sizes([raster, *levels])
     return replace(raster, overviews=tuple(levels), overviews_made_by=given.made_by or "")
 
 
-def _read(raster: Raster, arr: Any, mask: Any, n: int) -> Raster:
+def _read(raster: Raster, arr: Any, mask: Any, n: int, cut: Cut) -> Raster:
     try:
-        level = read_raster(arr, mask, {"NODATA": raster.metadata.nodata}, is_ordered=True)
+        nodata = {"NODATA": raster.metadata.nodata}
+        level = read_raster(arr, mask, nodata, cut, is_ordered=True)
     except (RasterError, DtypeError, ArgumentTypeError) as error:
         raise type(error)(f"overview {n}: {error}") from error
     if level.count != raster.count:

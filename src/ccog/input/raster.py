@@ -19,7 +19,7 @@ from ccog.errors import DtypeError, OptionError, RasterError
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.raster_facts import MaskKind
 from ccog.geometry.tiling_scheme import SchemeOptions, check_grid
-from ccog.input.arrays import UserArray, checked_mask, checked_pixels, in_usual_order
+from ccog.input.arrays import Cut, UserArray, checked_mask, checked_pixels, in_usual_order
 from ccog.input.encoding import REMEDY, Encoding
 from ccog.input.from_xarray import arrays_and_metadata, is_xarray, mask_of
 from ccog.input.metadata import Metadata, with_options
@@ -100,8 +100,9 @@ class Raster:
         """
         if options.tiling_scheme is not None:
             self._check_on_scheme(options)
-        options.check_dtype(self.pixels.dtype.name)
-        return self._with_alpha_as_mask() if self.alpha_becomes_mask(options) else self
+        raster = self._with_alpha_as_mask() if self.alpha_becomes_mask(options) else self
+        options.check_raster(raster.pixels.dtype.name, raster.count)
+        return raster
 
     def alpha_becomes_mask(self, options: CreationOptions) -> bool:
         """Whether a file with these options has the alpha band as its mask.
@@ -144,11 +145,12 @@ class Raster:
 
 
 def read_raster(
-    arr: Any, mask: Any, options: Mapping[str, Any], *, is_ordered: bool = False
+    arr: Any, mask: Any, options: Mapping[str, Any], cut: Cut, *, is_ordered: bool = False
 ) -> Raster:
     """Normalise the user's array, mask and metadata options (upper-case keys of METADATA_OPTIONS).
 
-    Of an array that ``is_ordered`` it is known that bands come first.
+    NumPy arrays are cut into chunks by ``cut``. Of an array that ``is_ordered`` it is known that
+    bands come first.
 
     Raises
     ------
@@ -156,24 +158,25 @@ def read_raster(
         Something cannot be written; the message says what is allowed and what to do.
     """
     if isinstance(arr, Source):
-        return _read_source(arr, mask, options)
+        return _read_source(arr, mask, options, cut)
     arrays, described = [in_usual_order(arr, "the array")], Metadata()
     if is_xarray(arr):
         given = [name for name, value in options.items() if value is not None]
         arrays, described = arrays_and_metadata(arr, given)
-    raster = _from_arrays(arrays, mask, described, options)
+    raster = _from_arrays(arrays, mask, described, options, cut)
     if not (is_ordered or is_xarray(arr)):
         _check_order(raster.pixels.shape)
     return raster
 
 
-def _read_source(source: Source, mask: Any, options: Mapping[str, Any]) -> Raster:
+def _read_source(source: Source, mask: Any, options: Mapping[str, Any], cut: Cut) -> Raster:
     """A raster whose metadata, mask and nodata values are its file's; what the user gives wins."""
     if source.header is None:
-        return read_raster(source.array, source.mask if mask is None else mask, options)
+        mask = source.mask if mask is None else mask
+        return read_raster(source.array, mask, options, cut)
     arrays = [in_usual_order(source.array, "the array")]
     raster = replace(
-        _from_arrays(arrays, mask, source.metadata, options),
+        _from_arrays(arrays, mask, source.metadata, options, cut),
         file_header=with_options(source.header, options, source.array.shape[0]),
         nodata_values=source.nodata_values,
     )
@@ -186,9 +189,13 @@ def _read_source(source: Source, mask: Any, options: Mapping[str, Any]) -> Raste
 
 
 def _from_arrays(
-    arrays: list[UserArray], mask: Any, described: Metadata, options: Mapping[str, Any]
+    arrays: list[UserArray],
+    mask: Any,
+    described: Metadata,
+    options: Mapping[str, Any],
+    cut: Cut,
 ) -> Raster:
-    arrays = [array.as_dask() for array in arrays]
+    arrays = [array.as_dask(cut, len(arrays)) for array in arrays]
     shape = _shape(arrays)
     dtype = _native_dtype(arrays[0])
     metadata = with_options(described, options, shape[0])
@@ -206,17 +213,17 @@ def _from_arrays(
     ]
     return Raster(
         pixels=bands[0] if len(bands) == 1 else da.concatenate(bands),
-        mask=_mask(mask, shape[1:]),
+        mask=_mask(mask, shape[1:], cut),
         metadata=metadata,
         is_masked=with_masks,
         decoded=None if encoding is None else str(encoding.decoded),
     )
 
 
-def _mask(mask: Any, shape: tuple[int, int]) -> da.Array | None:
+def _mask(mask: Any, shape: tuple[int, int], cut: Cut) -> da.Array | None:
     if mask is None:
         return None
-    return checked_mask(mask_of(mask) if is_xarray(mask) else mask, shape)
+    return checked_mask(mask_of(mask) if is_xarray(mask) else mask, shape, cut)
 
 
 def _shape(arrays: list[UserArray]) -> tuple[int, int, int]:

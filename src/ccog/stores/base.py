@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from ccog.geometry.parts import Buffer, Limits, Part
+from ccog.wording import byte_text, plural, size_text
 
 #: Type of S3, Azure and GCS objects, unless the user gives another one (COG draft standard).
 CONTENT_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
@@ -17,22 +18,56 @@ CONTENT_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 QUICK_SECONDS = 3.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WriteResult:
-    """A finished file: its URL or path, size in bytes, and ETag where the store has one."""
+    """A finished file.
+
+    Attributes
+    ----------
+    url
+        Its URL or path.
+    size
+        Its size in bytes.
+    etag
+        Its ETag; None where the store has none.
+    levels
+        (height, width) of full resolution and of each overview, in pixels.
+    """
 
     url: str
     size: int
     etag: str | None = None
+    levels: tuple[tuple[int, int], ...] = field(default=(), compare=False)
+
+    def __repr__(self) -> str:
+        """What was written, and how to look at it."""
+        facts = [f"{self.url}: {byte_text(self.size)}"]
+        if self.levels:
+            height, width = self.levels[0]
+            overviews = plural(len(self.levels) - 1, "overview")
+            facts.append(f"{size_text(width, height)} pixels, {overviews}")
+        if self.etag is not None:
+            facts.append(f"ETag {self.etag}")
+        return (
+            f"{', '.join(facts)}\nccog.inspect({self.url!r}) shows how it is stored, "
+            f"ccog.validate({self.url!r}) checks it"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class IncompleteUpload:
     """A write that was begun and neither completed nor aborted.
 
-    ``url`` is its target, ``upload_id`` the store's name for it, ``started`` when it
-    began. ``resumable`` where it was written with ``resume=True``: the same call then
-    continues it.
+    Attributes
+    ----------
+    url
+        Its target.
+    upload_id
+        The store's name for it.
+    started
+        When it began.
+    resumable
+        Whether it was written with ``resume=True``: the same call then continues it.
     """
 
     url: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,11 +39,16 @@ def finish_write(
     whole = merge_segments(how, upload_id, segments)
     header = _header(job, whole.groups)
     if isinstance(job.store, SingleWriterStore):
-        return job.store.write([header, *whole.segment.head])
+        written = job.store.write([header, *whole.segment.head])
+        return written if isinstance(written, bytes) else _with_levels(written, job)
     result = _complete(job, upload_id, header, whole.segment, resuming)
     if job.manifest is not None:
         job.store.remove_checkpoints(upload_id)
-    return result
+    return _with_levels(result, job)
+
+
+def _with_levels(result: WriteResult, job: WriteJob) -> WriteResult:
+    return replace(result, levels=tuple(level.size for level in job.geometry.pyramid.levels))
 
 
 def _complete(

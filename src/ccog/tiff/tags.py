@@ -23,8 +23,11 @@ SAMPLE_FORMAT = 339
 GDAL_METADATA = 42112
 GDAL_NODATA = 42113
 
+#: Pixel scale, tie points, transformation, and the keys of GeoTIFF with their numbers and texts.
+GEOREFERENCING = (33550, 33922, 34264, 34735, 34736, 34737)
+
 #: Tags whose values GDAL writes behind that of GDAL_NODATA: tile arrays, georeferencing and XMP.
-AFTER_NODATA = (TILE_OFFSETS, TILE_BYTE_COUNTS, 700, 33550, 33922, 34264, 34735, 34736, 34737)
+AFTER_NODATA = (TILE_OFFSETS, TILE_BYTE_COUNTS, 700, *GEOREFERENCING)
 
 # field types
 BYTE, ASCII, SHORT, LONG, IFD, LONG8, IFD8 = 1, 2, 3, 4, 13, 16, 18

@@ -9,6 +9,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ccog.views.drawing import Drawing, to_svg
+from ccog.wording import about_bytes, byte_text, plural, size_text
+
+__all__ = [
+    "Pictured",
+    "Report",
+    "Reported",
+    "Table",
+    "about_bytes",
+    "byte_text",
+    "plural",
+    "size_text",
+]
 
 # longest line under the title of a column
 _RULE = 40
@@ -101,23 +113,3 @@ class Pictured(Reported):
     def save_svg(self, path: Any) -> None:
         """Save the picture as an SVG file."""
         Path(path).write_text(self.svg, encoding="utf-8")
-
-
-def plural(count: int, noun: str) -> str:
-    """A count and its noun."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def byte_text(count: int) -> str:
-    """A number of bytes in the unit that suits it (powers of ten)."""
-    if count < 10_000:
-        return f"{count:,} bytes"
-    for unit, size in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
-        if count < 1000 * size:
-            return f"{count / size:.2f} {unit}"
-    return f"{count / 1e12:.2f} TB"
-
-
-def size_text(width: int, height: int) -> str:
-    """Columns and rows, in the order in which people name them."""
-    return f"{width} x {height}"

@@ -38,6 +38,8 @@ _MOST_LISTED_TILES = 1 << 28
 _MOST_OFFSET = 1 << 62
 # bytes of a text in which something is looked for
 _MOST_TEXT = 16 << 20
+# bytes of a tag of georeferencing that is read
+_MOST_PLACING = 1 << 20
 
 _LARGEST = (1 << 64) - 1
 
@@ -153,7 +155,11 @@ class ImageDirectory:
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """Everything a TIFF says before its pixels; ``metadata`` is GDAL's of the first directory."""
+    """Everything a TIFF says before its pixels.
+
+    ``metadata`` is GDAL's of the first directory; ``described`` are its tags of georeferencing and
+    nodata, with their values.
+    """
 
     url: str
     size: int
@@ -162,6 +168,7 @@ class Header:
     ghost_extent: Range
     directories: tuple[ImageDirectory, ...]
     metadata: bytes
+    described: Mapping[int, Tag]
     requests: int
     bytes_read: int
 
@@ -203,6 +210,7 @@ def read_header(reader: RangeReader) -> Header:
         ghost_extent=(layout.header_size, layout.header_size + ghost_size),
         directories=tuple(_image_directory(one, values, layout, reader.url) for one in parsed),
         metadata=bytes(values.of(parsed[0], tags.GDAL_METADATA)),
+        described=_described(parsed[0], values, reader.size),
         requests=reader.requests,
         bytes_read=reader.bytes_read,
     )
@@ -335,9 +343,28 @@ class _Values:
         return directory.tags[number].raw if wanted is None else self.by_range[wanted]
 
 
+def _described(directory: _Parsed, values: _Values, size: int) -> dict[int, Tag]:
+    """The tags that say where the image lies, with their values."""
+    return {
+        number: directory.tags[number]._replace(raw=bytes(values.of(directory, number)))
+        for number in _describing(directory, size)
+    }
+
+
+def _describing(directory: _Parsed, size: int) -> list[int]:
+    """Those of the tags that are there, and can be read from a file of that size."""
+    numbers = []
+    for number in (*tags.GEOREFERENCING, tags.GDAL_NODATA):
+        start, stop = directory.wanted(number) or (0, 0)
+        if number in directory.tags and stop <= size and stop - start <= _MOST_PLACING:
+            numbers.append(number)
+    return numbers
+
+
 def _read_values(window: _Window, parsed: Sequence[_Parsed]) -> _Values:
     """Read what is wanted of all directories; near ranges come in one request."""
     wanted = {parsed[0].wanted(tags.GDAL_METADATA)}
+    wanted.update(map(parsed[0].wanted, _describing(parsed[0], window.reader.size)))
     for directory in parsed:
         wanted.update(directory.wanted(n) for n in (*_NUMBERS, *directory.tile_arrays))
     ranges = sorted(extent for extent in wanted if extent is not None)

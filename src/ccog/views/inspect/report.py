@@ -11,6 +11,8 @@ from typing import Any
 from ccog.tiff import tags
 from ccog.tiff.directories import Range
 from ccog.views.drawing import Drawing
+from ccog.views.georeference import Georeference
+from ccog.views.inspect.georeference import georeference, overview_resampling
 from ccog.views.inspect.header import Header, ImageDirectory, read_header
 from ccog.views.inspect.order import TileOrder, tile_order
 from ccog.views.inspect.picture import draw
@@ -79,6 +81,10 @@ class Inspection(Pictured):
         Whether it is a BigTIFF.
     bands, dtype
         Of the full resolution.
+    georeference
+        CRS, transform, bounds, nodata value and names of bands.
+    overview_resampling
+        How overviews were made; None where the file does not say.
     ghost_area
         GDAL's structural metadata, empty where there is none.
     header_size
@@ -101,6 +107,8 @@ class Inspection(Pictured):
     big_tiff: bool
     bands: int
     dtype: str
+    georeference: Georeference
+    overview_resampling: str | None
     ghost_area: str
     header_size: int
     header_end: int
@@ -119,6 +127,12 @@ class Inspection(Pictured):
         ghost = ", ".join(_printable(line.strip()) for line in self.ghost_area.splitlines())
         facts = [
             f"{self.url}: {byte_text(self.size)}, {kind}, {bands} of {self.dtype}",
+            *(_printable(fact) for fact in self.georeference.facts()),
+            *(
+                []
+                if self.overview_resampling is None
+                else [f"Overviews: {self.overview_resampling}"]
+            ),
             f"Header: {header}, ends at byte {self.header_end:,}",
             f"Ghost area: {ghost or 'none'}",
             f"Gaps: {_ranges(self.gaps)}; overlaps: {_ranges(self.overlaps)}",
@@ -223,6 +237,8 @@ def _inspection(header: Header) -> Inspection:
         big_tiff=header.layout.big,
         bands=full.samples,
         dtype=_dtype(full),
+        georeference=georeference(header),
+        overview_resampling=overview_resampling(header),
         ghost_area=header.ghost,
         header_size=sum(stop - start for start, stop in extents),
         header_end=max(stop for _, stop in extents),

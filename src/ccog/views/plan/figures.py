@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import xml.etree.ElementTree as ET
 
 import dask.array as da
 
@@ -10,9 +11,11 @@ from ccog.geometry.cog import CogGeometry
 from ccog.geometry.source_grid import LevelSource, SourceGrid
 from ccog.graph.scheduling import choose_throttle, parallelism
 from ccog.graph.tasks import CcogTasks
+from ccog.input.metadata import Metadata
 from ccog.stores import SingleWriterStore
 from ccog.tasks.job import WriteJob
 from ccog.tiff import tags
+from ccog.views.georeference import Georeference
 from ccog.views.plan.picture import draw
 from ccog.views.plan.reads import planned_reads
 from ccog.views.plan.report import CogPlan, PlannedLevel, PlannedUpload
@@ -28,11 +31,12 @@ def plan_job(
     job: WriteJob,
     pixels: da.Array,
     *,
+    metadata: Metadata,
     decoded: str | None,
     mismatch: str | None,
     sample: int,
 ) -> CogPlan:
-    """What a job would make of ``pixels`` (band, y, x).
+    """What a job would make of ``pixels`` (band, y, x) with that ``metadata``.
 
     ``decoded`` is the type of the values that they encode, if they do; ``mismatch`` says what is
     wrong with how their chunks lie on tiles.
@@ -46,6 +50,8 @@ def plan_job(
         shape=(geometry.raster.count, *full.size),
         dtype=geometry.raster.dtype,
         values=None if decoded is None else _values(job, decoded),
+        georeference=_georeference(job, metadata),
+        overview_resampling=_resampling(geometry),
         has_mask=geometry.raster.has_mask,
         layout=geometry.layout,
         compression=_compression(job),
@@ -61,6 +67,26 @@ def plan_job(
         warnings=tuple(warnings_of(job, chunks, sizes, mismatch)),
         drawing=draw(full, chunks[1:]),
     )
+
+
+def _georeference(job: WriteJob, metadata: Metadata) -> Georeference:
+    count, content = job.geometry.raster.count, job.header_spec.metadata.description
+    names = metadata.descriptions
+    if names is None and content is not None:
+        bands = ET.fromstring(f"<VRT>{content}</VRT>").iter("VRTRasterBand")
+        names = tuple(band.findtext("Description") for band in bands)[:count]
+    return Georeference.of(
+        crs=metadata.crs,
+        transform=metadata.transform,
+        nodata=metadata.nodata,
+        band_names=names or (None,) * count,
+        size=job.geometry.level(0).size,
+    )
+
+
+def _resampling(geometry: CogGeometry) -> str | None:
+    is_computed = geometry.last_level > 0 and not geometry.pyramid.given
+    return geometry.method if is_computed else None
 
 
 def _values(job: WriteJob, decoded: str) -> str:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from ccog.tiff.header import CLASSIC_LIMIT
 from ccog.views.drawing import Drawing
+from ccog.views.georeference import Georeference
 from ccog.views.plan.sizes import PlannedSizes
-from ccog.views.tables import Pictured, Report, Table, byte_text, plural, size_text
+from ccog.views.tables import Pictured, Report, Table, about_bytes, byte_text, plural, size_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,10 @@ class CogPlan(Pictured):
         (bands, rows, columns) of the raster, and the type of its pixels in the file.
     values
         How the values of the array become these pixels, where they were decoded; else None.
+    georeference
+        CRS, transform, bounds, nodata value and names of bands.
+    overview_resampling
+        How overviews are computed; None where there are none, or they are given.
     has_mask
         Whether there is an internal mask.
     layout
@@ -128,6 +133,8 @@ class CogPlan(Pictured):
     shape: tuple[int, int, int]
     dtype: str
     values: str | None
+    georeference: Georeference
+    overview_resampling: str | None
     has_mask: bool
     layout: str
     compression: str
@@ -163,16 +170,19 @@ class CogPlan(Pictured):
         raster = f"{width} x {height}, {plural(bands, 'band')} of {self.dtype}"
         raster += ", a mask" if self.has_mask else ""
         origin = f"from {plural(self.sample, 'block')}" if self.sample else "a guess"
-        expected, largest = (
-            byte_text(self.sizes.expected),
-            byte_text(self.sizes.largest),
-        )
+        expected, largest = about_bytes(self.sizes.expected), byte_text(self.sizes.largest)
         tasks, chunks = plural(self.tasks, "task"), plural(self.chunks, "chunk")
-        memory, group = byte_text(self.memory), byte_text(self.group_memory)
+        memory, group = about_bytes(self.memory), about_bytes(self.group_memory)
         gathered = "chunks" if self.layout == "chunk" else "rows of tiles"
         return [
             f"{self.url}: {raster}, {self.compression}",
             *([] if self.values is None else [f"Values: {self.values}"]),
+            *self.georeference.facts(),
+            *(
+                []
+                if self.overview_resampling is None
+                else [f"Overviews: {self.overview_resampling}"]
+            ),
             f"File: about {expected} ({origin}), at most {largest}",
             f"Header: {self._header()}",
             f"Graph: {tasks} for {chunks}, {self.tasks_per_chunk:.2f} a chunk",
@@ -198,7 +208,7 @@ class CogPlan(Pictured):
         parts = plural(self.upload.expected_parts, "part")
         # a small file fills no part
         if self.upload.part_size <= self.sizes.largest:
-            parts += f" of about {byte_text(self.upload.part_size)}"
+            parts += f" of about {about_bytes(self.upload.part_size)}"
         return f"about {parts}, at most {self.upload.most_parts:,}"
 
 

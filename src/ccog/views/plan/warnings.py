@@ -11,7 +11,7 @@ from ccog.stores import SingleWriterStore
 from ccog.tasks.job import WriteJob
 from ccog.tiff.header import CLASSIC_LIMIT
 from ccog.views.plan.sizes import PlannedSizes
-from ccog.views.tables import byte_text
+from ccog.views.tables import about_bytes, byte_text
 
 MB = 1_000_000
 
@@ -44,8 +44,9 @@ def warnings_of(
     if isinstance(job.store, SingleWriterStore) or job.store.limits.equal_parts:
         if sizes.expected > _LARGE_FILE:
             yield (
-                f"one worker gathers the whole file, about {byte_text(sizes.expected)}; write to a "
-                "path, s3://, az:// or gs:// without fixed_upload_size, which all workers upload to"
+                f"one worker gathers the whole file, about {about_bytes(sizes.expected)}; write to "
+                "a path, s3://, az:// or gs:// without fixed_upload_size, to which all workers "
+                "upload"
             )
         return
     group = int(job.geometry.groups.bytes(0) * sizes.ratio)
@@ -82,7 +83,7 @@ def _header_warning(blocksize: int, header: int) -> str:
         less = header * (blocksize / side) ** 2
     return (
         f"readers of the full resolution fetch a header of {byte_text(header)}; "
-        f"with BLOCKSIZE={side} it has about {byte_text(int(less))}"
+        f"with BLOCKSIZE={side} it has about {about_bytes(int(less))}"
     )
 
 
@@ -94,7 +95,7 @@ def _group_warning(geometry: CogGeometry, size: int) -> str:
     if geometry.by_chunk:
         group, remedy = "run", "use smaller chunks"
     return (
-        f"a {group} of blocks is about {byte_text(size)}, which one worker gathers to upload it; "
+        f"a {group} of blocks is about {about_bytes(size)}, which one worker gathers to upload it; "
         f"{remedy}"
     )
 

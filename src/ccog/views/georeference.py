@@ -1,0 +1,82 @@
+"""What one checks first of a raster: where it lies, its nodata value and the names of its bands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from affine import Affine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Georeference:
+    """Where a raster lies, and what its bands are.
+
+    Attributes
+    ----------
+    crs
+        "EPSG:32755", or the text of a CRS without a number; None where there is none.
+    transform
+        Six numbers (a, b, c, d, e, f) from columns and rows to coordinates; None where there are
+        none.
+    bounds
+        (left, bottom, right, top) in units of the CRS; None where there is no transform.
+    nodata
+        The nodata value; None where there is none.
+    band_names
+        The description of each band, None where it has none.
+    """
+
+    crs: str | None
+    transform: tuple[float, ...] | None
+    bounds: tuple[float, float, float, float] | None
+    nodata: float | int | None
+    band_names: tuple[str | None, ...]
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        crs: Any,
+        transform: Affine | None,
+        nodata: float | int | None,
+        band_names: Sequence[str | None],
+        size: tuple[int, int],
+    ) -> Georeference:
+        """The same of rasterio's values; ``size`` is (height, width) in pixels."""
+        return cls(
+            crs=crs.to_string() if crs else None,
+            transform=None if transform is None else tuple(transform[:6]),
+            bounds=None if transform is None else _bounds(transform, *size),
+            nodata=nodata,
+            band_names=tuple(band_names),
+        )
+
+    def facts(self) -> list[str]:
+        """Lines that say it."""
+        crs = "none" if self.crs is None else self.crs
+        if len(crs) > _LONG:
+            crs = f"{crs[:_LONG]}..."
+        facts = [f"CRS: {crs}", f"Nodata: {'none' if self.nodata is None else self.nodata}"]
+        if self.transform is not None and self.bounds is not None:
+            numbers = ", ".join(f"{number:.12g}" for number in self.transform)
+            edges = ", ".join(f"{edge:.12g}" for edge in self.bounds)
+            facts[1:1] = [f"Transform: {numbers}", f"Bounds: {edges} (left, bottom, right, top)"]
+        if any(self.band_names):
+            names = [name or "-" for name in self.band_names[:_MOST_NAMES]]
+            more = ", ..." if len(self.band_names) > _MOST_NAMES else ""
+            facts.append(f"Bands: {', '.join(names)}{more}")
+        return facts
+
+
+# characters of a CRS, and names of bands, that are shown
+_LONG, _MOST_NAMES = 100, 20
+
+
+def _bounds(transform: Affine, height: int, width: int) -> tuple[float, float, float, float]:
+    a, b, c, d, e, f = transform[:6]
+    corners = (0, 0), (width, 0), (0, height), (width, height)
+    xs = [a * column + b * row + c for column, row in corners]
+    ys = [d * column + e * row + f for column, row in corners]
+    return min(xs), min(ys), max(xs), max(ys)
