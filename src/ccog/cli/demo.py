@@ -10,7 +10,15 @@ from typing import Any
 import click
 
 from ccog import demo as terrain
-from ccog.cli.options import Request, with_resume_option, with_write_options
+from ccog.cli.options import (
+    FILE,
+    GroupedCommand,
+    Request,
+    of_output,
+    of_run,
+    with_resume_option,
+    with_write_options,
+)
 from ccog.cli.reporting import reported
 from ccog.cli.running import written
 from ccog.errors import CCOGError
@@ -28,15 +36,15 @@ _OPTIONS = {
 }
 
 
-@click.command()
-@click.argument("output", default="ccog-demo.tif")
-@click.option(
+@click.command(cls=GroupedCommand)
+@click.argument("output", default="ccog-demo.tif", type=FILE)
+@of_run(
     "--s3",
     "on_s3",
     is_flag=True,
     help="Start an S3 server here, write to it, and keep it running until Ctrl-C.",
 )
-@click.option(
+@of_output(
     "--size",
     type=click.IntRange(1),
     default=16384,

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from ccog.cli.options import storage_option, storage_options
+from ccog.cli.options import FILE, storage_option, storage_options
 from ccog.cli.reporting import echo, reported
 from ccog.views.inspect import inspect
 from ccog.views.validate import validate
@@ -15,7 +15,7 @@ _with_storage_option = storage_option("Passed to fsspec to read URL.")
 
 
 @click.command("inspect")
-@click.argument("url")
+@click.argument("url", type=FILE)
 @click.option(
     "--svg",
     type=click.Path(dir_okay=False),
@@ -36,7 +36,7 @@ def inspect_file(url: str, svg: str | None, storage: tuple[str, ...]) -> None:
 
 
 @click.command("validate")
-@click.argument("url")
+@click.argument("url", type=FILE)
 @click.option(
     "--all",
     "thorough",

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import click
 
-from ccog.cli.options import storage_option, storage_options, together
+from ccog.cli.options import FILE, storage_option, storage_options, together
 from ccog.cli.reporting import echo, reported
 from ccog.stores import IncompleteUpload, abort_incomplete, list_incomplete
 
 _with_uploads_options = together(
-    click.argument("url"),
+    click.argument("url", type=FILE),
     storage_option("Passed to the store."),
     click.option(
         "--older-than",
