@@ -32,13 +32,15 @@ class IncompleteUpload:
 
     ``url`` is its target, ``upload_id`` the store's name for it, ``started`` when it
     began. ``resumable`` where it was written with ``resume=True``: the same call then
-    continues it.
+    continues it. ``by_ccog`` where it is certain that ccog has begun it: on S3 other
+    programs upload too.
     """
 
     url: str
     upload_id: str
     started: datetime
     resumable: bool = False
+    by_ccog: bool = True
 
     @property
     def session(self) -> str:
