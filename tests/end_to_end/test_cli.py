@@ -304,6 +304,7 @@ def test_the_demo_writes_a_cog_and_says_so(tmp_path: Path) -> None:
     with rasterio.open(out) as found:
         assert np.array_equal(found.read(1), demo.elevation(0, 1100, 0, 1100))
         assert found.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert found.compression.name == "deflate"
     assert "exists" in failure("demo", out, "--size", 1100, "--quiet")
 
 

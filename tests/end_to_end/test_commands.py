@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -160,3 +161,24 @@ def test_rio_can_be_quiet(rgb: Path) -> None:
 def test_shells_complete_names_of_files() -> None:
     env = {"_CCOG_COMPLETE": "bash_complete", "COMP_WORDS": "ccog create in", "COMP_CWORD": "2"}
     assert CliRunner().invoke(main, [], prog_name="ccog", env=env).stdout == "file,in\n"
+
+
+def test_inspect_and_validate_speak_json(rgb: Path) -> None:
+    out = rgb.with_name("out.tif")
+    assert ccog("create", rgb, out, "-q", "--blocksize", 128).exit_code == 0
+    inspected = json.loads(ccog("inspect", out, "--json").stdout)
+    assert (inspected["bands"], inspected["dtype"]) == (3, "uint16")
+    assert inspected["levels"][0]["tile"] == [128, 128]
+    validated = json.loads(ccog("validate", out, "--json").stdout)
+    assert validated["is_valid"] is True
+    assert {check["outcome"] for check in validated["checks"]} <= {"ok", "warning", "skipped"}
+
+
+def test_validate_says_one_line_of_a_good_file_and_all_of_another(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.tif", tmp_path / "bad.tif"
+    assert ccog("demo", good, "--size", 700, "-q").exit_code == 0
+    assert ccog("validate", good).stdout == f"{good}: valid\n"
+    assert ccog("validate", good, "-v").stdout.count("\n") > 5
+    rasterio.shutil.copy(good, bad, driver="GTiff")
+    refused = ccog("validate", bad)
+    assert (refused.exit_code, refused.stdout.count("\n") > 5) == (1, True)

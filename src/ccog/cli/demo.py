@@ -32,9 +32,10 @@ _OPTIONS = {
     "transform": terrain.TRANSFORM,
     "units": ("m",),
     "descriptions": ("elevation",),
-    "COMPRESS": "DEFLATE",
-    "PREDICTOR": "YES",
 }
+
+# where neither --co nor --profile says another compression
+_CREATION = {"COMPRESS": "DEFLATE", "PREDICTOR": "YES"}
 
 
 @click.command(cls=GroupedCommand)
@@ -64,6 +65,8 @@ def demo(size: int, on_s3: bool, keep: bool, **options: Any) -> None:
     if keep and not on_s3:
         raise click.UsageError("--keep is for the server of --s3")
     request = Request.parse(**options)
+    if "COMPRESS" not in request.creation:
+        request = replace(request, creation=_CREATION | request.creation)
     with reported():
         if on_s3:
             _write_to_local_s3(size, request, keep=keep or sys.stdout.isatty())
