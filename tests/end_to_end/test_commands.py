@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -182,3 +184,30 @@ def test_validate_says_one_line_of_a_good_file_and_all_of_another(tmp_path: Path
     rasterio.shutil.copy(good, bad, driver="GTiff")
     refused = ccog("validate", bad)
     assert (refused.exit_code, refused.stdout.count("\n") > 5) == (1, True)
+
+
+@pytest.mark.parametrize("where", ["here", "on s3"])
+@pytest.mark.parametrize("band", [[], ["-b", "1"]], ids=["all", "band"])
+def test_input_on_s3_is_read_with_storage_options(
+    where: str, band: list[str], s3_options: dict[str, Any], tmp_path: Path
+) -> None:
+    source, local = "s3://test/inputs/a b.tif", tmp_path / "out.tif"
+    given = [f"--storage-option={key}={value}" for key, value in s3_options.items()]
+    assert ccog("demo", source, "--size", 600, "-q", "--overwrite", *given).exit_code == 0
+    output = str(local) if where == "here" else "s3://test/inputs/out.tif"
+    before = dict(os.environ)
+    result = ccog("create", source, output, "-q", "--overwrite", *band, *given)
+    assert (result.exit_code, result.output) == (0, "")
+    assert dict(os.environ) == before
+    seen = ccog("inspect", output, "--json", *(given if where == "on s3" else []))
+    assert json.loads(seen.stdout)["levels"][0]["width"] == 600
+
+
+def test_storage_options_that_input_cannot_have_are_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out.tif"
+    web = ["create", "https://nowhere.invalid/a.tif", out, "--storage-option", "key=me"]
+    assert "--config KEY=VALUE" in failure(*web)
+    s3 = ["create", "s3://bucket/a.tif", out, "--storage-option"]
+    assert "named acl" in failure(*s3, "acl=private")
+    far = failure(*s3, "key=me", "--scheduler", "tcp://127.0.0.1:1")
+    assert "set AWS_ACCESS_KEY_ID in their environment" in far

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import click
@@ -19,6 +20,7 @@ from ccog.cli.options import (
     with_resume_option,
     with_write_options,
 )
+from ccog.cli.remote import access_to_input, names_for_gdal
 from ccog.cli.reporting import echo, reported
 from ccog.cli.running import planned, written
 from ccog.gdal.environment import environment_options
@@ -108,7 +110,7 @@ Examples:
 @with_write_options
 @with_resume_option
 def create(
-    sources: tuple[str, ...],
+    sources: Sequence[str],
     **options: Any,
 ) -> None:
     """Write INPUT to OUTPUT, a path or URL such as s3://bucket/name.tif.
@@ -117,13 +119,17 @@ def create(
     GDAL keeps: georeferencing, nodata, mask, overviews, colours, descriptions, scales, offsets,
     units and tags; --co wins. The compression of INPUT is not kept.
 
+    An INPUT on S3 is read with the --storage-option key, secret, token, endpoint_url or anon of
+    OUTPUT; for other places give GDAL's own options with --config.
+
     Several INPUTs on one grid make one raster, the VRT of gdalbuildvrt. So do a pattern
     ('tiles/*.tif'), a text file with one path in each line (@list.txt) and a tile index of GDAL
     (tiles.gpkg).
     """
     opening, options = _split(options)
     request = Request.parse(**options)
-    with reported():
+    sources = names_for_gdal(sources, request)
+    with reported(), access_to_input(sources, request) as request:
         opened = _opened(sources, request, **opening)
         request.say(str(written(opened, request)))
 
@@ -139,7 +145,7 @@ def create(
     help="Compress N blocks for a better guess at sizes and memory. Default: 0.",
 )
 def plan_file(
-    sources: tuple[str, ...],
+    sources: Sequence[str],
     sample: int,
     **options: Any,
 ) -> None:
@@ -150,7 +156,8 @@ def plan_file(
     """
     opening, options = _split(options)
     request = Request.parse(**options)
-    with reported():
+    sources = names_for_gdal(sources, request)
+    with reported(), access_to_input(sources, request) as request:
         opened = _opened(sources, request, **opening)
         cog_plan = planned(opened, request, sample)
         request.say(repr(cog_plan))
@@ -168,7 +175,7 @@ def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _opened(
-    sources: tuple[str, ...],
+    sources: Sequence[str],
     request: Request,
     *,
     chunks: int | None,

@@ -153,7 +153,7 @@ with_write_options = together(
         metavar="KEY=VALUE",
         help="Configuration option of GDAL, wherever it runs.",
     ),
-    storage_option("Passed to the store."),
+    storage_option("Passed to the store, as key, secret, token, endpoint_url or anon of S3."),
     of_run("--quiet", "-q", is_flag=True, help="Show neither progress nor result."),
 )
 

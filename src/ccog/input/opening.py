@@ -86,6 +86,11 @@ def _listed(path: str) -> list[str]:
     return paths
 
 
+def is_variable(text: str) -> bool:
+    """Whether xarray opens it, not GDAL."""
+    return _VARIABLE.fullmatch(text) is not None
+
+
 def opened(arr: Any) -> Any:
     """The raster at a path that a user gives in place of an array; an array as it is."""
     return open_sources([os.fspath(arr)]) if isinstance(arr, str | os.PathLike) else arr
