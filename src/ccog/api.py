@@ -92,10 +92,10 @@ def write_ccog(
         Options of GDAL's COG driver, with keys in any case and GDAL's defaults. Also ``crs``,
         ``transform`` and ``nodata``, which win over the array's own; ``update_tags``,
         ``descriptions``, ``offsets``, ``scales``, ``units`` and ``colormap``, as rasterio takes
-        them; and ``overwrite`` (default True). ``overviews`` may be a list of arrays like ``arr``
-        instead of text, level 1 first, each smaller than the level before: they are written, and
-        none is computed. Where there is an internal mask, ``overview_masks`` is a list of theirs,
-        unless they are masked arrays.
+        them; and ``overwrite`` (default True; `ccog create` refuses without ``--overwrite``).
+        ``overviews`` may be a list of arrays like ``arr`` instead of text, level 1 first, each
+        smaller than the level before: they are written, and none is computed. Where there is an
+        internal mask, ``overview_masks`` is a list of theirs, unless they are masked arrays.
         A whole profile of rasterio does, too (``src.profile``): what it says of the array must be
         so, and ``tiled``, ``blockxsize``, ``blockysize``, ``zlevel``, ``zstd_level`` and the like
         become the options of the COG driver.

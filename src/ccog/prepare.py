@@ -274,13 +274,13 @@ def _split_options(options: Mapping[str, Any]) -> _GivenOptions:
     return _GivenOptions(creation, metadata, profile, _users_overviews(overviews, masks), overwrite)
 
 
-def _with_own_options(arr: Any, options: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+def _with_own_options(arr: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
     """The user's options, and those that a source comes with where the user gives none."""
-    if not isinstance(arr, Source) or not isinstance(options, Mapping | None):
+    if not isinstance(arr, Source):
         return options
-    asked = {str(key).upper() for key in options or {}}
+    asked = {str(key).upper() for key in options}
     own = {key: value for key, value in arr.options.items() if key.upper() not in asked}
-    return {**own, **(options or {})}
+    return {**own, **options}
 
 
 def _overviews_of(arr: Any) -> GivenOverviews | None:

@@ -305,6 +305,7 @@ def test_the_demo_writes_a_cog_and_says_so(tmp_path: Path) -> None:
     with rasterio.open(out) as found:
         assert np.array_equal(found.read(1), demo.elevation(0, 1100, 0, 1100))
         assert found.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert found.compression.name == "deflate"
     assert "exists" in failure("demo", out, "--size", 1100, "--quiet")
 
 
@@ -313,22 +314,38 @@ def test_the_demo_writes_a_cog_and_says_so(tmp_path: Path) -> None:
     "end", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
 def test_the_demo_writes_to_a_server_of_its_own(end: signal.Signals, tmp_path: Path) -> None:
-    command = [*CCOG, "demo", "a.tif", "--s3", "--size", "1100"]
+    command = [*CCOG, "demo", "a.tif", "--s3", "--keep", "--size", "1100"]
     with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=tmp_path) as process:
         assert process.stdout is not None
-        said = [process.stdout.readline() for _ in range(4)]
-        shown = ccog(*said[3].split()[1:])
+        said = [process.stdout.readline() for _ in range(5)]
+        shown = ccog(*said[4].split()[1:])
         process.send_signal(end)
         out, err = process.communicate(timeout=60)
-    assert said[0].startswith("s3://test/a.tif: ")
-    assert "3 levels" in said[1]
+    assert said[0] == "Starting an S3 server, which runs until Ctrl-C.\n"
+    assert said[1].startswith("s3://test/a.tif: ")
+    assert "3 levels" in said[2]
     assert shown.exit_code == 0, shown.output
     assert "1100 x 1100" in shown.output
     assert (process.returncode, out) == (0, ""), err
     assert re.search(r"encode (\d+)/\1,", err)
     assert left(tmp_path) == []
     # the server is gone
-    assert ccog(*said[3].split()[1:]).exit_code == 1
+    assert ccog(*said[4].split()[1:]).exit_code == 1
+
+
+def test_the_server_of_the_demo_ends_where_nobody_could_end_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*CCOG, "demo", "a.tif", "--s3", "--size", "300"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("s3://test/a.tif: ")
+    assert "--keep keeps" in done.stdout
+    assert "--keep is for the server" in ccog("demo", tmp_path / "b.tif", "--keep").stderr
 
 
 def test_demo_terrain_has_no_seams() -> None:

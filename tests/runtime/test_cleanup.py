@@ -190,7 +190,7 @@ def test_a_killed_client_of_a_cluster_leaves_nothing(client: Any, tmp_path: Path
 def test_what_a_killed_process_left_is_listed_and_removed(target: Any) -> None:
     store = ccog.stores.resolve_store(*target)
     session = store.begin(new_token())
-    store.put(session, 1, [b"x"])
+    store.put(session, 2, [b"x"])
     (found,) = left(target)
     assert (found.url, found.upload_id) == (str(target[0]), session)
     assert not ccog.abort_incomplete(*target, older_than=ccog.stores.incomplete.timedelta(hours=1))
@@ -199,11 +199,52 @@ def test_what_a_killed_process_left_is_listed_and_removed(target: Any) -> None:
     listed = CliRunner().invoke(main, ["uploads", "list", folder, *given])
     assert (listed.exit_code, listed.output.count("\n")) == (0, 1)
     assert f"{target[0]} {session}" in listed.output
-    aborted = CliRunner().invoke(main, ["uploads", "abort", folder, *given])
-    assert aborted.output == listed.output
+    abort = ["uploads", "abort", folder, *given]
+    asked = CliRunner().invoke(main, abort, input="n\n")
+    assert (asked.exit_code, len(left(target))) == (1, 1)
+    assert "Remove 1 upload?" in asked.output
+    aborted = CliRunner().invoke(main, [*abort, "--yes"])
+    assert aborted.output == f"removed {listed.output}"
     assert not left(target)
     with pytest.raises(errors.StoreNotFoundError):
-        store.put(session, 2, [b"y"])
+        store.put(session, 3, [b"y"])
+
+
+def test_uploads_of_others_stay_unless_all_are_wanted(s3_options: dict[str, Any]) -> None:
+    url = "s3://test/shared/a.tif"
+    store = ccog.stores.resolve_store(url, s3_options)
+    mine = store.begin(new_token())
+    s3 = s3fs.S3FileSystem(**s3_options, skip_instance_cache=True)
+    theirs = s3.call_s3("create_multipart_upload", Bucket="test", Key="shared/b.tif")["UploadId"]
+    s3.call_s3("upload_part", Bucket="test", Key="shared/b.tif", UploadId=theirs, PartNumber=1, Body=b"x" * 99)  # fmt: skip
+    given = ["s3://test/shared/", *(f"--storage-option={k}={v}" for k, v in s3_options.items())]
+    removed = CliRunner().invoke(main, ["uploads", "abort", "--yes", *given])
+    assert mine in removed.stdout
+    assert theirs not in removed.stdout
+    assert "1 upload not begun by ccog left" in removed.stderr
+    listed = CliRunner().invoke(main, ["uploads", "list", *given])
+    assert f"{theirs} (not known to be ccog's)" in listed.stdout
+    assert theirs in CliRunner().invoke(main, ["uploads", "abort", "-y", "--all", *given]).stdout
+    assert not ccog.list_incomplete("s3://test/shared/", s3_options)
+
+
+@pytest.mark.parametrize("command", ["list", "abort"])
+def test_uploads_to_what_does_not_exist_are_an_error(
+    command: str, s3_options: dict[str, Any], tmp_path: Path
+) -> None:
+    given = [f"--storage-option={key}={value}" for key, value in s3_options.items()]
+    places = (
+        [str(tmp_path / "absent.tif")],
+        ["s3://test/absent/", *given],
+        ["s3://absent", *given],
+    )
+    for place in places:
+        done = CliRunner().invoke(main, ["uploads", command, *place])
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert "does not exist" in done.stderr
+    (tmp_path / "there.tif").touch()
+    done = CliRunner().invoke(main, ["uploads", command, str(tmp_path / "there.tif")])
+    assert (done.exit_code, done.output) == (0, "")
 
 
 def test_a_begin_that_nobody_heard_of_is_found_again(target: Any) -> None:

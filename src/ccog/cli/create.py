@@ -2,43 +2,95 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import click
+import rasterio
 
 from ccog.cli.options import (
+    FILE,
+    GroupedCommand,
     Request,
+    of_input,
+    of_run,
+    positive,
     together,
     with_resume_option,
     with_write_options,
 )
+from ccog.cli.remote import access_to_input, names_for_gdal
 from ccog.cli.reporting import echo, reported
 from ccog.cli.running import planned, written
+from ccog.gdal.environment import environment_options
 from ccog.input.mosaic import Overlap
 from ccog.input.opening import open_sources
+from ccog.input.source import Source
+from ccog.input.translation import Translation
+
+# types of pixels by the names of NumPy, and of GDAL where they differ
+_DTYPES = (
+    *("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
+    *("float32", "float64", "complex64", "complex128"),
+    *("Byte", "CInt16", "CInt32", "CFloat32", "CFloat64"),
+)
+
+
+def _bands(text: str) -> tuple[int, ...]:
+    """Numbers of bands with commas between them."""
+    return tuple(map(positive, text.split(",")))
+
 
 _with_source_options = together(
-    click.argument("sources", metavar="INPUT...", nargs=-1, required=True),
-    click.argument("output"),
-    click.option(
+    click.argument("sources", metavar="INPUT...", nargs=-1, required=True, type=FILE),
+    click.argument("output", type=FILE),
+    of_input(
+        "--bidx",
+        "-b",
+        type=_bands,
+        multiple=True,
+        metavar="N[,N...]",
+        help="Bands to write, in this order; may be given several times. Default: all.",
+    ),
+    of_input(
+        "--dtype",
+        "-ot",
+        type=click.Choice(_DTYPES, case_sensitive=False),
+        metavar="TYPE",
+        help="Type of pixels, as uint8 or Byte. Values are rounded and clamped, not scaled.",
+    ),
+    of_input(
+        "--nodata",
+        "-a_nodata",
+        metavar="VALUE",
+        help="Nodata value instead of that of INPUT; `none` removes it. No pixel changes.",
+    ),
+    of_input(
+        "--crs",
+        "-a_srs",
+        metavar="CRS",
+        help="CRS instead of that of INPUT, as EPSG:32632. Nothing is reprojected.",
+    ),
+    of_input(
         "--chunks",
         type=click.IntRange(1),
         metavar="N",
         help="Read in chunks of N x N pixels. Default: by the blocks of INPUT.",
     ),
-    click.option(
+    of_input(
         "--variable",
         metavar="NAME",
         help="Variable of a Zarr or netCDF INPUT; or give INPUT:NAME.",
     ),
-    click.option(
+    of_input(
         "--overlap",
         type=click.Choice(get_args(Overlap)),
         default="last",
         show_default=True,
         help="Of several INPUTs, which one is seen where they overlap.",
     ),
-    click.option(
+    of_input(
         "--tags/--no-tags",
         default=True,
         help="Copy the tags of INPUT and of its bands, or drop them. Default: --tags, as GDAL.",
@@ -46,16 +98,19 @@ _with_source_options = together(
 )
 
 
-@click.command()
+_EXAMPLES = """\b
+Examples:
+  ccog create in.tif out.tif --profile deflate --co PREDICTOR=YES
+  ccog create 'tiles/*.tif' s3://bucket/out.tif -b 3,2,1 --scheduler tcp://host:8786
+"""
+
+
+@click.command(cls=GroupedCommand, epilog=_EXAMPLES)
 @_with_source_options
 @with_write_options
 @with_resume_option
 def create(
-    sources: tuple[str, ...],
-    chunks: int | None,
-    variable: str | None,
-    overlap: Overlap,
-    tags: bool,
+    sources: Sequence[str],
     **options: Any,
 ) -> None:
     """Write INPUT to OUTPUT, a path or URL such as s3://bucket/name.tif.
@@ -64,20 +119,25 @@ def create(
     GDAL keeps: georeferencing, nodata, mask, overviews, colours, descriptions, scales, offsets,
     units and tags; --co wins. The compression of INPUT is not kept.
 
+    An INPUT on S3 is read with the --storage-option key, secret, token, endpoint_url or anon of
+    OUTPUT; for other places give GDAL's own options with --config.
+
     Several INPUTs on one grid make one raster, the VRT of gdalbuildvrt. So do a pattern
     ('tiles/*.tif'), a text file with one path in each line (@list.txt) and a tile index of GDAL
     (tiles.gpkg).
     """
+    opening, options = _split(options)
     request = Request.parse(**options)
-    with reported():
-        opened = open_sources(sources, chunks, variable=variable, tags=tags, overlap=overlap)
+    sources = names_for_gdal(sources, request)
+    with reported(), access_to_input(sources, request) as request:
+        opened = _opened(sources, request, **opening)
         request.say(str(written(opened, request)))
 
 
-@click.command("plan")
+@click.command("plan", cls=GroupedCommand)
 @_with_source_options
 @with_write_options
-@click.option(
+@of_run(
     "--sample",
     type=click.IntRange(0),
     default=0,
@@ -85,11 +145,7 @@ def create(
     help="Compress N blocks for a better guess at sizes and memory. Default: 0.",
 )
 def plan_file(
-    sources: tuple[str, ...],
-    chunks: int | None,
-    variable: str | None,
-    overlap: Overlap,
-    tags: bool,
+    sources: Sequence[str],
     sample: int,
     **options: Any,
 ) -> None:
@@ -98,11 +154,43 @@ def plan_file(
     Only the header of INPUT and the blocks of a sample are read, and OUTPUT is not touched. With
     --quiet only warnings are printed.
     """
+    opening, options = _split(options)
     request = Request.parse(**options)
-    with reported():
-        opened = open_sources(sources, chunks, variable=variable, tags=tags, overlap=overlap)
+    sources = names_for_gdal(sources, request)
+    with reported(), access_to_input(sources, request) as request:
+        opened = _opened(sources, request, **opening)
         cog_plan = planned(opened, request, sample)
         request.say(repr(cog_plan))
         if request.quiet:
             for text in cog_plan.warnings:
                 echo(f"Warning: {text}", err=True)
+
+
+_OPENING = ("chunks", "variable", "overlap", "tags", "bidx", "dtype", "nodata", "crs")
+
+
+def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of INPUT, and the others."""
+    return {name: options.pop(name) for name in _OPENING}, options
+
+
+def _opened(
+    sources: Sequence[str],
+    request: Request,
+    *,
+    chunks: int | None,
+    variable: str | None,
+    overlap: Overlap,
+    tags: bool,
+    bidx: tuple[tuple[int, ...], ...],
+    dtype: str | None,
+    nodata: str | None,
+    crs: str | None,
+) -> Source:
+    """INPUT as its options want it."""
+    bands = tuple(itertools.chain.from_iterable(bidx))
+    changes = Translation(bands=bands, dtype=dtype, nodata=nodata, crs=crs)
+    with rasterio.Env(**environment_options(request.config)):
+        return open_sources(
+            sources, chunks, variable=variable, tags=tags, overlap=overlap, changes=changes
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,15 @@ from typing import Any
 import click
 
 from ccog import demo as terrain
-from ccog.cli.options import Request, with_resume_option, with_write_options
+from ccog.cli.options import (
+    FILE,
+    GroupedCommand,
+    Request,
+    of_output,
+    of_run,
+    with_resume_option,
+    with_write_options,
+)
 from ccog.cli.reporting import reported
 from ccog.cli.running import written
 from ccog.errors import CCOGError
@@ -23,20 +32,23 @@ _OPTIONS = {
     "transform": terrain.TRANSFORM,
     "units": ("m",),
     "descriptions": ("elevation",),
-    "COMPRESS": "DEFLATE",
-    "PREDICTOR": "YES",
 }
 
+# where neither --co nor --profile says another compression
+_CREATION = {"COMPRESS": "DEFLATE", "PREDICTOR": "YES"}
 
-@click.command()
-@click.argument("output", default="ccog-demo.tif")
-@click.option(
+
+@click.command(cls=GroupedCommand)
+@click.argument("output", default="ccog-demo.tif", type=FILE)
+@of_run(
     "--s3",
     "on_s3",
     is_flag=True,
-    help="Start an S3 server here, write to it, and keep it running until Ctrl-C.",
+    help="Start an S3 server here and write to it. It runs until Ctrl-C, or, where the output is "
+    "not a terminal, until the file is written.",
 )
-@click.option(
+@of_run("--keep", is_flag=True, help="With --s3: keep the server until Ctrl-C in any case.")
+@of_output(
     "--size",
     type=click.IntRange(1),
     default=16384,
@@ -45,24 +57,33 @@ _OPTIONS = {
 )
 @with_write_options
 @with_resume_option
-def demo(size: int, on_s3: bool, **options: Any) -> None:
+def demo(size: int, on_s3: bool, keep: bool, **options: Any) -> None:
     """Make a synthetic terrain block by block and write it to OUTPUT.
 
     With --s3 OUTPUT is the name of an object. The server, SeaweedFS, keeps it until it is stopped.
     """
+    if keep and not on_s3:
+        raise click.UsageError("--keep is for the server of --s3")
     request = Request.parse(**options)
+    if "COMPRESS" not in request.creation:
+        request = replace(request, creation=_CREATION | request.creation)
     with reported():
         if on_s3:
-            _write_to_local_s3(size, request)
+            _write_to_local_s3(size, request, keep=keep or sys.stdout.isatty())
         else:
             _write_terrain(size, request)
 
 
-def _write_to_local_s3(size: int, request: Request) -> None:
+def _write_to_local_s3(size: int, request: Request, *, keep: bool) -> None:
+    if keep:
+        request.say("Starting an S3 server, which runs until Ctrl-C.")
     with local_s3() as storage:
         url = f"s3://{BUCKET}/{request.output}"
         request = replace(request, output=url, storage={**storage, **request.storage})
         _write_terrain(size, request)
+        if not keep:
+            request.say("The server ends now, and the file with it; --keep keeps them.")
+            return
         pairs = request.storage.items()
         options = [f"--storage-option {key}={value}" for key, value in pairs]
         request.say(

@@ -2,51 +2,89 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
 import sys
+from typing import Any
 
 import click
 
-from ccog.cli.options import storage_option, storage_options
+from ccog.cli.options import FILE, GroupedCommand, storage_option, storage_options
 from ccog.cli.reporting import echo, reported
 from ccog.views.inspect import inspect
 from ccog.views.validate import validate
 
+_with_json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, with the fields of ccog's Python values."
+)
 _with_storage_option = storage_option("Passed to fsspec to read URL.")
 
 
-@click.command("inspect")
-@click.argument("url")
+@click.command("inspect", cls=GroupedCommand)
+@click.argument("url", type=FILE)
 @click.option(
     "--svg",
     type=click.Path(dir_okay=False),
     metavar="FILE",
     help="Save a picture of the file.",
 )
+@_with_json_option
 @_with_storage_option
-def inspect_file(url: str, svg: str | None, storage: tuple[str, ...]) -> None:
+def inspect_file(url: str, svg: str | None, as_json: bool, storage: tuple[str, ...]) -> None:
     """Show how the GeoTIFF at URL is stored, by reading only its header.
 
     URL is a path, or a URL such as https://host/name.tif or s3://bucket/name.tif.
     """
     with reported():
         inspection = inspect(url, storage_options(storage))
-        echo(repr(inspection))
+        echo(_json(inspection) if as_json else repr(inspection))
         if svg is not None:
             inspection.save_svg(svg)
 
 
-@click.command("validate")
-@click.argument("url")
+@click.command("validate", cls=GroupedCommand)
+@click.argument("url", type=FILE)
 @click.option(
     "--all",
     "thorough",
     is_flag=True,
     help="Look at every tile and overview pixel, not at samples.",
 )
+@_with_json_option
+@click.option("--verbose", "-v", is_flag=True, help="Print every check, also of a good file.")
 @_with_storage_option
-def validate_file(url: str, thorough: bool, storage: tuple[str, ...]) -> None:
-    """Check that the file at URL is a valid COG and what it claims to be; exit code 1 if not."""
+def validate_file(
+    url: str, thorough: bool, as_json: bool, verbose: bool, storage: tuple[str, ...]
+) -> None:
+    """Check that the file at URL is a valid COG and what it claims to be; exit code 1 if not.
+
+    One line is printed for a good file, and all checks for another one.
+    """
     with reported():
         validation = validate(url, storage_options(storage), thorough=thorough)
-        echo(repr(validation))
+        is_good = all(check.outcome in ("ok", "skipped") for check in validation.checks)
+        if as_json:
+            echo(_json(validation, is_valid=validation.is_valid))
+        elif is_good and not verbose:
+            echo(f"{validation.url}: valid")
+        else:
+            echo(repr(validation))
     sys.exit(0 if validation.is_valid else 1)
+
+
+def _json(view: Any, **more: Any) -> str:
+    """The fields of a view; what is drawn has no place in JSON."""
+    return json.dumps(_plain(view) | more, indent=2, default=str)
+
+
+def _plain(value: Any) -> Any:
+    """Dictionaries, lists and numbers that JSON has: infinite ones become null."""
+    if dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value) if field.name != "drawing"]
+        return {name: _plain(getattr(value, name)) for name in names}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -67,6 +67,7 @@ def _arguments(request: Request) -> dict[str, Any]:
     return {
         "COG_creation_options": request.creation,
         "storage_options": request.storage or None,
+        "rasterio_env_options": request.config,
         "layout": request.layout,
     }
 

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import click
+import fsspec
 
-from ccog.cli.options import storage_option, storage_options, together
+from ccog.cli.options import (
+    FILE,
+    GroupedCommand,
+    storage_option,
+    storage_options,
+    together,
+)
 from ccog.cli.reporting import echo, reported
-from ccog.stores import IncompleteUpload, abort_incomplete, list_incomplete
+from ccog.errors import StoreNotFoundError
+from ccog.redaction import redacted
+from ccog.stores import IncompleteUpload, abort_these, list_incomplete
 
 _with_uploads_options = together(
-    click.argument("url"),
+    click.argument("url", type=FILE),
     storage_option("Passed to the store."),
     click.option(
         "--older-than",
@@ -28,26 +38,68 @@ def uploads() -> None:
     """Find and remove what killed writes have left."""
 
 
-@uploads.command("list")
+@uploads.command("list", cls=GroupedCommand)
 @_with_uploads_options
 def list_uploads(url: str, storage: tuple[str, ...], older_than: float) -> None:
-    """List the incomplete writes at URL: a file, a directory, s3://bucket or s3://bucket/prefix."""
-    age = timedelta(hours=older_than)
+    """List the incomplete writes at URL: a file, a directory, s3://bucket or s3://bucket/prefix.
+
+    Uploads that other programs have begun are marked.
+    """
     with reported():
-        _print(list_incomplete(url, storage_options(storage), older_than=age))
+        for upload in _incomplete(url, storage_options(storage), older_than):
+            echo(_line(upload))
 
 
-@uploads.command("abort")
+@uploads.command("abort", cls=GroupedCommand)
 @_with_uploads_options
-def abort_uploads(url: str, storage: tuple[str, ...], older_than: float) -> None:
-    """Remove the incomplete writes at URL; --older-than spares those that are in progress."""
-    age = timedelta(hours=older_than)
+@click.option(
+    "--all",
+    "others_too",
+    is_flag=True,
+    help="Also uploads that ccog is not known to have begun.",
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def abort_uploads(
+    url: str, storage: tuple[str, ...], older_than: float, others_too: bool, yes: bool
+) -> None:
+    """Remove the incomplete writes at URL that ccog has begun.
+
+    --older-than spares those that are in progress.
+    """
+    options = storage_options(storage)
     with reported():
-        _print(abort_incomplete(url, storage_options(storage), older_than=age))
+        incomplete = _incomplete(url, options, older_than)
+        chosen = [upload for upload in incomplete if others_too or upload.by_ccog]
+        for upload in chosen if not yes else ():
+            echo(_line(upload))
+        if chosen and not yes:
+            click.confirm(f"Remove {_count(len(chosen))}? (--yes does not ask)", abort=True)
+        abort_these(chosen, url, options)
+        for upload in chosen:
+            echo(f"removed {_line(upload)}")
+        if left := len(incomplete) - len(chosen):
+            echo(f"{_count(left)} not begun by ccog left; --all removes them too", err=True)
 
 
-def _print(incomplete: list[IncompleteUpload]) -> None:
-    for upload in incomplete:
-        begun = f"{upload.started:%Y-%m-%dT%H:%M:%SZ}"
-        resumable = " resumable" if upload.resumable else ""
-        echo(f"{begun} {upload.url} {upload.upload_id}{resumable}")
+def _count(uploads: int) -> str:
+    return "1 upload" if uploads == 1 else f"{uploads} uploads"
+
+
+def _incomplete(url: str, options: dict[str, Any], older_than: float) -> list[IncompleteUpload]:
+    """The incomplete writes; an error if there is nothing at all."""
+    uploads = list_incomplete(url, options, older_than=timedelta(hours=older_than))
+    if uploads or older_than:
+        return uploads
+    filesystem, path = fsspec.core.url_to_fs(url, **options)
+    if not filesystem.exists(path):
+        raise StoreNotFoundError(
+            f"{redacted(url)} does not exist, and no write to it or below it is unfinished"
+        )
+    return uploads
+
+
+def _line(upload: IncompleteUpload) -> str:
+    begun = f"{upload.started:%Y-%m-%dT%H:%M:%SZ}"
+    resumable = " resumable" if upload.resumable else ""
+    foreign = "" if upload.by_ccog else " (not known to be ccog's)"
+    return f"{begun} {upload.url} {upload.upload_id}{resumable}{foreign}"

@@ -14,6 +14,7 @@ from ccog.errors import RasterError, StoreError
 from ccog.input.files import open_raster
 from ccog.input.mosaic import Overlap, open_mosaic
 from ccog.input.source import Source
+from ccog.input.translation import Translation
 from ccog.input.variables import open_variable
 from ccog.redaction import redacted
 
@@ -24,6 +25,8 @@ _VARIABLE = re.compile(
 
 # files of polygons that may be a tile index, which GDAL's GTI driver reads
 _TILE_INDEX = re.compile(r".+\.(?:shp|gpkg|fgb|geojson|json|parquet)", re.I)
+
+_UNCHANGED = Translation()
 
 # paths of other machines, which may hold a "?", and XML
 _NOT_LOCAL = re.compile(r".*://|/vsi|<", re.S)
@@ -36,6 +39,7 @@ def open_sources(
     variable: str | None = None,
     tags: bool = True,
     overlap: Overlap = "last",
+    changes: Translation = _UNCHANGED,
 ) -> Source:
     """Open one input as :func:`open_source` does, or several as the raster that they make up.
 
@@ -51,10 +55,10 @@ def open_sources(
     """
     paths = list(itertools.chain(*map(_paths, texts)))
     if len(paths) == 1:
-        return open_source(paths[0], chunk, variable=variable, tags=tags)
+        return open_source(paths[0], chunk, variable=variable, tags=tags, changes=changes)
     if variable:
         raise RasterError(f"--variable {variable} is of one file, and {len(paths)} are given")
-    return open_mosaic(paths, chunk, overlap=overlap)
+    return open_mosaic([changes.path(path) for path in paths], chunk, overlap=overlap)
 
 
 def _paths(text: str) -> list[str]:
@@ -82,13 +86,23 @@ def _listed(path: str) -> list[str]:
     return paths
 
 
+def is_variable(text: str) -> bool:
+    """Whether xarray opens it, not GDAL."""
+    return _VARIABLE.fullmatch(text) is not None
+
+
 def opened(arr: Any) -> Any:
     """The raster at a path that a user gives in place of an array; an array as it is."""
     return open_sources([os.fspath(arr)]) if isinstance(arr, str | os.PathLike) else arr
 
 
 def open_source(
-    text: str, chunk: int | None = None, *, variable: str | None = None, tags: bool = True
+    text: str,
+    chunk: int | None = None,
+    *,
+    variable: str | None = None,
+    tags: bool = True,
+    changes: Translation = _UNCHANGED,
 ) -> Source:
     """Open a Zarr or netCDF path, ``path:variable``, or anything that rasterio opens.
 
@@ -99,19 +113,21 @@ def open_source(
     StoreError
         It cannot be opened.
     RasterError
-        There is no such variable, or the file has several and none was named.
+        There is no such variable, the file has several and none was named, or it cannot be changed
+        so.
     """
     match = _VARIABLE.fullmatch(text)
     if match:
-        return open_variable(match["path"], variable or match["variable"], chunk)
+        source = open_variable(match["path"], variable or match["variable"], chunk)
+        return changes.of_variable(source)
     if variable:
         raise RasterError(
             f"{redacted(text)} is not a Zarr or netCDF file (.zarr, .nc, .nc4, .h5), "
             f"so it has no variable {variable}"
         )
     try:
-        return open_raster(text, chunk, tags=tags)
+        return open_raster(changes.path(text), chunk, tags=tags)
     except StoreError:
         if not (_TILE_INDEX.fullmatch(text) and os.path.exists(text)):
             raise
-    return open_raster(f"GTI:{os.path.abspath(text)}", chunk, tags=tags)
+    return open_raster(changes.path(f"GTI:{os.path.abspath(text)}"), chunk, tags=tags)

@@ -16,6 +16,9 @@ DEFAULT_CHUNK = 4096
 #: Bytes, all bands together, that a chunk holds at most unless asked otherwise.
 MAX_CHUNK_BYTES = 64 * 2**20
 
+#: How names of GDAL begin that change a file on the way; ``?`` and options follow the path.
+VRT_CONNECTION = "vrt://"
+
 # sides of chunks are multiples of this where the file's own blocks allow it
 _STEP = 512
 
@@ -71,6 +74,8 @@ def _multiple(length: int, step: int) -> int:
 
 def file_stamp(path: str) -> tuple[int, int] | None:
     """Size and time of a local file, so that one that has changed has another name in dask."""
+    if path.startswith(VRT_CONNECTION):
+        path = path.removeprefix(VRT_CONNECTION).partition("?")[0]
     try:
         status = os.stat(path)
     except OSError:

@@ -30,6 +30,12 @@ def open_variable(path: str, name: str | None, chunk: int | None = None) -> Sour
     """
     dataset = _open_dataset(path)
     variable = _only(dataset, path) if name is None else _named(dataset, path, name)
+    if variable.ndim < 2:
+        dims = ", ".join(map(str, variable.dims))
+        raise RasterError(
+            f"variable {variable.name} of {redacted(path)} has {variable.ndim} dimension(s) "
+            f"({dims}); a raster has (y, x) or (band, y, x)"
+        )
     if variable.ndim > 3:
         leading = variable.dims[:-2]
         variable = variable.squeeze([dim for dim in leading if variable.sizes[dim] == 1])

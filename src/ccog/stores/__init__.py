@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from ccog.stores.base import IncompleteUpload, Store, WriteResult
-from ccog.stores.incomplete import abort_incomplete, list_incomplete, warn_of_unfinished
+from ccog.stores.incomplete import (
+    abort_incomplete,
+    abort_these,
+    list_incomplete,
+    warn_of_unfinished,
+)
 from ccog.stores.resolve import resolve_store
 from ccog.stores.single_writer import SingleWriterStore
 
@@ -13,6 +18,7 @@ __all__ = [
     "Store",
     "WriteResult",
     "abort_incomplete",
+    "abort_these",
     "list_incomplete",
     "resolve_store",
     "warn_of_unfinished",

@@ -68,12 +68,15 @@ class IncompleteUpload:
         When it began.
     resumable
         Whether it was written with ``resume=True``: the same call then continues it.
+    by_ccog
+        Whether it is certain that ccog has begun it: on S3 other programs upload too.
     """
 
     url: str
     upload_id: str
     started: datetime
     resumable: bool = False
+    by_ccog: bool = True
 
     @property
     def session(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -60,8 +60,9 @@ def abort_incomplete(
 ) -> list[IncompleteUpload]:
     """Remove what :func:`list_incomplete` lists, and return it.
 
-    Checkpoints of resumable writes are removed too, also those that finished writes to
-    this target have left.
+    Uploads of other programs are among them (``by_ccog`` is False), which ``ccog uploads
+    abort`` leaves unless it is told ``--all``. Checkpoints of resumable writes are removed
+    too, also those that finished writes to this target have left.
 
     Parameters
     ----------
@@ -74,6 +75,22 @@ def abort_incomplete(
         The target does not exist, or access is refused. What could be removed is removed.
     """
     uploads = list_incomplete(store, storage_options, older_than=older_than)
+    abort_these(uploads, store, storage_options)
+    return uploads
+
+
+def abort_these(
+    uploads: Sequence[IncompleteUpload],
+    store: Any,
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Remove these uploads at a target, and checkpoints of finished writes to it.
+
+    Raises
+    ------
+    ccog.StoreError
+        Access is refused. What could be removed is removed.
+    """
     refused = []
     for upload in uploads:
         try:
@@ -84,7 +101,6 @@ def abort_incomplete(
     resolve_place(store, storage_options).remove_stale_checkpoints()
     if refused:
         raise refused[0]
-    return uploads
 
 
 def warn_of_unfinished(store: Store | SingleWriterStore) -> None:

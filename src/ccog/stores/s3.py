@@ -21,7 +21,7 @@ from ccog.stores.s3_checkpoints import S3Checkpoints
 from ccog.stores.s3_client import S3Client
 from ccog.stores.s3_complete import Completion, head_object
 from ccog.stores.s3_parts import put_part, stored_parts
-from ccog.stores.s3_uploads import abort_upload, list_uploads, uploads_here_quickly
+from ccog.stores.s3_uploads import abort_upload, is_marked, list_uploads, uploads_here_quickly
 
 
 @dataclass(frozen=True)
@@ -122,15 +122,17 @@ class S3Store:
         """
         if quick:
             return uploads_here_quickly(self._client)
-        uploads = list_uploads(self._client, PATIENT)
-        return [replace(upload, resumable=self._is_resumable(upload)) for upload in uploads]
+        return [self._judged(upload) for upload in list_uploads(self._client, PATIENT)]
 
-    def _is_resumable(self, upload: IncompleteUpload) -> bool:
+    def _judged(self, upload: IncompleteUpload) -> IncompleteUpload:
+        """The upload, with whether it can be resumed and whether ccog has begun it."""
         key = upload.url.removeprefix(self._client.url_of(""))
-        checkpoints = S3Checkpoints(replace(self._client, key=key))
+        client = replace(self._client, key=key)
+        resumable = False
         with contextlib.suppress(StorePermissionError):
-            return checkpoints.has_manifest(upload.upload_id)
-        return False
+            resumable = S3Checkpoints(client).has_manifest(upload.upload_id)
+        by_ccog = resumable or is_marked(client, upload.upload_id)
+        return replace(upload, resumable=resumable, by_ccog=by_ccog)
 
     @property
     def keeps_checkpoints(self) -> bool:

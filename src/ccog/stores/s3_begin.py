@@ -112,12 +112,12 @@ def _warn_of_empty_uploads(client: S3Client, upload_id: str | None) -> None:
     _warn(
         f"{count} to {client.url} {'remains' if one else 'remain'}, begun since "
         f"{first:%Y-%m-%d %H:%M:%SZ}: a call to begin was not answered. This may as well be "
-        f"another writer's, so that ccog leaves it; {_remedy(client)}"
+        f"another writer's, so that ccog leaves it; {_remedy(client, '--all ')}"
     )
 
 
-def _remedy(client: S3Client) -> str:
-    return f"`ccog uploads abort {client.url}` removes what is unfinished there"
+def _remedy(client: S3Client, option: str = "") -> str:
+    return f"`ccog uploads abort {option}{client.url}` removes what is unfinished there"
 
 
 def _warn(text: str) -> None:

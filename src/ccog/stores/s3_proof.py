@@ -34,6 +34,10 @@ def mark_of(write: str) -> bytes:
     return f"ccog {write}".encode("ascii")
 
 
+#: Bytes of every mark.
+MARK_LENGTH = len(mark_of("0" * 32))
+
+
 def checked_tag(
     answer: Mapping[str, Any], checksum: Mapping[str, str], buffers: list[Buffer]
 ) -> str:

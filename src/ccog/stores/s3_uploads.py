@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from ccog.errors import StoreNotFoundError, StorePermissionError
+from ccog.errors import StoreError, StoreNotFoundError, StorePermissionError
 from ccog.stores.base import QUICK_SECONDS, IncompleteUpload
 from ccog.stores.retry import BRISK, ONCE, Patience
 from ccog.stores.s3_client import S3Client
+from ccog.stores.s3_parts import stored_parts
+from ccog.stores.s3_proof import MARK_LENGTH
 
 # parts that arrive while an upload is aborted can outlive the first call (AbortMultipartUpload)
 _ABORTS = 5
@@ -52,6 +54,14 @@ def uploads_here_quickly(client: S3Client) -> list[IncompleteUpload]:
     """Those of the first page, which begins with uploads to this very key."""
     page = itertools.islice(list_uploads(client, ONCE, timeout=QUICK_SECONDS), _PAGE)
     return [upload for upload in page if upload.url == client.url]
+
+
+def is_marked(client: S3Client, upload_id: str) -> bool:
+    """Whether the first part of the upload is a mark of ccog; the header replaces it at the end."""
+    with contextlib.suppress(StoreError):
+        first = stored_parts(client, upload_id, 1, 1, BRISK).get(1)
+        return first is not None and first.size == MARK_LENGTH
+    return False
 
 
 def abort_upload(client: S3Client, upload_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import stat
@@ -25,6 +26,10 @@ from ccog.tiff.directories import Range
 
 # fsspec logs URLs, and errors that quote them, at DEBUG
 redact_logs("fsspec", "fsspec.http")
+
+
+# types of what is shown to people
+_PAGES = ("text/html", "application/xhtml+xml")
 
 
 @dataclass
@@ -116,16 +121,80 @@ class _RemoteReader(RangeReader):
             answers: list[bytes] = self.filesystem.cat_ranges(
                 paths, starts, stops, on_error="raise"
             )
+        for (start, stop), answer in zip(ranges, answers, strict=True):
+            self._check_length(stop - start, len(answer))
         return answers
+
+    def _check_length(self, asked: int, got: int) -> None:
+        if got > asked:
+            raise StoreError(
+                f"cannot read {self.url}: the server answers {got} bytes where {asked} were asked "
+                "for, so it serves no byte ranges; copy the file to this machine, or to a server "
+                "that does"
+            )
+        if got < asked:
+            raise StoreError(
+                f"cannot read {self.url}: the server answers {got} bytes where {asked} were asked "
+                f"for and the file has {self.size}; try again, the file or the connection may have "
+                "changed"
+            )
 
     @contextmanager
     def for_gdal(self) -> Iterator[Any]:
-        # a Python file: what fsspec can open, GDAL can read, with the same storage options
-        with (
-            _translated(self.url),
-            self.filesystem.open(self.path, "rb", block_size=1 << 20) as file,
-        ):
-            yield file
+        # a Python file: what fsspec can read, GDAL can, with the same storage options
+        ranges = _RangeFile(self)
+        try:
+            yield ranges
+        finally:
+            if ranges.error is not None:
+                # GDAL has made another error of it, or a finding about the file
+                raise ranges.error
+
+
+class _RangeFile(io.RawIOBase):
+    """The bytes of a reader as a Python file; it remembers an error that a caller may hide."""
+
+    def __init__(self, reader: RangeReader) -> None:
+        self.error: StoreError | None = None
+        self._reader = reader
+        self._position = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a byte of the file."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._reader.size}
+        self._position = max(0, base[whence] + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """The byte of the file that is read next."""
+        return self._position
+
+    def readall(self) -> bytes:
+        """All bytes that follow: rasterio asks for no less."""
+        return self._read(self._reader.size - self._position)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read the bytes that follow."""
+        data = self._read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _read(self, length: int) -> bytes:
+        try:
+            data = self._reader.read(self._position, self._position + length)
+        except StoreError as error:
+            self.error = self.error or error
+            raise
+        self._position += len(data)
+        return data
 
 
 @contextmanager
@@ -204,7 +273,13 @@ def _open_remote(url: str, options: dict[str, Any]) -> RangeReader:
             error, options
         )
     with _translated(shown, Exception):
-        size = filesystem.info(path).get("size")
+        info = filesystem.info(path)
+    size = info.get("size")
+    if info.get("mimetype") in _PAGES:
+        raise StoreError(
+            f"cannot read {shown}: the server answers with a page ({info['mimetype']}), not a "
+            "file; it may want a login, or the address is that of a page about the file"
+        )
     if size is None:
         raise StoreError(
             f"cannot read {shown}: the server does not tell its size, so it serves no byte ranges"
