@@ -65,10 +65,10 @@ def write_ccog(
     set.
 
     The best chunks are squares of whole tiles with all bands, 2048 x 2048 or 4096 x 4096 pixels,
-    of 8 to 128 MB: one task then loads a chunk, encodes it and passes nothing on but its overview.
-    Smaller chunks cost more scheduling than work, larger ones more memory in each thread. Chunks
-    that cut tiles (1000 x 1000) or rows of pixels are joined first, which costs traffic and memory.
-    NumPy arrays and arrays in one chunk are cut by ccog. :func:`ccog.plan` says what yours cost.
+    some 10 to 200 MB: one task loads a chunk, encodes it, and passes only its overview on. Smaller
+    chunks cost more scheduling than work, larger ones more memory in each thread. Chunks that cut
+    tiles (1000 x 1000) or rows of pixels are joined first, which costs traffic and memory. NumPy
+    arrays and arrays in one chunk are cut by ccog. :func:`ccog.plan` says what yours cost.
 
     Parameters
     ----------

@@ -176,3 +176,13 @@ def test_both_calls_take_options_one_by_one_and_as_a_mapping(tmp_path: Path) -> 
 def test_an_option_that_is_given_twice_is_named() -> None:
     with pytest.raises(OptionError, match=r"compress='zstd' is given twice: .* has 'lzw'"):
         ccog.write_ccog(np.zeros((9, 9)), compress="zstd", COG_creation_options={"COMPRESS": "lzw"})
+
+
+def test_the_profile_of_a_file_in_strips_needs_a_block_size_only(tmp_path: Path) -> None:
+    profile, pixels = source(tmp_path, compress="deflate")
+    assert profile["tiled"] is False
+    with pytest.raises(OptionError, match="add blocksize=512"):
+        ccog.write_ccog(pixels, COG_creation_options=profile)
+    data = ccog.write_ccog(pixels, blocksize=128, COG_creation_options=profile).compute()
+    options = {"blocksize": 128, "compress": "deflate", "interleave": profile["interleave"]}
+    assert data == gdal_cog(pixels, options)

@@ -76,7 +76,9 @@ class Drawing:
 def to_svg(drawing: Drawing) -> str:
     """An SVG element that stands by itself, in a page or in a file."""
     size = f'viewBox="0 0 {drawing.width:g} {drawing.height:g}"'
-    look = f"max-width:{drawing.width:g}px;width:100%;background:#ffffff;font-family:sans-serif"
-    shapes = "".join(shape.svg() for shape in drawing.shapes)
+    look = f"max-width:{drawing.width:g}px;width:100%;font-family:sans-serif"
+    # white of its own, since pages are dark, and some drop the look of what they show
+    paper = Box(0, 0, drawing.width, drawing.height, "#ffffff")
+    shapes = "".join(shape.svg() for shape in (paper, *drawing.shapes))
     namespace = "http://www.w3.org/2000/svg"
     return f'<svg xmlns="{namespace}" {size} style="{look}" role="img">{shapes}</svg>'

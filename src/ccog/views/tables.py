@@ -83,7 +83,8 @@ class Report:
 
 
 def _html_warning(text: str) -> str:
-    return f'<div style="color:#b3261e"><b>Warning:</b> {escape(text)}</div>'
+    look = "border-left:3px solid #e5484d;padding-left:8px;margin:4px 0"
+    return f'<div style="{look}"><b>Warning:</b> {escape(text)}</div>'
 
 
 class Reported:
