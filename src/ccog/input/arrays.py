@@ -71,7 +71,7 @@ def _as_dask(arr: Any, axes: tuple[int, ...], name: str, cut: Cut, count: int = 
         return arr
     if isinstance(arr, np.ndarray):
         arr = arr if isinstance(arr, np.ma.MaskedArray) else np.asarray(arr)
-        return _views(arr, _cut_sides(arr, axes, cut, count))
+        return _in_chunks(arr, _cut_sides(arr, axes, cut, count))
     raise ArgumentTypeError(
         f"{name} is {type_name(arr)}; "
         "pass an xarray.DataArray, a dask.array.Array or a numpy.ndarray"
@@ -89,13 +89,16 @@ def _cut_sides(arr: Array, axes: tuple[int, ...], cut: Cut, count: int) -> tuple
     return tuple(map(min, sides, arr.shape))
 
 
-def _views(arr: Array, sides: tuple[int, ...]) -> da.Array:
-    """Chunks that are views of an array; ``dask.array.from_array`` would copy it (2026.8)."""
+def _in_chunks(arr: Array, sides: tuple[int, ...]) -> da.Array:
+    """Chunks that are copies: what the user changes before the write is computed stays out of it.
+
+    ``dask.array.from_array`` would copy the array, and cut it in tasks.
+    """
     name = f"numpy-{uuid.uuid4().hex}"
     chunks = normalize_chunks(sides, arr.shape)
     keys = itertools.product([name], *(range(len(sizes)) for sizes in chunks))
-    views = [arr[area] for area in slices_from_chunks(chunks)]
-    return da.Array(dict(zip(keys, views, strict=True)), name, chunks, meta=arr)
+    copies = [arr[area].copy() for area in slices_from_chunks(chunks)]
+    return da.Array(dict(zip(keys, copies, strict=True)), name, chunks, meta=arr)
 
 
 def checked_pixels(
