@@ -211,3 +211,32 @@ def test_storage_options_that_input_cannot_have_are_refused(tmp_path: Path) -> N
     assert "named acl" in failure(*s3, "acl=private")
     far = failure(*s3, "key=me", "--scheduler", "tcp://127.0.0.1:1")
     assert "set AWS_ACCESS_KEY_ID in their environment" in far
+
+
+@pytest.mark.parametrize("nodata", [None, 7])
+def test_nodata_becomes_a_mask_of_the_same_pixels(nodata: int | None, tmp_path: Path) -> None:
+    source = tmp_path / "in.tif"
+    profile = dict(driver="GTiff", count=1, height=300, width=400, dtype="uint8", nodata=nodata)
+    pixels = np.random.default_rng(0).integers(0, 255, (1, 300, 400), "uint8")
+    pixels[:, 40:90, 33:200] = 7
+    place = from_origin(5e5, 5e6, 10, 10)
+    with rasterio.open(source, "w", crs="EPSG:32632", transform=place, **profile) as target:
+        target.write(pixels)
+    out, given = tmp_path / "out.tif", [] if nodata else ["--nodata", "7"]
+    assert ccog("create", source, out, "--add-mask", "--blocksize", 128, *given).exit_code == 0
+    masked = tmp_path / "masked.tif"
+    profile |= dict(crs="EPSG:32632", transform=place, nodata=None)
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False),
+        rasterio.open(masked, "w", **profile) as target,
+    ):
+        target.write(pixels)
+        target.write_mask(pixels[0] != 7)
+    rasterio.shutil.copy(masked, tmp_path / "gdal.tif", driver="COG", BLOCKSIZE=128)
+    assert out.read_bytes() == (tmp_path / "gdal.tif").read_bytes()
+
+
+def test_a_mask_needs_a_nodata_value(tmp_path: Path) -> None:
+    plain = tmp_path / "in.tif"
+    assert ccog("demo", plain, "--size", 100, "-q").exit_code == 0
+    assert "no nodata value" in failure("create", plain, tmp_path / "out.tif", "--add-mask")

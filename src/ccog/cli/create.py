@@ -72,6 +72,7 @@ _with_source_options = together(
         metavar="CRS",
         help="CRS instead of that of INPUT, as EPSG:32632. Nothing is reprojected.",
     ),
+    of_input("--add-mask", is_flag=True, help="Store a mask instead of the nodata value of INPUT."),
     of_input(
         "--chunks",
         type=click.IntRange(1),
@@ -166,7 +167,7 @@ def plan_file(
                 echo(f"Warning: {text}", err=True)
 
 
-_OPENING = ("chunks", "variable", "overlap", "tags", "bidx", "dtype", "nodata", "crs")
+_OPENING = ("chunks", "variable", "overlap", "tags", "bidx", "dtype", "nodata", "crs", "add_mask")
 
 
 def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -186,11 +187,18 @@ def _opened(
     dtype: str | None,
     nodata: str | None,
     crs: str | None,
+    add_mask: bool,
 ) -> Source:
     """INPUT as its options want it."""
     bands = tuple(itertools.chain.from_iterable(bidx))
     changes = Translation(bands=bands, dtype=dtype, nodata=nodata, crs=crs)
     with rasterio.Env(**environment_options(request.config)):
         return open_sources(
-            sources, chunks, variable=variable, tags=tags, overlap=overlap, changes=changes
+            sources,
+            chunks,
+            variable=variable,
+            tags=tags,
+            overlap=overlap,
+            changes=changes,
+            add_mask=add_mask,
         )

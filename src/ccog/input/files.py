@@ -21,7 +21,7 @@ from rasterio.enums import MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from ccog.errors import StoreError, warn_user
+from ccog.errors import RasterError, StoreError, warn_user
 from ccog.geometry.raster_facts import MaskKind
 from ccog.input.description import describe
 from ccog.input.metadata import Metadata
@@ -58,6 +58,31 @@ def open_raster(path: str, chunk: int | None = None, *, tags: bool = True) -> So
             return replace(source, overviews=overviews)
     except RasterioError as error:
         raise StoreError(f"cannot open {redacted(path)}: {redacted(error)}") from harmless(error)
+
+
+def with_mask_of(source: Source, path: str) -> Source:
+    """The source with a mask that says what the file at ``path`` says by nodata values.
+
+    A source that has a mask keeps it.
+
+    Raises
+    ------
+    RasterError
+        The file has neither mask nor nodata value, or says by an alpha band what is valid.
+    """
+    if source.mask is not None:
+        return source
+    path = os.path.abspath(path) if os.path.exists(path) else path
+    with rasterio.open(path) as dataset:
+        if MaskFlags.nodata not in dataset.mask_flag_enums[0]:
+            raise RasterError(
+                f"{redacted(path)} has no nodata value that a mask could be made of; give one with "
+                "--nodata, or leave out --add-mask: a mask and an alpha band are kept without it"
+            )
+        sides = source.array.chunks[1][0], source.array.chunks[2][0]
+        token = tokenize(path, file_stamp(path), dataset.shape, *sides)
+        mask = _lazy_mask(dataset, path, sides, 0, f"read-dataset-mask-{token}")
+    return replace(source, mask=mask, mask_kind="file", overviews=None)
 
 
 def _described(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source:
@@ -147,7 +172,10 @@ def _lazy_pixels(
 def _lazy_mask(
     dataset: Any, path: str, sides: Sides, bands: int | list[int], name: str
 ) -> da.Array:
-    """Dask array (y, x) of the mask of a band, or (band, y, x): from 255 for valid to 0 for not."""
+    """Dask array (y, x) of the mask of a band, or (band, y, x): from 255 for valid to 0 for not.
+
+    Band 0 is all bands together: a pixel is valid where one of them is.
+    """
     depth = ((len(bands),),) if isinstance(bands, list) else ()
     chunks = (*depth, *_chunks(dataset.shape, sides))
     return da.map_blocks(
@@ -197,6 +225,8 @@ def _read_mask(
     block_id: tuple[int, ...],
 ) -> Any:
     window = _window(shape, sides, block_id[-2:])
+    if bands == 0:
+        return _read(path, lambda dataset: dataset.dataset_mask(window=window))
     return _read(path, lambda dataset: dataset.read_masks(bands, window=window))
 
 

@@ -7,14 +7,15 @@ import itertools
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ccog.errors import RasterError, StoreError
-from ccog.input.files import open_raster
+from ccog.input.files import open_raster, with_mask_of
 from ccog.input.mosaic import Overlap, open_mosaic
 from ccog.input.source import Source
-from ccog.input.translation import Translation
+from ccog.input.translation import NO_NODATA, Translation
 from ccog.input.variables import open_variable
 from ccog.redaction import redacted
 
@@ -40,6 +41,7 @@ def open_sources(
     tags: bool = True,
     overlap: Overlap = "last",
     changes: Translation = _UNCHANGED,
+    add_mask: bool = False,
 ) -> Source:
     """Open one input as :func:`open_source` does, or several as the raster that they make up.
 
@@ -54,11 +56,21 @@ def open_sources(
         The inputs do not make up a raster, or there is no such variable.
     """
     paths = list(itertools.chain(*map(_paths, texts)))
+    if add_mask and (len(paths) > 1 or is_variable(paths[0])):
+        raise RasterError("--add-mask is for one file that GDAL reads; without it nodata is kept")
+    if add_mask:
+        return _with_mask(paths[0], chunk, tags=tags, changes=changes)
     if len(paths) == 1:
         return open_source(paths[0], chunk, variable=variable, tags=tags, changes=changes)
     if variable:
         raise RasterError(f"--variable {variable} is of one file, and {len(paths)} are given")
     return open_mosaic([changes.path(path) for path in paths], chunk, overlap=overlap)
+
+
+def _with_mask(path: str, chunk: int | None, *, tags: bool, changes: Translation) -> Source:
+    """A file whose nodata value becomes a mask."""
+    source = open_raster(replace(changes, nodata=NO_NODATA).path(path), chunk, tags=tags)
+    return with_mask_of(source, changes.path(path))
 
 
 def _paths(text: str) -> list[str]:
