@@ -21,6 +21,11 @@ pytest.importorskip("aiohttp")
 LOOKS: dict[str, Callable[..., Any]] = {"inspect": ccog.inspect, "validate": ccog.validate}
 
 
+class _Server(ThreadingHTTPServer):
+    # as many connections as a client opens at once
+    request_queue_size = 512
+
+
 class _Handler(BaseHTTPRequestHandler):
     """A server whose answer to a request for bytes depends on its kind."""
 
@@ -61,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(kind: str, data: bytes, target: str = "") -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, kind, data, target))
+    server = _Server(("127.0.0.1", 0), partial(_Handler, kind, data, target))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
