@@ -7,6 +7,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import dask.array as da
@@ -271,8 +272,9 @@ def test_patience_lasts_for_a_time_and_not_for_a_number_of_attempts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = itertools.count(1000.0, 0.25)
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    # not the module that all threads share: they would move this clock, too
+    clock_of_retries = SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda seconds: None)
+    monkeypatch.setattr("ccog.stores.retry.time", clock_of_retries)
     tries = []
 
     def fail() -> None:
