@@ -124,14 +124,5 @@ def _all_tags(dataset: Any) -> dict[TagKey, dict[str, str]]:
         tags[band] = dataset.tags(band)
         for domain in dataset.tag_namespaces(band):
             if domain not in _DERIVED_DOMAINS:
-                tags[band, domain] = _domain_tags(dataset, band, domain)
+                tags[band, domain] = dataset.tags(band, ns=domain)
     return {key: items for key, items in tags.items() if items}
-
-
-def _domain_tags(dataset: Any, band: int, domain: str) -> dict[str, str]:
-    items: dict[str, str] = dataset.tags(band, ns=domain)
-    if not domain.startswith("xml:"):
-        return items
-    # GDAL joins names and values with "=", and XML is one text with some "=" in it
-    name, _, value = items.get(domain, "").partition("=")
-    return {name: value} if name else {}
