@@ -49,6 +49,14 @@ def holds_credentials(url: str) -> bool:
     return bool(_PASSWORD.search(url) or _SIGNATURE.search(url))
 
 
+def in_words(error: BaseException) -> str:
+    """An error of a task and its cause, without credentials.
+
+    GDAL's own error says more than rasterio's, but cannot be pickled on its way from a worker.
+    """
+    return redacted(f"{error} ({error.__cause__})" if error.__cause__ else error)
+
+
 def harmless(
     error: BaseException, options: Mapping[str, Any] | None = None
 ) -> BaseException | None:

@@ -27,7 +27,7 @@ from ccog.input.description import describe
 from ccog.input.metadata import Metadata
 from ccog.input.overviews import overviews_of
 from ccog.input.source import Source, chunk_shape, file_stamp
-from ccog.redaction import Address, harmless, redact_logs, redacted
+from ccog.redaction import Address, harmless, in_words, redact_logs, redacted
 
 # (height, width) in pixels
 Sides = tuple[int, int]
@@ -240,8 +240,7 @@ def _read(path: str, read: Callable[[Any], Any]) -> Any:
         with rasterio.open(path) as dataset:
             return read(dataset)
     except RasterioError as error:
-        # GDAL's own error says more, but cannot be pickled on its way from a worker
-        reason = redacted(f"{error} ({error.__cause__})" if error.__cause__ else error)
+        reason = in_words(error)
     raise StoreError(f"cannot read {redacted(path)}: {reason}")
 
 

@@ -35,7 +35,7 @@ from ccog.errors import OptionError, RasterError, StoreError
 from ccog.geometry.intervals import Area, Interval, ceil_div
 from ccog.input.files import open_raster
 from ccog.input.source import Source, file_stamp
-from ccog.redaction import Address, harmless, redacted
+from ccog.redaction import Address, harmless, in_words, redacted
 
 #: Which input is seen where several overlap: as the methods of ``rasterio.merge``.
 Overlap = Literal["last", "first", "min", "max"]
@@ -462,8 +462,7 @@ def _read(
         with rasterio.open(_window_vrt(inputs, area, layout)) as dataset:
             return read(dataset)
     except RasterioError as error:
-        # GDAL's own error says more, but cannot be pickled on its way from a worker
-        reason = redacted(f"{error} ({error.__cause__})" if error.__cause__ else error)
+        reason = in_words(error)
     names = [redacted(placed.path) for placed in inputs]
     raise StoreError(f"cannot read {' or '.join(names)}: {reason}")
 

@@ -19,7 +19,7 @@ from ccog.errors import StoreError
 from ccog.geometry.intervals import Size
 from ccog.input.given_overviews import GivenOverviews
 from ccog.input.source import chunk_shape, file_stamp
-from ccog.redaction import Address, redacted
+from ccog.redaction import Address, in_words, redacted
 
 
 def overviews_of(
@@ -124,6 +124,5 @@ def _read(
             chunk = read(dataset, Window(col, row, sides[1], sides[0]))
             return chunk.astype(kind, copy=False)
     except RasterioError as error:
-        # GDAL's own error says more, but cannot be pickled on its way from a worker
-        reason = redacted(f"{error} ({error.__cause__})" if error.__cause__ else error)
+        reason = in_words(error)
     raise StoreError(f"cannot read overview {number + 1} of {redacted(path)}: {reason}")
