@@ -96,9 +96,9 @@ def write_ccog(
         ``overviews`` may be a list of arrays like ``arr`` instead of text, level 1 first, each
         smaller than the level before: they are written, and none is computed. Where there is an
         internal mask, ``overview_masks`` is a list of theirs, unless they are masked arrays.
-        A whole profile of rasterio does, too (``src.profile``): what it says of the array must be
-        so, and ``tiled``, ``blockxsize``, ``blockysize``, ``zlevel``, ``zstd_level`` and the like
-        become the options of the COG driver.
+        A whole rasterio profile (``src.profile``) works too: what it says of the array must be
+        true, and ``tiled``, ``blockxsize``, ``blockysize``, ``zlevel``, ``zstd_level`` and the like
+        become options of the COG driver.
     storage_options
         As fsspec takes them for the store's protocol.
     rasterio_env_options
