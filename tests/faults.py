@@ -56,15 +56,16 @@ def call_of(method: str, path: str) -> str:
         return "create" if "uploads" in query else "complete"
     if method == "PUT" and "partNumber" in query:
         return "part"
-    return {"DELETE": "abort", "HEAD": "head"}.get(method, "other")
+    return {"DELETE": "abort", "HEAD": "head", "PUT": "put"}.get(method, "other")
 
 
 class Proxy:
-    """Hands requests on to ``upstream`` but for those that a fault hits; counts calls by name."""
+    """Hands requests on to ``upstream`` but for those that a fault hits; counts calls by name, and by access list."""
 
     def __init__(self, upstream: str) -> None:
         self.upstream = upstream
         self.calls: Counter[str] = Counter()
+        self.acls: Counter[tuple[str, str | None]] = Counter()
         self.part_sizes: list[int] = []
         self.parts: Counter[tuple[str, str]] = Counter()
         self.hits = 0
@@ -111,6 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         call = call_of(self.command, self.path)
         call = "mark" if (call, length) == ("part", _MARK_BYTES) else call
+        self.proxy.acls[call, self.headers.get("x-amz-acl")] += 1
         kind = self.proxy.hit(call, length)
         if kind == "cut":
             self.rfile.read(length // 2)

@@ -11,8 +11,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ccog.errors import StoreError, needs
 
@@ -50,19 +51,27 @@ def local_s3(folder: Path | None = None, *args: str) -> Iterator[dict[str, Any]]
             )
         command, options = _command(folder)
         log = stack.enter_context((folder / "log").open("w"))
-        env = os.environ | {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
-        # a session of its own: Ctrl-C is for the program that uses it
-        server = subprocess.Popen(
-            [*command, *args],
-            cwd=folder,
-            env=env,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        stack.callback(_stop, server)
-        _wait(server, options, folder / "log")
+        servers: list[subprocess.Popen[bytes]] = []
+        stack.callback(_stop, servers)
+        # signals end the main thread: one that comes while the server starts must not lose it
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(_start, servers, [*command, *args], folder, log).result()
+        _wait(servers[0], options, folder / "log")
         yield options
+
+
+def _start(
+    servers: list[subprocess.Popen[bytes]], command: list[str], folder: Path, log: TextIO
+) -> None:
+    """Start a server and add it to the list."""
+    keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    # it logs into the folder of temporary files
+    env = os.environ | keys | {"TMPDIR": str(folder)}
+    # a session of its own: Ctrl-C is for the program that uses it
+    server = subprocess.Popen(
+        command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
+    )
+    servers.append(server)
 
 
 def _command(folder: Path) -> tuple[list[str], dict[str, Any]]:
@@ -132,6 +141,7 @@ def _has_bucket(options: dict[str, Any]) -> bool:
         return False
 
 
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    server.kill()
-    server.wait()
+def _stop(servers: list[subprocess.Popen[bytes]]) -> None:
+    for server in servers:
+        server.kill()
+        server.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import rasterio
 from test_cli import CCOG, left
@@ -83,6 +85,133 @@ def test_a_signal_leaves_nothing_of_a_file(
     assert process.returncode == 128 + number, err
     assert err == f"Aborted by {number.name}!\n"
     assert left(tmp_path) == []
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of temporary files, for this test alone."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Path:
+    """A file that takes long to compress."""
+    path = tmp_path / "in.tif"
+    pixels = np.random.default_rng(0).integers(0, 99, (1, 6000, 6000), "uint8")
+    profile = dict(
+        driver="GTiff", count=1, height=6000, width=6000, dtype="uint8", crs="EPSG:32632"
+    )
+    with rasterio.open(
+        path, "w", transform=rasterio.Affine(10, 0, 5e5, 0, -10, 6e6), **profile
+    ) as to:
+        to.write(pixels)
+    return path
+
+
+_SLOWLY = ["--co", "COMPRESS=ZSTD", "--co", "LEVEL=22", "--chunks", "512"]
+
+
+@pytest.mark.tried(
+    "SIGTERM, SIGHUP and Ctrl-C, twice, while `ccog create` and `rio ccog create` write to a file",
+    "right: nothing is left, exit 128 + n",
+)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        (CCOG, []),
+        pytest.param(CCOG, ["--workers", "1"], marks=pytest.mark.slow),
+        pytest.param(RIO, [], marks=pytest.mark.slow),
+    ],
+    ids=["threads", "one worker", "rio"],
+)
+def test_a_signal_leaves_nothing_of_a_copy(
+    command: list[str],
+    options: list[str],
+    number: signal.Signals,
+    noise: Path,
+    temporary: Path,
+    tmp_path: Path,
+) -> None:
+    before = left(tmp_path)
+    args = [*command, "create", str(noise), str(tmp_path / "out.tif"), *_SLOWLY, *options]
+    with subprocess.Popen(
+        args, stdout=-1, stderr=-1, text=True, preexec_fn=heed_the_end_of_a_terminal
+    ) as process:
+        until(lambda: left(tmp_path) != before, process)
+        err = end(process, number)
+    assert process.returncode == 128 + number, err
+    assert err.splitlines()[-1].startswith("Aborted")
+    assert (left(tmp_path), left(temporary)) == (before, [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_plan(
+    number: signal.Signals, noise: Path, temporary: Path, tmp_path: Path
+) -> None:
+    before = left(tmp_path)
+    args = [*CCOG, "plan", str(noise), str(tmp_path / "out.tif"), *_SLOWLY, "--sample", "999"]
+    with subprocess.Popen(
+        args, stdout=-1, stderr=-1, text=True, preexec_fn=heed_the_end_of_a_terminal
+    ) as process:
+        time.sleep(3)  # it says nothing while it samples
+        err = end(process, number)
+    assert (process.returncode, err) == (128 + number, f"Aborted by {number.name}!\n")
+    assert (left(tmp_path), left(temporary)) == (before, [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_an_answer_to_a_question(number: signal.Signals, tmp_path: Path) -> None:
+    resumable = [*CCOG, "demo", str(tmp_path / "a.tif"), "--quiet", "--resume"]
+    with subprocess.Popen(resumable, stderr=-1, text=True) as process:
+        until(lambda: list(tmp_path.glob(".*.parts/manifest.json")), process)
+        end(process, signal.SIGTERM)
+    before = left(tmp_path)
+    args = [*CCOG, "uploads", "abort", str(tmp_path)]
+    with subprocess.Popen(
+        args, stdin=-1, stdout=-1, stderr=-1, text=True, preexec_fn=heed_the_end_of_a_terminal
+    ) as process:
+        assert process.stdout is not None
+        assert "a.tif" in process.stdout.readline()
+        time.sleep(0.3)
+        err = end(process, number)
+    assert process.returncode == 128 + number
+    assert err.endswith(f"Aborted by {number.name}!\n")
+    assert left(tmp_path) == before
+
+
+@pytest.mark.tried(
+    "SIGTERM and SIGHUP while the server of `ccog demo --s3` starts, and while it is written to",
+    "right: the server and its folder are gone",
+)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("moment", ["starting", pytest.param("writing", marks=pytest.mark.slow)])
+def test_a_signal_leaves_no_server(
+    moment: str, number: signal.Signals, temporary: Path, tmp_path: Path
+) -> None:
+    args = [*CCOG, "demo", "a.tif", "--s3", "--keep"]
+    with subprocess.Popen(
+        args, stdout=-1, stderr=-1, text=True, cwd=tmp_path, preexec_fn=heed_the_end_of_a_terminal
+    ) as process:
+        until(lambda: servers_in(temporary), process)
+        time.sleep(4 if moment == "writing" else 0)
+        err = end(process, number)
+    assert process.returncode == 128 + number, err
+    assert (servers_in(temporary), left(temporary)) == ([], [])
+    assert left(tmp_path) == ["temporary"]
+
+
+def servers_in(folder: Path) -> list[int]:
+    """Processes that run in a folder, or below it."""
+    running = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(folder):
+                running.append(process.pid)
+    return running
 
 
 @pytest.mark.tried("SIGTERM while `ccog demo` uploads to S3", "right: no upload is left")

@@ -220,6 +220,25 @@ def test_options_of_s3fs_are_used(s3_options: dict[str, Any]) -> None:
     assert (head["ContentType"], head["Metadata"]) == ("image/tiff", {"by": "us"})
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_access_list_is_sent_where_s3_wants_it_and_only_there(
+    s3_options: dict[str, Any], resume: bool
+) -> None:
+    acl = "bucket-owner-full-control"
+    with proxied(s3_options | {"s3_additional_kwargs": {"ACL": acl}}) as (proxy, options):
+        url = f"s3://test/acl-{resume}.tif"
+        writer = ccog.write_ccog(
+            noisy(2500), url, storage_options=options, resume=resume, **CREATION
+        )
+        writer.compute()
+    sent = {call for call, value in proxy.acls if value == acl}
+    others = {call for call, value in proxy.acls if value is None}
+    # records of a write that may be continued are small objects of their own
+    assert sent == ({"create", "put"} if resume else {"create"})
+    assert {"mark", "part", "complete", "head"} <= others
+    assert not sent & others
+
+
 def untouched() -> da.Array:
     def touched(*_: Any) -> Any:
         raise AssertionError("a pixel was touched")

@@ -44,10 +44,12 @@ def reported() -> Iterator[None]:
         except (CCOGError, RasterioError, OSError) as error:
             _fail(str(error) or type(error).__name__)
         except KeyboardInterrupt as error:
-            number = getattr(error, "number", signal.SIGINT)
-            by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
-            echo(f"Aborted{by}!", err=True)
-            sys.exit(_SIGNALLED + number)
+            _end(error)
+        except click.Abort as error:
+            # what a question of click makes of a signal, or of an answer that is no
+            if not isinstance(error.__context__, KeyboardInterrupt):
+                raise
+            _end(error.__context__)
 
 
 def echo(text: str, *, err: bool = False) -> None:
@@ -64,6 +66,13 @@ def echo(text: str, *, err: bool = False) -> None:
 
 def _fail(message: str) -> NoReturn:
     raise click.ClickException(_one_line(message)) from None
+
+
+def _end(error: KeyboardInterrupt) -> NoReturn:
+    number = getattr(error, "number", signal.SIGINT)
+    by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+    echo(f"Aborted{by}!", err=True)
+    sys.exit(_SIGNALLED + number)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -87,7 +96,7 @@ def _ended_by_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end the block as Ctrl-C does, so that an unfinished write is removed.
 
     A signal that is ignored, as SIGHUP is under nohup, stays ignored. After the first signal, or
-    Ctrl-C, only another Ctrl-C disturbs the clean-up.
+    Ctrl-C, only another Ctrl-C disturbs the clean-up and the end of the program.
     """
     usual = _usual_handlers()
     before = {
@@ -105,7 +114,8 @@ def _ended_by_signals() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, handler)
 
 
 def _usual_handlers() -> dict[int, Any]:
