@@ -111,3 +111,13 @@ def test_a_redirect_is_followed(look: str, cog: bytes, tmp_path: Path) -> None:
         seen = LOOKS[look](url)
     assert seen.url == url
     assert look == "inspect" or seen.is_valid
+
+
+def test_a_large_file_is_judged_by_some_of_its_bytes(tmp_path: Path) -> None:
+    file = gdal_cog(terrain((1, 4000, 4000)), {"compress": "none"})
+    (tmp_path / "a.tif").write_bytes(file)
+    with range_server(tmp_path) as server:
+        assert ccog.validate(f"{server.url}/a.tif").is_valid
+        lengths = [last + 1 - first for first, last in server.ranges]
+    assert max(lengths) < len(file) / 10
+    assert sum(lengths) < len(file) * 0.8

@@ -269,9 +269,26 @@ def _refuse(upper: dict[str, Any], problems: list[OptionError]) -> None:
             )
 
 
+# arguments of the calls that take options, by what they look like among these
+_ARGUMENTS = {
+    "MASK": "mask",
+    "COG_CREATION_OPTIONS": "COG_creation_options",
+    "STORAGE_OPTIONS": "storage_options",
+    "RASTERIO_ENV_OPTIONS": "rasterio_env_options",
+    "LAYOUT": "layout",
+    "RESUME": "resume of write_ccog",
+    "COMPUTE": "compute of write_ccog",
+    "SAMPLE": "sample of plan",
+}
+
+
 def _unknown(key: str, others: Sequence[str]) -> OptionError:
     known = sorted({*_PARSERS, "RESAMPLING", *others})
-    near = difflib.get_close_matches(key, known, n=1)
+    near = difflib.get_close_matches(key, [*known, *_ARGUMENTS], n=1)
+    if near and near[0] in _ARGUMENTS:
+        return OptionError(
+            f"no creation option {key!r}: did you mean the argument {_ARGUMENTS[near[0]]}?"
+        )
     question = f": did you mean {near[0]}?" if near else "."
     return OptionError(f"no creation option {key!r}{question} Known are {', '.join(known)}")
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ccog.errors import OptionError
 from ccog.tiff.tags import FIELD_SIZES, LONG, LONG8, SHORT
 
 Buffer = bytes | memoryview
@@ -189,7 +190,10 @@ def parse(data: Buffer) -> Tiff:
     view = memoryview(data)
     layout = Layout.of(view)
     if layout is None or layout.order != "<":
-        raise ValueError("not a little-endian TIFF")
+        raise OptionError(
+            "GDAL writes big-endian TIFFs here, and ccog little-endian ones: remove "
+            "GDAL_TIFF_ENDIANNESS from rasterio_env_options, --config and the environment"
+        )
     first = offset = layout.first_directory(view)
     directories = []
     while offset:

@@ -28,6 +28,9 @@ from ccog.tiff.directories import Range
 redact_logs("fsspec", "fsspec.http")
 
 
+# bytes that are read at once of a remote file, at least
+_READ_AHEAD = 1 << 16
+
 # types of what is shown to people
 _PAGES = ("text/html", "application/xhtml+xml")
 
@@ -58,7 +61,7 @@ class RangeReader:
         return [_joined(itertools.islice(answers, len(cut))) for cut in cuts]
 
     def for_gdal(self) -> AbstractContextManager[Any]:
-        """What ``rasterio.open`` takes to open the same file, one dataset at a time."""
+        """What ``rasterio.open`` takes to open the same file."""
         raise NotImplementedError
 
     def _cut(self, start: int, stop: int) -> list[Range]:
@@ -141,8 +144,8 @@ class _RemoteReader(RangeReader):
 
     @contextmanager
     def for_gdal(self) -> Iterator[Any]:
-        # a Python file: what fsspec can read, GDAL can, with the same storage options
-        ranges = _RangeFile(self)
+        # what fsspec can read, GDAL can, range by range and with the same storage options
+        ranges = _OpenRanges(self)
         try:
             yield ranges
         finally:
@@ -151,12 +154,31 @@ class _RemoteReader(RangeReader):
                 raise ranges.error
 
 
-class _RangeFile(io.RawIOBase):
-    """The bytes of a reader as a Python file; it remembers an error that a caller may hide."""
+class _OpenRanges:
+    """A reader as rasterio takes an ``fsspec.core.OpenFile``: a path and what opens it.
+
+    It remembers an error that a caller may hide.
+    """
+
+    path = "file.tif"
 
     def __init__(self, reader: RangeReader) -> None:
+        self.fs = self
+        self.reader = reader
         self.error: StoreError | None = None
-        self._reader = reader
+
+    def open(self, path: str, mode: str = "rb", **_: Any) -> io.BufferedIOBase:
+        """The file from its first byte; GDAL also looks for others beside it."""
+        if os.path.basename(path) != self.path or mode not in ("r", "rb"):
+            raise FileNotFoundError(path)
+        return io.BufferedReader(_RangeFile(self), _READ_AHEAD)
+
+
+class _RangeFile(io.RawIOBase):
+    """The bytes of a reader as a Python file."""
+
+    def __init__(self, ranges: _OpenRanges) -> None:
+        self._ranges = ranges
         self._position = 0
 
     def readable(self) -> bool:
@@ -169,7 +191,8 @@ class _RangeFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to a byte of the file."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._reader.size}
+        size = self._ranges.reader.size
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: size}
         self._position = max(0, base[whence] + offset)
         return self._position
 
@@ -177,24 +200,16 @@ class _RangeFile(io.RawIOBase):
         """The byte of the file that is read next."""
         return self._position
 
-    def readall(self) -> bytes:
-        """All bytes that follow: rasterio asks for no less."""
-        return self._read(self._reader.size - self._position)
-
     def readinto(self, buffer: Any) -> int:
         """Read the bytes that follow."""
-        data = self._read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def _read(self, length: int) -> bytes:
         try:
-            data = self._reader.read(self._position, self._position + length)
+            data = self._ranges.reader.read(self._position, self._position + len(buffer))
         except StoreError as error:
-            self.error = self.error or error
+            self._ranges.error = self._ranges.error or error
             raise
+        buffer[: len(data)] = data
         self._position += len(data)
-        return data
+        return len(data)
 
 
 @contextmanager
