@@ -1,7 +1,12 @@
-"""A web server of one folder that serves byte ranges and remembers which were asked for."""
+"""A web server of one folder that serves byte ranges and remembers which were asked for.
+
+It may serve only those who know a word, which they send as the header ``X-Word``.
+"""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +28,10 @@ class RangeServer:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def __init__(self, folder: Path, log: list[tuple[int, int]], *args: object) -> None:
-        self._folder, self._log = folder, log
+    def __init__(
+        self, folder: Path, log: list[tuple[int, int]], word: str | None, *args: object
+    ) -> None:
+        self._folder, self._log, self._word = folder, log, word
         super().__init__(*args)  # type: ignore[arg-type]
 
     def do_HEAD(self) -> None:
@@ -34,6 +41,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(body=True)
 
     def _answer(self, *, body: bool) -> None:
+        if self.headers.get("X-Word") != self._word:
+            self.send_error(403)
+            return
         path = self._folder / urlsplit(self.path).path.lstrip("/")
         if not path.is_file():
             self.send_error(404)
@@ -65,10 +75,10 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def range_server(folder: Path) -> Iterator[RangeServer]:
+def range_server(folder: Path, word: str | None = None) -> Iterator[RangeServer]:
     """Serve a folder on a free port of this machine."""
     log: list[tuple[int, int]] = []
-    server = _Server(("127.0.0.1", 0), partial(_Handler, folder, log))
+    server = _Server(("127.0.0.1", 0), partial(_Handler, folder, log, word))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -77,3 +87,20 @@ def range_server(folder: Path) -> Iterator[RangeServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def range_server_apart(folder: Path, word: str) -> Iterator[str]:
+    """The URL of a server in another process: GDAL may hold the interpreter lock while it waits for an answer."""
+    command = [sys.executable, __file__, str(folder), word]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        # the end of its standard input is the end of the process
+        process.communicate()
+
+
+if __name__ == "__main__":
+    with range_server(Path(sys.argv[1]), sys.argv[2]) as _server:
+        print(_server.url, flush=True)
+        sys.stdin.read()

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from numbers import Integral
 from typing import Any, Literal, overload
 
-import rasterio
-
 from ccog.errors import OptionError
 from ccog.gdal.environment import environment_options
 from ccog.geometry.file_order import FileLayout
 from ccog.graph.build import CcogDelayed, build_graph
+from ccog.input.gdal_options import gdal_options
 from ccog.input.opening import opened
 from ccog.prepare import all_options, chunk_mismatch, continued, on_grid, prepare
 from ccog.stores import warn_of_unfinished
@@ -136,7 +135,7 @@ def write_ccog(
         Anything else that can be known to be wrong before a pixel is touched.
     """
     env = environment_options(rasterio_env_options)
-    with rasterio.Env(**env):
+    with gdal_options(env):
         arr = opened(arr)
         prepared = prepare(
             arr,
@@ -195,7 +194,7 @@ def plan(
     """
     blocks = _block_count(sample)
     env = environment_options(rasterio_env_options)
-    with rasterio.Env(**env):
+    with gdal_options(env):
         arr = opened(arr)
         prepared = prepare(
             arr,

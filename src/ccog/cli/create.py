@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 import click
-import rasterio
 
 from ccog.cli.options import (
     FILE,
@@ -24,6 +23,7 @@ from ccog.cli.remote import access_to_input, names_for_gdal
 from ccog.cli.reporting import echo, reported
 from ccog.cli.running import planned, written
 from ccog.gdal.environment import environment_options
+from ccog.input.gdal_options import gdal_options
 from ccog.input.mosaic import Overlap
 from ccog.input.opening import open_sources
 from ccog.input.source import Source
@@ -192,7 +192,7 @@ def _opened(
     """INPUT as its options want it."""
     bands = tuple(itertools.chain.from_iterable(bidx))
     changes = Translation(bands=bands, dtype=dtype, nodata=nodata, crs=crs)
-    with rasterio.Env(**environment_options(request.config)):
+    with gdal_options(environment_options(request.config)):
         return open_sources(
             sources,
             chunks,

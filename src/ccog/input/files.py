@@ -24,6 +24,7 @@ from rasterio.windows import Window
 from ccog.errors import RasterError, StoreError, warn_user
 from ccog.geometry.raster_facts import MaskKind
 from ccog.input.description import describe
+from ccog.input.gdal_options import Opener
 from ccog.input.metadata import Metadata
 from ccog.input.overviews import overviews_of
 from ccog.input.source import Source, chunk_shape, file_stamp
@@ -158,6 +159,7 @@ def _lazy_pixels(
     return da.map_blocks(
         _read_pixels,
         path=Address(path),
+        opener=Opener.current(),
         shape=dataset.shape,
         sides=sides,
         bands=tuple(dataset.indexes),
@@ -181,6 +183,7 @@ def _lazy_mask(
     return da.map_blocks(
         _read_mask,
         path=Address(path),
+        opener=Opener.current(),
         shape=dataset.shape,
         sides=sides,
         bands=bands,
@@ -199,6 +202,7 @@ def _chunks(shape: Sides, sides: Sides) -> tuple[tuple[int, ...], ...]:
 def _read_pixels(
     *,
     path: str,
+    opener: Opener,
     shape: Sides,
     sides: Sides,
     bands: tuple[int, ...],
@@ -206,7 +210,7 @@ def _read_pixels(
     block_id: tuple[int, ...],
 ) -> Any:
     window = _window(shape, sides, block_id[1:])
-    return _read(path, lambda dataset: _bands(dataset, bands, window, kind))
+    return _read(path, opener, lambda dataset: _bands(dataset, bands, window, kind))
 
 
 def _bands(dataset: Any, bands: tuple[int, ...], window: Window, kind: str) -> Any:
@@ -219,6 +223,7 @@ def _bands(dataset: Any, bands: tuple[int, ...], window: Window, kind: str) -> A
 def _read_mask(
     *,
     path: str,
+    opener: Opener,
     shape: Sides,
     sides: Sides,
     bands: int | list[int],
@@ -226,8 +231,8 @@ def _read_mask(
 ) -> Any:
     window = _window(shape, sides, block_id[-2:])
     if bands == 0:
-        return _read(path, lambda dataset: dataset.dataset_mask(window=window))
-    return _read(path, lambda dataset: dataset.read_masks(bands, window=window))
+        return _read(path, opener, lambda dataset: dataset.dataset_mask(window=window))
+    return _read(path, opener, lambda dataset: dataset.read_masks(bands, window=window))
 
 
 def _window(shape: Sides, sides: Sides, block: tuple[int, ...]) -> Window:
@@ -235,9 +240,9 @@ def _window(shape: Sides, sides: Sides, block: tuple[int, ...]) -> Window:
     return Window(col, row, min(sides[1], shape[1] - col), min(sides[0], shape[0] - row))
 
 
-def _read(path: str, read: Callable[[Any], Any]) -> Any:
+def _read(path: str, opener: Opener, read: Callable[[Any], Any]) -> Any:
     try:
-        with rasterio.open(path) as dataset:
+        with opener.open(path) as dataset:
             return read(dataset)
     except RasterioError as error:
         reason = in_words(error)

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 from xml.sax.saxutils import escape
 
@@ -34,6 +35,7 @@ from rasterio.warp import transform_bounds
 from ccog.errors import OptionError, RasterError, StoreError
 from ccog.geometry.intervals import Area, Interval, ceil_div
 from ccog.input.files import open_raster
+from ccog.input.gdal_options import Opener
 from ccog.input.source import Source, file_stamp
 from ccog.redaction import Address, harmless, in_words, redacted
 
@@ -104,6 +106,7 @@ class _Layout(NamedTuple):
     has_mask: bool
     dtype: str
     overlap: Overlap
+    opener: Opener
 
 
 def open_mosaic(
@@ -131,7 +134,8 @@ def open_mosaic(
     has_mask = any(header.has_mask for header in headers)
     root = _description(headers, (height, width), has_mask=has_mask)
     source = open_raster(ET.tostring(root, "unicode"), chunk, tags=True)
-    layout = _Layout(_bands(root), has_mask, source.array.dtype.name, overlap)
+    dtype = source.array.dtype.name
+    layout = _Layout(_bands(root), has_mask, dtype, overlap, Opener.current())
     if overlap in ("min", "max") and source.array.dtype.kind == "c":
         raise OptionError(f"overlap={overlap} does not order complex pixels; use first or last")
     stamps = [file_stamp(path) for path in paths]
@@ -153,21 +157,22 @@ def _absolute(path: str) -> str:
 
 def _headers(paths: Sequence[str]) -> list[_Header]:
     """The header of each input, all of which fit the first."""
+    header = partial(_header, opener=Opener.current())
     if any(not os.path.isabs(path) or path.startswith("/vsi") for path in paths):
         pool = ThreadPoolExecutor(_REMOTE_AT_ONCE)
         try:
-            return list(_checked(pool.map(_header, paths)))
+            return list(_checked(pool.map(header, paths)))
         finally:
             pool.shutdown(cancel_futures=True)
     # listing a folder of 10,000 files at each of them takes as long as all else
     listing = os.environ.get("GDAL_DISABLE_READDIR_ON_OPEN", "TRUE")
     with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=listing):
-        return list(_checked(map(_header, paths)))
+        return list(_checked(map(header, paths)))
 
 
-def _header(path: str) -> _Header:
+def _header(path: str, opener: Opener) -> _Header:
     try:
-        with rasterio.open(path) as dataset:
+        with opener.open(path) as dataset:
             return _header_of(dataset, path)
     except RasterioError as error:
         raise StoreError(f"cannot open {redacted(path)}: {redacted(error)}") from harmless(error)
@@ -459,7 +464,7 @@ def _read(
     inputs: tuple[_Input, ...], area: Area, layout: _Layout, read: Callable[[Any], Any]
 ) -> Any:
     try:
-        with rasterio.open(_window_vrt(inputs, area, layout)) as dataset:
+        with layout.opener.open(_window_vrt(inputs, area, layout)) as dataset:
             return read(dataset)
     except RasterioError as error:
         reason = in_words(error)

@@ -17,6 +17,7 @@ from rasterio.windows import Window
 
 from ccog.errors import StoreError
 from ccog.geometry.intervals import Size
+from ccog.input.gdal_options import Opener
 from ccog.input.given_overviews import GivenOverviews
 from ccog.input.source import chunk_shape, file_stamp
 from ccog.redaction import Address, in_words, redacted
@@ -92,6 +93,7 @@ class _Level:
             _read,
             read=read,
             path=Address(self.path),
+            opener=Opener.current(),
             number=self.number,
             sides=sides[-2:],
             kind=dtype.name,
@@ -115,12 +117,19 @@ def _read_mask(dataset: Any, window: Window) -> Any:
 
 
 def _read(
-    *, read: _Read, path: str, number: int, sides: Size, kind: str, block_id: tuple[int, ...]
+    *,
+    read: _Read,
+    path: str,
+    opener: Opener,
+    number: int,
+    sides: Size,
+    kind: str,
+    block_id: tuple[int, ...],
 ) -> Any:
     """A chunk; rasterio crops its window at the edges of the overview."""
     row, col = (n * side for n, side in zip(block_id[-2:], sides, strict=True))
     try:
-        with rasterio.open(path, overview_level=number) as dataset:
+        with opener.open(path, overview_level=number) as dataset:
             chunk = read(dataset, Window(col, row, sides[1], sides[0]))
             return chunk.astype(kind, copy=False)
     except RasterioError as error:

@@ -1,0 +1,76 @@
+"""INPUT on other machines: what leads there also reaches the tasks that read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.transform import from_origin
+from test_cli import ccog as command
+from test_cli import failure
+
+import ccog
+from range_server import range_server_apart
+
+WORD = "a-secret-word"
+#: For GDAL, which sends the word with each request.
+CONFIG = {"GDAL_HTTP_HEADERS": f"X-Word: {WORD}", "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> list[Path]:
+    """Two files side by side, with overviews, a mask and more bytes than GDAL reads to open them."""
+    paths = []
+    for n in range(2):
+        path = tmp_path / f"{n}.tif"
+        pixels = np.random.default_rng(n).integers(1, 255, (1, 700, 800), "uint8")
+        place = from_origin(5e5 + 8000 * n, 5e6, 10, 10)
+        profile = dict(
+            driver="GTiff", count=1, height=700, width=800, dtype="uint8", crs="EPSG:32632"
+        )
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+            rasterio.open(path, "w", transform=place, **profile) as target,
+        ):
+            target.write(pixels)
+            target.write_mask(pixels[0] > 20)
+        with rasterio.open(path, "r+") as target:
+            target.build_overviews([2], Resampling.average)
+        paths.append(path)
+    return paths
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+@pytest.mark.parametrize("on", ["threads", "cluster"])
+def test_tasks_read_input_with_options_of_gdal(
+    inputs: int, on: str, request: pytest.FixtureRequest, pair: list[Path], tmp_path: Path
+) -> None:
+    chosen = pair[:inputs]
+    local, remote = tmp_path / "local.tif", tmp_path / "remote.tif"
+    args = ["--chunks", 256, "--blocksize", 128, "-q"]
+    assert command("create", *chosen, local, *args).exit_code == 0
+    if on == "cluster":
+        args += ["--scheduler", request.getfixturevalue("client").scheduler.address]
+    with range_server_apart(tmp_path, WORD) as server:
+        urls = [f"{server}/{path.name}" for path in chosen]
+        config = [f"--config={key}={value}" for key, value in CONFIG.items()]
+        done = command("create", *urls, remote, *args, *config)
+    assert done.exit_code == 0, done.output
+    assert remote.read_bytes() == local.read_bytes()
+
+
+def test_input_that_may_not_be_read_is_an_error(pair: list[Path], tmp_path: Path) -> None:
+    with range_server_apart(tmp_path, WORD) as server:
+        assert "403" in failure("create", f"{server}/{pair[0].name}", tmp_path / "out.tif")
+
+
+def test_rasterio_env_options_reach_the_tasks_and_stay_secret(
+    pair: list[Path], tmp_path: Path
+) -> None:
+    with range_server_apart(tmp_path, WORD) as server:
+        writer = ccog.write_ccog(f"{server}/0.tif", rasterio_env_options=CONFIG)
+        assert WORD not in repr(dict(writer.__dask_graph__()))
+        assert writer.compute() == ccog.write_ccog(pair[0]).compute()
