@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+import rioxarray  # noqa: F401
+import s3fs
+import xarray as xr
 from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 from test_cli import ccog as command
 from test_cli import failure
 
 import ccog
+from ccog.input.opening import open_source
 from range_server import range_server_apart
 
 WORD = "a-secret-word"
@@ -74,3 +79,32 @@ def test_rasterio_env_options_reach_the_tasks_and_stay_secret(
         writer = ccog.write_ccog(f"{server}/0.tif", rasterio_env_options=CONFIG)
         assert WORD not in repr(dict(writer.__dask_graph__()))
         assert writer.compute() == ccog.write_ccog(pair[0]).compute()
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".nc"])
+def test_a_variable_on_s3_is_read_with_storage_options(
+    suffix: str, s3_options: dict[str, Any], tmp_path: Path
+) -> None:
+    local, url = tmp_path / f"a{suffix}", f"s3://test/variables/a{suffix}"
+    coords = {"y": 5e6 - 10 * np.arange(300.0), "x": 4e5 + 10 * np.arange(400.0)}
+    values = np.arange(300 * 400, dtype="int16").reshape(300, 400)
+    depth = xr.DataArray(values, coords, ("y", "x")).rio.write_crs("EPSG:32632")
+    dataset = xr.Dataset({"depth": depth})
+    dataset.to_zarr(local) if suffix == ".zarr" else dataset.to_netcdf(local, engine="h5netcdf")
+    s3fs.S3FileSystem(**s3_options).put(str(local), url, recursive=True)
+    given = [f"--storage-option={key}={value}" for key, value in s3_options.items()]
+    for output in ("s3://test/variables/out.tif", tmp_path / "out.tif"):
+        done = command("create", f"{url}:depth", output, "-q", "--overwrite", *given)
+        assert done.exit_code == 0, done.output
+    with rasterio.open(tmp_path / "out.tif") as written:
+        assert np.array_equal(written.read(1), values)
+    source = open_source(f"{url}:depth", storage=s3_options)
+    assert s3_options["secret"] not in repr(dict(source.array.__dask_graph__()))
+    assert "cannot open s3://test/variables/a" in failure(
+        "create", f"{url}:depth", tmp_path / "b.tif"
+    )
+
+
+def test_a_missing_engine_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("ccog.input.variables.find_spec", lambda _: None)
+    assert "pip install zarr" in failure("create", "a.zarr:depth", tmp_path / "b.tif")

@@ -121,7 +121,8 @@ def create(
     units and tags; --co wins. The compression of INPUT is not kept.
 
     An INPUT on S3 is read with the --storage-option key, secret, token, endpoint_url or anon of
-    OUTPUT; for other places give GDAL's own options with --config.
+    OUTPUT; for other places give GDAL's own options with --config. A Zarr or netCDF INPUT takes
+    every --storage-option of fsspec.
 
     Several INPUTs on one grid make one raster, the VRT of gdalbuildvrt. So do a pattern
     ('tiles/*.tif'), a text file with one path in each line (@list.txt) and a tile index of GDAL
@@ -130,9 +131,9 @@ def create(
     opening, options = _split(options)
     request = Request.parse(**options)
     sources = names_for_gdal(sources, request)
-    with reported(), access_to_input(sources, request) as request:
+    with reported(), access_to_input(sources, request) as for_output:
         opened = _opened(sources, request, **opening)
-        request.say(str(written(opened, request)))
+        request.say(str(written(opened, for_output)))
 
 
 @click.command("plan", cls=GroupedCommand)
@@ -158,9 +159,9 @@ def plan_file(
     opening, options = _split(options)
     request = Request.parse(**options)
     sources = names_for_gdal(sources, request)
-    with reported(), access_to_input(sources, request) as request:
+    with reported(), access_to_input(sources, request) as for_output:
         opened = _opened(sources, request, **opening)
-        cog_plan = planned(opened, request, sample)
+        cog_plan = planned(opened, for_output, sample)
         request.say(repr(cog_plan))
         if request.quiet:
             for text in cog_plan.warnings:
@@ -201,4 +202,5 @@ def _opened(
             overlap=overlap,
             changes=changes,
             add_mask=add_mask,
+            storage=request.storage,
         )

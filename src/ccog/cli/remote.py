@@ -1,4 +1,4 @@
-"""--storage-option for an INPUT on S3: what fsspec calls an option, by GDAL's names."""
+"""--storage-option for INPUT: xarray takes it as it is, GDAL has other names for some of S3."""
 
 from __future__ import annotations
 
@@ -40,9 +40,12 @@ def access_to_input(sources: Sequence[str], request: Request) -> Iterator[Reques
         yield request
         return
     is_for_input_alone = "://" not in request.output
-    if is_for_input_alone:
+    # xarray takes the options as they are
+    remote = [text for text in remote if not is_variable(text)]
+    if remote and is_for_input_alone:
         _check(remote, request)
-    variables = _variables(request.storage) if remote[0].startswith(_S3) else {}
+    is_on_s3 = any(text.startswith(_S3) for text in remote[:1])
+    variables = _variables(request.storage) if is_on_s3 else {}
     if variables and request.scheduler:
         raise StoreError(
             f"--storage-option for {redacted(remote[0])} does not reach the workers of a cluster, "

@@ -6,7 +6,7 @@ import glob
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ def open_sources(
     overlap: Overlap = "last",
     changes: Translation = _UNCHANGED,
     add_mask: bool = False,
+    storage: Mapping[str, Any] | None = None,
 ) -> Source:
     """Open one input as :func:`open_source` does, or several as the raster that they make up.
 
@@ -61,7 +62,9 @@ def open_sources(
     if add_mask:
         return _with_mask(paths[0], chunk, tags=tags, changes=changes)
     if len(paths) == 1:
-        return open_source(paths[0], chunk, variable=variable, tags=tags, changes=changes)
+        return open_source(
+            paths[0], chunk, variable=variable, tags=tags, changes=changes, storage=storage
+        )
     if variable:
         raise RasterError(f"--variable {variable} is of one file, and {len(paths)} are given")
     return open_mosaic([changes.path(path) for path in paths], chunk, overlap=overlap)
@@ -115,10 +118,12 @@ def open_source(
     variable: str | None = None,
     tags: bool = True,
     changes: Translation = _UNCHANGED,
+    storage: Mapping[str, Any] | None = None,
 ) -> Source:
     """Open a Zarr or netCDF path, ``path:variable``, or anything that rasterio opens.
 
-    Files of polygons are opened as GDAL's tile indices.
+    Files of polygons are opened as GDAL's tile indices. ``storage`` are options of fsspec for the
+    URL of a Zarr or netCDF file.
 
     Raises
     ------
@@ -130,7 +135,8 @@ def open_source(
     """
     match = _VARIABLE.fullmatch(text)
     if match:
-        source = open_variable(match["path"], variable or match["variable"], chunk)
+        name = variable or match["variable"]
+        source = open_variable(match["path"], name, chunk, storage)
         return changes.of_variable(source)
     if variable:
         raise RasterError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -23,12 +25,17 @@ _ATTRIBUTES = {
 _NODATA_ATTRIBUTES = ("_FillValue", "missing_value")
 
 
-def open_variable(path: str, name: str | None, chunk: int | None = None) -> Source:
+def open_variable(
+    path: str,
+    name: str | None,
+    chunk: int | None = None,
+    storage: Mapping[str, Any] | None = None,
+) -> Source:
     """Describe a variable of a file; the only one if ``name`` is None.
 
-    ``chunk`` is the side of the chunks in pixels.
+    ``chunk`` is the side of the chunks in pixels; ``storage`` are options of fsspec for a URL.
     """
-    dataset = _open_dataset(path)
+    dataset = _open_dataset(path, storage or {})
     variable = _only(dataset, path) if name is None else _named(dataset, path, name)
     if variable.ndim < 2:
         dims = ", ".join(map(str, variable.dims))
@@ -48,9 +55,12 @@ def open_variable(path: str, name: str | None, chunk: int | None = None) -> Sour
     return Source(array=variable.chunk(chunks, token=token), options=_options(variable))
 
 
-def _open_dataset(path: str) -> Any:
+def _open_dataset(path: str, storage: Mapping[str, Any]) -> Any:
     xarray = _import_xarray()
-    engine = "zarr" if path.lower().endswith(".zarr") else None
+    engine = _engine(path)
+    if engine is not None and find_spec(engine) is None:
+        raise needs(f"opening {redacted(path)}", engine)
+    is_remote = storage and "://" in path
     try:
         # not chunks={}: the chunks wanted are multiples of those stored
         return xarray.open_dataset(
@@ -60,11 +70,19 @@ def _open_dataset(path: str) -> Any:
             mask_and_scale=False,
             decode_times=False,
             decode_coords="all",
+            **({"storage_options": dict(storage)} if is_remote else {}),
         )
-    except ImportError as error:
-        raise needs(f"opening {redacted(path)}", engine or "h5netcdf") from error
-    except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"cannot open {redacted(path)}: {redacted(error)}") from harmless(error)
+    except Exception as error:  # the libraries of formats and stores have no common one
+        reason = redacted(error, storage)
+        raise StoreError(f"cannot open {redacted(path)}: {reason}") from harmless(error, storage)
+
+
+def _engine(path: str) -> str | None:
+    """What xarray opens the path with; None lets it choose, as for OPeNDAP."""
+    if path.lower().endswith(".zarr"):
+        return "zarr"
+    is_in_bucket = "://" in path and not path.startswith("http")
+    return "h5netcdf" if is_in_bucket else None
 
 
 def _import_xarray() -> Any:
