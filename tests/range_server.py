@@ -5,6 +5,7 @@ It may serve only those who know a word, which they send as the header ``X-Word`
 
 from __future__ import annotations
 
+import mimetypes
 import subprocess
 import sys
 import threading
@@ -56,6 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
             first, last = int(begin), min(size - 1, int(end or last))
         self.send_response(206 if asked else 200)
         self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Type", mimetypes.guess_type(path)[0] or "image/tiff")
         self.send_header("Content-Length", str(last - first + 1))
         if asked:
             self.send_header("Content-Range", f"bytes {first}-{last}/{size}")

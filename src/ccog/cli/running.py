@@ -20,6 +20,7 @@ from ccog.runtime.begin import wait_for_removal
 from ccog.stores import WriteResult
 from ccog.views.plan import CogPlan
 from ccog.views.progress import progress
+from ccog.wording import byte_text
 
 _CONNECT_SECONDS = 15
 
@@ -35,7 +36,7 @@ class Written(NamedTuple):
     def __str__(self) -> str:
         speed = self.raw / self.seconds / 1e6
         return (
-            f"{self.url}: {self.size / 1e6:.2f} MB in {self.seconds:.2f} s "
+            f"{self.url}: {byte_text(self.size)} in {self.seconds:.2f} s "
             f"({speed:.1f} MB/s of pixels)"
         )
 

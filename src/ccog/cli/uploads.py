@@ -77,6 +77,8 @@ def abort_uploads(
         abort_these(chosen, url, options)
         for upload in chosen:
             echo(f"removed {_line(upload)}")
+        if not incomplete:
+            echo("nothing to remove", err=True)
         if left := len(incomplete) - len(chosen):
             echo(f"{_count(left)} not begun by ccog left; --all removes them too", err=True)
 

@@ -58,7 +58,7 @@ class Georeference:
         crs = "none" if self.crs is None else self.crs
         if len(crs) > _LONG:
             crs = f"{crs[:_LONG]}..."
-        facts = [f"CRS: {crs}", f"Nodata: {'none' if self.nodata is None else self.nodata}"]
+        facts = [f"CRS: {crs}", f"Nodata: {_nodata_text(self.nodata)}"]
         if self.transform is not None and self.bounds is not None:
             numbers = ", ".join(f"{number:.12g}" for number in self.transform)
             edges = ", ".join(f"{edge:.12g}" for edge in self.bounds)
@@ -69,6 +69,16 @@ class Georeference:
             facts.append(f"Bands: {', '.join(names)}{more}")
         return facts
 
+
+def _nodata_text(nodata: float | int | None) -> str:
+    """The value; rasterio has 7.0 for the 7 of whole numbers."""
+    if nodata is None:
+        return "none"
+    return str(int(nodata) if float(nodata).is_integer() and abs(nodata) < _EXACT else nodata)
+
+
+# whole numbers below it are exact as floats
+_EXACT = 1 << 53
 
 # characters of a CRS, and names of bands, that are shown
 _LONG, _MOST_NAMES = 100, 20
