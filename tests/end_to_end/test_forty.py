@@ -21,6 +21,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import click
 import dask.array as da
 import numpy as np
 import pytest
@@ -91,6 +92,9 @@ SHELL: list[Row] = [
     ("ccog create in.tif out.tif -co TILING_SCHEME=GoogleMapsCompatible", ["[1]", "EPSG:3857", "odc.geo"]),
     ("ccog create --help", ["[0]", "Options of INPUT:", "Options of OUTPUT:", "Options of the run:", "Examples:", "unless overwrite=False"]),
     ("ccog plan in.tif s3://bucket/out.tif", ["[0]", "600 x 500", "EPSG:32632"]),
+    ("ccog create -of COG in.tif out.tif -co COMPRESS=ZSTD -ot UInt16", ["[0]", "out.tif"]),
+    ("ccog create in.tif out.tif --cog-profile lzw", ["[0]", "out.tif"]),
+    ("ccog create in.tif out.tif --web-optimized", ["[2]", "ccog does not reproject", "TILING_SCHEME=GoogleMapsCompatible"]),
     ("rio -q ccog create in.tif out.tif", ["[0]"]),
     ("ccog create in.tif s3://test/first/out.tif --overwrite $S3", ["[0]", "s3://test/first/out.tif"]),
     ("ccog create s3://test/first/in.tif out.tif $S3", ["[0]", "out.tif"]),
@@ -103,6 +107,7 @@ SHELL: list[Row] = [
     ("ccog uploads abort s3://test/theirs/ --yes $S3", ["[0]", "1 upload not begun by ccog left; --all removes them too"]),
     # the demo
     ("ccog demo --size 600", ["[0]", "ccog-demo.tif", "600 x 600 pixels of uint16"]),
+    ("ccog demo s3://bucket/out.tif --s3", ["[2]", "--s3 writes to a server of its own"]),
     ("ccog demo out.tif --keep", ["[2]", "--keep is for the server of --s3"]),
     ("ccog demo --help", ["[0]", "Start an S3 server", "runs until Ctrl-C"]),
     # looking at files
@@ -261,3 +266,22 @@ def test_processes(typed: str, words: list[str], desk: Path) -> None:
     assert not missing(words, text), text
     assert "Traceback" not in text
     assert sorted(path.name for path in desk.iterdir()) == before
+
+
+def commands(group: click.Group) -> Iterator[click.Command]:
+    for command in group.commands.values():
+        yield from commands(command) if isinstance(command, click.Group) else [command]
+
+
+@pytest.mark.parametrize("command", [command.name for command in commands(main)])
+def test_the_examples_of_help_are_commands_that_are_there(command: str) -> None:
+    (found,) = (one for one in commands(main) if one.name == command)
+    text = CliRunner().invoke(found, ["--help"]).output
+    lines = text.partition("Examples:\n")[2].strip().splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        program, *args = shlex.split(line)
+        args = args[1 + (args[0] == "uploads") :]
+        # parsing alone: an unknown option is an error
+        assert program == "ccog"
+        found.make_context(command, args)

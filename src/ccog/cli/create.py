@@ -12,6 +12,7 @@ from ccog.cli.options import (
     FILE,
     GroupedCommand,
     Request,
+    examples,
     of_input,
     of_run,
     positive,
@@ -99,14 +100,13 @@ _with_source_options = together(
 )
 
 
-_EXAMPLES = """\b
-Examples:
-  ccog create in.tif out.tif --profile deflate --co PREDICTOR=YES
-  ccog create 'tiles/*.tif' s3://bucket/out.tif -b 3,2,1 --scheduler tcp://host:8786
-"""
-
-
-@click.command(cls=GroupedCommand, epilog=_EXAMPLES)
+@click.command(
+    cls=GroupedCommand,
+    epilog=examples(
+        "ccog create in.tif out.tif --profile deflate --co PREDICTOR=YES",
+        "ccog create 'tiles/*.tif' s3://bucket/out.tif -b 3,2,1 --scheduler tcp://host:8786",
+    ),
+)
 @_with_source_options
 @with_write_options
 @with_resume_option
@@ -136,7 +136,14 @@ def create(
         request.say(str(written(opened, for_output)))
 
 
-@click.command("plan", cls=GroupedCommand)
+@click.command(
+    "plan",
+    cls=GroupedCommand,
+    epilog=examples(
+        "ccog plan in.tif s3://bucket/out.tif --profile zstd",
+        "ccog plan in.tif out.tif --sample 8",
+    ),
+)
 @_with_source_options
 @with_write_options
 @of_run(

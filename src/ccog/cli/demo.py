@@ -15,6 +15,7 @@ from ccog.cli.options import (
     FILE,
     GroupedCommand,
     Request,
+    examples,
     of_output,
     of_run,
     with_resume_option,
@@ -26,6 +27,7 @@ from ccog.errors import CCOGError
 from ccog.input.source import Source
 from ccog.local_s3 import BUCKET, local_s3
 from ccog.views.inspect import inspect
+from ccog.wording import plural
 
 _OPTIONS = {
     "crs": terrain.CRS,
@@ -38,7 +40,10 @@ _OPTIONS = {
 _CREATION = {"COMPRESS": "DEFLATE", "PREDICTOR": "YES"}
 
 
-@click.command(cls=GroupedCommand)
+@click.command(
+    cls=GroupedCommand,
+    epilog=examples("ccog demo terrain.tif --size 4096", "ccog demo --s3 --keep"),
+)
 @click.argument("output", default="ccog-demo.tif", type=FILE)
 @of_run(
     "--s3",
@@ -65,6 +70,11 @@ def demo(size: int, on_s3: bool, keep: bool, **options: Any) -> None:
     if keep and not on_s3:
         raise click.UsageError("--keep is for the server of --s3")
     request = Request.parse(**options)
+    if on_s3 and "://" in request.output:
+        raise click.UsageError(
+            f"OUTPUT is {request.output}, but --s3 writes to a server of its own: give the name of "
+            "an object, or leave out --s3"
+        )
     if "COMPRESS" not in request.creation:
         request = replace(request, creation=_CREATION | request.creation)
     with reported():
@@ -108,5 +118,5 @@ def _write_terrain(size: int, request: Request) -> None:
 def _levels(url: str, storage: dict[str, Any]) -> str:
     """How many resolutions the file has, if it can be read from here."""
     with contextlib.suppress(CCOGError, OSError):
-        return f" in {len(inspect(url, storage).levels)} levels"
+        return f" in {plural(len(inspect(url, storage).levels), 'level')}"
     return ""

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ccog.cli.options import FILE, GroupedCommand, storage_option, storage_options
+from ccog.cli.options import FILE, GroupedCommand, examples, storage_option, storage_options
 from ccog.cli.reporting import echo, reported
 from ccog.views.inspect import inspect
 from ccog.views.validate import validate
@@ -21,7 +21,14 @@ _with_json_option = click.option(
 _with_storage_option = storage_option("Passed to fsspec to read URL.")
 
 
-@click.command("inspect", cls=GroupedCommand)
+@click.command(
+    "inspect",
+    cls=GroupedCommand,
+    epilog=examples(
+        "ccog inspect out.tif --svg out.svg",
+        "ccog inspect s3://bucket/out.tif --storage-option anon=true",
+    ),
+)
 @click.argument("url", type=FILE)
 @click.option(
     "--svg",
@@ -43,7 +50,11 @@ def inspect_file(url: str, svg: str | None, as_json: bool, storage: tuple[str, .
             inspection.save_svg(svg)
 
 
-@click.command("validate", cls=GroupedCommand)
+@click.command(
+    "validate",
+    cls=GroupedCommand,
+    epilog=examples("ccog validate out.tif", "ccog validate https://host/out.tif --all -v"),
+)
 @click.argument("url", type=FILE)
 @click.option(
     "--all",

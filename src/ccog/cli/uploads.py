@@ -11,6 +11,7 @@ import fsspec
 from ccog.cli.options import (
     FILE,
     GroupedCommand,
+    examples,
     storage_option,
     storage_options,
     together,
@@ -38,7 +39,11 @@ def uploads() -> None:
     """Find and remove what killed writes have left."""
 
 
-@uploads.command("list", cls=GroupedCommand)
+@uploads.command(
+    "list",
+    cls=GroupedCommand,
+    epilog=examples("ccog uploads list .", "ccog uploads list s3://bucket/prefix/"),
+)
 @_with_uploads_options
 def list_uploads(url: str, storage: tuple[str, ...], older_than: float) -> None:
     """List the incomplete writes at URL: a file, a directory, s3://bucket or s3://bucket/prefix.
@@ -50,7 +55,14 @@ def list_uploads(url: str, storage: tuple[str, ...], older_than: float) -> None:
             echo(_line(upload))
 
 
-@uploads.command("abort", cls=GroupedCommand)
+@uploads.command(
+    "abort",
+    cls=GroupedCommand,
+    epilog=examples(
+        "ccog uploads abort out.tif",
+        "ccog uploads abort s3://bucket/prefix/ --older-than 24 --yes",
+    ),
+)
 @_with_uploads_options
 @click.option(
     "--all",
