@@ -82,7 +82,7 @@ def examples(*lines: str) -> str:
 def _refuse_to_reproject(_: click.Context, __: click.Parameter, value: bool) -> None:
     if value:
         raise click.UsageError(
-            "ccog does not reproject. First: gdalwarp -of VRT -t_srs EPSG:3857 INPUT web.vrt. Then: "
+            "ccog does not reproject. First gdalwarp -of VRT -t_srs EPSG:3857 INPUT web.vrt, then "
             "ccog create web.vrt OUTPUT --co TILING_SCHEME=GoogleMapsCompatible, "
             "whose error says on which grid it must lie"
         )
