@@ -118,15 +118,17 @@ _SLOWLY = ["--co", "COMPRESS=ZSTD", "--co", "LEVEL=22", "--chunks", "512"]
     "SIGTERM, SIGHUP and Ctrl-C, twice, while `ccog create` and `rio ccog create` write to a file",
     "right: nothing is left, exit 128 + n",
 )
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 @pytest.mark.parametrize(
-    ("command", "options"),
+    ("command", "options", "number"),
     [
-        (CCOG, []),
-        pytest.param(CCOG, ["--workers", "1"], marks=pytest.mark.slow),
-        pytest.param(RIO, [], marks=pytest.mark.slow),
+        (CCOG, [], signal.SIGTERM),
+        (CCOG, [], signal.SIGHUP),
+        (CCOG, [], signal.SIGINT),
+        pytest.param(CCOG, ["--workers", "1"], signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(RIO, [], signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(RIO, [], signal.SIGHUP, marks=pytest.mark.slow),
     ],
-    ids=["threads", "one worker", "rio"],
+    ids=["SIGTERM", "SIGHUP", "Ctrl-C", "one worker", "rio", "rio SIGHUP"],
 )
 def test_a_signal_leaves_nothing_of_a_copy(
     command: list[str],
