@@ -105,7 +105,7 @@ def _ended_by_signals() -> Iterator[None]:
 
     def end(number: int, _: Any) -> NoReturn:
         for other in before.keys() - {signal.SIGINT}:
-            signal.signal(other, signal.SIG_IGN)
+            signal.signal(other, _ignore)
         raise _EndedError(number)
 
     try:
@@ -114,8 +114,13 @@ def _ended_by_signals() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, handler)
+            # which also holds while the interpreter ends
+            is_ending = signal.getsignal(number) == _ignore
+            signal.signal(number, signal.SIG_IGN if is_ending else handler)
+
+
+def _ignore(*_: Any) -> None:
+    """Do nothing; of SIG_IGN Python complains where a signal is on its way already."""
 
 
 def _usual_handlers() -> dict[int, Any]:
