@@ -108,3 +108,38 @@ def test_a_variable_on_s3_is_read_with_storage_options(
 def test_a_missing_engine_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("ccog.input.variables.find_spec", lambda _: None)
     assert "pip install zarr" in failure("create", "a.zarr:depth", tmp_path / "b.tif")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "server"),
+    [("az", "azure_options"), ("abfs", "azure_options"), ("gs", "gcs_options")],
+)
+def test_files_of_other_stores_are_read_with_storage_options(
+    scheme: str, server: str, request: pytest.FixtureRequest, pair: list[Path], tmp_path: Path
+) -> None:
+    options = request.getfixturevalue(server)
+    given = [f"--storage-option={key}={value}" for key, value in options.items()]
+    url, out, local = (
+        f"{scheme}://test/input/{scheme} a.tif",
+        tmp_path / "out.tif",
+        tmp_path / "local.tif",
+    )
+    assert command("create", pair[0], url, "-q", *given).exit_code == 0
+    assert command("create", pair[0], local, "-q").exit_code == 0
+    done = command("create", url, out, "-q", *given)
+    assert done.exit_code == 0, done.output
+    assert out.read_bytes() == local.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("url", "option", "says"),
+    [
+        ("s3://bucket/a.tif", "profile=me", "give key, secret, token, anon, endpoint_url, or GDAL"),
+        ("az://bucket/a.tif", "key=me", "give account_name, account_key"),
+        ("https://host/a.tif", "anon=true", "give GDAL's own options: --config KEY=VALUE"),
+    ],
+)
+def test_storage_options_that_gdal_does_not_know_are_refused(
+    url: str, option: str, says: str, tmp_path: Path
+) -> None:
+    assert says in failure("create", url, tmp_path / "a.tif", "--storage-option", option)

@@ -120,9 +120,9 @@ def create(
     GDAL keeps: georeferencing, nodata, mask, overviews, colours, descriptions, scales, offsets,
     units and tags; --co wins. The compression of INPUT is not kept.
 
-    An INPUT on S3 is read with the --storage-option key, secret, token, endpoint_url or anon of
-    OUTPUT; for other places give GDAL's own options with --config. A Zarr or netCDF INPUT takes
-    every --storage-option of fsspec.
+    An INPUT on S3, Azure or Google Cloud Storage is read with the --storage-option of OUTPUT that
+    say who asks, and where (key, secret, token, anon, endpoint_url, account_name, ...); for other
+    places give GDAL's own options with --config. A Zarr or netCDF INPUT takes every one of fsspec.
 
     Several INPUTs on one grid make one raster, the VRT of gdalbuildvrt. So do a pattern
     ('tiles/*.tif'), a text file with one path in each line (@list.txt) and a tile index of GDAL

@@ -1,4 +1,4 @@
-"""--storage-option for INPUT: xarray takes it as it is, GDAL has other names for some of S3."""
+"""--storage-option for INPUT: xarray takes it as it is, GDAL has other names for some."""
 
 from __future__ import annotations
 
@@ -16,14 +16,35 @@ from ccog.input.gdal_name import gdal_name
 from ccog.input.opening import is_variable
 from ccog.redaction import redacted
 
+# options of fsspec by GDAL's names (documentation of its virtual file systems)
 _NAMES = {
-    "key": "AWS_ACCESS_KEY_ID",
-    "secret": "AWS_SECRET_ACCESS_KEY",
-    "token": "AWS_SESSION_TOKEN",
+    "s3": {
+        "key": "AWS_ACCESS_KEY_ID",
+        "secret": "AWS_SECRET_ACCESS_KEY",
+        "token": "AWS_SESSION_TOKEN",
+        "anon": "AWS_NO_SIGN_REQUEST",
+    },
+    "az": {
+        "account_name": "AZURE_STORAGE_ACCOUNT",
+        "account_key": "AZURE_STORAGE_ACCESS_KEY",
+        "connection_string": "AZURE_STORAGE_CONNECTION_STRING",
+        "sas_token": "AZURE_STORAGE_SAS_TOKEN",
+        "anon": "AZURE_NO_SIGN_REQUEST",
+    },
+    "gs": {
+        "key": "GS_ACCESS_KEY_ID",
+        "secret": "GS_SECRET_ACCESS_KEY",
+        "anon": "GS_NO_SIGN_REQUEST",
+    },
+}
+# understood too, and not by another name alone
+_OTHERS = {"s3": ("endpoint_url",), "az": (), "gs": ("endpoint_url", "project", "token")}
+_PREFIXES = {
+    **dict.fromkeys(("s3://", "/vsis3/"), "s3"),
+    **dict.fromkeys(("az://", "abfs://", "/vsiaz/"), "az"),
+    **dict.fromkeys(("gs://", "gcs://", "/vsigs/"), "gs"),
 }
 _REMOTE = re.compile(r"(?!file:)\w+://|/vsi(?!mem|zip|tar|gzip)")
-_S3 = ("s3://", "/vsis3/")
-_UNDERSTOOD = (*_NAMES, "anon", "endpoint_url")
 
 
 @contextmanager
@@ -44,8 +65,7 @@ def access_to_input(sources: Sequence[str], request: Request) -> Iterator[Reques
     remote = [text for text in remote if not is_variable(text)]
     if remote and is_for_input_alone:
         _check(remote, request)
-    is_on_s3 = any(text.startswith(_S3) for text in remote[:1])
-    variables = _variables(request.storage) if is_on_s3 else {}
+    variables = _variables(_store(remote[0]), request.storage) if remote else {}
     if variables and request.scheduler:
         raise StoreError(
             f"--storage-option for {redacted(remote[0])} does not reach the workers of a cluster, "
@@ -58,7 +78,7 @@ def access_to_input(sources: Sequence[str], request: Request) -> Iterator[Reques
 def names_for_gdal(sources: Sequence[str], request: Request) -> Sequence[str]:
     """INPUT by GDAL's names where storage options lead to it.
 
-    For ``s3://`` rasterio asks boto3, which does not heed all of them.
+    For ``s3://`` rasterio asks boto3, which does not heed all of them, and it knows no ``abfs://``.
     """
     if not request.storage:
         return sources
@@ -66,35 +86,60 @@ def names_for_gdal(sources: Sequence[str], request: Request) -> Sequence[str]:
 
 
 def _name_for_gdal(text: str) -> str:
-    is_for_gdal = text.startswith("s3://") and not is_variable(text)
-    return gdal_name(text) if is_for_gdal else text
+    if is_variable(text):
+        return text
+    if text.startswith("abfs://"):
+        text = text.replace("abfs://", "az://", 1)
+    return gdal_name(text) if text.startswith("s3://") else text
+
+
+def _store(text: str) -> str | None:
+    """Which of the stores a file is in whose options have names in GDAL."""
+    return next((store for prefix, store in _PREFIXES.items() if text.startswith(prefix)), None)
 
 
 def _check(remote: list[str], request: Request) -> None:
     """Refuse options that only INPUT can be meant to have, and does not understand."""
-    others = [text for text in remote if not text.startswith(_S3)]
-    unknown = sorted(request.storage.keys() - set(_UNDERSTOOD))
-    if others or unknown:
-        what = f"for {redacted(others[0])}" if others else f"named {', '.join(unknown)}"
-        raise StoreError(
-            f"no --storage-option {what} is known to GDAL, which reads INPUT; for s3:// give "
-            f"{', '.join(_UNDERSTOOD)}, and else GDAL's own options: --config KEY=VALUE"
-        )
+    for text in remote:
+        store = _store(text)
+        known = [] if store is None else [*_NAMES[store], *_OTHERS[store]]
+        unknown = sorted(request.storage.keys() - set(known))
+        if unknown:
+            give = f"give {', '.join(known)}, or " if known else "give "
+            raise StoreError(
+                f"no --storage-option named {', '.join(unknown)} of {redacted(text)} is known to "
+                f"GDAL, which reads INPUT; {give}GDAL's own options: --config KEY=VALUE"
+            )
 
 
-def _variables(storage: dict[str, Any]) -> dict[str, str]:
-    """Options of s3fs as variables that GDAL and boto3 heed."""
+def _variables(store: str | None, storage: dict[str, Any]) -> dict[str, str]:
+    """Options of fsspec as variables that GDAL and boto3 heed."""
+    if store is None:
+        return {}
+    names = _NAMES[store]
     variables = {
-        name: str(storage[option]) for option, name in _NAMES.items() if storage.get(option)
+        name: str(storage[option])
+        for option, name in names.items()
+        if option != "anon" and storage.get(option)
     }
-    if storage.get("anon"):
-        variables["AWS_NO_SIGN_REQUEST"] = "YES"
+    if store == "gs" and str(storage.get("token", "")).endswith(".json"):
+        variables["GOOGLE_APPLICATION_CREDENTIALS"] = str(storage["token"])
+    if storage.get("anon") or (store == "gs" and storage.get("token") == "anon"):
+        variables[names["anon"]] = "YES"
     if endpoint := storage.get("endpoint_url"):
-        scheme, host, path, *_ = urlsplit(str(endpoint))
-        variables["AWS_S3_ENDPOINT"] = f"{host}{path}".rstrip("/")
-        variables["AWS_HTTPS"] = "NO" if scheme == "http" else "YES"
-        variables["AWS_VIRTUAL_HOSTING"] = "FALSE"
+        variables |= _endpoint(store, str(endpoint))
     return variables
+
+
+def _endpoint(store: str, url: str) -> dict[str, str]:
+    if store != "s3":
+        return {"CPL_GS_ENDPOINT": f"{url.rstrip('/')}/"}
+    scheme, host, path, *_ = urlsplit(url)
+    return {
+        "AWS_S3_ENDPOINT": f"{host}{path}".rstrip("/"),
+        "AWS_HTTPS": "NO" if scheme == "http" else "YES",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }
 
 
 @contextmanager
