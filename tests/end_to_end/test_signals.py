@@ -33,6 +33,9 @@ def _hang_ups_are_heard() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
+#: What ends a program; the quick tests send one of them.
+ENDING = [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)]
+
 # as rasterio starts it
 RIO = [sys.executable, "-c", "from rasterio.rio.main import main_group; main_group()", "ccog"]
 
@@ -122,8 +125,8 @@ _SLOWLY = ["--co", "COMPRESS=ZSTD", "--co", "LEVEL=22", "--chunks", "512"]
     ("command", "options", "number"),
     [
         (CCOG, [], signal.SIGTERM),
-        (CCOG, [], signal.SIGHUP),
-        (CCOG, [], signal.SIGINT),
+        pytest.param(CCOG, [], signal.SIGHUP, marks=pytest.mark.slow),
+        pytest.param(CCOG, [], signal.SIGINT, marks=pytest.mark.slow),
         pytest.param(CCOG, ["--workers", "1"], signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param(RIO, [], signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param(RIO, [], signal.SIGHUP, marks=pytest.mark.slow),
@@ -150,7 +153,7 @@ def test_a_signal_leaves_nothing_of_a_copy(
     assert (left(tmp_path), left(temporary)) == (before, [])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", ENDING)
 def test_a_signal_ends_a_plan(
     number: signal.Signals, noise: Path, temporary: Path, tmp_path: Path
 ) -> None:
@@ -165,7 +168,7 @@ def test_a_signal_ends_a_plan(
     assert (left(tmp_path), left(temporary)) == (before, [])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", ENDING)
 def test_a_signal_is_an_answer_to_a_question(number: signal.Signals, tmp_path: Path) -> None:
     resumable = [*CCOG, "demo", str(tmp_path / "a.tif"), "--quiet", "--resume"]
     with subprocess.Popen(resumable, stderr=-1, text=True) as process:
@@ -189,7 +192,7 @@ def test_a_signal_is_an_answer_to_a_question(number: signal.Signals, tmp_path: P
     "SIGTERM and SIGHUP while the server of `ccog demo --s3` starts, and while it is written to",
     "right: the server and its folder are gone",
 )
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", ENDING)
 @pytest.mark.parametrize("moment", ["starting", pytest.param("writing", marks=pytest.mark.slow)])
 def test_a_signal_leaves_no_server(
     moment: str, number: signal.Signals, temporary: Path, tmp_path: Path
