@@ -160,10 +160,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         '<VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename relativeToVRT="1">'
         "in.tif</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
     )
+    leave_unfinished(folder / "killed.tif")
+    return folder
+
+
+def leave_unfinished(target: Path) -> None:
+    """A write that failed and can be resumed."""
     fails = da.ones((3000, 3000), chunks=1000).map_blocks(_fail, dtype=float)
     with contextlib.suppress(RuntimeError):
-        ccog.write_ccog(fails, folder / "killed.tif", resume=True).compute()
-    return folder
+        ccog.write_ccog(fails, target, resume=True).compute()
 
 
 def _fail(block: np.ndarray, block_id: tuple[int, int] = (0, 0)) -> np.ndarray:

@@ -18,6 +18,7 @@ import psutil
 import pytest
 import rasterio
 from test_cli import CCOG, left
+from test_forty import leave_unfinished
 
 import ccog
 from conftest import gdal_cog, terrain
@@ -170,10 +171,7 @@ def test_a_signal_ends_a_plan(
 
 @pytest.mark.parametrize("number", ENDING)
 def test_a_signal_is_an_answer_to_a_question(number: signal.Signals, tmp_path: Path) -> None:
-    resumable = [*CCOG, "demo", str(tmp_path / "a.tif"), "--quiet", "--resume"]
-    with subprocess.Popen(resumable, stderr=-1, text=True) as process:
-        until(lambda: list(tmp_path.glob(".*.parts/manifest.json")), process)
-        end(process, signal.SIGTERM)
+    leave_unfinished(tmp_path / "a.tif")
     before = left(tmp_path)
     args = [*CCOG, "uploads", "abort", str(tmp_path)]
     with subprocess.Popen(
