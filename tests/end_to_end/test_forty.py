@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -169,6 +170,11 @@ def leave_unfinished(target: Path) -> None:
     fails = da.ones((3000, 3000), chunks=1000).map_blocks(_fail, dtype=float)
     with contextlib.suppress(RuntimeError):
         ccog.write_ccog(fails, target, resume=True).compute()
+    # a task that begins the upload may outlive the error
+    deadline = time.monotonic() + 60
+    while not ccog.list_incomplete(target):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def _fail(block: np.ndarray, block_id: tuple[int, int] = (0, 0)) -> np.ndarray:
