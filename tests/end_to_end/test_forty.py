@@ -172,7 +172,7 @@ def leave_unfinished(target: Path) -> None:
         ccog.write_ccog(fails, target, resume=True).compute()
     # a task that begins the upload may outlive the error
     deadline = time.monotonic() + 60
-    while not ccog.list_incomplete(target):
+    while not any(upload.resumable for upload in ccog.list_incomplete(target)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
