@@ -106,7 +106,7 @@ def wait(until: Callable[[], bool]) -> None:
 
 def progress(browser: Browser) -> None:
     """`ccog demo --s3` in a terminal, half way and at the end."""
-    command = ["ccog", "demo", "--s3", "--size", "12288"]
+    command = ["ccog", "demo", "--s3"]
     with tempfile.TemporaryDirectory() as folder:
         middle, end = half_way_and_end(command, folder)
     prompt = f"$ {' '.join(command)}"
@@ -138,8 +138,9 @@ def half_way_and_end(command: list[str], folder: str) -> tuple[list[str], list[s
         seen, middle = "", list[str]()
         while "endpoint_url" not in seen:
             seen += os.read(ours, 65536).decode(errors="replace")
-            if not middle and re.search(r"1[89]/36", screen(seen)[0]):
-                middle = screen(seen)
+            lines = screen(seen)
+            if not middle and re.search(r"3[2-5]/64", lines[0]) and "upload" in lines[-1]:
+                middle = lines
         time.sleep(0.5)
         seen += os.read(ours, 65536).decode(errors="replace") if not seen.endswith("\n") else ""
         process.terminate()

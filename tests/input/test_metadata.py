@@ -66,6 +66,8 @@ def test_attributes_of_xarray_become_metadata(
 def test_fill_value_is_nodata() -> None:
     assert written(georeferenced(_FillValue=np.int16(-1))) == gdal_cog(PIXELS, nodata=-1)
     assert written(georeferenced().rio.write_nodata(-1)) == gdal_cog(PIXELS, nodata=-1)
+    # the name that odc-geo and odc-stac use
+    assert written(georeferenced(nodata=-1)) == gdal_cog(PIXELS, nodata=-1)
 
 
 def test_text_of_the_band_coordinate_becomes_descriptions() -> None:
