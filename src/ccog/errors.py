@@ -63,6 +63,16 @@ class MissingDependencyError(CCOGError, ImportError):
     """An optional package is needed; the message names the pip command."""
 
 
+def needs(what: str, *packages: str) -> MissingDependencyError:
+    """The error of missing packages.
+
+    It names the packages, not extras of ccog: those can be installed wherever ccog came from.
+    """
+    return MissingDependencyError(
+        f"{what} needs {' and '.join(packages)}: pip install {' '.join(packages)}"
+    )
+
+
 def raise_together(problems: Sequence[OptionError]) -> None:
     """Raise what is wrong with options, all at once; nothing where there is none."""
     if len(problems) == 1:

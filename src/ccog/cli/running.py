@@ -14,7 +14,7 @@ from dask.system import CPU_COUNT
 
 from ccog.api import plan, write_ccog
 from ccog.cli.options import Request
-from ccog.errors import MissingDependencyError, StoreError
+from ccog.errors import StoreError, needs
 from ccog.input.source import Source
 from ccog.runtime.begin import wait_for_removal
 from ccog.stores import WriteResult
@@ -110,9 +110,7 @@ def _connect(address: str) -> Iterator[Any]:
     try:
         from distributed import Client
     except ImportError as error:
-        raise MissingDependencyError(
-            "--scheduler needs distributed: pip install distributed"
-        ) from error
+        raise needs("--scheduler", "distributed") from error
     try:
         client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from dask.base import tokenize
 
-from ccog.errors import MissingDependencyError, RasterError, StoreError
+from ccog.errors import RasterError, StoreError, needs
 from ccog.input.source import Source, chunk_shape, file_stamp
 from ccog.redaction import harmless, redacted
 
@@ -50,20 +50,19 @@ def open_variable(path: str, name: str | None, chunk: int | None = None) -> Sour
 
 def _open_dataset(path: str) -> Any:
     xarray = _import_xarray()
+    engine = "zarr" if path.lower().endswith(".zarr") else None
     try:
         # not chunks={}: the chunks wanted are multiples of those stored
         return xarray.open_dataset(
             path,
-            engine="zarr" if path.lower().endswith(".zarr") else None,
+            engine=engine,
             chunks=None,
             mask_and_scale=False,
             decode_times=False,
             decode_coords="all",
         )
     except ImportError as error:
-        raise MissingDependencyError(
-            f"cannot open {redacted(path)}: {error}; pip install 'ccog[xarray]'"
-        ) from error
+        raise needs(f"opening {redacted(path)}", engine or "h5netcdf") from error
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"cannot open {redacted(path)}: {redacted(error)}") from harmless(error)
 
@@ -73,9 +72,7 @@ def _import_xarray() -> Any:
         import rioxarray  # noqa: F401
         import xarray
     except ImportError as error:
-        raise MissingDependencyError(
-            "Zarr and netCDF files need xarray: pip install 'ccog[xarray]'"
-        ) from error
+        raise needs("reading Zarr and netCDF files", "xarray", "rioxarray") from error
     return xarray
 
 

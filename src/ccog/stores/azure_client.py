@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ccog.errors import (
-    MissingDependencyError,
     StoreError,
     StoreExistsError,
     StoreNotFoundError,
     StorePermissionError,
+    needs,
 )
 from ccog.redaction import harmless, redacted
 from ccog.stores.retry import PATIENT, Patience, first_line, retry
@@ -76,9 +76,7 @@ class AzureClient:
         try:
             import adlfs  # noqa: F401  # its absence deserves a better error than fsspec's
         except ImportError:
-            raise MissingDependencyError(
-                "writing to Azure needs adlfs: pip install 'ccog[azure]'"
-            ) from None
+            raise needs("writing to Azure", "adlfs") from None
         from fsspec.core import url_to_fs
 
         try:

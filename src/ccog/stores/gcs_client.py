@@ -26,6 +26,7 @@ from ccog.errors import (
     StoreExistsError,
     StoreNotFoundError,
     StorePermissionError,
+    needs,
 )
 from ccog.redaction import harmless
 from ccog.stores.base import CONTENT_TYPE
@@ -177,9 +178,7 @@ def _uploader() -> Any:
     try:
         import gcsfs
     except ImportError:
-        raise MissingDependencyError(
-            "writing to gs:// needs gcsfs: pip install 'ccog[gcs]'"
-        ) from None
+        raise needs("writing to gs://", "gcsfs") from None
 
     class Uploader(gcsfs.GCSFileSystem):  # type: ignore[misc]
         """A file system without retries of its own; a subclass has instances of its own."""

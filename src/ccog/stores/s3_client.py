@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ccog.errors import MissingDependencyError
+from ccog.errors import needs
 from ccog.redaction import harmless, redact_logs
 from ccog.stores.retry import PATIENT, Patience, nothing_more, retry
 from ccog.stores.s3_errors import code_of, explained, is_expired, is_transient
@@ -178,9 +178,7 @@ def _uploader() -> Any:
     try:
         import s3fs
     except ImportError:
-        raise MissingDependencyError(
-            "writing to s3:// needs s3fs: pip install 'ccog[s3]'"
-        ) from None
+        raise needs("writing to s3://", "s3fs") from None
 
     class Uploader(s3fs.S3FileSystem):  # type: ignore[misc]
         """A file system without retries of its own."""

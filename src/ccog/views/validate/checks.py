@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from rasterio.errors import NotGeoreferencedWarning
 
-from ccog.errors import MissingDependencyError, StoreError
+from ccog.errors import MissingDependencyError, StoreError, needs
 from ccog.tiff import tags
 from ccog.tiff.directories import Range
 from ccog.tiff.header import LEADER, TRAILER, framing
@@ -142,8 +142,7 @@ def validate(
     Raises
     ------
     ccog.MissingDependencyError
-        rio-cogeo, or the package for the protocol, is not installed (``pip install
-        'ccog[validate]'``).
+        rio-cogeo, or the package for the protocol, is not installed.
     ccog.RasterError
         The file is not a TIFF, is damaged, or has more directories or tiles than any real file.
     ccog.StoreError
@@ -173,9 +172,7 @@ def _check_rio_cogeo(reader: RangeReader) -> Check:
     try:
         import rio_cogeo
     except ImportError as error:
-        raise MissingDependencyError(
-            "validating needs rio-cogeo: pip install 'ccog[validate]'"
-        ) from error
+        raise needs("validating", "rio-cogeo") from error
     try:
         with reader.for_gdal() as target:
             _, errors, remarks = rio_cogeo.cog_validate(target, quiet=True)
