@@ -113,7 +113,7 @@ def size(script: Path) -> str:
     """Lines and characters, without comments, empty lines and indentation."""
     lines = [line.split("  #")[0].strip() for line in script.read_text().splitlines()]
     lines = [line for line in lines if line]
-    return f"{len(lines)} / {sum(map(len, lines))}"
+    return f"{len(lines)}&nbsp;/&nbsp;{sum(map(len, lines))}"
 
 
 def main() -> None:

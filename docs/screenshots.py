@@ -43,10 +43,10 @@ def save(name: str, png: bytes) -> None:
     print(name, image.size, f"{(IMAGES / f'{name}.png').stat().st_size / 1000:.0f} kB")
 
 
-def show(browser: Browser, html: str, width: int) -> bytes:
+def show(browser: Browser, html: str, width: int, padding: int = 16) -> bytes:
     """The screenshot of a page, as tall as what is on it."""
     page = browser.new_page(viewport={"width": width, "height": 100}, device_scale_factor=2)
-    look = "font:14px sans-serif;padding:16px"
+    look = f"font:14px sans-serif;padding:{padding}px"
     page.set_content(f'<body style="margin:0"><div id="all" style="{look}">{html}</div></body>')
     return page.locator("#all").screenshot()
 
@@ -124,7 +124,7 @@ def progress(browser: Browser) -> None:
     html = console.export_html(
         theme=MONOKAI, inline_styles=True, code_format=f'<pre style="{look}">{{code}}</pre>'
     )
-    save("progress", show(browser, html, 800))
+    save("progress", show(browser, html, 800, padding=0))
 
 
 def half_way_and_end(command: list[str], folder: str) -> tuple[list[str], list[str]]:
