@@ -110,9 +110,8 @@ def measured(task: str, peer: str, options: dict[str, str]) -> str:
 
 
 def size(script: Path) -> str:
-    """Lines and characters, without comments, empty lines and indentation."""
-    lines = [line.split("  #")[0].strip() for line in script.read_text().splitlines()]
-    lines = [line for line in lines if line]
+    """Lines and characters, without empty lines and indentation."""
+    lines = [line.strip() for line in script.read_text().splitlines() if line.strip()]
     return f"{len(lines)}&nbsp;/&nbsp;{sum(map(len, lines))}"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,44 @@ def test_the_page_of_web_maps_shows_the_call_that_the_error_prints(
     assert all(number in printed for number in numbers)
     text = (ROOT / page).read_text().partition("```text\n")[2].partition("arr = ...")[0]
     assert " ".join(text.split()) in printed
+
+
+def test_the_table_of_code_counts_the_scripts() -> None:
+    rows = (ROOT / "docs/tables/lines.md").read_text().splitlines()[2:]
+    scripts = [*(ROOT / "examples/tasks").rglob("*.py")]
+    assert len(scripts) == 5 * len(rows) == 25
+    counted = sorted(re.findall(r"(\d+)&nbsp;/&nbsp;(\d+)", "".join(rows)))
+    assert counted == sorted(size(script) for script in scripts)
+
+
+def size(script: Path) -> tuple[str, str]:
+    """Lines and characters, without empty lines and indentation; scripts have no comments."""
+    lines = [line.strip() for line in script.read_text().splitlines() if line.strip()]
+    return str(len(lines)), str(sum(map(len, lines)))
+
+
+@pytest.mark.slow
+def test_the_five_tasks_do_as_asked_with_ccog() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks/lines.py"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    ours = [row.split(" | ")[1] for row in done.stdout.splitlines()[2:]]
+    assert len(ours) == 5
+    assert not any("," in cell for cell in ours)
+
+
+@pytest.mark.slow
+def test_the_site_is_whole(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs_jupyter")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", tmp_path]
+    subprocess.run(command, cwd=ROOT, check=True)
+    pages = {page.parent.name: page.read_text() for page in tmp_path.rglob("index.html")}
+    assert "<svg" in pages["tour"]
+    wrong = re.compile(r"UNSET|:(func|class|meth|mod):|--8&lt;--")
+    assert [name for name, html in pages.items() if wrong.search(html)] == []
+    home = pages.pop(tmp_path.name)
+    assert [name for name in pages if f'{name}/"' not in home] == []  # all are in the navigation
 
 
 def test_the_readme_has_the_measured_rows() -> None:
