@@ -43,10 +43,10 @@ def save(name: str, png: bytes) -> None:
     print(name, image.size, f"{(IMAGES / f'{name}.png').stat().st_size / 1000:.0f} kB")
 
 
-def show(browser: Browser, html: str, width: int) -> bytes:
+def show(browser: Browser, html: str, width: int, padding: int = 16) -> bytes:
     """The screenshot of a page, as tall as what is on it."""
     page = browser.new_page(viewport={"width": width, "height": 100}, device_scale_factor=2)
-    look = "font:14px sans-serif;padding:16px"
+    look = f"font:14px sans-serif;padding:{padding}px"
     page.set_content(f'<body style="margin:0"><div id="all" style="{look}">{html}</div></body>')
     return page.locator("#all").screenshot()
 
@@ -106,7 +106,7 @@ def wait(until: Callable[[], bool]) -> None:
 
 def progress(browser: Browser) -> None:
     """`ccog demo --s3` in a terminal, half way and at the end."""
-    command = ["ccog", "demo", "--s3", "--size", "12288"]
+    command = ["ccog", "demo", "--s3"]
     with tempfile.TemporaryDirectory() as folder:
         middle, end = half_way_and_end(command, folder)
     prompt = f"$ {' '.join(command)}"
@@ -124,7 +124,7 @@ def progress(browser: Browser) -> None:
     html = console.export_html(
         theme=MONOKAI, inline_styles=True, code_format=f'<pre style="{look}">{{code}}</pre>'
     )
-    save("progress", show(browser, html, 800))
+    save("progress", show(browser, html, 800, padding=0))
 
 
 def half_way_and_end(command: list[str], folder: str) -> tuple[list[str], list[str]]:
@@ -138,8 +138,9 @@ def half_way_and_end(command: list[str], folder: str) -> tuple[list[str], list[s
         seen, middle = "", list[str]()
         while "endpoint_url" not in seen:
             seen += os.read(ours, 65536).decode(errors="replace")
-            if not middle and re.search(r"1[89]/36", screen(seen)[0]):
-                middle = screen(seen)
+            lines = screen(seen)
+            if not middle and re.search(r"3[2-5]/64", lines[0]) and "upload" in lines[-1]:
+                middle = lines
         time.sleep(0.5)
         seen += os.read(ours, 65536).decode(errors="replace") if not seen.endswith("\n") else ""
         process.terminate()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
+import odc.geo.xr
 import pytest
 import rasterio
 import rioxarray  # noqa: F401
@@ -66,6 +68,8 @@ def test_attributes_of_xarray_become_metadata(
 def test_fill_value_is_nodata() -> None:
     assert written(georeferenced(_FillValue=np.int16(-1))) == gdal_cog(PIXELS, nodata=-1)
     assert written(georeferenced().rio.write_nodata(-1)) == gdal_cog(PIXELS, nodata=-1)
+    # the name that odc-geo and odc-stac use
+    assert written(georeferenced(nodata=-1)) == gdal_cog(PIXELS, nodata=-1)
 
 
 def test_text_of_the_band_coordinate_becomes_descriptions() -> None:
@@ -124,6 +128,52 @@ def test_a_raster_on_the_grid_of_a_tiling_scheme() -> None:
     shifted = place | {"transform": transform * rasterio.Affine.translation(1, 0)}
     with pytest.raises(errors.ReprojectionError, match="512 x 1024 pixels"):
         ccog.write_ccog(pixels, COG_creation_options=options | shifted)
+
+
+def recommended(arr: xr.DataArray, options: dict[str, Any]) -> xr.DataArray:
+    """What the call gives that an error prints."""
+    with pytest.raises(errors.ReprojectionError, match="xr_reproject") as caught:
+        ccog.write_ccog(arr, COG_creation_options=options)
+    found = re.search(r"arr = (odc.*resampling=\"cubic\"\))", str(caught.value))
+    return eval(found[1], {"odc": odc, "arr": arr})
+
+
+@pytest.mark.parametrize("epsg", [3857, 32755, 4326])
+@pytest.mark.parametrize("more", [{}, {"zoom_level": 14}, {"aligned_levels": 2}], ids=str)
+def test_the_error_prints_the_call_that_brings_an_array_to_the_grid(
+    epsg: int, more: dict[str, int]
+) -> None:
+    pixel = 1e-4 if epsg == 4326 else 10
+    left, upper = (147, -30) if epsg == 4326 else (5e5, 6e6)
+    transform = rasterio.Affine(pixel, 0, left, 0, -pixel, upper)
+    arr = xr.DataArray(da.from_array(PIXELS[0], chunks=128), dims=("y", "x"))
+    arr = arr.rio.write_crs(epsg).rio.write_transform(transform)
+    options = {"tiling_scheme": "GoogleMapsCompatible", **more}
+    with MemoryFile(written(recommended(arr, options), **options)) as memory:
+        ours = memory.open().profile
+    place = {"crs": f"EPSG:{epsg}", "transform": transform}
+    with MemoryFile(gdal_cog(PIXELS[:1], options, **place)) as memory:
+        gdals = memory.open().profile
+    for key in ("width", "height", "crs"):
+        assert ours[key] == gdals[key]
+    assert ours["transform"].almost_equals(gdals["transform"], 1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"target_srs": "EPSG:4326"}, {"res": 25}, {"target_srs": "EPSG:3857", "res": 25},
+     {"extent": "500000,5999000,501000,6000000"},
+     {"target_srs": "EPSG:3857", "extent": "16364000,-4321000,16366000,-4319000", "res": 20}],
+    ids=str,
+)  # fmt: skip
+def test_the_error_prints_the_call_for_options_that_reproject(options: dict[str, Any]) -> None:
+    arr = xr.DataArray(da.from_array(PIXELS[0], chunks=128), dims=("y", "x"))
+    arr = arr.rio.write_crs(32755).rio.write_transform(GEO["transform"])
+    moved = recommended(arr, options)
+    assert moved.rio.crs.to_string() == options.get("target_srs", "EPSG:32755")
+    assert abs(moved.rio.resolution()[0]) == options.get("res", abs(moved.rio.resolution()[0]))
+    if "extent" in options:
+        assert moved.rio.bounds() == tuple(map(float, options["extent"].split(",")))
 
 
 def test_complex_integers_are_stored_as_such() -> None:

@@ -257,16 +257,30 @@ def _settle_aliases(upper: dict[str, Any]) -> None:
 
 
 def _refuse(upper: dict[str, Any], problems: list[OptionError]) -> None:
-    for key in REPROJECTING:
-        value = upper.pop(key, None)
-        if value is not None:
-            problems.append(
-                ReprojectionError(
-                    f"{key}={value} would reproject the raster, which ccog does not do: reproject "
-                    "the array first, e.g. with odc.geo.xr.xr_reproject or rioxarray's "
-                    "rio.reproject, then write it without this option"
-                )
+    given = {key: str(upper.pop(key)) for key in REPROJECTING if upper.get(key) is not None}
+    if given:
+        named = ", ".join(f"{key}={value}" for key, value in given.items())
+        problems.append(
+            ReprojectionError(
+                f"{named} would reproject the raster, which ccog does not do: reproject the array "
+                f"first, {_reprojecting_call(given)}, then write it without {' and '.join(given)}"
             )
+        )
+
+
+def _reprojecting_call(given: Mapping[str, str]) -> str:
+    """The call of odc-geo that does what these options of the COG driver do."""
+    crs = repr(given["TARGET_SRS"]) if "TARGET_SRS" in given else "arr.odc.crs"
+    resolution = given.get("RES", f"arr.odc.output_geobox({crs}).resolution")
+    if "EXTENT" in given:
+        target = (
+            f"odc.geo.geobox.GeoBox.from_bbox(({given['EXTENT']}), {crs}, resolution={resolution})"
+        )
+    elif "RES" in given:
+        target = f"{crs}, resolution={resolution}"
+    else:
+        target = crs
+    return f'arr = odc.geo.xr.xr_reproject(arr, {target}, resampling="cubic")'
 
 
 # arguments of the calls that take options, by what they look like among these
@@ -367,7 +381,7 @@ def _tiling_scheme(key: str, value: Any) -> str | None:
     if name != GOOGLE_MAPS:
         raise ReprojectionError(
             f"{key}={value!r} is not supported: CUSTOM, the default, and {GOOGLE_MAPS} for a "
-            "raster that already lies on its grid; reproject the array first"
+            "raster that already lies on its grid"
         )
     return name
 

@@ -69,54 +69,61 @@ class SchemeOptions:
 
 
 def check_grid(
-    epsg: int | None,
-    transform: tuple[float, ...] | None,
-    height: int,
-    width: int,
-    options: SchemeOptions,
+    transform: tuple[float, ...], height: int, width: int, options: SchemeOptions
 ) -> None:
-    """Refuse a raster that GDAL would reproject to the scheme, and say what grid it would need.
+    """Refuse a raster in EPSG:3857 that GDAL would move to the scheme's grid.
 
     ``transform`` holds the affine coefficients a to f.
 
     Raises
     ------
     ReprojectionError
-        The raster has another CRS, is rotated, or its pixels or corners are not those of the
-        scheme's tiles.
+        The raster is rotated, or its pixels or corners are not those of the scheme's tiles.
     """
-    if epsg != EPSG or transform is None or transform[1] or transform[3] or transform[4] >= 0:
-        crs = f"EPSG:{epsg}" if epsg else "unknown"
+    is_north_up = not transform[1] and not transform[3] and transform[4] < 0
+    is_square = math.isclose(transform[0], -transform[4], rel_tol=_TOLERANCE)
+    _zoom, x, y = _axes(transform, height, width, options)
+    is_of_zoom = math.isclose(transform[0], x.span / options.blocksize, rel_tol=_TOLERANCE)
+    if not (is_north_up and is_square and is_of_zoom and x.fits and y.fits):
         raise ReprojectionError(
-            f"TILING_SCHEME={GOOGLE_MAPS} needs a north-up raster in EPSG:{EPSG}, this one has CRS "
-            f"{crs} and transform {transform}; {_ADVICE}"
+            f"the raster is not on the grid of TILING_SCHEME={GOOGLE_MAPS}; "
+            + advice(transform, height, width, options)
         )
-    blocksize = options.blocksize
+
+
+def advice(transform: tuple[float, ...], height: int, width: int, options: SchemeOptions) -> str:
+    """The call that brings a raster to the grid on which it takes the fewest tiles.
+
+    The arguments say where GDAL would reproject it to in EPSG:3857.
+    """
+    zoom, x, y = _axes(transform, height, width, options)
+    left, upper = x.first * x.span - _HALF, _HALF - y.first * y.span
+    right, lower = left + x.count * x.span, upper - y.count * y.span
+    rows, cols = y.count * options.blocksize, x.count * options.blocksize
+    return (
+        f"at zoom level {zoom} it would be {rows} x {cols} pixels (y, x): reproject the array "
+        "first, arr = odc.geo.xr.xr_reproject(arr, odc.geo.geobox.GeoBox.from_bbox("
+        f'({left!r}, {lower!r}, {right!r}, {upper!r}), "EPSG:{EPSG}", shape=({rows}, {cols}), '
+        'tight=True), resampling="cubic")'
+    )
+
+
+def _axes(
+    transform: tuple[float, ...], height: int, width: int, options: SchemeOptions
+) -> tuple[int, _Axis, _Axis]:
+    """The zoom level, and the two axes of the raster on it."""
     zoom = options.zoom_level
     if zoom is None:
-        zoom = _zoom(transform[0] * blocksize)
+        zoom = _nearest_zoom(transform[0] * options.blocksize)
     span = 2 * _HALF / 2**zoom
     step = 2 ** max(0, min(options.aligned_levels or 0, zoom) - 1)
     x = _Axis(transform[2] + _HALF, width * transform[0], span, step)
-    y = _Axis(_HALF - transform[5], -height * transform[4], span, step)
-    pixel = span / blocksize
-    square = math.isclose(transform[0], -transform[4], rel_tol=_TOLERANCE)
-    is_of_zoom = math.isclose(transform[0], pixel, rel_tol=_TOLERANCE)
-    if not (square and is_of_zoom and x.fits and y.fits):
-        left, upper = x.first * span - _HALF, _HALF - y.first * span
-        raise ReprojectionError(
-            f"the raster is not on the grid of TILING_SCHEME={GOOGLE_MAPS}; at zoom level {zoom} "
-            f"it would be {y.count * blocksize} x {x.count * blocksize} pixels (y, x) with the "
-            f"transform ({pixel!r}, 0, {left!r}, 0, {-pixel!r}, {upper!r}); {_ADVICE}"
-        )
+    return zoom, x, _Axis(_HALF - transform[5], -height * transform[4], span, step)
 
 
-_ADVICE = (
-    "reproject the array to that grid first, e.g. with odc.geo.xr.xr_reproject or rioxarray's "
-    "rio.reproject"
-)
+def _nearest_zoom(tile: float) -> int:
+    """The zoom level whose tiles are nearest to ``tile`` metres, by their ratio.
 
-
-def _zoom(tile: float) -> int:
-    """The zoom level whose tiles are at most ``tile`` metres wide."""
-    return min(_DEEPEST_ZOOM, max(0, math.ceil(math.log2(2 * _HALF / tile) - 1e-6)))
+    That is ZOOM_LEVEL_STRATEGY=AUTO of the COG driver (COGGetWarpingCharacteristics).
+    """
+    return min(_DEEPEST_ZOOM, max(0, round(math.log2(2 * _HALF / tile))))

@@ -27,10 +27,13 @@ from ccog.input.encoding import encoding_of
 from ccog.input.georeferencing import NAMES, dimension, georeferencing, has_rioxarray
 from ccog.input.metadata import Metadata, per_band, python_number
 
+# attributes that hold the nodata value, the first that is there, as rioxarray takes them
+_NODATA_NAMES = ("_FillValue", "missing_value", "fill_value", "nodata")
+
 # attributes that say how values are stored or where they lie, or that have a field of their own
 _NOT_TAGS = frozenset({
-    "AREA_OR_POINT", "_FillValue", "missing_value", "scale_factor", "scales", "add_offset",
-    "offsets", "long_name", "units", "grid_mapping", "coordinates", "crs", "crs_wkt", "spatial_ref",
+    "AREA_OR_POINT", *_NODATA_NAMES, "scale_factor", "scales", "add_offset", "offsets",
+    "long_name", "units", "grid_mapping", "coordinates", "crs", "crs_wkt", "spatial_ref",
     "transform", "GeoTransform", "res", "is_tiled", "nodatavals", "band_names", "spec",
 })  # fmt: skip
 
@@ -213,7 +216,8 @@ def _nodata(arr: Any) -> float | int | None:
     """Nodata of values that were not decoded."""
     if has_rioxarray():
         return python_number(arr.rio.nodata)
-    return python_number(arr.attrs.get("_FillValue", arr.attrs.get("missing_value")))
+    given = (arr.attrs[name] for name in _NODATA_NAMES if name in arr.attrs)
+    return python_number(next(given, None))
 
 
 def _with_attributes(metadata: Metadata, arr: Any, band_dims: list[Any]) -> Metadata:

@@ -14,11 +14,13 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from rasterio.dtypes import check_dtype
+from rasterio.transform import array_bounds
+from rasterio.warp import calculate_default_transform
 
-from ccog.errors import DtypeError, OptionError, RasterError
+from ccog.errors import DtypeError, OptionError, RasterError, ReprojectionError
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.raster_facts import MaskKind
-from ccog.geometry.tiling_scheme import SchemeOptions, check_grid
+from ccog.geometry.tiling_scheme import EPSG, GOOGLE_MAPS, SchemeOptions, advice, check_grid
 from ccog.input.arrays import Cut, UserArray, checked_mask, checked_pixels, in_usual_order
 from ccog.input.encoding import REMEDY, Encoding
 from ccog.input.from_xarray import arrays_and_metadata, is_xarray, mask_of
@@ -115,14 +117,27 @@ class Raster:
 
     def _check_on_scheme(self, options: CreationOptions) -> None:
         crs, transform = self.metadata.crs, self.metadata.transform
-        epsg = None if crs is None else crs.to_epsg()
-        coefficients = None if transform is None else tuple(transform)[:6]
         wanted = SchemeOptions(
             blocksize=options.blocksize,
             zoom_level=options.zoom_level,
             aligned_levels=options.aligned_levels,
         )
-        check_grid(epsg, coefficients, self.height, self.width, wanted)
+        if crs is None or transform is None:
+            raise ReprojectionError(
+                f"TILING_SCHEME={GOOGLE_MAPS} needs a raster in EPSG:{EPSG}, this one has CRS "
+                f"{crs} and transform {transform}: give both"
+            )
+        if crs.to_epsg() == EPSG:
+            check_grid(tuple(transform)[:6], self.height, self.width, wanted)
+            return
+        bounds = array_bounds(self.height, self.width, transform)
+        moved, width, height = calculate_default_transform(
+            crs, f"EPSG:{EPSG}", self.width, self.height, *bounds
+        )
+        raise ReprojectionError(
+            f"TILING_SCHEME={GOOGLE_MAPS} needs a raster in EPSG:{EPSG}, this one is in {crs}; "
+            + advice(tuple(moved)[:6], height, width, wanted)
+        )
 
     def _with_alpha_as_mask(self) -> Raster:
         if self.is_masked:

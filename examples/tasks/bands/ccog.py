@@ -1,0 +1,3 @@
+import ccog
+
+ds.ccog.write("out.tif", compress="deflate")

@@ -1,0 +1,3 @@
+import rioxarray
+
+ds.rio.to_raster("out.tif", driver="COG", compress="deflate")

@@ -1,0 +1,3 @@
+import ccog
+
+ccog.write_ccog("in.tif", "out.tif", compress="deflate").compute()

@@ -1,0 +1,3 @@
+import rasterio.shutil
+
+rasterio.shutil.copy("in.tif", "out.tif", driver="COG", compress="deflate", num_threads="ALL_CPUS")
