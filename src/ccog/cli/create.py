@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
-import rasterio
 
 from ccog.cli.options import (
     FILE,
@@ -22,12 +21,10 @@ from ccog.cli.options import (
 )
 from ccog.cli.remote import access_to_input, names_for_gdal
 from ccog.cli.reporting import echo, reported
-from ccog.cli.running import planned, written
-from ccog.gdal.environment import environment_options
-from ccog.input.mosaic import Overlap
-from ccog.input.opening import open_sources
-from ccog.input.source import Source
-from ccog.input.translation import Translation
+
+if TYPE_CHECKING:
+    from ccog.input.mosaic import Overlap
+    from ccog.input.source import Source
 
 # types of pixels by the names of NumPy, and of GDAL where they differ
 _DTYPES = (
@@ -35,6 +32,7 @@ _DTYPES = (
     *("float32", "float64", "complex64", "complex128"),
     *("Byte", "CInt16", "CInt32", "CFloat32", "CFloat64"),
 )
+_OVERLAPS: tuple[Overlap, ...] = ("last", "first", "min", "max")
 
 
 def _bands(text: str) -> tuple[int, ...]:
@@ -86,7 +84,7 @@ _with_source_options = together(
     ),
     of_input(
         "--overlap",
-        type=click.Choice(get_args(Overlap)),
+        type=click.Choice(_OVERLAPS),
         default="last",
         show_default=True,
         help="Of several INPUTs, which one is seen where they overlap.",
@@ -131,6 +129,8 @@ def create(
     request = Request.parse(**options)
     sources = names_for_gdal(sources, request)
     with reported(), access_to_input(sources, request) as request:
+        from ccog.cli.running import written
+
         opened = _opened(sources, request, **opening)
         request.say(str(written(opened, request)))
 
@@ -159,6 +159,8 @@ def plan_file(
     request = Request.parse(**options)
     sources = names_for_gdal(sources, request)
     with reported(), access_to_input(sources, request) as request:
+        from ccog.cli.running import planned
+
         opened = _opened(sources, request, **opening)
         cog_plan = planned(opened, request, sample)
         request.say(repr(cog_plan))
@@ -190,6 +192,12 @@ def _opened(
     add_mask: bool,
 ) -> Source:
     """INPUT as its options want it."""
+    import rasterio
+
+    from ccog.gdal.environment import environment_options
+    from ccog.input.opening import open_sources
+    from ccog.input.translation import Translation
+
     bands = tuple(itertools.chain.from_iterable(bidx))
     changes = Translation(bands=bands, dtype=dtype, nodata=nodata, crs=crs)
     with rasterio.Env(**environment_options(request.config)):

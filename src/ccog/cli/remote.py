@@ -12,8 +12,6 @@ from urllib.parse import urlsplit
 
 from ccog.cli.options import Request
 from ccog.errors import StoreError
-from ccog.input.gdal_name import gdal_name
-from ccog.input.opening import is_variable
 from ccog.redaction import redacted
 
 _NAMES = {
@@ -63,6 +61,9 @@ def names_for_gdal(sources: Sequence[str], request: Request) -> Sequence[str]:
 
 
 def _name_for_gdal(text: str) -> str:
+    from ccog.input.gdal_name import gdal_name
+    from ccog.input.opening import is_variable
+
     is_for_gdal = text.startswith("s3://") and not is_variable(text)
     return gdal_name(text) if is_for_gdal else text
 
