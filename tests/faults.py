@@ -60,10 +60,14 @@ def call_of(method: str, path: str) -> str:
 
 
 class Proxy:
-    """Hands requests on to ``upstream`` but for those that a fault hits; counts calls by name."""
+    """Hands requests on to ``upstream`` but for those that a fault hits; counts calls by name.
+
+    Each waits ``latency`` seconds, as on the way to a distant server.
+    """
 
     def __init__(self, upstream: str) -> None:
         self.upstream = upstream
+        self.latency = 0.0
         self.calls: Counter[str] = Counter()
         self.part_sizes: list[int] = []
         self.parts: Counter[tuple[str, str]] = Counter()
@@ -112,6 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         call = call_of(self.command, self.path)
         call = "mark" if (call, length) == ("part", _MARK_BYTES) else call
         kind = self.proxy.hit(call, length)
+        time.sleep(self.proxy.latency)
         if kind == "cut":
             self.rfile.read(length // 2)
             return self._hang_up()
@@ -169,6 +174,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
+    request_queue_size = 256  # readers open a connection for each range at once
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that hang up are part of the tests."""
 
