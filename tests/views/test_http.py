@@ -111,3 +111,13 @@ def test_a_redirect_is_followed(look: str, cog: bytes, tmp_path: Path) -> None:
         seen = LOOKS[look](url)
     assert seen.url == url
     assert look == "inspect" or seen.is_valid
+
+
+def test_validating_reads_parts_of_the_file_and_not_all(tmp_path: Path) -> None:
+    data = gdal_cog(terrain((1, 3000, 3000)), compress="none", blocksize=256)
+    (tmp_path / "a.tif").write_bytes(data)
+    with range_server(tmp_path) as server:
+        assert ccog.validate(f"{server.url}/a.tif").is_valid
+        fetched = sum(last + 1 - first for first, last in server.ranges)
+        assert max(last - first for first, last in server.ranges) < len(data) / 8
+    assert fetched < len(data)

@@ -6,6 +6,7 @@ import io
 import itertools
 import os
 import stat
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,9 @@ from ccog.tiff.directories import Range
 # fsspec logs URLs, and errors that quote them, at DEBUG
 redact_logs("fsspec", "fsspec.http")
 
+
+# GDAL reads headers in small pieces: so much is fetched at once
+_GDAL_READS = 64 << 10
 
 # types of what is shown to people
 _PAGES = ("text/html", "application/xhtml+xml")
@@ -141,22 +145,46 @@ class _RemoteReader(RangeReader):
 
     @contextmanager
     def for_gdal(self) -> Iterator[Any]:
-        # a Python file: what fsspec can read, GDAL can, with the same storage options
-        ranges = _RangeFile(self)
+        # what fsspec can read, GDAL can, with the same storage options
+        file = _OpenedByGdal(self)
         try:
-            yield ranges
+            yield file
         finally:
-            if ranges.error is not None:
+            if file.error is not None:
                 # GDAL has made another error of it, or a finding about the file
-                raise ranges.error
+                raise file.error
 
 
-class _RangeFile(io.RawIOBase):
-    """The bytes of a reader as a Python file; it remembers an error that a caller may hide."""
+class _OpenedByGdal:
+    """What ``rasterio.open`` takes for a file of fsspec, and opens for GDAL to read by ranges.
+
+    Of a Python file with ``read`` rasterio would read all first.
+    """
 
     def __init__(self, reader: RangeReader) -> None:
         self.error: StoreError | None = None
+        # rasterio keeps what opens a file by its directory
+        self.path = f"{uuid.uuid4().hex}/raster.tif"
         self._reader = reader
+
+    @property
+    def fs(self) -> _OpenedByGdal:
+        """The file system that opens it."""
+        return self
+
+    def open(self, path: str, mode: str = "rb", **_: Any) -> io.BufferedReader:
+        """The file; others, which GDAL looks for beside it, are not there."""
+        if path != self.path:
+            raise FileNotFoundError(path)
+        return io.BufferedReader(_RangeFile(self._reader, self), _GDAL_READS)
+
+
+class _RangeFile(io.RawIOBase):
+    """The bytes of a reader as a Python file; it ends at an error, which is kept."""
+
+    def __init__(self, reader: RangeReader, kept: _OpenedByGdal) -> None:
+        self._reader = reader
+        self._kept = kept
         self._position = 0
 
     def readable(self) -> bool:
@@ -177,24 +205,16 @@ class _RangeFile(io.RawIOBase):
         """The byte of the file that is read next."""
         return self._position
 
-    def readall(self) -> bytes:
-        """All bytes that follow: rasterio asks for no less."""
-        return self._read(self._reader.size - self._position)
-
     def readinto(self, buffer: Any) -> int:
         """Read the bytes that follow."""
-        data = self._read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def _read(self, length: int) -> bytes:
         try:
-            data = self._reader.read(self._position, self._position + length)
+            data = self._reader.read(self._position, self._position + len(buffer))
         except StoreError as error:
-            self.error = self.error or error
-            raise
+            self._kept.error = self._kept.error or error
+            return 0
+        buffer[: len(data)] = data
         self._position += len(data)
-        return data
+        return len(data)
 
 
 @contextmanager
