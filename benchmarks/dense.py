@@ -19,6 +19,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import math
 import os
 import re
 import signal
@@ -55,8 +56,11 @@ OPTIONS: dict[str, Any] = {"compress": "zstd", "level": 1, "overview_resampling"
                            "crs": "EPSG:32755", "transform": rasterio.Affine(10, 0, 0, 0, -10, 0)}  # fmt: skip
 PHASES = ("write", "kill", "validate", "windows", "processes", "report")
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#8c564b", "#7f7f7f")
-# how often a plot is marked on its axes
-MARKS = 5
+# the plot: sizes in pixels, marks on each axis, points of a line
+WIDTH, HEIGHT, LEFT, GAP, LEGEND = 640, 180, 60, 60, 200
+MARKS, POINTS = 5, 300
+
+WRITER = "process that writes"
 
 # made here, in a process that is to be killed half way
 _made = itertools.count(1)
@@ -137,7 +141,7 @@ def role_of(process: psutil.Process) -> str:
         return "S3 server"
     if "spawn_main" in command:
         return f"worker {process.pid}"
-    return "" if "resource_tracker" in command else "process that writes"
+    return "" if "resource_tracker" in command else WRITER
 
 
 class Watch:
@@ -264,7 +268,7 @@ def environment(storage: dict[str, Any]) -> dict[str, str]:
 
 
 def compare_windows(side: int, storage: dict[str, Any]) -> dict[str, Any]:
-    """Windows of each level in turn, of random sides and places, corners of the raster first."""
+    """Windows of each level in turn, of random sides and places."""
     rng = np.random.default_rng(1)
     started = time.perf_counter()
     pixels = 0
@@ -308,10 +312,10 @@ def report(side: int, figures: dict[str, dict[str, Any]]) -> None:
         "| written by | minutes | MB/s of pixels | file, GB | peak memory, MB |",
         "|---|---|---|---|---|",
     ]
-    for phase in NAMES.keys() & figures.keys():
+    for phase in (name for name in NAMES if name in figures):
         found = figures[phase]
         peaks = "; ".join(
-            f"{shown(role)} {peak:,.0f}" for role, peak in sorted(found["peaks"].items())
+            f"{shown(role, phase)} {peak:,.0f}" for role, peak in sorted(found["peaks"].items())
         )
         lines.append(f"| {NAMES[phase]} | {found['seconds'] / 60:.1f} | {pixels / found['seconds'] / 1e6:.0f} | "
                      f"{found['size'] / 1e9:.1f} | {peaks} |")  # fmt: skip
@@ -320,42 +324,60 @@ def report(side: int, figures: dict[str, dict[str, Any]]) -> None:
     (DOCS / "images" / "dense.svg").write_text(to_svg(plot(plotted)))
 
 
-def shown(role: str) -> str:
-    """A worker without the number of its process."""
-    return role.split()[0] if role.startswith("worker") else role
+def shown(role: str, phase: str) -> str:
+    """A worker without the number of its process; beside workers another process only leads."""
+    if role.startswith("worker"):
+        return "worker"
+    return "client and scheduler" if (role, phase) == (WRITER, "processes") else role
 
 
 def plot(runs: list[dict[str, Any]]) -> Drawing:
     """Memory over time, a panel for each run."""
-    width, height, left = 640, 180, 60
-    shapes: list[Line | Text] = []
-    longest = max(at for run in runs for samples in run["memory"].values() for at, _ in samples)
-    largest = max(size for run in runs for samples in run["memory"].values() for _, size in samples)
-    for n, run in enumerate(runs):
-        bottom = (n + 1) * (height + 60) - 40
-        shapes.append(
-            Text(left, bottom - height - 8, f"{NAMES[run['phase']]}: MB over minutes", 13)
-        )
-        for mark in range(MARKS + 1):
-            y, x = bottom - height * mark / MARKS, left + width * mark / MARKS
-            shapes.append(Line(left, y, left + width, y, "#dddddd", 1))
-            shapes.append(Text(8, y + 4, f"{largest * mark / MARKS:,.0f}"))
-            shapes.append(Text(x - 8, bottom + 16, f"{longest * mark / MARKS / 60:.1f}"))
-        for k, (role, samples) in enumerate(sorted(run["memory"].items())):
-            colour = COLOURS[k % len(COLOURS)]
-            places = [
-                (left + width * at / longest, bottom - height * size / largest)
-                for at, size in samples
-            ]
-            shapes += [
-                Line(*start, *stop, colour, 1.5) for start, stop in itertools.pairwise(places)
-            ]
-            at = left + width + 16
-            shapes.append(
-                Line(at, bottom - height + 20 * k, at + 16, bottom - height + 20 * k, colour, 3)
-            )
-            shapes.append(Text(at + 22, bottom - height + 20 * k + 4, shown(role)))
-    return Drawing(left + width + 190, len(runs) * (height + 60), tuple(shapes))
+    samples = list(itertools.chain(*(itertools.chain(*run["memory"].values()) for run in runs)))
+    scale = Scale(max(at for at, _ in samples), max(size for _, size in samples))
+    panels = [panel(run, scale, n * (HEIGHT + GAP) + GAP / 2) for n, run in enumerate(runs)]
+    return Drawing(
+        LEFT + WIDTH + LEGEND, len(runs) * (HEIGHT + GAP), tuple(itertools.chain(*panels))
+    )
+
+
+class Scale(NamedTuple):
+    """What lies at the right and upper end of the axes of all panels."""
+
+    seconds: float
+    megabytes: float
+
+
+def panel(run: dict[str, Any], scale: Scale, top: float) -> list[Line | Text]:
+    bottom, right = top + HEIGHT, LEFT + WIDTH
+    shapes: list[Line | Text] = [Text(LEFT, top - 8, f"{NAMES[run['phase']]}: MB over minutes", 13)]
+    for mark in range(MARKS + 1):
+        y, x = bottom - HEIGHT * mark / MARKS, LEFT + WIDTH * mark / MARKS
+        shapes.append(Line(LEFT, y, right, y, "#dddddd", 1))
+        shapes.append(Text(8, y + 4, f"{scale.megabytes * mark / MARKS:,.0f}"))
+        shapes.append(Text(x - 8, bottom + 16, f"{scale.seconds * mark / MARKS / 60:.1f}"))
+    if killed_after := run.get("killed_after"):
+        x = LEFT + WIDTH * killed_after / scale.seconds
+        shapes += [Line(x, top, x, bottom, "#333333", 1), Text(x + 4, top + 12, "killed")]
+    for k, (role, samples) in enumerate(sorted(run["memory"].items())):
+        colour, y = COLOURS[k % len(COLOURS)], top + 20 * k
+        places = [
+            (LEFT + WIDTH * at / scale.seconds, bottom - HEIGHT * size / scale.megabytes)
+            for at, size in thinned(samples)
+        ]
+        shapes += [Line(*start, *stop, colour, 1.5) for start, stop in itertools.pairwise(places)]
+        shapes.append(Line(right + 16, y, right + 32, y, colour, 3))
+        shapes.append(Text(right + 38, y + 4, shown(role, run["phase"])))
+    return shapes
+
+
+def thinned(samples: list[list[float]]) -> list[list[float]]:
+    """So few samples that a plot shows them all, each the largest of its neighbours."""
+    step = math.ceil(len(samples) / POINTS)
+    return [
+        max(samples[at : at + step], key=lambda sample: sample[1])
+        for at in range(0, len(samples), step)
+    ]
 
 
 def main() -> None:
