@@ -82,13 +82,15 @@ def __dir__() -> list[str]:
     return __all__
 
 
-def __getattr__(name: str) -> object:
-    """A public name whose module is imported now."""
-    for module, names in _MODULES.items():
-        if name in names:
-            value = globals()[name] = getattr(importlib.import_module(module), name)
-            return value
-    raise AttributeError(f"module 'ccog' has no attribute {name!r}")
+if not TYPE_CHECKING:  # to type checkers other names stay unknown
+
+    def __getattr__(name: str) -> object:
+        """A public name whose module is imported now."""
+        for module, names in _MODULES.items():
+            if name in names:
+                value = globals()[name] = getattr(importlib.import_module(module), name)
+                return value
+        raise AttributeError(f"module 'ccog' has no attribute {name!r}")
 
 
 # da.ccog and ds.ccog, without importing xarray here
