@@ -60,10 +60,14 @@ def call_of(method: str, path: str) -> str:
 
 
 class Proxy:
-    """Hands requests on to ``upstream`` but for those that a fault hits; counts calls by name, and by access list."""
+    """Hands requests on to ``upstream`` but for those that a fault hits; counts calls by name, and by access list.
+
+    Each waits ``latency`` seconds, as on the way to a distant server.
+    """
 
     def __init__(self, upstream: str) -> None:
         self.upstream = upstream
+        self.latency = 0.0
         self.calls: Counter[str] = Counter()
         self.acls: Counter[tuple[str, str | None]] = Counter()
         self.part_sizes: list[int] = []
@@ -114,6 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         call = "mark" if (call, length) == ("part", _MARK_BYTES) else call
         self.proxy.acls[call, self.headers.get("x-amz-acl")] += 1
         kind = self.proxy.hit(call, length)
+        time.sleep(self.proxy.latency)
         if kind == "cut":
             self.rfile.read(length // 2)
             return self._hang_up()
@@ -171,6 +176,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
+    request_queue_size = 256  # readers open a connection for each range at once
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that hang up are part of the tests."""
 

@@ -3,9 +3,11 @@
 The file is, byte for byte, the one that GDAL would have written.
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 import wrapt
 
-from ccog.api import plan, write_ccog
 from ccog.errors import (
     ArgumentTypeError,
     CCOGError,
@@ -23,11 +25,24 @@ from ccog.errors import (
     StoreNotFoundError,
     StorePermissionError,
 )
-from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
-from ccog.views.inspect import Inspection, inspect
-from ccog.views.plan import CogPlan, PlannedLevel, PlannedRead
-from ccog.views.progress import progress
-from ccog.views.validate import Validation, validate
+
+if TYPE_CHECKING:
+    from ccog.api import plan, write_ccog
+    from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
+    from ccog.views.inspect import Inspection, inspect
+    from ccog.views.plan import CogPlan, PlannedLevel, PlannedRead
+    from ccog.views.progress import progress
+    from ccog.views.validate import Validation, validate
+
+# imported when they are asked for: `ccog --help` needs neither dask nor GDAL
+_MODULES = {
+    "ccog.api": ("plan", "write_ccog"),
+    "ccog.stores": ("IncompleteUpload", "WriteResult", "abort_incomplete", "list_incomplete"),
+    "ccog.views.inspect": ("Inspection", "inspect"),
+    "ccog.views.plan": ("CogPlan", "PlannedLevel", "PlannedRead"),
+    "ccog.views.progress": ("progress",),
+    "ccog.views.validate": ("Validation", "validate"),
+}
 
 __all__ = [
     "ArgumentTypeError",
@@ -65,6 +80,17 @@ __all__ = [
 def __dir__() -> list[str]:
     """The public names."""
     return __all__
+
+
+if not TYPE_CHECKING:  # to type checkers other names stay unknown
+
+    def __getattr__(name: str) -> object:
+        """A public name whose module is imported now."""
+        for module, names in _MODULES.items():
+            if name in names:
+                value = globals()[name] = getattr(importlib.import_module(module), name)
+                return value
+        raise AttributeError(f"module 'ccog' has no attribute {name!r}")
 
 
 # da.ccog and ds.ccog, without importing xarray here

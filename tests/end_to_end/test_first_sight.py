@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +62,45 @@ def test_a_result_says_what_was_written_and_how_to_go_on(tmp_path: Path) -> None
 
 def test_only_public_names_are_offered() -> None:
     assert sorted(dir(ccog)) == sorted(ccog.__all__)
+
+
+# prints what a command does, and then which of the slow modules it has imported
+_IMPORTED = """
+import sys
+from ccog.cli import main
+try:
+    main(prog_name="ccog")
+finally:
+    print("IMPORTED", sorted({"dask", "fsspec", "numpy", "rasterio", "rich"} & sys.modules.keys()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "words", "answer"),
+    [
+        (["--help"], None, "validate"),
+        (["create", "--help"], None, "--overview-resampling"),
+        (["demo", "-h"], None, "--keep"),
+        (["uploads", "abort", "--help"], None, "--older-than"),
+        ([], "ccog cre", "plain,create"),
+        ([], "ccog create --ov", "plain,--overlap"),
+        ([], "ccog plan --overlap m", "plain,min"),
+    ],
+)
+def test_help_and_completion_wait_for_no_slow_import(
+    args: list[str], words: str | None, answer: str
+) -> None:
+    completed = str(len(words.split()) - 1) if words else ""
+    env = {"_CCOG_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": completed}
+    found = subprocess.run(
+        [sys.executable, "-c", _IMPORTED, *args],
+        env=os.environ | (env if words else {}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer in found.stdout
+    assert "IMPORTED []" in found.stdout
 
 
 @pytest.mark.parametrize("name", ccog.__all__)

@@ -1,4 +1,8 @@
-"""The command ``ccog``; each module holds one group of its subcommands."""
+"""The command ``ccog``; each module holds one group of its subcommands.
+
+Help and shell completion need neither dask nor GDAL: the modules of commands import them, and what
+needs them, when a command runs.
+"""
 
 from __future__ import annotations
 

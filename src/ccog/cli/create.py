@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,13 +22,10 @@ from ccog.cli.options import (
 )
 from ccog.cli.remote import access_to_input, names_for_gdal
 from ccog.cli.reporting import echo, reported
-from ccog.cli.running import planned, written
-from ccog.gdal.environment import environment_options
-from ccog.input.gdal_options import gdal_options
-from ccog.input.mosaic import Overlap
-from ccog.input.opening import open_sources
-from ccog.input.source import Source
-from ccog.input.translation import Translation
+
+if TYPE_CHECKING:
+    from ccog.input.mosaic import Overlap
+    from ccog.input.source import Source
 
 # types of pixels by the names of NumPy, and of GDAL where they differ
 _DTYPES = (
@@ -36,6 +33,7 @@ _DTYPES = (
     *("float32", "float64", "complex64", "complex128"),
     *("Byte", "CInt16", "CInt32", "CFloat32", "CFloat64"),
 )
+_OVERLAPS: tuple[Overlap, ...] = ("last", "first", "min", "max")
 
 
 def _bands(text: str) -> tuple[int, ...]:
@@ -87,7 +85,7 @@ _with_source_options = together(
     ),
     of_input(
         "--overlap",
-        type=click.Choice(get_args(Overlap)),
+        type=click.Choice(_OVERLAPS),
         default="last",
         show_default=True,
         help="Of several INPUTs, which one is seen where they overlap.",
@@ -132,6 +130,8 @@ def create(
     request = Request.parse(**options)
     sources = names_for_gdal(sources, request)
     with reported(), access_to_input(sources, request) as for_output:
+        from ccog.cli.running import written
+
         opened = _opened(sources, request, **opening)
         request.say(str(written(opened, for_output)))
 
@@ -167,6 +167,8 @@ def plan_file(
     request = Request.parse(**options)
     sources = names_for_gdal(sources, request)
     with reported(), access_to_input(sources, request) as for_output:
+        from ccog.cli.running import planned
+
         opened = _opened(sources, request, **opening)
         cog_plan = planned(opened, for_output, sample)
         request.say(repr(cog_plan))
@@ -198,6 +200,11 @@ def _opened(
     add_mask: bool,
 ) -> Source:
     """INPUT as its options want it."""
+    from ccog.gdal.environment import environment_options
+    from ccog.input.gdal_options import gdal_options
+    from ccog.input.opening import open_sources
+    from ccog.input.translation import Translation
+
     bands = tuple(itertools.chain.from_iterable(bidx))
     changes = Translation(bands=bands, dtype=dtype, nodata=nodata, crs=crs)
     with gdal_options(environment_options(request.config)):

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from ccog import demo as terrain
 from ccog.cli.options import (
     FILE,
     GroupedCommand,
@@ -22,19 +21,9 @@ from ccog.cli.options import (
     with_write_options,
 )
 from ccog.cli.reporting import reported
-from ccog.cli.running import written
 from ccog.errors import CCOGError
-from ccog.input.source import Source
 from ccog.local_s3 import BUCKET, local_s3
-from ccog.views.inspect import inspect
 from ccog.wording import plural
-
-_OPTIONS = {
-    "crs": terrain.CRS,
-    "transform": terrain.TRANSFORM,
-    "units": ("m",),
-    "descriptions": ("elevation",),
-}
 
 # where neither --co nor --profile says another compression
 _CREATION = {"COMPRESS": "DEFLATE", "PREDICTOR": "YES"}
@@ -105,7 +94,17 @@ def _write_to_local_s3(size: int, request: Request, *, keep: bool) -> None:
 
 
 def _write_terrain(size: int, request: Request) -> None:
-    outcome = written(Source(array=terrain.terrain(size), options=_OPTIONS), request)
+    from ccog import demo as terrain
+    from ccog.cli.running import written
+    from ccog.input.source import Source
+
+    options = {
+        "crs": terrain.CRS,
+        "transform": terrain.TRANSFORM,
+        "units": ("m",),
+        "descriptions": ("elevation",),
+    }
+    outcome = written(Source(array=terrain.terrain(size), options=options), request)
     request.say(str(outcome))
     levels = _levels(outcome.url, request.storage)
     request.say(
@@ -117,6 +116,8 @@ def _write_terrain(size: int, request: Request) -> None:
 
 def _levels(url: str, storage: dict[str, Any]) -> str:
     """How many resolutions the file has, if it can be read from here."""
+    from ccog.views.inspect import inspect
+
     with contextlib.suppress(CCOGError, OSError):
         return f" in {plural(len(inspect(url, storage).levels), 'level')}"
     return ""

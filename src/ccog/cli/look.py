@@ -12,8 +12,6 @@ import click
 
 from ccog.cli.options import FILE, GroupedCommand, examples, storage_option, storage_options
 from ccog.cli.reporting import echo, reported
-from ccog.views.inspect import inspect
-from ccog.views.validate import validate
 
 _with_json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, with the fields of ccog's Python values."
@@ -44,6 +42,8 @@ def inspect_file(url: str, svg: str | None, as_json: bool, storage: tuple[str, .
     URL is a path, or a URL such as https://host/name.tif or s3://bucket/name.tif.
     """
     with reported():
+        from ccog.views.inspect import inspect
+
         inspection = inspect(url, storage_options(storage))
         echo(_json(inspection) if as_json else repr(inspection))
         if svg is not None:
@@ -73,6 +73,8 @@ def validate_file(
     One line is printed for a good file, and all checks for another one.
     """
     with reported():
+        from ccog.views.validate import validate
+
         validation = validate(url, storage_options(storage), thorough=thorough)
         is_good = all(check.outcome in ("ok", "skipped") for check in validation.checks)
         if as_json:

@@ -7,13 +7,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
-from dask.system import CPU_COUNT
 
 from ccog.cli.reporting import echo
-from ccog.geometry.file_order import FileLayout
+
+if TYPE_CHECKING:
+    from ccog.geometry.file_order import FileLayout
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
@@ -25,6 +26,7 @@ PROFILES = {
 }
 PROFILES["raw"] = {"COMPRESS": "NONE"}
 
+_LAYOUTS: tuple[FileLayout, ...] = ("gdal", "chunk")
 
 # titles of options in --help
 _OTHERS = "Other options"
@@ -99,7 +101,11 @@ def storage_option(text: str) -> Decorator:
 
 def _threads(text: str) -> int:
     """A number of threads, or as many as there are cores."""
-    return int(CPU_COUNT) if text.upper() == "ALL_CPUS" else positive(text)
+    if text.upper() != "ALL_CPUS":
+        return positive(text)
+    from dask.system import CPU_COUNT
+
+    return int(CPU_COUNT)
 
 
 def positive(text: str) -> int:
@@ -154,7 +160,7 @@ with_write_options = together(
     ),
     of_output(
         "--layout",
-        type=click.Choice(get_args(FileLayout)),
+        type=click.Choice(_LAYOUTS),
         default="gdal",
         show_default=True,
         help="Order of tiles: row by row as GDAL writes them, or chunk by chunk.",

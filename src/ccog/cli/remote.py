@@ -12,8 +12,6 @@ from urllib.parse import urlsplit
 
 from ccog.cli.options import Request
 from ccog.errors import StoreError
-from ccog.input.gdal_name import gdal_name
-from ccog.input.opening import is_variable
 from ccog.redaction import redacted
 
 # options of fsspec by GDAL's names (documentation of its virtual file systems)
@@ -60,6 +58,8 @@ def access_to_input(sources: Sequence[str], request: Request) -> Iterator[Reques
     if not remote or not request.storage:
         yield request
         return
+    from ccog.input.opening import is_variable
+
     is_for_input_alone = "://" not in request.output
     # xarray takes the options as they are
     remote = [text for text in remote if not is_variable(text)]
@@ -86,6 +86,9 @@ def names_for_gdal(sources: Sequence[str], request: Request) -> Sequence[str]:
 
 
 def _name_for_gdal(text: str) -> str:
+    from ccog.input.gdal_name import gdal_name
+    from ccog.input.opening import is_variable
+
     if is_variable(text):
         return text
     if text.startswith("abfs://"):

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import click
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ccog.errors import CCOGError, StoreExistsError
 
@@ -33,6 +32,8 @@ def reported() -> Iterator[None]:
 
     It is 1 after an error, and 128 plus the number of the signal after a signal (Ctrl-C: 130).
     """
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         warnings.showwarning = _show_warning

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import fsspec
 
 from ccog.cli.options import (
     FILE,
@@ -19,7 +18,9 @@ from ccog.cli.options import (
 from ccog.cli.reporting import echo, reported
 from ccog.errors import StoreNotFoundError
 from ccog.redaction import redacted
-from ccog.stores import IncompleteUpload, abort_these, list_incomplete
+
+if TYPE_CHECKING:
+    from ccog.stores import IncompleteUpload
 
 _with_uploads_options = together(
     click.argument("url", type=FILE),
@@ -80,6 +81,8 @@ def abort_uploads(
     """
     options = storage_options(storage)
     with reported():
+        from ccog.stores import abort_these
+
         incomplete = _incomplete(url, options, older_than)
         chosen = [upload for upload in incomplete if others_too or upload.by_ccog]
         for upload in chosen if not yes else ():
@@ -101,6 +104,10 @@ def _count(uploads: int) -> str:
 
 def _incomplete(url: str, options: dict[str, Any], older_than: float) -> list[IncompleteUpload]:
     """The incomplete writes; an error if there is nothing at all."""
+    import fsspec
+
+    from ccog.stores import list_incomplete
+
     uploads = list_incomplete(url, options, older_than=timedelta(hours=older_than))
     if uploads or older_than:
         return uploads

@@ -6,6 +6,7 @@ The rules are those of cogdriver.cpp (GDALCOGCreator::Create) and gtiffdataset_w
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -56,20 +57,21 @@ def tried_codecs(geometry: CogGeometry, template: Template) -> tuple[Codec, Code
     full = _level_codec(geometry, template, overview=False)
     overviews = _level_codec(geometry, template, overview=True)
     for codec in {full, overviews}:
-        _try_codec(codec, geometry)
+        # bands that are compressed by themselves are all alike
+        count = min(geometry.raster.count, 2) if codec.planar else geometry.raster.count
+        _try_codec(codec, count, geometry.raster.array_type, geometry.raster.has_mask)
     return full, overviews
 
 
-def _try_codec(codec: Codec, geometry: CogGeometry) -> None:
+@lru_cache
+def _try_codec(codec: Codec, count: int, dtype: str, has_mask: bool) -> None:
     side = _TRIAL_SIDE
-    mask = np.ones((side, side), np.uint8) if geometry.raster.has_mask else None
-    # bands that are compressed by themselves are all alike
-    count = min(geometry.raster.count, 2) if codec.planar else geometry.raster.count
+    mask = np.ones((side, side), np.uint8) if has_mask else None
     if count > _MANY_BANDS:
         # a refusal of many bands does not depend on the size of their tile
         codec = replace(codec, blocksize=side)
     try:
-        encode_block(np.ones((count, side, side), geometry.raster.array_type), mask, codec)
+        encode_block(np.ones((count, side, side), dtype), mask, codec)
     except EncodeError as error:
         raise OptionError(str(error)) from error
 

@@ -124,7 +124,9 @@ def join(folder: int, joined: int, parts: list[PartFile]) -> list[Flaw]:
         the file is right and on disk.
     """
     with ThreadPoolExecutor(_COPIERS) as pool:
-        flaws = [flaw for flaw in pool.map(partial(_join_one, folder, joined), parts) if flaw]
+        # a single part is not worth a thread
+        in_turn = pool.map if len(parts) > 1 else map
+        flaws = [flaw for flaw in in_turn(partial(_join_one, folder, joined), parts) if flaw]
     if not flaws:
         os.fsync(joined)
     return flaws

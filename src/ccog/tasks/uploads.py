@@ -206,7 +206,9 @@ class Uploader:
         """Several at a time; ``put`` is this very one."""
         numbers = list(numbers)
         stored = self._stored(numbers[0], len(numbers))
-        return list(pool.map(partial(self._new, stored), numbers, bodies))
+        # a single part is not worth a thread
+        in_turn = pool.map if len(numbers) > 1 else map
+        return list(in_turn(partial(self._new, stored), numbers, bodies))
 
     def _stored(self, first: int, count: int) -> dict[int, Part]:
         if not (self.resuming or self.reruns):

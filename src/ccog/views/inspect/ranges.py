@@ -6,6 +6,7 @@ import io
 import itertools
 import os
 import stat
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -28,8 +29,8 @@ from ccog.tiff.directories import Range
 redact_logs("fsspec", "fsspec.http")
 
 
-# bytes that are read at once of a remote file, at least
-_READ_AHEAD = 1 << 16
+# GDAL reads headers in small pieces: so much is fetched at once
+_GDAL_READS = 64 << 10
 
 # types of what is shown to people
 _PAGES = ("text/html", "application/xhtml+xml")
@@ -61,7 +62,7 @@ class RangeReader:
         return [_joined(itertools.islice(answers, len(cut))) for cut in cuts]
 
     def for_gdal(self) -> AbstractContextManager[Any]:
-        """What ``rasterio.open`` takes to open the same file."""
+        """What ``rasterio.open`` takes to open the same file, one dataset at a time."""
         raise NotImplementedError
 
     def _cut(self, start: int, stop: int) -> list[Range]:
@@ -144,41 +145,46 @@ class _RemoteReader(RangeReader):
 
     @contextmanager
     def for_gdal(self) -> Iterator[Any]:
-        # what fsspec can read, GDAL can, range by range and with the same storage options
-        ranges = _OpenRanges(self)
+        # what fsspec can read, GDAL can, with the same storage options
+        file = _OpenedByGdal(self)
         try:
-            yield ranges
+            yield file
         finally:
-            if ranges.error is not None:
+            if file.error is not None:
                 # GDAL has made another error of it, or a finding about the file
-                raise ranges.error
+                raise file.error
 
 
-class _OpenRanges:
-    """A reader as rasterio takes an ``fsspec.core.OpenFile``: a path and what opens it.
+class _OpenedByGdal:
+    """What ``rasterio.open`` takes for a file of fsspec, and opens for GDAL to read by ranges.
 
-    It remembers an error that a caller may hide.
+    Of a Python file with ``read`` rasterio would read all first.
     """
 
-    path = "file.tif"
-
     def __init__(self, reader: RangeReader) -> None:
-        self.fs = self
-        self.reader = reader
         self.error: StoreError | None = None
+        # rasterio keeps what opens a file by its directory
+        self.path = f"{uuid.uuid4().hex}/raster.tif"
+        self._reader = reader
 
-    def open(self, path: str, mode: str = "rb", **_: Any) -> io.BufferedIOBase:
-        """The file from its first byte; GDAL also looks for others beside it."""
-        if os.path.basename(path) != self.path or mode not in ("r", "rb"):
+    @property
+    def fs(self) -> _OpenedByGdal:
+        """The file system that opens it."""
+        return self
+
+    def open(self, path: str, mode: str = "rb", **_: Any) -> io.BufferedReader:
+        """The file; others, which GDAL looks for beside it, are not there."""
+        if path != self.path:
             raise FileNotFoundError(path)
-        return io.BufferedReader(_RangeFile(self), _READ_AHEAD)
+        return io.BufferedReader(_RangeFile(self._reader, self), _GDAL_READS)
 
 
 class _RangeFile(io.RawIOBase):
-    """The bytes of a reader as a Python file."""
+    """The bytes of a reader as a Python file; it ends at an error, which is kept."""
 
-    def __init__(self, ranges: _OpenRanges) -> None:
-        self._ranges = ranges
+    def __init__(self, reader: RangeReader, kept: _OpenedByGdal) -> None:
+        self._reader = reader
+        self._kept = kept
         self._position = 0
 
     def readable(self) -> bool:
@@ -191,8 +197,7 @@ class _RangeFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to a byte of the file."""
-        size = self._ranges.reader.size
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: size}
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._reader.size}
         self._position = max(0, base[whence] + offset)
         return self._position
 
@@ -203,10 +208,10 @@ class _RangeFile(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Read the bytes that follow."""
         try:
-            data = self._ranges.reader.read(self._position, self._position + len(buffer))
+            data = self._reader.read(self._position, self._position + len(buffer))
         except StoreError as error:
-            self._ranges.error = self._ranges.error or error
-            raise
+            self._kept.error = self._kept.error or error
+            return 0
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
