@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,7 @@ from ccog.gdal.cells import (
 )
 from ccog.gdal.rasterio_edges import ExactWindow, Frame
 from ccog.gdal.statistics import nearly_equal
-from ccog.geometry.axis_reduction import AxisReduction, ExactRead
+from ccog.geometry.axis_reduction import MARGIN, AxisReduction, ExactRead
 from ccog.geometry.intervals import Area, Interval
 from ccog.geometry.raster_facts import MaskKind, Palette
 
@@ -203,21 +204,16 @@ def _nearest(
 def _by_kernel(
     pixels: Array, mask: Array | None, source: Area, want: Area, how: Reduction
 ) -> tuple[Array, Array | None]:
-    out = np.empty((len(pixels), *want.shape), pixels.dtype)
-    has_mask = mask is not None and not how.has_band_masks
-    out_mask = np.empty(want.shape, np.uint8) if has_mask else None
-    for y, x in itertools.product(how.y.reads(want.rows), how.x.reads(want.cols)):
-        read = _PieceRead(y, x, how)
-        rows, cols = Area(y.keep, x.keep).slices_of(want)
-        if len(pixels):
-            piece = _Piece(pixels, mask, how.nodata, source)
-            out[:, rows, cols] = _all_bands(piece, read)
-        if mask is not None and out_mask is not None:
-            out_mask[rows, cols] = _reduced_mask(mask, source, read)
-    return out, out_mask
+    goal = _Goal(want, how)
+    out = np.empty((0, *want.shape), pixels.dtype)
+    if len(pixels):
+        out = _all_bands(_Piece(pixels, mask, how.nodata, source), goal)
+    if mask is None or how.has_band_masks:
+        return out, None
+    return out, _reduced_mask(mask, source, goal)
 
 
-# Pieces: what is read, and what of it
+# Pieces of a level, and what is made of them
 
 
 @dataclass(frozen=True)
@@ -236,34 +232,57 @@ class _Piece:
     def is_masked(self) -> bool:
         return self.mask is not None or self.nodata is not None
 
+    def within(self, area: Area) -> _Piece:
+        """The pixels of an area that it holds."""
+        at = area.slices_of(self.area)
+        mask = None if self.mask is None else self.mask[at]
+        return _Piece(self.pixels[(slice(None), *at)], mask, self.nodata, area)
+
 
 @dataclass(frozen=True)
-class _PieceRead:
-    """A window along both axes, and how it is reduced."""
+class _Goal:
+    """Which pixels of the overview are computed, and how."""
+
+    want: Area
+    how: Reduction
+
+    @property
+    def reads(self) -> Iterator[_PieceRead]:
+        """Reads that together give them."""
+        rows, cols = self.how.y.reads(self.want.rows), self.how.x.reads(self.want.cols)
+        return itertools.starmap(_PieceRead, itertools.product(rows, cols))
+
+
+class _PieceRead(NamedTuple):
+    """A window along both axes."""
 
     y: ExactRead
     x: ExactRead
-    how: Reduction
+
+    @property
+    def fetched(self) -> Area:
+        """The source pixels that GDAL fetches for it."""
+        return Area(self.y.queried, self.x.queried)
 
 
-def _reduced_mask(mask: Array, area: Area, read: _PieceRead) -> Array:
+def _reduced_mask(mask: Array, area: Area, goal: _Goal) -> Array:
     """The mask read as a band, and as its own mask where GDAL takes it for one (IsMaskBand)."""
-    kind, is_full = read.how.mask_kind, read.how.level == 0
+    kind, is_full = goal.how.mask_kind, goal.how.level == 0
     # overviews of one bit hold 0 and 1
     values = (mask != 0).view(np.uint8) if kind == "bits" and not is_full else mask
     own = values if is_full or kind != "array" else None
-    reduced: Array = _by_gdal(_Piece(values[np.newaxis], own, None, area), read)[0]
+    reduced: Array = _by_gdal(_Piece(values[np.newaxis], own, None, area), goal)[0]
     return np.where(reduced, np.uint8(255), np.uint8(0)) if kind == "bits" else reduced
 
 
-def _all_bands(piece: _Piece, read: _PieceRead) -> Array:
-    """Read a piece; an alpha band is its own mask, and that of the others if these have none."""
-    if read.how.is_by_band:
+def _all_bands(piece: _Piece, goal: _Goal) -> Array:
+    """Reduce a piece; an alpha band is its own mask, and that of the others if these have none."""
+    if goal.how.is_by_band:
         bands = range(len(piece.pixels))
-        return np.concatenate([_reduced(_band(piece, n, read.how), read) for n in bands])
-    alphas, count, last = read.how.alphas, len(piece.pixels), piece.pixels[-1]
+        return np.concatenate([_reduced(_band(piece, n, goal.how), goal) for n in bands])
+    alphas, count, last = goal.how.alphas, len(piece.pixels), piece.pixels[-1]
     if not alphas:
-        return _reduced(piece, read)
+        return _reduced(piece, goal)
     if not piece.is_masked and count - 1 in alphas and alpha_weighs(last.dtype, count):
         piece = replace(piece, mask=_alpha_mask(last))
     # the first band decides whether masks are heeded (GDALRegenerateOverviewsMultiBand)
@@ -273,7 +292,7 @@ def _all_bands(piece: _Piece, read: _PieceRead) -> Array:
         part = replace(piece, pixels=piece.pixels[bands.start : bands.stop])
         if bands.start in alphas:
             part = replace(part, mask=_as_bytes(part.pixels[0]) if heeds else None)
-        pieces.append(_reduced(part, read))
+        pieces.append(_reduced(part, goal))
     return np.concatenate(pieces)
 
 
@@ -337,34 +356,34 @@ def _alpha_mask(alpha: Array) -> Array:
 # Nodata
 
 
-def _reduced(piece: _Piece, read: _PieceRead) -> Array:
-    """Read a piece; where it has a mask and a nodata value, GDAL's overview builder heeds both.
+def _reduced(piece: _Piece, goal: _Goal) -> Array:
+    """Reduce a piece; where it has a mask and a nodata value, GDAL's overview builder heeds both.
 
     A read ignores the nodata value beside a mask, so it is heeded here: pixels without a valid
     source become nodata, and a result that equals nodata is moved off it
     (GDALGetNoDataReplacementValue).
     """
     if piece.nodata is None:
-        return _by_gdal(piece, read)
+        return _by_gdal(piece, goal)
     if piece.mask is not None:
-        return _with_nodata(_by_gdal(piece, read), piece, piece.mask, read)
-    if read.how.is_by_band and not _heeds_masks(read.how):
-        return _reduced_unheeding(replace(piece, nodata=None), piece.nodata, read)
+        return _with_nodata(_by_gdal(piece, goal), piece, piece.mask, goal)
+    if goal.how.is_by_band and not _heeds_masks(goal.how):
+        return _reduced_unheeding(replace(piece, nodata=None), piece.nodata, goal)
     if piece.pixels.dtype in _64_BIT_INTEGERS:
-        bands = [_reduced(_masked(piece, n), read) for n in range(len(piece.pixels))]
+        bands = [_reduced(_masked(piece, n), goal) for n in range(len(piece.pixels))]
         return np.concatenate(bands)
-    return _by_gdal(piece, read)
+    return _by_gdal(piece, goal)
 
 
-def _reduced_unheeding(piece: _Piece, nodata: float | int, read: _PieceRead) -> Array:
+def _reduced_unheeding(piece: _Piece, nodata: float | int, goal: _Goal) -> Array:
     """GDAL weighs nodata pixels like others where the first band has no nodata value.
 
     It still moves results off nodata, but not in its loops for cells of two by two pixels.
     """
-    out, how = _by_gdal(piece, read), read.how
+    out, how = _by_gdal(piece, goal), goal.how
     if how.method in _AVERAGES and how.y.ratio == how.x.ratio == 2:
         return out
-    return _moved_off(out, piece, nodata, read)
+    return _moved_off(out, piece, nodata, goal)
 
 
 def _masked(piece: _Piece, n: int) -> _Piece:
@@ -374,23 +393,23 @@ def _masked(piece: _Piece, n: int) -> _Piece:
     return replace(piece, pixels=band, mask=valid)
 
 
-def _with_nodata(out: Array, piece: _Piece, mask: Array, read: _PieceRead) -> Array:
+def _with_nodata(out: Array, piece: _Piece, mask: Array, goal: _Goal) -> Array:
     """``out`` of a piece, moved off nodata where it is valid, and nodata where it is not."""
     ones = _Piece(np.ones((1, *mask.shape), np.uint8), mask, None, piece.area)
-    empty = _by_gdal(ones, read) == 0
+    empty = _by_gdal(ones, goal) == 0
     nodata = 0 if piece.nodata is None else piece.nodata
-    out = _moved_off(out, piece, nodata, read)
+    out = _moved_off(out, piece, nodata, goal)
     return np.where(empty, out.dtype.type(nodata), out)
 
 
-def _moved_off(out: Array, piece: _Piece, nodata: float | int, read: _PieceRead) -> Array:
+def _moved_off(out: Array, piece: _Piece, nodata: float | int, goal: _Goal) -> Array:
     """``out`` of a piece, with the value next to nodata in place of nodata."""
-    method = read.how.method
+    method = goal.how.method
     if method not in _MOVES_OFF_NODATA:
         return out
     # averages are compared before they are rounded to the type
     is_exact = method not in _AVERAGES or out.dtype in (np.uint8, np.uint16)
-    compared = out if is_exact else _by_gdal(_as_work_type(piece), read)
+    compared = out if is_exact else _by_gdal(_as_work_type(piece), goal)
     is_nodata = _equals_nodata(compared, nodata)
     return np.where(is_nodata, _replacement(nodata, out.dtype), out)
 
@@ -421,29 +440,27 @@ def _equals_nodata(pixels: Array, nodata: float | int | None) -> Array:
 # Reading through GDAL
 
 
-def _by_gdal(piece: _Piece, read: _PieceRead) -> Array:
-    y, x, how = read.y, read.x, read.how
+def _by_gdal(piece: _Piece, goal: _Goal) -> Array:
+    frame = _frame(piece, goal.how)
+    piece = _with_contiguous_lines(piece.within(frame.intersect(piece.area)))
+    out = np.empty((len(piece.pixels), *goal.want.shape), piece.pixels.dtype)
+    with _opened(piece, frame, goal.how.palette) as dataset:
+        for read in goal.reads:
+            rows, cols = Area(read.y.keep, read.x.keep).slices_of(goal.want)
+            odd = _with_odd_spare(piece, read)
+            if odd is None:
+                out[:, rows, cols] = _read(dataset, read, frame, goal.how)
+                continue
+            with _opened(odd, frame, goal.how.palette) as other:
+                out[:, rows, cols] = _read(other, read, frame, goal.how)
+    return out
+
+
+def _frame(piece: _Piece, how: Reduction) -> Area:
+    """The source pixels that a dataset has."""
     is_local = piece.mask is not None and how.y.src * how.x.src > _MAX_MASK_FRAME
     rows = _frame_along(how.y, piece.area.rows, is_local)
-    cols = _frame_along(how.x, piece.area.cols, is_local)
-    piece = _with_odd_spare(_cropped(piece, rows, cols), y, x)
-    top, left = piece.area.rows.start - rows.start, piece.area.cols.start - cols.start
-    frame = Frame((len(rows), len(cols)), top, left)
-    with frame.open(piece.pixels) as dataset:
-        if how.palette is not None:
-            dataset.write_colormap(1, dict(how.palette))
-        if piece.nodata is not None:
-            dataset.nodata = piece.nodata
-        if piece.mask is not None:
-            height, width = piece.mask.shape
-            dataset.write_mask(piece.mask, window=Window(left, top, width, height))
-        window = ExactWindow(x.offset - cols.start, y.offset - rows.start, x.length, y.length)
-        out: Array = dataset.read(
-            window=window,
-            out_shape=(len(piece.pixels), len(y.dst), len(x.dst)),
-            resampling=_GDAL_RESAMPLING[how.method],
-        )
-    return out[:, y.keep.slice_of(y.dst), x.keep.slice_of(x.dst)]
+    return Area(rows, _frame_along(how.x, piece.area.cols, is_local))
 
 
 def _frame_along(axis: AxisReduction, have: Interval, is_local: bool) -> Interval:
@@ -457,50 +474,73 @@ def _frame_along(axis: AxisReduction, have: Interval, is_local: bool) -> Interva
     return have if is_local else Interval(0, axis.src)
 
 
-def _cropped(piece: _Piece, rows: Interval, cols: Interval) -> _Piece:
-    """The piece without the pixels before the frame, each line contiguous."""
-    area = Area(
-        Interval(max(piece.area.rows.start, rows.start), piece.area.rows.stop),
-        Interval(max(piece.area.cols.start, cols.start), piece.area.cols.stop),
+def _with_contiguous_lines(piece: _Piece) -> _Piece:
+    strides = piece.pixels.strides
+    if strides[2] == piece.pixels.itemsize and min(strides) >= 0:
+        return piece
+    return replace(piece, pixels=np.ascontiguousarray(piece.pixels))
+
+
+@contextmanager
+def _opened(piece: _Piece, frame: Area, palette: Palette | None) -> Iterator[Any]:
+    """A dataset of the frame with the piece in it."""
+    top = piece.area.rows.start - frame.rows.start
+    left = piece.area.cols.start - frame.cols.start
+    with Frame(frame.shape, top, left).open(piece.pixels) as dataset:
+        if palette is not None:
+            dataset.write_colormap(1, dict(palette))
+        if piece.nodata is not None:
+            dataset.nodata = piece.nodata
+        if piece.mask is not None:
+            height, width = piece.mask.shape
+            dataset.write_mask(piece.mask, window=Window(left, top, width, height))
+        yield dataset
+
+
+def _read(dataset: Any, read: _PieceRead, frame: Area, how: Reduction) -> Array:
+    y, x = read
+    top, left = y.offset - frame.rows.start, x.offset - frame.cols.start
+    out: Array = dataset.read(
+        window=ExactWindow(left, top, x.length, y.length),
+        out_shape=(dataset.count, len(y.dst), len(x.dst)),
+        resampling=_GDAL_RESAMPLING[how.method],
     )
-    at = area.slices_of(piece.area)
-    mask = None if piece.mask is None else piece.mask[at]
-    pixels = piece.pixels[(slice(None), *at)]
-    if pixels.strides[2] != pixels.itemsize or min(pixels.strides) < 0:
-        pixels = np.ascontiguousarray(pixels)
-    return _Piece(pixels, mask, piece.nodata, area)
+    return out[:, y.keep.slice_of(y.dst), x.keep.slice_of(x.dst)]
 
 
-def _with_odd_spare(piece: _Piece, y: ExactRead, x: ExactRead) -> _Piece:
-    """The piece with its spare pixel made the odd one, if all that GDAL fetches is alike."""
+def _with_odd_spare(piece: _Piece, read: _PieceRead) -> _Piece | None:
+    """A copy of what GDAL fetches, and a little more, whose spare pixel is the odd one.
+
+    None where it is not all alike, or nothing is masked.
+    """
+    y, x = read
     if not piece.is_masked or (y.spare is None and x.spare is None):
-        return piece
-    fetched = Area(y.queried, x.queried).slices_of(piece.area)
-    row = fetched[0].start if y.spare is None else y.spare - piece.area.rows.start
-    col = fetched[1].start if x.spare is None else x.spare - piece.area.cols.start
-    if piece.mask is not None:
-        return _with_odd_mask(piece, piece.mask, fetched, row, col)
-    return _with_odd_nodata(piece, fetched, row, col)
+        return None
+    fetched = piece.within(read.fetched)
+    row = y.queried.start if y.spare is None else y.spare
+    col = x.queried.start if x.spare is None else x.spare
+    near = piece.within(read.fetched.grown(MARGIN).intersect(piece.area))
+    at = row - near.area.rows.start, col - near.area.cols.start
+    if fetched.mask is not None:
+        return _with_odd_mask(near, fetched.mask, at)
+    return _with_odd_nodata(near, fetched.pixels, at)
 
 
-def _with_odd_mask(
-    piece: _Piece, mask: Array, fetched: tuple[slice, slice], row: int, col: int
-) -> _Piece:
-    valid = mask[fetched] != 0
-    if valid.any() != valid.all():
-        return piece
-    mask = mask.copy()
-    mask[row, col] = 0 if valid.all() else 255
-    return replace(piece, mask=mask)
+def _with_odd_mask(near: _Piece, fetched: Array, at: tuple[int, int]) -> _Piece | None:
+    valid = fetched != 0
+    if near.mask is None or valid.any() != valid.all():
+        return None
+    mask = near.mask.copy()
+    mask[at] = 0 if valid.all() else 255
+    return replace(near, mask=mask)
 
 
-def _with_odd_nodata(piece: _Piece, fetched: tuple[slice, slice], row: int, col: int) -> _Piece:
-    invalid = _equals_nodata(piece.pixels[(slice(None), *fetched)], piece.nodata)
-    invalid = invalid.reshape(len(piece.pixels), -1)
+def _with_odd_nodata(near: _Piece, fetched: Array, at: tuple[int, int]) -> _Piece | None:
+    invalid = _equals_nodata(fetched, near.nodata).reshape(len(fetched), -1)
     opaque, empty = ~invalid.any(axis=1), invalid.all(axis=1)
     if not (opaque | empty).any():
-        return piece
-    pixels = piece.pixels.copy()
-    pixels[opaque, row, col] = piece.nodata
-    pixels[empty, row, col] = 1 if piece.nodata == 0 else 0
-    return replace(piece, pixels=pixels)
+        return None
+    pixels = near.pixels.copy()
+    pixels[(opaque, *at)] = near.nodata
+    pixels[(empty, *at)] = 1 if near.nodata == 0 else 0
+    return replace(near, pixels=pixels)

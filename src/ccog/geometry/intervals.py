@@ -49,6 +49,15 @@ class Area:
         """(height, width)."""
         return len(self.rows), len(self.cols)
 
+    def grown(self, by: int) -> Area:
+        """The area with so many pixels more on each side."""
+        rows = Interval(self.rows.start - by, self.rows.stop + by)
+        return Area(rows, Interval(self.cols.start - by, self.cols.stop + by))
+
+    def intersect(self, other: Area) -> Area:
+        """The part in both."""
+        return Area(self.rows.intersect(other.rows), self.cols.intersect(other.cols))
+
     def slices_of(self, outer: Area) -> tuple[slice, slice]:
         """Where the area lies in an array of the pixels of ``outer``."""
         return self.rows.slice_of(outer.rows), self.cols.slice_of(outer.cols)
