@@ -42,7 +42,7 @@ from ccog.gdal.cells import (
 )
 from ccog.gdal.rasterio_edges import ExactWindow, Frame
 from ccog.gdal.statistics import nearly_equal
-from ccog.geometry.axis_reduction import MARGIN, AxisReduction, ExactRead
+from ccog.geometry.axis_reduction import AxisReduction, ExactRead
 from ccog.geometry.intervals import Area, Interval
 from ccog.geometry.raster_facts import MaskKind, Palette
 
@@ -443,16 +443,16 @@ def _equals_nodata(pixels: Array, nodata: float | int | None) -> Array:
 def _by_gdal(piece: _Piece, goal: _Goal) -> Array:
     frame = _frame(piece, goal.how)
     piece = _with_contiguous_lines(piece.within(frame.intersect(piece.area)))
+    reads = [(read, _odd_spare(piece, read)) for read in goal.reads]
+    if piece.mask is None and any(odd is not None for _, odd in reads):
+        # the pixels are the user's, and other tasks may read them now
+        piece = replace(piece, pixels=piece.pixels.copy())
     out = np.empty((len(piece.pixels), *goal.want.shape), piece.pixels.dtype)
     with _opened(piece, frame, goal.how.palette) as dataset:
-        for read in goal.reads:
+        for read, odd in reads:
             rows, cols = Area(read.y.keep, read.x.keep).slices_of(goal.want)
-            odd = _with_odd_spare(piece, read)
-            if odd is None:
+            with _made_odd(dataset, piece, frame, odd):
                 out[:, rows, cols] = _read(dataset, read, frame, goal.how)
-                continue
-            with _opened(odd, frame, goal.how.palette) as other:
-                out[:, rows, cols] = _read(other, read, frame, goal.how)
     return out
 
 
@@ -508,10 +508,22 @@ def _read(dataset: Any, read: _PieceRead, frame: Area, how: Reduction) -> Array:
     return out[:, y.keep.slice_of(y.dst), x.keep.slice_of(x.dst)]
 
 
-def _with_odd_spare(piece: _Piece, read: _PieceRead) -> _Piece | None:
-    """A copy of what GDAL fetches, and a little more, whose spare pixel is the odd one.
+# Spare pixels
 
-    None where it is not all alike, or nothing is masked.
+
+@dataclass(frozen=True)
+class _OddPixel:
+    """A pixel of a level and what it is to be: values of its bands, or of its mask."""
+
+    row: int
+    col: int
+    values: Array
+
+
+def _odd_spare(piece: _Piece, read: _PieceRead) -> _OddPixel | None:
+    """The spare pixel of a read, if it has to be the odd one.
+
+    None where what GDAL fetches is not all alike, or nothing is masked.
     """
     y, x = read
     if not piece.is_masked or (y.spare is None and x.spare is None):
@@ -519,28 +531,43 @@ def _with_odd_spare(piece: _Piece, read: _PieceRead) -> _Piece | None:
     fetched = piece.within(read.fetched)
     row = y.queried.start if y.spare is None else y.spare
     col = x.queried.start if x.spare is None else x.spare
-    near = piece.within(read.fetched.grown(MARGIN).intersect(piece.area))
-    at = row - near.area.rows.start, col - near.area.cols.start
-    if fetched.mask is not None:
-        return _with_odd_mask(near, fetched.mask, at)
-    return _with_odd_nodata(near, fetched.pixels, at)
+    at = row - y.queried.start, col - x.queried.start
+    values = _odd_mask(fetched.mask) if fetched.mask is not None else _odd_nodata(fetched, at)
+    return None if values is None else _OddPixel(row, col, values)
 
 
-def _with_odd_mask(near: _Piece, fetched: Array, at: tuple[int, int]) -> _Piece | None:
-    valid = fetched != 0
-    if near.mask is None or valid.any() != valid.all():
+def _odd_mask(mask: Array) -> Array | None:
+    is_valid = mask != 0
+    if is_valid.any() != is_valid.all():
         return None
-    mask = near.mask.copy()
-    mask[at] = 0 if valid.all() else 255
-    return replace(near, mask=mask)
+    return np.full((1, 1), 0 if is_valid.all() else 255, np.uint8)
 
 
-def _with_odd_nodata(near: _Piece, fetched: Array, at: tuple[int, int]) -> _Piece | None:
-    invalid = _equals_nodata(fetched, near.nodata).reshape(len(fetched), -1)
+def _odd_nodata(fetched: _Piece, at: tuple[int, int]) -> Array | None:
+    invalid = _equals_nodata(fetched.pixels, fetched.nodata).reshape(len(fetched.pixels), -1)
     opaque, empty = ~invalid.any(axis=1), invalid.all(axis=1)
     if not (opaque | empty).any():
         return None
-    pixels = near.pixels.copy()
-    pixels[(opaque, *at)] = near.nodata
-    pixels[(empty, *at)] = 1 if near.nodata == 0 else 0
-    return replace(near, pixels=pixels)
+    values = fetched.pixels[(slice(None), *at)].copy()
+    values[opaque] = fetched.nodata
+    values[empty] = 1 if fetched.nodata == 0 else 0
+    return values
+
+
+@contextmanager
+def _made_odd(dataset: Any, piece: _Piece, frame: Area, odd: _OddPixel | None) -> Iterator[None]:
+    """While a pixel of the dataset, and of the piece that it shows, is the odd one."""
+    if odd is None:
+        yield
+        return
+    row, col = odd.row - piece.area.rows.start, odd.col - piece.area.cols.start
+    if piece.mask is None:
+        before = piece.pixels[:, row, col].copy()
+        piece.pixels[:, row, col] = odd.values
+        yield
+        piece.pixels[:, row, col] = before
+        return
+    window = Window(odd.col - frame.cols.start, odd.row - frame.rows.start, 1, 1)
+    dataset.write_mask(odd.values, window=window)
+    yield
+    dataset.write_mask(piece.mask[row : row + 1, col : col + 1], window=window)

@@ -33,8 +33,8 @@ MAX_READ_SIDE = 1024
 #: Most pixels that GDAL's vectorised kernels compute together (AVX2, bytes).
 SIMD_GROUP = 16
 
-#: Source pixels that are kept beyond those GDAL is known to fetch.
-MARGIN = 2
+# source pixels that are read beyond those GDAL is known to fetch
+_MARGIN = 2
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class AxisReduction:
         stop = max(read.queried.stop for read in reads)
         if self.kernel.radius == 0 and self.is_exact and not self.kernel.spare:
             return Interval(start, min(stop, reads[-1].dst.stop * (self.src // self.dst)))
-        return Interval(max(0, start - MARGIN), min(self.src, stop + MARGIN))
+        return Interval(max(0, start - _MARGIN), min(self.src, stop + _MARGIN))
 
     def _cells(self, want: Interval) -> Interval:
         """Source pixels under ``want``, bounded as GDAL does.

@@ -49,11 +49,6 @@ class Area:
         """(height, width)."""
         return len(self.rows), len(self.cols)
 
-    def grown(self, by: int) -> Area:
-        """The area with so many pixels more on each side."""
-        rows = Interval(self.rows.start - by, self.rows.stop + by)
-        return Area(rows, Interval(self.cols.start - by, self.cols.stop + by))
-
     def intersect(self, other: Area) -> Area:
         """The part in both."""
         return Area(self.rows.intersect(other.rows), self.cols.intersect(other.cols))
