@@ -72,4 +72,4 @@ def _as_bytes(mask: Array | None) -> Array | None:
     """A mask of booleans as bytes, of which 255 is valid; masks of files have bytes already."""
     if mask is None or mask.dtype != bool:
         return mask
-    return np.where(mask, np.uint8(255), np.uint8(0))
+    return np.multiply(mask.view(np.uint8), np.uint8(255))
