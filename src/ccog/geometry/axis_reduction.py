@@ -32,7 +32,7 @@ MAX_READ_SIDE = 1024
 
 #: Most source rows of a read: GDAL's buffers for more are too large for malloc to keep, and masked
 #: pixels then cost twice the time (measured with glibc 2.36).
-MAX_READ_ROWS = 512
+MAX_READ_ROWS = 520
 
 #: Most pixels that GDAL's vectorised kernels compute together (AVX2, bytes).
 SIMD_GROUP = 16

@@ -74,8 +74,6 @@ class GraphContext:
 
     def with_gdal(self, key: Any, func: Callable[..., Any], *args: Any) -> Task:
         """A task that runs GDAL, with the user's configuration options."""
-        if not self.job.env:
-            return Task(key, func, *args)
         return Task(key, WithEnv(self.job.env), func, *args)
 
     def has_halo_tasks(self, k: int) -> bool:
