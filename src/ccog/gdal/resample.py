@@ -484,10 +484,14 @@ def _frame_along(axis: AxisReduction, have: Interval, is_local: bool) -> Interva
 
 
 def _with_contiguous_lines(piece: _Piece) -> _Piece:
-    strides = piece.pixels.strides
-    if strides[2] == piece.pixels.itemsize and min(strides) >= 0:
+    """The piece as GDAL's MEM driver can be shown it: bands and lines further and further on.
+
+    Offsets of 0, of memory that repeats, are not among these: to MEM they mean the usual ones.
+    """
+    band, line, item = piece.pixels.strides
+    if item == piece.pixels.itemsize and line > 0 and (band > 0 or len(piece.pixels) == 1):
         return piece
-    return replace(piece, pixels=np.ascontiguousarray(piece.pixels))
+    return replace(piece, pixels=np.array(piece.pixels, order="C"))
 
 
 @contextmanager
