@@ -62,6 +62,11 @@ class Kernel:
     spare: bool = False
     touched: bool = False
 
+    @property
+    def has_halos(self) -> bool:
+        """Whether blocks need pixels of their neighbours, also where the ratio is an integer."""
+        return self.radius > 0 or self.spare
+
     @classmethod
     def of(cls, method: str, dtype: str, *, masked: bool) -> Kernel:
         """The kernel of a resampling method; ``masked`` pixels have a nodata value or a mask."""
