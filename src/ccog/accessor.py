@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ccog.api import plan, write_ccog
-from ccog.geometry.file_order import FileLayout
-from ccog.views.plan import CogPlan
+if TYPE_CHECKING:
+    from ccog.geometry.file_order import FileLayout
+    from ccog.views.plan import CogPlan
 
 
 class Accessor:
@@ -50,6 +50,9 @@ class Accessor:
         bytes, ccog.WriteResult or dask.delayed.Delayed
             The file; where it was written; or with ``compute=False`` the Delayed that writes it.
         """
+        # not with the module: dask.array imports xarray, and with it this, before it is whole
+        from ccog.api import write_ccog
+
         return write_ccog(
             self._arr,
             store,
@@ -92,6 +95,8 @@ class Accessor:
             See :func:`ccog.plan`. Only the pixels of a sample are computed, and the store is not
             asked anything.
         """
+        from ccog.api import plan
+
         return plan(
             self._arr,
             store,

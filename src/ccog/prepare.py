@@ -324,7 +324,8 @@ def _geometry(raster: Raster, options: CreationOptions, layout: FileLayout) -> C
     sizes = _level_sizes(raster, options)
     _check_resampling(raster, method, has_overviews=len(sizes) > 1)
     pixel_bytes = raster.count * raster.pixels.dtype.itemsize
-    block = choose_block(raster.pixels.chunks, options.blocksize, pixel_bytes)
+    by_chunk = layout == "chunk"
+    block = choose_block(raster.pixels.chunks, options.blocksize, pixel_bytes, by_chunk=by_chunk)
     if all(len(sides) == 1 for sides in raster.pixels.chunks[1:]):
         block = _cut(options, layout)(sizes[0], pixel_bytes)
     facts = RasterFacts(
@@ -344,7 +345,7 @@ def _geometry(raster: Raster, options: CreationOptions, layout: FileLayout) -> C
     return CogGeometry(
         raster=facts,
         options=options,
-        pyramid=_pyramid(raster, options, sizes, block, kernel, by_chunk=layout == "chunk"),
+        pyramid=_pyramid(raster, options, sizes, block, kernel, by_chunk=by_chunk),
         method=method,
         layout=layout,
         group_size=choose_group(sizes[0], block, pixel_bytes),

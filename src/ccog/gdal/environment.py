@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import rasterio
-
 from ccog.errors import ArgumentTypeError, OptionError
+from ccog.gdal.rasterio_edges import memory_env
 
 # rasterio hands credentials to GDAL itself, and refuses these (rasterio.env.Env, "Notes")
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -53,11 +52,11 @@ def environment_options(env: Mapping[str, Any] | None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class WithEnv:
-    """Runs a function with GDAL configuration options, which stay out of the repr."""
+    """Runs a function in one environment of GDAL, whose options stay out of the repr."""
 
     options: tuple[tuple[str, Any], ...] = field(repr=False)
 
     def __call__(self, func: Callable[..., Any], *args: Any) -> Any:
         """``func(*args)`` under the options."""
-        with rasterio.Env(**dict(self.options)):
+        with memory_env(**dict(self.options)):
             return func(*args)

@@ -30,6 +30,10 @@ KERNEL_RADIUS = {
 #: RasterIOResampled cuts reads of more than 1024 x 1024 source pixels by rules of its own.
 MAX_READ_SIDE = 1024
 
+#: Most source rows of a read: GDAL's buffers for more are too large for malloc to keep, and masked
+#: pixels then cost twice the time (measured with glibc 2.36).
+MAX_READ_ROWS = 520
+
 #: Most pixels that GDAL's vectorised kernels compute together (AVX2, bytes).
 SIMD_GROUP = 16
 
@@ -57,6 +61,11 @@ class Kernel:
     sampled: bool = False
     spare: bool = False
     touched: bool = False
+
+    @property
+    def has_halos(self) -> bool:
+        """Whether blocks need pixels of their neighbours, also where the ratio is an integer."""
+        return self.radius > 0 or self.spare
 
     @classmethod
     def of(cls, method: str, dtype: str, *, masked: bool) -> Kernel:
@@ -115,6 +124,8 @@ class AxisReduction:
         round the rest of a line differently, so groups must lie where they lie for the whole line.
     swath
         Height of the swaths in which GDAL reduces complex data; 0 where it does not matter.
+    longest
+        Most source pixels of a read.
     """
 
     src: int
@@ -123,6 +134,7 @@ class AxisReduction:
     _: KW_ONLY
     align: int = 1
     swath: int = 0
+    longest: int = MAX_READ_SIDE
 
     @cached_property
     def ratio(self) -> float:
@@ -142,7 +154,7 @@ class AxisReduction:
 
         No read covers the whole axis, unless it is too short to cut: so each has a spare pixel.
         """
-        side = self._aligned_up(int(MAX_READ_SIDE / self.ratio) - 4 * self.align)
+        side = self._aligned_up(int(self.longest / self.ratio) - 4 * self.align)
         if self.kernel.spare and len(want) == self.dst and self.dst > self.align:
             side = min(side, self._aligned_up(ceil_div(self.dst, 2)))
         first = want.start // self.align * self.align + side

@@ -9,10 +9,14 @@ from ccog.geometry.settings import Settings, settings
 Chunks = tuple[tuple[int, ...], ...]
 
 
-def choose_block(chunks: Chunks, blocksize: int, pixel_bytes: int) -> Size:
+def choose_block(
+    chunks: Chunks, blocksize: int, pixel_bytes: int, *, by_chunk: bool = False
+) -> Size:
     """Block (height, width) for an array: the chunk of :func:`choose_chunk`, or several of them.
 
-    Of very many chunks 2 x 2, 4 x 4 and so on make up a block, as far as memory allows.
+    Of very many chunks 2 x 2, 4 x 4 and so on make up a block, as far as memory allows. Small ones
+    are joined side by side: higher blocks would take more memory. Not so where tiles lie
+    ``by_chunk``, whose blocks are squares of chunks.
     """
     height, width = choose_chunk(chunks, blocksize, pixel_bytes)
     shape = sum(chunks[1]), sum(chunks[2])
@@ -22,7 +26,21 @@ def choose_block(chunks: Chunks, blocksize: int, pixel_bytes: int) -> Size:
         and 4 * height * width * pixel_bytes <= limit
     ):
         height, width = 2 * height, 2 * width
-    return height, width
+    if by_chunk:
+        return height, width
+    return height, _wide_enough(shape, (height, width), pixel_bytes)
+
+
+def _wide_enough(shape: Size, block: Size, pixel_bytes: int) -> int:
+    """Width of small blocks side by side that make up a larger one, while enough are left."""
+    height, width = block
+    limits = settings()
+    while (
+        2 * height * width * pixel_bytes <= limits.wide_block_bytes
+        and _block_count(shape, (height, 2 * width)) >= limits.enough_wide_blocks
+    ):
+        width *= 2
+    return width
 
 
 def choose_chunk(chunks: Chunks, blocksize: int, pixel_bytes: int) -> Size:

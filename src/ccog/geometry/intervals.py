@@ -49,6 +49,10 @@ class Area:
         """(height, width)."""
         return len(self.rows), len(self.cols)
 
+    def intersect(self, other: Area) -> Area:
+        """The part in both."""
+        return Area(self.rows.intersect(other.rows), self.cols.intersect(other.cols))
+
     def slices_of(self, outer: Area) -> tuple[slice, slice]:
         """Where the area lies in an array of the pixels of ``outer``."""
         return self.rows.slice_of(outer.rows), self.cols.slice_of(outer.cols)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ccog.geometry.axis_reduction import SIMD_GROUP, AxisReduction, Kernel
+from ccog.geometry.axis_reduction import MAX_READ_ROWS, SIMD_GROUP, AxisReduction, Kernel
 from ccog.geometry.intervals import Area, Interval, Size, ceil_div
 
 
@@ -161,7 +161,7 @@ class Pyramid:
     ) -> tuple[AxisReduction, AxisReduction]:
         """(y, x) reductions from level ``source`` to level ``target``."""
         a, b = self.levels[source], self.levels[target]
-        y = AxisReduction(a.height, b.height, self.kernel, swath=swath)
+        y = AxisReduction(a.height, b.height, self.kernel, swath=swath, longest=MAX_READ_ROWS)
         x = AxisReduction(a.width, b.width, self.kernel, align=SIMD_GROUP)
         return y, x
 

@@ -30,12 +30,19 @@ class Settings:
     #: Most blocks that are uploaded together, a power of two.
     group_blocks: int = 16
 
-    #: Blocks of full resolution. Up to this number blocks of overviews are half as high, so that
-    #: they wait for less; a scheduler takes about 2 ms for a task.
+    #: Blocks of full resolution. Up to this number ``group_bytes`` limits what is uploaded together
+    #: in ``layout="chunk"``, too; a scheduler takes about 2 ms for a task.
     few_blocks: int = 4_096
     #: Blocks of full resolution. Beyond this number several chunks make up a block: the graph of
     #: more would take minutes to schedule.
     many_blocks: int = 20_000
+
+    #: Bytes of pixels. Smaller chunks side by side make up a block, where that leaves
+    #: ``enough_wide_blocks``: to begin and end a task takes as long as to encode 0.2 MB.
+    wide_block_bytes: int = 2 << 20
+    #: Blocks that are left where chunks side by side make up one: several rows of them, and enough
+    #: for the threads of a machine.
+    enough_wide_blocks: int = 64
 
     #: Bytes of pixels. Next to blocks of fewer, tasks cost more, and the next two numbers hold.
     tiny_block_bytes: int = 1 << 20

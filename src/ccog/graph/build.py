@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import dask
 import dask.array as da
+import dask.threaded
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
@@ -21,6 +22,7 @@ from ccog.graph.fusion import optimize
 from ccog.graph.scheduling import choose_throttle, curve_priority, row_priority
 from ccog.graph.tasks import CcogTasks
 from ccog.runtime.begin import wait_for_removal, watch
+from ccog.runtime.whereabouts import has_distributed
 from ccog.stores.single_writer import BytesStore
 from ccog.tasks.job import WriteJob
 from ccog.wording import byte_text, plural, size_text
@@ -41,6 +43,9 @@ class CcogDelayed(Delayed):  # type: ignore[misc]
 
     def compute(self, **kwargs: Any) -> Any:
         """Write the file; whatever goes wrong, the target stays as it was and no part remains."""
+        if not (has_distributed() or kwargs.get("scheduler") or dask.config.get("scheduler", None)):
+            # dask would import distributed to learn that there is no client
+            kwargs["scheduler"] = dask.threaded.get
         try:
             return super().compute(**kwargs)
         except BaseException:

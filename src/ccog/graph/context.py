@@ -10,7 +10,6 @@ from typing import Any
 from dask.task_spec import Task, TaskRef
 
 from ccog.gdal.environment import WithEnv
-from ccog.geometry.blocks import is_small
 from ccog.geometry.file_order import UploadGroup
 from ccog.geometry.intervals import ceil_div
 from ccog.geometry.source_grid import LevelSource
@@ -74,24 +73,16 @@ class GraphContext:
 
     def with_gdal(self, key: Any, func: Callable[..., Any], *args: Any) -> Task:
         """A task that runs GDAL, with the user's configuration options."""
-        if not self.job.env:
-            return Task(key, func, *args)
         return Task(key, WithEnv(self.job.env), func, *args)
 
     def has_halo_tasks(self, k: int) -> bool:
         """Whether partial overviews are parted from the tiles of their block by tasks of their own.
 
         Tiles go when their row is uploaded, partial overviews when the rows around are there too.
-        So it is at full resolution where neighbours need halos. Elsewhere it saves a third of the
-        memory of small rasters (measured with 6 x 6 blocks); large ones can't afford the tasks.
+        So it is at full resolution where neighbours need halos: 30 to 40 % of the memory is saved
+        (measured with 6 x 6 and 12 x 4 blocks). Elsewhere nothing is.
         """
-        return k == 0 and (self.job.geometry.pyramid.kernel.radius > 0 or self._is_small)
-
-    @cached_property
-    def _is_small(self) -> bool:
-        geometry = self.job.geometry
-        level, pixel_bytes = geometry.level(0), geometry.raster.count * geometry.raster.itemsize
-        return is_small(level.size, level.block, pixel_bytes)
+        return k == 0 and self.job.geometry.pyramid.kernel.has_halos
 
     # ---- work that an earlier run has done ----
 

@@ -156,11 +156,11 @@ class MaskIntake:
         """Check a chunk and convert it."""
         mask = self.declared.check(chunk, position)
         values = np.ma.getdata(mask)
-        valid: Array = values != 0
+        valid: Array = values if values.dtype == bool else values != 0
         if values.dtype.kind == "f":
             valid &= ~np.isnan(values)
         if isinstance(mask, np.ma.MaskedArray):
-            valid &= ~np.ma.getmaskarray(mask)
+            valid = valid & ~np.ma.getmaskarray(mask)
         return valid
 
 

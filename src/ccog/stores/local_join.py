@@ -9,15 +9,12 @@ after it was copied, and where its part file is gone.
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import os
 import re
 import stat
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import xxhash
@@ -26,20 +23,8 @@ from ccog.geometry.parts import Buffer, Part
 from ccog.stores.base import MANIFEST
 from ccog.stores.local_folder import GO_ON, READ, closing, read_file
 
-_COPY_UNAVAILABLE = (
-    errno.ENOSYS,
-    errno.EXDEV,
-    errno.EINVAL,
-    errno.EOPNOTSUPP,
-    errno.EBADF,
-)
-_COPY_BYTES = 16 << 20
-
-# read at a time for a checksum: they stay in the processor's cache
-_CHECKSUM_BYTES = 256 << 10
-
-# part files that are copied at a time
-_COPIERS = 4
+# read at a time: they stay in the processor's cache
+_READ_BYTES = 256 << 10
 
 # joined files are named by this and a digest of their parts
 _JOINED = "whole-"
@@ -117,16 +102,15 @@ def opened_joined(folder: int, parts: list[PartFile]) -> Iterator[int]:
 def join(folder: int, joined: int, parts: list[PartFile]) -> list[Flaw]:
     """Copy each part to its range and remove its file; go on if that was cut short before.
 
+    One after the other, since a file takes one write at a time.
+
     Returns
     -------
     list of Flaw
         Parts that are neither in their files nor in their ranges. If there are none,
         the file is right and on disk.
     """
-    with ThreadPoolExecutor(_COPIERS) as pool:
-        # a single part is not worth a thread
-        in_turn = pool.map if len(parts) > 1 else map
-        flaws = [flaw for flaw in in_turn(partial(_join_one, folder, joined), parts) if flaw]
+    flaws = [flaw for flaw in (_join_one(folder, joined, part) for part in parts) if flaw]
     if not flaws:
         os.fsync(joined)
     return flaws
@@ -138,13 +122,12 @@ def _join_one(folder: int, joined: int, part: PartFile) -> Flaw | None:
             size = os.fstat(source).st_size
             if size != part.size:
                 return Flaw(part, f"has {size} bytes, not the {part.size} that were written")
-            _copy(source, joined, part)
+            checksum = _copy(source, joined, part)
     except FileNotFoundError:
         # joined before, or lost
         if _checksum_in(joined, part) == part.checksum:
             return None
         return Flaw(part, f"({part.size} bytes) is missing")
-    checksum = _checksum_in(joined, part)
     if checksum != part.checksum:
         return Flaw(
             part,
@@ -201,32 +184,30 @@ def _length(parts: list[PartFile]) -> int:
 def _checksum_in(descriptor: int, part: PartFile) -> str:
     """The checksum of the range of a part in a file, or of as much of it as there is."""
     digest = xxhash.xxh3_64()
-    buffer = memoryview(bytearray(min(_CHECKSUM_BYTES, part.size)))
-    at = part.start
-    while at < part.stop and (count := os.preadv(descriptor, [buffer[: part.stop - at]], at)):
-        digest.update(buffer[:count])
-        at += count
+    for _, read in _read(descriptor, part.start, part.stop):
+        digest.update(read)
     return str(digest.hexdigest())
 
 
-def _copy(source: int, joined: int, part: PartFile) -> None:
-    """Copy a part file to its range, in the kernel if possible.
-
-    The result is checked afterwards.
-    """
-    done = 0
-    while done < part.size:
-        count = _copy_some(source, done, joined, part.start + done, part.size - done)
-        if not count:
-            return
-        done += count
+def _copy(source: int, joined: int, part: PartFile) -> str:
+    """Copy a part file to its range; returns the checksum of what was copied."""
+    digest = xxhash.xxh3_64()
+    for at, read in _read(source, 0, part.size):
+        digest.update(read)
+        _write(joined, part.start + at, read)
+    return str(digest.hexdigest())
 
 
-def _copy_some(source: int, at: int, target: int, to: int, count: int) -> int:
-    if hasattr(os, "copy_file_range"):
-        try:
-            return os.copy_file_range(source, target, count, at, to)
-        except OSError as error:
-            if error.errno not in _COPY_UNAVAILABLE:
-                raise
-    return os.pwrite(target, os.pread(source, min(count, _COPY_BYTES), at), to)
+def _read(descriptor: int, start: int, stop: int) -> Iterator[tuple[int, memoryview]]:
+    """Offsets and the bytes there, in a buffer that is used again."""
+    buffer = memoryview(bytearray(min(_READ_BYTES, stop - start)))
+    at = start
+    while at < stop and (count := os.preadv(descriptor, [buffer[: stop - at]], at)):
+        yield at, buffer[:count]
+        at += count
+
+
+def _write(descriptor: int, at: int, data: memoryview) -> None:
+    while data:
+        count = os.pwrite(descriptor, data, at)
+        data, at = data[count:], at + count
