@@ -95,7 +95,10 @@ def test_the_accessor_plans_what_it_would_write(tmp_path: Path) -> None:
     assert (found.layout, found.sample) == ("chunk", 2)
 
 
-@pytest.mark.parametrize("imports", ["import ccog, xarray", "import xarray, ccog"])
+@pytest.mark.parametrize(
+    "imports",
+    ["import ccog, xarray", "import xarray, ccog", "import ccog; ccog.write_ccog; import xarray"],
+)
 def test_accessors_are_there_in_any_order_of_imports(imports: str) -> None:
     names = "xarray.DataArray([1]).ccog.write.__name__, xarray.Dataset().ccog.write.__name__"
     assert python(f"{imports}; print({names})") == "write write"
