@@ -35,7 +35,9 @@ def reported() -> Iterator[None]:
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        # whoever types a command can do nothing about the code of libraries
+        for category in (NotGeoreferencedWarning, DeprecationWarning, PendingDeprecationWarning):
+            warnings.simplefilter("ignore", category)
         warnings.showwarning = _show_warning
         try:
             with _ended_by_signals():
