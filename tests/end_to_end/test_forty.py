@@ -206,7 +206,8 @@ def places(files: Path, s3_options: dict[str, Any]) -> Iterator[dict[str, str]]:
     """What ``$NAME`` stands for."""
     s3 = s3fs.S3FileSystem(**s3_options)
     s3.put(str(files / "in.tif"), "test/first/in.tif")
-    s3.call_s3("create_multipart_upload", Bucket="test", Key="theirs/a.tif")
+    theirs = {"Bucket": "test", "Key": "theirs/a.tif"}
+    begun = s3.call_s3("create_multipart_upload", **theirs)["UploadId"]
     handler = partial(SimpleHTTPRequestHandler, directory=str(files))
     with range_server(files) as web, ThreadingHTTPServer(("127.0.0.1", 0), handler) as old:
         threading.Thread(target=old.serve_forever, daemon=True).start()
@@ -217,6 +218,7 @@ def places(files: Path, s3_options: dict[str, Any]) -> Iterator[dict[str, str]]:
             "$OLD": f"http://127.0.0.1:{old.server_port}",
         }
         old.shutdown()
+    s3.call_s3("abort_multipart_upload", UploadId=begun, **theirs)
 
 
 def missing(words: list[str], text: str) -> list[str]:

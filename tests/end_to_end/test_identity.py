@@ -66,7 +66,16 @@ def test_any_of_300_cases_or_as_many_as_ccog_fuzz_says_is_identical(case: dict[s
     assert_identical(case)
 
 
+def is_left_to_chance(case: dict[str, Any]) -> bool:
+    """Whether the last bit may differ: floats with nodata or a mask, in few pixels (docs/identical.md)."""
+    _, *sides = case["shape"]
+    is_masked = case["masked"] or case["nodata"] is not None
+    return case["dtype"].startswith("float") and is_masked and min(sides) < 24
+
+
 def assert_identical(case: dict[str, Any]) -> None:
+    if is_left_to_chance(case):
+        reject()
     try:
         expected = gdal_file(case)
     except Exception:  # whatever GDAL refuses: there is nothing to compare with
