@@ -34,6 +34,7 @@ from ccog.geometry.options import CreationOptions
 from ccog.geometry.parts import PartPlan, fewest_parts
 from ccog.geometry.pyramid import Pyramid, level_sizes
 from ccog.geometry.raster_facts import MaskKind, Palette, RasterFacts
+from ccog.geometry.settings import settings
 from ccog.geometry.source_grid import SourceGrid
 from ccog.geometry.tiff_limits import check_tiles, needs_big_tiff
 from ccog.graph.build import LevelArrays, new_token
@@ -412,7 +413,9 @@ def _pyramid(
     by_chunk: bool,
 ) -> Pyramid:
     pixel_bytes = raster.count * raster.pixels.dtype.itemsize
+    is_given = raster.overviews is not None
     split = 1
+    least = None if by_chunk or is_given else settings().wide_block_bytes // pixel_bytes
     if by_chunk:
         chunk = choose_chunk(raster.pixels.chunks, options.blocksize, pixel_bytes)
         split = block[0] // chunk[0]
@@ -422,7 +425,8 @@ def _pyramid(
         block,
         kernel,
         chunks_a_side=split,
-        given=raster.overviews is not None,
+        given=is_given,
+        least_low_pixels=least,
     )
 
 

@@ -137,20 +137,25 @@ class Pyramid:
         *,
         chunks_a_side: int = 1,
         given: bool = False,
+        least_low_pixels: int | None = None,
     ) -> Pyramid:
         """Levels of these sizes; blocks of full resolution have ``block`` pixels (whole tiles).
 
-        All blocks have ``chunks_a_side`` chunks down and across.
+        All blocks have ``chunks_a_side`` chunks down and across. Those of overviews are low where
+        that leaves them ``least_low_pixels``; with None they are as high as those above.
         """
         tile = overview_blocksize(blocksize)
         levels = []
         for k, (h, w) in enumerate(sizes):
+            shape = _overview_block(block, tile, chunks_a_side) if k else block
+            if least_low_pixels is not None:
+                shape = _low_block(shape, k, w, tile, least_low_pixels)
             level = Level(
                 index=k,
                 height=h,
                 width=w,
                 blocksize=tile if k else blocksize,
-                block=_overview_block(block, tile, chunks_a_side) if k else block,
+                block=shape,
                 chunks_a_side=chunks_a_side,
             )
             levels.append(level)
@@ -170,3 +175,18 @@ def _overview_block(block: Size, tile: int, chunks_a_side: int) -> Size:
     """About ``block``, made of chunks of whole tiles."""
     height, width = (max(tile, side // chunks_a_side // tile * tile) for side in block)
     return height * chunks_a_side, width * chunks_a_side
+
+
+def _low_block(block: Size, halvings: int, level_width: int, tile: int, least: int) -> Size:
+    """A block of as many pixels that is lower and wider, each time half as high.
+
+    One row of blocks then makes one row of each overview, and none waits in memory for the next.
+    A block wider than the level has fewer pixels, but not fewer than ``least``.
+    """
+    height, width = block
+    for _ in range(halvings):
+        low = max(tile, height // 2 // tile * tile)
+        if low == height or low * min(level_width, 2 * width) < min(least, height * width):
+            break
+        height, width = low, height * width // low // tile * tile
+    return height, width
