@@ -13,7 +13,7 @@ import ccog
 from ccog.geometry.axis_reduction import SIMD_GROUP, AxisReduction, Kernel
 from ccog.geometry.blocks import choose_block
 from ccog.geometry.intervals import Interval
-from ccog.geometry.pyramid import halve, level_sizes
+from ccog.geometry.pyramid import Pyramid, halve, level_sizes
 from ccog.geometry.seams import Seam, Seams
 from ccog.geometry.settings import settings, use_settings
 
@@ -156,3 +156,27 @@ def test_many_chunks_make_up_a_block_of_several() -> None:
         assert choose_block(chunks, 512, 2) == (1024, 1024)
     with use_settings(many_blocks=16, most_block_bytes=512 * 512 * 2):
         assert choose_block(chunks, 512, 2) == (512, 512)
+
+
+def blocks_of_overviews(size: tuple[int, int], block: int) -> list[tuple[int, int]]:
+    sizes = level_sizes(*size, 512)
+    options = {"least_low_pixels": 1 << 20}
+    pyramid = Pyramid.build(
+        sizes, 512, (block, block), Kernel.of("average", "uint16", masked=False), **options
+    )
+    return [level.block for level in pyramid.levels[1:]]
+
+
+def test_a_row_of_large_blocks_makes_a_row_of_each_overview() -> None:
+    assert blocks_of_overviews((49152, 24576), 4096)[:3] == [
+        (2048, 8192),
+        (1024, 16384),
+        (512, 32768),
+    ]
+    # no lower than a tile
+    assert blocks_of_overviews((1 << 18, 1 << 18), 4096)[4] == (512, 32768)
+
+
+def test_blocks_of_overviews_stay_as_large_as_those_above_where_these_are_small() -> None:
+    assert blocks_of_overviews((2048, 2048), 1024) == [(1024, 1024), (1024, 1024)]
+    assert blocks_of_overviews((8192, 8192), 1024)[0] == (512, 2048)
