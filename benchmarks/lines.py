@@ -1,5 +1,7 @@
 """How much code five tasks take with ccog and its peers: python benchmarks/lines.py, for docs/tables/lines.md.
 
+Names of packages may follow, such as ccog or rio_cogeo: then only theirs are run.
+
 Each task is a script in examples/tasks, which finds ``arr``, ``ds`` or ``series`` and the file ``in.tif``. It runs by itself,
 in a fresh process, and what it wrote is compared with what was asked for. Needs ccog[test].
 """
@@ -116,10 +118,12 @@ def size(script: Path) -> str:
 
 
 def main() -> None:
-    if len(sys.argv) == 2:
+    if len(sys.argv) == 2 and sys.argv[1].endswith(".py"):
         run(sys.argv[1])
         return
-    print("| | " + " | ".join(PEERS.values()) + " |\n" + "|---" * (len(PEERS) + 1) + "|")
+    peers = sys.argv[1:] or list(PEERS)
+    names = [PEERS[peer] for peer in peers]
+    print("| | " + " | ".join(names) + " |\n" + "|---" * (len(names) + 1) + "|")
     with local_s3() as options:
         endpoint = options["endpoint_url"]
         os.environ |= {
@@ -133,7 +137,7 @@ def main() -> None:
             "AWS_VIRTUAL_HOSTING": "FALSE",
         }
         for task, text in TASKS.items():
-            cells = [measured(task, peer, options) for peer in PEERS]
+            cells = [measured(task, peer, options) for peer in peers]
             print(f"| {text} | " + " | ".join(cells) + " |", flush=True)
 
 

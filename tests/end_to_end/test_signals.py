@@ -104,10 +104,10 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def noise(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file that takes long to compress."""
-    path = tmp_path / "in.tif"
+    path = tmp_path_factory.mktemp("noise") / "in.tif"
     pixels = np.random.default_rng(0).integers(0, 99, (1, 6000, 6000), "uint8")
     profile = dict(
         driver="GTiff", count=1, height=6000, width=6000, dtype="uint8", crs="EPSG:32632"

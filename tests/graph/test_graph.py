@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import pickle
 import threading
 import timeit
@@ -57,19 +58,28 @@ def never(block: Any) -> Any:
     return block
 
 
+PIXELS = terrain((2, 1301, 1151))
+MASK = np.random.default_rng(0).random((1301, 1151)) > 0.2
+
+
+@functools.cache
+def gdal_file(method: str, masked: bool) -> tuple[dict[str, Any], bytes]:
+    """Creation options, and the file that GDAL writes with them."""
+    options = {"blocksize": 128, "compress": "deflate", "overview_resampling": method}
+    options |= {} if masked else {"statistics": "yes"}
+    return options, gdal_cog(PIXELS, options, MASK if masked else None)
+
+
 @pytest.mark.filterwarnings("ignore::ccog.CCOGWarning")
 @pytest.mark.parametrize("method", ["average", "cubic"])
 @pytest.mark.parametrize("chunks", [(1, 128, 128), (2, 256, 384), (1, 211, 307)], ids=str)
 @pytest.mark.parametrize("masked", [False, True])
 def test_every_form_gives_the_same_bytes(form: str, method: str, chunks: Any, masked: bool) -> None:
-    pixels = terrain((2, 1301, 1151))
-    mask = np.random.default_rng(0).random((1301, 1151)) > 0.2 if masked else None
-    options = {"blocksize": 128, "compress": "deflate", "overview_resampling": method}
-    options |= {} if masked else {"statistics": "yes"}
-    lazy_mask = None if mask is None else da.from_array(mask, chunks=300)
-    array = da.from_array(pixels, chunks=chunks)
+    options, expected = gdal_file(method, masked)
+    lazy_mask = da.from_array(MASK, chunks=300) if masked else None
+    array = da.from_array(PIXELS, chunks=chunks)
     delayed = ccog.write_ccog(array, mask=lazy_mask, COG_creation_options=GEO | options)
-    assert delayed.compute(scheduler="threads", num_workers=3) == gdal_cog(pixels, options, mask)
+    assert delayed.compute(scheduler="threads", num_workers=3) == expected
 
 
 @pytest.mark.parametrize("method", ["average", "cubic"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -310,14 +311,20 @@ def test_areas_of_nodata_are_what_gdal_makes_of_them(
 
 @pytest.mark.slow
 def test_the_graph_of_10_000_files_is_built_within_seconds(tmp_path: Path) -> None:
-    pixels = np.ones((1, 16, 16), "uint8")
+    size = {"count": 1, "height": 16, "width": 16, "dtype": "uint8"}
+    first = tmp_path / "first.tif"
+    with rasterio.open(first, "w", driver="GTiff", transform=TRANSFORM, **size) as target:
+        target.write(np.ones((1, 16, 16), "uint8"))
+    # the others are its bytes at other coordinates, as GDAL would take longer to write them
+    before, corner, after = first.read_bytes().partition(
+        struct.pack("<2d", TRANSFORM.c, TRANSFORM.f)
+    )
+    assert corner
     paths = []
     for n in range(10_000):
+        x, y = TRANSFORM @ (16 * (n % 100), 16 * (n // 100))
         path = tmp_path / f"{n}.tif"
-        transform = TRANSFORM * rasterio.Affine.translation(16 * (n % 100), 16 * (n // 100))
-        size = {"count": 1, "height": 16, "width": 16, "dtype": "uint8"}
-        with rasterio.open(path, "w", driver="GTiff", transform=transform, **size) as target:
-            target.write(pixels)
+        path.write_bytes(before + struct.pack("<2d", x, y) + after)
         paths.append(str(path))
     started = time.perf_counter()
     source = open_mosaic(paths, 512)

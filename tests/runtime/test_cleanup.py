@@ -167,7 +167,7 @@ def test_killed_workers_do_not_harm_the_file(s3_options: dict[str, Any]) -> None
         Client(cluster, set_as_default=False) as client,
     ):
         chance = random.Random(0)
-        for n in range(5):
+        for n in range(3):
             write_and_kill(cluster, client, f"s3://test/killed/{n}.tif", s3_options, 3, chance)
             assert bytes(filesystem.cat(f"test/killed/{n}.tif")) == expected
             assert not ccog.list_incomplete("s3://test/killed", s3_options)

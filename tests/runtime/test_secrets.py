@@ -26,6 +26,7 @@ from test_cleanup import failing, until
 
 import ccog
 from ccog.input.opening import open_source
+from ccog.stores.retry import Patience
 from conftest import TESTS, gdal_cog, terrain
 from faults import Fault, proxied
 from kills import CHUNK, CREATION, pixels
@@ -297,7 +298,7 @@ def test_a_refused_target_is_named_without_its_credentials(
         delayed.compute(scheduler="sync")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ccog.stores.retry.time, "sleep", lambda _: None)
+        patch.setattr(Patience, "seconds", property(lambda self: 0.5))
         with pytest.raises(ccog.errors.CCOGError) as raised:
             write()
     texts += [*traceback.format_exception(raised.value), repr(raised.value)]

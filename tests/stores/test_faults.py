@@ -20,7 +20,7 @@ from ccog.stores.s3 import S3Store
 from conftest import GEO, gdal_cog
 from faults import KINDS, PLACES, Proxy, placed, proxied
 
-PARTS = 6
+PARTS = 3
 OPTIONS = {"blocksize": 256, "compress": "none", "overviews": "none"}
 
 
@@ -34,7 +34,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def pixels() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 60000, (1, 3 * 1024, 5248)).astype("uint16")
+    return np.random.default_rng(0).integers(0, 60000, (1, PARTS * 512, 5248)).astype("uint16")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def write(pixels: np.ndarray, options: dict[str, Any], key: str, **more: Any) ->
 
 
 def read(options: dict[str, Any], key: str) -> bytes:
-    return bytes(s3fs.S3FileSystem(**options, skip_instance_cache=True).cat(f"test/{key}"))
+    return bytes(s3fs.S3FileSystem(**options).cat(f"test/{key}"))
 
 
 @contextlib.contextmanager

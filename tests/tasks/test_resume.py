@@ -38,7 +38,7 @@ from kills import CREATION, settle, write_and_kill
 from kills import source as noise
 
 SMALL: dict[str, Any] = {"blocksize": 128, "compress": "deflate", "overview_resampling": "average"}
-ROWS, COLS = 24, 5
+ROWS, COLS = 24, 3
 
 # of what fails in row FAILS on, the rows above are done but for those in flight and those up to the checkpoint
 FAILS, AGAIN = 18, 4
@@ -48,18 +48,24 @@ class Source:
     """An array that logs in a file which chunks are read, in any process, and fails at a row while told to."""
 
     def __init__(
-        self, folder: Path, side: int = 128, rows: int = ROWS, cols: int = COLS, count: int = 1
+        self,
+        folder: Path,
+        side: int = 128,
+        rows: int = ROWS,
+        cols: int = COLS,
+        count: int = 1,
+        fails: int = FAILS,
     ) -> None:
         self.log, self.broken = folder / "reads", folder / "broken"
-        self.shape, self.side, self.count = (rows, cols), side, count
+        self.shape, self.side, self.count, self.fails = (rows, cols), side, count, fails
         self.log.touch()
 
     def array(self, name: str = "logged-source") -> da.Array:
-        log, broken, side, count = self.log, self.broken, self.side, self.count
+        log, broken, side, count, fails = self.log, self.broken, self.side, self.count, self.fails
 
         def read(block_id: tuple[int, int, int]) -> np.ndarray:
             _, i, j = block_id
-            if i == FAILS and broken.exists():
+            if i == fails and broken.exists():
                 raise RuntimeError("no pixels here")
             with log.open("a") as file:
                 file.write(f"{i} {j}\n")
@@ -234,13 +240,13 @@ def test_a_write_continues_on_another_scheduler(
 
 def test_no_part_is_uploaded_twice(tmp_path: Path, s3_options: dict[str, Any]) -> None:
     # rows of 12.6 MB: more than 5 MiB at an end, and a part
-    reader = Source(tmp_path, side=512, cols=24)
+    reader = Source(tmp_path, side=512, rows=8, cols=24, fails=6)
     creation = SMALL | {"blocksize": 512, "compress": "none"}
     with proxied(s3_options) as (proxy, options):
         target = {"store": "s3://test/resume/twice.tif", "storage_options": options}
         fail(reader, resumed(reader.array(), target, creation))
         before = len(proxy.parts)
-        assert before > FAILS
+        assert before > reader.fails // 2
         resumed(reader.array(), target, creation).compute(**THREADS)
         assert len(proxy.parts) > before
         assert set(proxy.parts.values()) == {1}
@@ -281,13 +287,20 @@ KILLED = """
 """
 
 
+@pytest.fixture(scope="module")
+def whole() -> bytes:
+    """The file of the noise, written in one go."""
+    delayed = ccog.write_ccog(noise(), COG_creation_options=CREATION)
+    return bytes(delayed.compute(**THREADS))
+
+
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("cluster", [False, True], ids=["threads", "cluster"])
 @pytest.mark.parametrize(
     "target", ["local", pytest.param("s3", marks=pytest.mark.slow)], indirect=True
 )
 def test_a_write_continues_after_its_client_was_killed(
-    request: pytest.FixtureRequest, target: dict[str, Any], cluster: bool
+    request: pytest.FixtureRequest, target: dict[str, Any], cluster: bool, whole: bytes
 ) -> None:
     client = request.getfixturevalue("client") if cluster else None
     address = client.scheduler.address if client is not None else ""
@@ -304,9 +317,7 @@ def test_a_write_continues_after_its_client_was_killed(
     assert [upload.resumable for upload in left(target)] == [True]
     assert len(kept_names(job)) > 12
     job.compute(**({"scheduler": client} if cluster else THREADS))
-    assert data_of(target) == ccog.write_ccog(noise(), COG_creation_options=CREATION).compute(
-        **THREADS
-    )
+    assert data_of(target) == whole
 
 
 def mapping_of(delayed: Any) -> CcogTasks:

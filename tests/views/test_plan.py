@@ -185,6 +185,8 @@ def test_the_largest_size_is_never_exceeded(compress: str, bands: int, masked: b
         if compress in ("jpeg", "webp")
         else [np.uint8, np.uint16, np.float32, np.float64]
     )
+    if compress == "lzma":  # slow, and it sees bytes, not types
+        kinds = [np.uint8, np.float64]
     for kind in kinds:
         noise = np.frombuffer(rng.bytes(math.prod(shape) * np.dtype(kind).itemsize), kind).reshape(
             shape
