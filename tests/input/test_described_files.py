@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
@@ -143,6 +144,24 @@ def test_bands_of_several_types_are_stored_as_the_first(tmp_path: Path) -> None:
     assert_as_createcopy(source, tmp_path, {})
     with pytest.warns(ccog.CCOGWarning, match="uint8, int16, uint8"):
         ccog.write_ccog(source)
+
+
+@pytest.mark.parametrize(("dtype", "name"), [("int64", "Int64"), ("uint64", "UInt64")])
+def test_the_largest_nodata_of_64_bits_stays_out_of_overviews(
+    dtype: str, name: str, tmp_path: Path
+) -> None:
+    files, nodata = SourceFiles(tmp_path), np.iinfo(dtype).max
+    pixels = np.random.default_rng(0).integers(0, 1000, (1, 300, 260)).astype(dtype)
+    pixels[:, 51:200, 31:150] = nodata
+    inside = f"<NoDataValue>{nodata}</NoDataValue>"
+    source = files.vrt("largest", files.tif("pixels", pixels), (name, 1, inside))
+    options = {"blocksize": 128, "overview_resampling": "average"}
+    ccog.write_ccog(source, tmp_path / "x.tif", COG_creation_options=options).compute()
+    for level in (0, 1):
+        with rasterio.open(tmp_path / "x.tif", overview_level=level) as dataset:
+            found = dataset.read()
+        assert found[found != nodata].max() < 1000
+        assert (found == nodata).any()
 
 
 REAL = sorted(path for path in DATA.glob("*.*") if path.suffix != ".md")

@@ -10,20 +10,18 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy.typing as npt
 import rasterio
-import rasterio.shutil
 from rasterio._err import CPLE_BaseError
 from rasterio._io import MemoryDataset
 from rasterio._path import _UnparsedPath
 from rasterio.env import getenv, hasenv
 from rasterio.errors import RasterioError
-from rasterio.io import DatasetWriter, MemoryFile
+from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 
-__all__ = ["GDAL_FAILURES", "ExactWindow", "Frame", "MemoryDataset", "exact_nodata", "memory_env"]
+__all__ = ["GDAL_FAILURES", "ExactWindow", "Frame", "MemoryDataset", "memory_env"]
 
 _MAY_OPEN = "GDAL_MEM_ENABLE_OPEN"
 
@@ -37,21 +35,6 @@ GDAL_FAILURES = (RasterioError, CPLE_BaseError, SystemError, TypeError, ValueErr
 # ``rasterio._io.MemoryDataset`` shows a (band, y, x) array as a dataset, which
 # ``rasterio.shutil.copy`` takes. Without it the pixels would have to be written to a GTiff in
 # memory first, which costs a copy.
-
-
-def exact_nodata(dataset: Any) -> float | int | None:
-    """The nodata value of a dataset, also where a float would round it.
-
-    ``DatasetReader.nodata`` is a float. It is wrong for 64-bit integers beyond 2**53, and None for
-    the largest. A VRT has the digits.
-    """
-    nodata: float | None = dataset.nodata
-    if dataset.dtypes[0] not in ("int64", "uint64"):
-        return nodata
-    with MemoryFile(ext="vrt") as vrt:
-        rasterio.shutil.copy(dataset, vrt.name, driver="VRT")
-        text = ElementTree.fromstring(vrt.read()).findtext("VRTRasterBand/NoDataValue")
-    return None if text is None else int(text)
 
 
 class ExactWindow(Window):  # type: ignore[misc]

@@ -44,7 +44,7 @@ from ccog.gdal.rasterio_edges import ExactWindow, Frame
 from ccog.gdal.statistics import nearly_equal
 from ccog.geometry.axis_reduction import AxisReduction, ExactRead
 from ccog.geometry.intervals import Area, Interval
-from ccog.geometry.raster_facts import MaskKind, Palette
+from ccog.geometry.raster_facts import Palette, RasterFacts
 
 Array = npt.NDArray[Any]
 
@@ -74,41 +74,23 @@ _MAX_MASK_FRAME = 8 << 30
 
 @dataclass(frozen=True, kw_only=True)
 class Reduction:
-    """How level ``level`` becomes the next: the kernel, the nodata value, and both axes.
-
-    ``nodata_by_band`` are the values of the bands where they differ, ``nodata_values`` those that
-    mean nodata where all bands have them. ``whole`` says that complex pixels are stored as
-    integers; ``alphas`` are the bands, counted from 0, that are said to be alpha. Of pixels with a
-    ``palette`` the colours are averaged. Results have ``bits`` each, as samples of a source file
-    may.
-    """
+    """How level ``level`` of a raster becomes the next: the kernel, and both axes."""
 
     method: str
-    nodata: float | int | None
+    raster: RasterFacts
     y: AxisReduction
     x: AxisReduction
     level: int
-    whole: bool = False
-    alphas: tuple[int, ...] = ()
-    palette: Palette | None = None
-    bits: int | None = None
-    nodata_by_band: tuple[float | int | None, ...] | None = None
-    nodata_values: tuple[float, ...] | None = None
-    mask_kind: MaskKind = "array"
-
-    @property
-    def has_band_masks(self) -> bool:
-        """Whether each band has a mask of its own."""
-        return self.mask_kind == "each"
 
     @property
     def is_by_band(self) -> bool:
         """Whether bands differ in what is valid."""
-        return self.has_band_masks or self.nodata_by_band is not None
+        return self.raster.has_band_masks or self.raster.nodata_by_band is not None
 
     def nodata_of(self, band: int) -> float | int | None:
         """The nodata value of a band, counted from 0."""
-        return self.nodata if self.nodata_by_band is None else self.nodata_by_band[band]
+        by_band = self.raster.nodata_by_band
+        return self.raster.nodata if by_band is None else by_band[band]
 
 
 def reduce_area(
@@ -131,9 +113,9 @@ def reduce_area(
     -------
     (band, y, x) pixels in the same dtype, and the (y, x) mask or None; masks of bands have none.
     """
-    if how.nodata_values is not None:
-        mask = _mask_of_values(pixels, how.nodata_values)
-        how = replace(how, nodata_values=None)
+    if how.raster.nodata_values is not None:
+        mask = _mask_of_values(pixels, how.raster.nodata_values)
+        how = replace(how, raster=replace(how.raster, nodata_values=None))
         return reduce_area(pixels, mask, source, want, how)[0], None
     if mask is None and _stays_blank(pixels, how):
         return np.zeros((len(pixels), *want.shape), pixels.dtype), None
@@ -149,9 +131,10 @@ def reduce_area(
         rows = cell_bounds(how.y, want.rows, source.rows)
         cols = cell_bounds(how.x, want.cols, source.cols)
         is_rms = how.method == "rms"
-        return complex_average(pixels, rows, cols, rms=is_rms, whole=how.whole), None
+        is_whole = how.raster.is_whole_complex
+        return complex_average(pixels, rows, cols, rms=is_rms, whole=is_whole), None
     out, out_mask = _by_kernel(pixels, mask, source, want, how)
-    return _with_bits(out, how.bits), out_mask
+    return _with_bits(out, how.raster.source_bits), out_mask
 
 
 def _with_bits(pixels: Array, bits: int | None) -> Array:
@@ -180,15 +163,16 @@ def _stays_blank(pixels: Array, how: Reduction) -> bool:
     """Whether zeros become zeros, which is not so where results are moved off a nodata of zero."""
     if how.is_by_band:
         return False
-    if how.nodata is not None and (how.nodata != 0 or pixels.dtype in _64_BIT_INTEGERS):
+    nodata = how.raster.nodata
+    if nodata is not None and (nodata != 0 or pixels.dtype in _64_BIT_INTEGERS):
         return False
     return bool(pixels.size) and is_blank(pixels)
 
 
 def _stays_nodata(pixels: Array, how: Reduction) -> bool:
     """Whether all is nodata and stays so; MODE gives some types other values (ModeT)."""
-    differ = how.alphas or how.is_by_band or how.method == "mode"
-    return not differ and is_nodata(pixels, how.nodata)
+    differ = how.raster.alphas or how.is_by_band or how.method == "mode"
+    return not differ and is_nodata(pixels, how.raster.nodata)
 
 
 def _nearest(
@@ -197,7 +181,7 @@ def _nearest(
     rows = _as_slice(nearest_index(how.y, want.rows, source.rows))
     cols = _as_slice(nearest_index(how.x, want.cols, source.cols))
     out = pixels[:, rows][:, :, cols].copy()
-    if mask is None or how.has_band_masks:
+    if mask is None or how.raster.has_band_masks:
         return out, None
     return out, mask[rows][:, cols].copy()
 
@@ -216,8 +200,8 @@ def _by_kernel(
     goal = _Goal(want, how)
     out = np.empty((0, *want.shape), pixels.dtype)
     if len(pixels):
-        out = _all_bands(_Piece(pixels, mask, how.nodata, source), goal)
-    if mask is None or how.has_band_masks:
+        out = _all_bands(_Piece(pixels, mask, how.raster.nodata, source), goal)
+    if mask is None or how.raster.has_band_masks:
         return out, None
     return out, _reduced_mask(mask, source, goal)
 
@@ -276,7 +260,7 @@ class _PieceRead(NamedTuple):
 
 def _reduced_mask(mask: Array, area: Area, goal: _Goal) -> Array:
     """The mask read as a band, and as its own mask where GDAL takes it for one (IsMaskBand)."""
-    kind, is_full = goal.how.mask_kind, goal.how.level == 0
+    kind, is_full = goal.how.raster.mask_kind, goal.how.level == 0
     # overviews of one bit hold 0 and 1
     values = (mask != 0).view(np.uint8) if kind == "bits" and not is_full else mask
     own = values if is_full or kind != "array" else None
@@ -289,7 +273,7 @@ def _all_bands(piece: _Piece, goal: _Goal) -> Array:
     if goal.how.is_by_band:
         bands = range(len(piece.pixels))
         return np.concatenate([_reduced(_band(piece, n, goal.how), goal) for n in bands])
-    alphas, count, last = goal.how.alphas, len(piece.pixels), piece.pixels[-1]
+    alphas, count, last = goal.how.raster.alphas, len(piece.pixels), piece.pixels[-1]
     if not alphas:
         return _reduced(piece, goal)
     if not piece.is_masked and count - 1 in alphas and alpha_weighs(last.dtype, count):
@@ -330,7 +314,7 @@ def _band(piece: _Piece, n: int, how: Reduction) -> _Piece:
 
 
 def _heeds_masks(how: Reduction) -> bool:
-    return how.has_band_masks or how.nodata_of(0) is not None
+    return how.raster.has_band_masks or how.nodata_of(0) is not None
 
 
 def _mask_without_nodata(band: Array, how: Reduction) -> Array:
@@ -339,7 +323,7 @@ def _mask_without_nodata(band: Array, how: Reduction) -> Array:
     All is valid. But in GDAL's temporary overviews the last nodata value is that of all bands that
     have none (GTiffRasterBand::GetNoDataValue).
     """
-    values = () if how.nodata_by_band is None or how.level == 0 else how.nodata_by_band
+    values = (how.level > 0 and how.raster.nodata_by_band) or ()
     last = [value for value in values if value is not None][-1:]
     is_nodata = np.zeros(band.shape, bool)
     if last:
@@ -457,7 +441,7 @@ def _by_gdal(piece: _Piece, goal: _Goal) -> Array:
         # the pixels are the user's, and other tasks may read them now
         piece = replace(piece, pixels=piece.pixels.copy())
     out = np.empty((len(piece.pixels), *goal.want.shape), piece.pixels.dtype)
-    with _opened(piece, frame, goal.how.palette) as dataset:
+    with _opened(piece, frame, goal.how.raster.palette) as dataset:
         for read, odd in reads:
             rows, cols = Area(read.y.keep, read.x.keep).slices_of(goal.want)
             with _made_odd(dataset, piece, frame, odd):

@@ -56,9 +56,7 @@ def describe(dataset: Any, *, tags: bool) -> Metadata:
     Its ``description`` is the content of a VRT without pixels; its other fields are what a VRT
     loses. Without ``tags`` only what positions and colours need is kept.
     """
-    with MemoryFile(ext=".vrt") as memory:
-        rasterio.shutil.copy(dataset, memory.name, driver="VRT")
-        root = ET.fromstring(memory.read())
+    root = _vrt(dataset)
     _warn_of_sidecar(root)
     _keep_facts(root, tags=tags)
     content = "".join(ET.tostring(child, "unicode") for child in root)
@@ -72,6 +70,26 @@ def describe(dataset: Any, *, tags: bool) -> Metadata:
         gcps=gcps,
         crs=dataset.gcps[1] if gcps else None,
     )
+
+
+def exact_nodata(dataset: Any) -> float | int | None:
+    """The nodata value of an open dataset, also where a float would round it.
+
+    ``DatasetReader.nodata`` is a float. It is wrong for 64-bit integers beyond 2**53, and None for
+    the largest. A VRT has the digits.
+    """
+    nodata: float | None = dataset.nodata
+    if dataset.dtypes[0] not in ("int64", "uint64"):
+        return nodata
+    text = _vrt(dataset).findtext("VRTRasterBand/NoDataValue")
+    return None if text is None else int(text)
+
+
+def _vrt(dataset: Any) -> ET.Element:
+    """All that GDAL would write of an open dataset into a VRT."""
+    with MemoryFile(ext=".vrt") as memory:
+        rasterio.shutil.copy(dataset, memory.name, driver="VRT")
+        return ET.fromstring(memory.read())
 
 
 def _warn_of_sidecar(root: ET.Element) -> None:

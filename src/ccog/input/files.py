@@ -7,7 +7,6 @@ read it.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -23,7 +22,7 @@ from rasterio.windows import Window
 
 from ccog.errors import RasterError, StoreError, warn_user
 from ccog.geometry.raster_facts import MaskKind
-from ccog.input.description import describe
+from ccog.input.description import describe, exact_nodata
 from ccog.input.gdal_options import Opener
 from ccog.input.metadata import Metadata
 from ccog.input.overviews import overviews_of
@@ -36,7 +35,6 @@ Sides = tuple[int, int]
 # types of files that NumPy has not, and what they are read as
 _WHOLE_COMPLEX = {"complex_int16": "complex64", "complex_int32": "complex128"}
 
-_WHOLE_NODATA = re.compile(r"<NoDataValue>(-?\d+)</NoDataValue>")
 
 # rasterio logs the names of files at DEBUG, and GDAL's messages with them
 redact_logs(
@@ -103,7 +101,7 @@ def _described(dataset: Any, path: str, chunk: int | None, tags: bool) -> Source
         mask_kind=kind or "file",
         nodata_by_band=_nodata_by_band(dataset),
         nodata_values=_nodata_values(dataset),
-        metadata=_metadata(dataset, types[0], header.description or ""),
+        metadata=_metadata(dataset, types[0]),
         header=header,
     )
 
@@ -252,27 +250,18 @@ def _read(path: str, opener: Opener, read: Callable[[Any], Any]) -> Any:
 # Metadata
 
 
-def _metadata(dataset: Any, dtype: str, description: str) -> Metadata:
+def _metadata(dataset: Any, dtype: str) -> Metadata:
     """What the pixels of the copy depend on; its header has the rest."""
     gcps, gcps_crs = dataset.gcps
     return Metadata(
         crs=gcps_crs if gcps else dataset.crs,
         transform=None if gcps else dataset.transform,
-        nodata=_nodata(dataset, description),
+        nodata=exact_nodata(dataset),
         colormap=_colormap(dataset),
         colorinterp=dataset.colorinterp,
         stored_type=dtype if dtype in _WHOLE_COMPLEX else None,
         bits=_bits(dataset),
     )
-
-
-def _nodata(dataset: Any, description: str) -> float | int | None:
-    """The nodata value; rasterio has a float for those of 64-bit integers."""
-    exact = _WHOLE_NODATA.search(description)
-    if dataset.nodata is None or exact is None or dataset.dtypes[0] not in ("int64", "uint64"):
-        nodata: float | None = dataset.nodata
-        return nodata
-    return int(exact[1])
 
 
 def _colormap(dataset: Any) -> dict[int, tuple[int, ...]] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -212,20 +212,11 @@ def _heeds_band_masks(geometry: CogGeometry, flow: LevelReduction) -> bool:
 
 
 def _reduction(geometry: CogGeometry, flow: LevelReduction) -> Reduction:
-    return Reduction(
-        method=geometry.method,
-        nodata=geometry.raster.nodata,
-        y=flow.y,
-        x=flow.x,
-        level=flow.source,
-        whole=geometry.raster.is_whole_complex,
-        alphas=geometry.raster.alphas if flow.pixels else (),
-        palette=geometry.raster.palette if flow.pixels else None,
-        bits=geometry.raster.source_bits,
-        nodata_by_band=geometry.raster.nodata_by_band,
-        nodata_values=geometry.raster.nodata_values if flow.pixels else None,
-        mask_kind=geometry.raster.mask_kind,
-    )
+    raster = geometry.raster
+    if not flow.pixels:
+        # a mask has neither colours nor alpha
+        raster = replace(raster, alphas=(), palette=None, nodata_values=None)
+    return Reduction(method=geometry.method, raster=raster, y=flow.y, x=flow.x, level=flow.source)
 
 
 # ---- work ----
@@ -356,7 +347,7 @@ def _stays_blank(job: BlockJob, pixels: Array) -> bool:
     So it is for integers of bands that are alike, none of which is transparent.
     """
     reductions = [share.reduction for share in job.reductions]
-    differ = any(reduction.alphas or reduction.is_by_band for reduction in reductions)
+    differ = any(reduction.raster.alphas or reduction.is_by_band for reduction in reductions)
     return pixels.dtype.kind in "iu" and not differ and is_blank(pixels)
 
 

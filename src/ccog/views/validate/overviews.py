@@ -13,10 +13,11 @@ import rasterio
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
-from ccog.gdal.rasterio_edges import exact_nodata
 from ccog.gdal.resample import Reduction, reduce_area
 from ccog.geometry.axis_reduction import KERNEL_RADIUS, SIMD_GROUP, AxisReduction, Kernel
 from ccog.geometry.intervals import Area, Interval, Size
+from ccog.geometry.raster_facts import RasterFacts
+from ccog.input.description import exact_nodata
 from ccog.views.inspect.ranges import RangeReader
 
 Array = npt.NDArray[Any]
@@ -104,7 +105,8 @@ class _Levels:
             AxisReduction(height, h, kernel),
             AxisReduction(width, w, kernel, align=SIMD_GROUP),
         )
-        return Reduction(method=method, nodata=self.nodata, y=y, x=x, level=self.source(k))
+        raster = RasterFacts(count=self.count, dtype=self.dtype, nodata=self.nodata)
+        return Reduction(method=method, raster=raster, y=y, x=x, level=self.source(k))
 
     def needed(self, k: int, area: Area, methods: Sequence[str]) -> Area:
         """The source pixels from which any of the methods makes an area of overview ``k``."""
