@@ -180,7 +180,13 @@ def _tile_rows(
     if framed:
         in_turn = list(itertools.chain(*map(_framed, in_turn)))
     length = columns * len(interleaved) * (_FRAMED_PIECES if framed else 1)
-    return [b"".join(in_turn[at : at + length]) for at in range(0, len(in_turn), length)]
+    return [_joined(in_turn[at : at + length]) for at in range(0, len(in_turn), length)]
+
+
+def _joined(pieces: list[bytes | memoryview]) -> TileBytes:
+    """All bytes of some tiles; NumPy copies them without the interpreter lock."""
+    arrays = [np.frombuffer(piece, np.uint8) for piece in pieces if piece]
+    return np.concatenate(arrays) if arrays else b""
 
 
 # a framed tile is its leader, itself, its trailer
