@@ -311,9 +311,8 @@ def test_the_demo_writes_a_cog_and_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize(
-    "end", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_the_demo_writes_to_a_server_of_its_own(
     end: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -337,6 +336,7 @@ def test_the_demo_writes_to_a_server_of_its_own(
     assert ccog(*said[4].split()[1:]).exit_code == 1
 
 
+@pytest.mark.slow
 def test_the_server_of_the_demo_ends_where_nobody_could_end_it(tmp_path: Path) -> None:
     done = subprocess.run(
         [*CCOG, "demo", "a.tif", "--s3", "--size", "300"],

@@ -265,6 +265,7 @@ def hear_hang_ups() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.slow
 @pytest.mark.parametrize(("typed", "words"), PROCESSES)
 def test_processes(typed: str, words: list[str], desk: Path) -> None:
     before = sorted(path.name for path in desk.iterdir())

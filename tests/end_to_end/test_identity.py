@@ -181,7 +181,9 @@ def test_metadata_is_identical(version: str) -> None:
         assert dataset.descriptions == ("first", "second")
 
 
-@pytest.mark.parametrize("blocksize", [16, 48, 64, 192, 768, 8192])
+@pytest.mark.parametrize(
+    "blocksize", [16, 48, 64, 192, 768, pytest.param(8192, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("masked", [False, True])
 def test_block_sizes_that_overviews_do_not_share(blocksize: int, masked: bool) -> None:
     pixels, options = terrain((2, 500, 1701)), {"blocksize": blocksize, "compress": "deflate"}

@@ -165,6 +165,7 @@ def test_how_tasks_are_cut_does_not_matter(form: Any, method: str, change_settin
     assert written(pixels, (2, 256, 256), options, mask=mask) == expected
 
 
+@pytest.mark.slow
 def test_schedulers_and_stores_give_the_same_bytes(
     s3_options: dict[str, Any], tmp_path: Path, client: Any
 ) -> None:

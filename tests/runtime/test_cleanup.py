@@ -93,6 +93,7 @@ def test_a_write_that_fails_on_a_local_scheduler_leaves_nothing(
     assert not left(target)
 
 
+@pytest.mark.slow
 def test_a_write_that_began_in_another_process_leaves_nothing(target: Any) -> None:
     with pytest.raises(RuntimeError, match="no pixels here"):
         delayed(failing(), target).compute(scheduler="processes", num_workers=2)
@@ -317,7 +318,7 @@ def test_secrets_stay_out_of_sight(s3_options: dict[str, Any]) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-@pytest.mark.parametrize("cluster", [False, True])
+@pytest.mark.parametrize("cluster", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_interrupted_command_leaves_no_upload(
     request: pytest.FixtureRequest, s3_options: dict[str, Any], cluster: bool
 ) -> None:

@@ -78,7 +78,8 @@ class DyingLocal(LocalStore):
     "right: the file is complete, and no error is raised",
 )
 @pytest.mark.parametrize(
-    "kind", ["s3", pytest.param("local", marks=pytest.mark.slow), "local, resumable"]
+    "kind",
+    ["local", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("s3", "local, resumable"))],
 )
 def test_a_worker_that_dies_after_completing_makes_no_error_of_a_right_file(
     kind: str, tmp_path: Path, s3_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch

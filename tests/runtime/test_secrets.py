@@ -153,6 +153,7 @@ def shown(text: str, secrets: tuple[str, ...]) -> list[str]:
     "succeed, fail with an abort that is denied, are cancelled, and lose a worker",
     "right: none is there",
 )
+@pytest.mark.slow
 def test_no_log_or_page_of_a_cluster_shows_credentials(
     seen: Seen, s3_options: dict[str, Any]
 ) -> None:

@@ -22,6 +22,10 @@ from faults import KINDS, PLACES, Proxy, placed, proxied
 
 PARTS = 3
 OPTIONS = {"blocksize": 256, "compress": "none", "overviews": "none"}
+QUICK = ("middle part", "complete")
+PLACES_TRIED = [
+    pytest.param(place, marks=[pytest.mark.slow] * (place not in QUICK)) for place in PLACES
+]
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +106,7 @@ def test_a_write_makes_no_more_calls_than_it_needs(
     ]
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", PLACES_TRIED)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_passing_fault_is_survived(
     kind: str,

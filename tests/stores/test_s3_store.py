@@ -246,6 +246,7 @@ GONE: dict[str, Any] = {
     "the server is gone while parts are put",
     "refused after a minute on every store, with a line in the log",
 )
+@pytest.mark.slow
 @pytest.mark.parametrize("url", GONE)
 def test_a_server_that_is_gone_is_waited_for_as_long_on_every_store(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

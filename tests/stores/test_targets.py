@@ -275,11 +275,13 @@ READER = {"key": servers.READER_KEY, "secret": servers.READER_SECRET}
             errors.StorePermissionError,
             "anonymous",
         ),
-        (
+        # waits as long as users would
+        pytest.param(
             "test",
             {"endpoint_url": "http://127.0.0.1:9"},
             errors.StoreError,
             "no answer from the server",
+            marks=pytest.mark.slow,
         ),
         (
             "test",

@@ -54,7 +54,7 @@ ORDERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-@pytest.mark.parametrize("kernel", ["average", "cubic"])
+@pytest.mark.parametrize("kernel", ["average", pytest.param("cubic", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("order", list(ORDERS))
 def test_chunks_in_any_order_of_memory_give_gdals_file(order: str, kernel: str) -> None:
     chunk = ORDERS[order](PIXELS)

@@ -158,6 +158,9 @@ def assert_little_again(reader: Source) -> None:
 
 THREADS = {"scheduler": "threads", "num_workers": 2}
 
+#: Settings in which a raster is small, and in which it is large.
+FEW = [4096, pytest.param(0, marks=pytest.mark.slow)]
+
 CASES: dict[str, dict[str, Any]] = {
     "average": {},
     "cubic": {"overview_resampling": "cubic", "statistics": "yes"},
@@ -166,7 +169,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("few", [4096, 0], ids=["small", "large"])
+@pytest.mark.parametrize("few", FEW, ids=["small", "large"])
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 @pytest.mark.parametrize("case", CASES)
 def test_a_failed_write_continues(
@@ -193,7 +196,7 @@ def test_a_failed_write_continues(
     assert_little_again(reader)
 
 
-@pytest.mark.parametrize("few", [4096, 0], ids=["small", "large"])
+@pytest.mark.parametrize("few", FEW, ids=["small", "large"])
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 @pytest.mark.parametrize("method", ["average", "cubic"])
 def test_a_failed_write_continues_chunk_by_chunk(
@@ -223,6 +226,7 @@ def test_a_failed_write_continues_chunk_by_chunk(
     assert len(again) == len(set(again)) < ROWS * COLS
 
 
+@pytest.mark.slow
 def test_a_write_continues_on_another_scheduler(
     request: pytest.FixtureRequest, target: dict[str, Any], reader: Source
 ) -> None:
@@ -238,6 +242,7 @@ def test_a_write_continues_on_another_scheduler(
         assert_little_again(reader)
 
 
+@pytest.mark.slow
 def test_no_part_is_uploaded_twice(tmp_path: Path, s3_options: dict[str, Any]) -> None:
     # rows of 12.6 MB: more than 5 MiB at an end, and a part
     reader = Source(tmp_path, side=512, rows=16, cols=24, fails=12)
@@ -516,6 +521,7 @@ def test_a_write_to_google_cloud_storage_continues(
     assert_little_again(reader)
 
 
+@pytest.mark.slow
 def test_the_command_line_continues_a_killed_write(tmp_path: Path) -> None:
     target = str(tmp_path / "a.tif")
     run = "from ccog.cli import main; main()"

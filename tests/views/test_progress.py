@@ -196,7 +196,7 @@ def test_a_file_without_overviews_has_two_bars(screen: Recorder) -> None:
     assert counts(screen.last) == ({"encode": 1, "upload": 2},) * 2
 
 
-@pytest.mark.parametrize("form", ["small", "large"])
+@pytest.mark.parametrize("form", ["small", pytest.param("large", marks=pytest.mark.slow)])
 def test_writes_on_a_cluster_are_watched_to_the_end(
     form: str, client: Any, screen: Recorder, change_settings: Any, tmp_path: Path
 ) -> None:
