@@ -159,8 +159,10 @@ class CreationOptions:
                 )
             )
 
-    def check_raster(self, dtype: str, count: int) -> None:
+    def check_raster(self, dtype: str, count: int, source_bits: int | None = None) -> None:
         """Refuse what no codec could encode, in words: GDAL says little.
+
+        Samples have ``source_bits`` where the file has fewer than the type and NBITS says nothing.
 
         Raises
         ------
@@ -168,7 +170,7 @@ class CreationOptions:
             The compression, its predictor or NBITS does not suit so many bands of the type.
         """
         for name in dict.fromkeys((self.effective_compress, self.effective_overview_compress)):
-            self._check_codec(name, dtype, count)
+            self._check_codec(name, dtype, count, self.nbits or source_bits)
         has_predictor = self.effective_compress in ("LZW", "DEFLATE", "ZSTD")
         if self.predictor == "FLOATING_POINT" and has_predictor and not dtype.startswith("float"):
             raise OptionError(
@@ -177,10 +179,10 @@ class CreationOptions:
             )
         self._check_bits(dtype)
 
-    def _check_codec(self, name: str, dtype: str, count: int) -> None:
+    def _check_codec(self, name: str, dtype: str, count: int, bits: int | None) -> None:
         """Refuse what a codec of libtiff does not take (tif_jpeg.c, tif_webp.c, tif_lerc.c)."""
         others = "DEFLATE, ZSTD and LZW take every type"
-        is_12_bit = name == "JPEG" and dtype == "uint16" and self.nbits == 12
+        is_12_bit = name == "JPEG" and dtype == "uint16" and bits == 12
         if name in ("JPEG", "WEBP") and dtype != "uint8" and not is_12_bit:
             raise OptionError(
                 f"COMPRESS={name}: {name} takes uint8, and the array is {dtype}; {others}, or "

@@ -103,7 +103,8 @@ class Raster:
         if options.tiling_scheme is not None:
             self._check_on_scheme(options)
         raster = self._with_alpha_as_mask() if self.alpha_becomes_mask(options) else self
-        options.check_raster(raster.pixels.dtype.name, raster.count)
+        dtype, bits = raster.pixels.dtype.name, raster.metadata.bits
+        options.check_raster(dtype, raster.count, bits)
         return raster
 
     def alpha_becomes_mask(self, options: CreationOptions) -> bool:
