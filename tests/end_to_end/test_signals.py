@@ -158,6 +158,7 @@ def test_a_signal_leaves_nothing_of_a_copy(
     assert (left(tmp_path), left(temporary)) == (before, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ENDING)
 def test_a_signal_ends_a_plan(
     number: signal.Signals, noise: Path, temporary: Path, tmp_path: Path

@@ -121,6 +121,7 @@ def test_a_pickled_delayed_cleans_up_too(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["delayed"]
 
 
+@pytest.mark.slow
 def test_a_write_that_fails_on_a_cluster_leaves_nothing(client: Any, target: Any) -> None:
     with pytest.raises(RuntimeError, match="no pixels here"):
         delayed(failing(), target).compute(scheduler=client)

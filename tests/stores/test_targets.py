@@ -179,6 +179,7 @@ def test_any_other_file_system_through_one_writer(tmp_path: Path) -> None:
     ).compute()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compress", ["none", "deflate"])
 def test_parts_are_equally_long_where_the_server_wants_it(
     s3_options: dict[str, Any], compress: str
