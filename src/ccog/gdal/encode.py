@@ -20,7 +20,7 @@ from rasterio.io import MemoryFile
 
 from ccog.errors import EncodeError
 from ccog.gdal.blank import is_blank, is_nodata
-from ccog.gdal.rasterio_edges import GDAL_FAILURES, MemoryDataset
+from ccog.gdal.rasterio_edges import GDAL_FAILURES, SILENT_TRANSFORM, MemoryDataset
 from ccog.gdal.uncompressed import plain_tiles
 from ccog.geometry.intervals import ceil_div
 from ccog.tiff import directories as tiff
@@ -199,9 +199,6 @@ def _framed(tile: memoryview) -> tuple[bytes | memoryview, ...]:
     return (struct.pack("<I", len(tile)), tile, tile[-4:]) if tile else _SPARSE
 
 
-# any but the identity, which rasterio would warn of
-_SILENT_TRANSFORM = rasterio.Affine(1, 0, 1, 0, -1, 1)
-
 # of more bands rasterio's ``write`` takes time that grows with their square: it looks for each
 # among all of them
 _MANY_BANDS = 256
@@ -243,7 +240,7 @@ def _compress(files: ExitStack, pixels: Array, codec: Codec) -> list[list[memory
         "sparse_ok": codec.sparse,
         "nodata": codec.nodata,
         "interleave": "band" if codec.planar and count > 1 else "pixel",
-        "transform": _SILENT_TRANSFORM,
+        "transform": SILENT_TRANSFORM,
         **options,
     }
     try:

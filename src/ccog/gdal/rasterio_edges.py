@@ -21,7 +21,17 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetWriter
 from rasterio.windows import Window
 
-__all__ = ["GDAL_FAILURES", "ExactWindow", "Frame", "MemoryDataset", "memory_env"]
+__all__ = [
+    "GDAL_FAILURES",
+    "SILENT_TRANSFORM",
+    "ExactWindow",
+    "Frame",
+    "MemoryDataset",
+    "memory_env",
+]
+
+#: Any but the identity, of which rasterio would warn.
+SILENT_TRANSFORM = rasterio.Affine(1, 0, 1, 0, -1, 1)
 
 _MAY_OPEN = "GDAL_MEM_ENABLE_OPEN"
 

@@ -14,7 +14,8 @@ buffer. Reading a piece of a level gives the very floats of the whole level if t
    them).
 3. With a nodata value or a mask, the window is neither all valid nor all invalid. Otherwise GDAL
    takes a shortcut that its overview builder does not take. A spare pixel outside of every kernel
-   is therefore made the odd one.
+   is therefore made the odd one. Levels that are too small to have one are handed to the COG driver
+   itself (:mod:`ccog.gdal.small_levels`).
 
 Nearest neighbours, and averages of complex pixels, need no kernel: :mod:`ccog.gdal.cells` has them.
 """
@@ -25,6 +26,7 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,9 +43,10 @@ from ccog.gdal.cells import (
     touched_bounds,
 )
 from ccog.gdal.rasterio_edges import ExactWindow, Frame
+from ccog.gdal.small_levels import driver_overview, halvings
 from ccog.gdal.statistics import nearly_equal
 from ccog.geometry.axis_reduction import AxisReduction, ExactRead
-from ccog.geometry.intervals import Area, Interval
+from ccog.geometry.intervals import Area, Interval, Size
 from ccog.geometry.raster_facts import Palette, RasterFacts
 
 Array = npt.NDArray[Any]
@@ -81,6 +84,16 @@ class Reduction:
     y: AxisReduction
     x: AxisReduction
     level: int
+
+    @property
+    def source_size(self) -> Size:
+        """(height, width) of the level."""
+        return self.y.src, self.x.src
+
+    @property
+    def target_size(self) -> Size:
+        """(height, width) of the overview."""
+        return self.y.dst, self.x.dst
 
     @property
     def is_by_band(self) -> bool:
@@ -436,6 +449,8 @@ def _equals_nodata(pixels: Array, nodata: float | int | None) -> Array:
 def _by_gdal(piece: _Piece, goal: _Goal) -> Array:
     frame = _frame(piece, goal.how)
     piece = _with_contiguous_lines(piece.within(frame.intersect(piece.area)))
+    if any(_is_shortened(piece, read, goal.how) for read in goal.reads):
+        return _by_cog_driver(piece, goal)
     reads = [(read, _odd_spare(piece, read)) for read in goal.reads]
     if piece.mask is None and any(odd is not None for _, odd in reads):
         # the pixels are the user's, and other tasks may read them now
@@ -503,6 +518,37 @@ def _read(dataset: Any, read: _PieceRead, frame: Area, how: Reduction) -> Array:
         resampling=_GDAL_RESAMPLING[how.method],
     )
     return out[:, y.keep.slice_of(y.dst), x.keep.slice_of(x.dst)]
+
+
+# Levels without a spare pixel
+
+
+def _is_shortened(piece: _Piece, read: _PieceRead, how: Reduction) -> bool:
+    """Whether a read would take GDAL's shortcut, with no spare pixel to prevent it."""
+    if not piece.is_masked or read.y.spare is not None or read.x.spare is not None:
+        return False
+    if piece.area.shape != how.source_size or not halvings(how.source_size, how.target_size):
+        return False
+    fetched = piece.within(read.fetched)
+    if fetched.mask is not None:
+        return _odd_mask(fetched.mask) is not None
+    return _odd_nodata(fetched, (0, 0)) is not None
+
+
+def _by_cog_driver(piece: _Piece, goal: _Goal) -> Array:
+    """``goal`` of a piece that is a whole level, made by GDAL's overview builder."""
+    how = goal.how
+    reduced = partial(
+        driver_overview,
+        mask=piece.mask,
+        nodata=piece.nodata,
+        count=halvings(how.source_size, how.target_size),
+        method=how.method.upper(),
+        palette=how.raster.palette,
+    )
+    overview = np.stack([reduced(band) for band in piece.pixels])
+    whole = Area(Interval(0, how.y.dst), Interval(0, how.x.dst))
+    return overview[(slice(None), *goal.want.slices_of(whole))]
 
 
 # Spare pixels
