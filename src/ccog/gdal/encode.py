@@ -1,11 +1,13 @@
 """A block -> the bytes of its tiles, compressed by the installed GDAL's GTiff driver.
 
 The GTiff driver compresses inside ``write`` with the interpreter lock released. Its tiles are the
-COG driver's, byte for byte. Each tile gets its leader and trailer, and its mask tile behind it.
+COG driver's, byte for byte. Those of DEFLATE need no driver where its library gives the same bytes
+(:mod:`ccog.gdal.deflate`). Each tile gets its leader and trailer, and its mask tile behind it.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import struct
 from contextlib import ExitStack
@@ -20,6 +22,7 @@ from rasterio.io import MemoryFile
 
 from ccog.errors import EncodeError
 from ccog.gdal.blank import is_blank, is_nodata
+from ccog.gdal.deflate import TRIAL_SIDE, TileKind, deflated_tiles, tile_kind
 from ccog.gdal.rasterio_edges import GDAL_FAILURES, SILENT_TRANSFORM, MemoryDataset
 from ccog.gdal.uncompressed import plain_tiles
 from ccog.geometry.intervals import ceil_div
@@ -203,6 +206,10 @@ def _framed(tile: memoryview) -> tuple[bytes | memoryview, ...]:
 # among all of them
 _MANY_BANDS = 256
 
+# bytes of pixels that are not worth to be compressed without the driver: the first of a kind are
+# compressed both ways
+_LEAST_DEFLATED = 1 << 20
+
 # pixels are compressed in strips of whole tile rows of about this size: these fit the cache, and
 # little is held twice
 _STRIP_BYTES = 4 << 20
@@ -219,11 +226,44 @@ def _compress(files: ExitStack, pixels: Array, codec: Codec) -> list[list[memory
 
     They are valid while ``files`` is open.
     """
-    planes = codec.planes(len(pixels))
     if _is_sparse(pixels, codec):
         missing = [memoryview(b"")] * _tile_count(pixels, codec.blocksize)
-        return [missing] * planes
-    options = dict(codec.image)
+        return [missing] * codec.planes(len(pixels))
+    return _deflated(pixels, codec) or _compress_by_driver(files, pixels, codec)
+
+
+def _deflated(pixels: Array, codec: Codec) -> list[list[memoryview]] | None:
+    """The tiles, where libdeflate gives those of the driver and there are enough to be quicker."""
+    if codec.sparse or pixels.nbytes < _LEAST_DEFLATED or pixels.dtype.name != codec.dtype:
+        return None
+    planes = list(pixels[:, np.newaxis]) if codec.planar else [pixels]
+    kind = tile_kind(planes[0], dict(codec.image))
+    if kind is None or not _is_as_by_driver(kind, codec.image):
+        return None
+    return [deflated_tiles(plane, codec.blocksize, kind) for plane in planes]
+
+
+@functools.cache
+def _is_as_by_driver(kind: TileKind, options: tuple[tuple[str, str], ...]) -> bool:
+    """Whether tiles of a kind, whole ones and those at edges, are the driver's, byte for byte."""
+    pixels = kind.trial
+    codec = Codec(
+        blocksize=TRIAL_SIDE,
+        dtype=kind.dtype,
+        image=options,
+        mask=(),
+        nodata=None,
+        sparse=False,
+        planar=False,
+    )
+    with ExitStack() as files:
+        (expected,) = _compress_by_driver(files, pixels, codec)
+        return expected == deflated_tiles(pixels, TRIAL_SIDE, kind)
+
+
+def _compress_by_driver(files: ExitStack, pixels: Array, codec: Codec) -> list[list[memoryview]]:
+    """Tiles of each plane of a strip, as the GTiff driver compresses them."""
+    planes, options = codec.planes(len(pixels)), dict(codec.image)
     if _padded_by_chance(pixels, codec, options):
         pixels = _whole_tiles(pixels, codec.blocksize)
     count, height, width = pixels.shape

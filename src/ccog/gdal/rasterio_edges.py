@@ -6,11 +6,17 @@ and what breaks without it.
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import glob
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio._err import CPLE_BaseError
@@ -24,9 +30,11 @@ from rasterio.windows import Window
 __all__ = [
     "GDAL_FAILURES",
     "SILENT_TRANSFORM",
+    "Deflater",
     "ExactWindow",
     "Frame",
     "MemoryDataset",
+    "has_libdeflate",
     "memory_env",
 ]
 
@@ -120,3 +128,72 @@ _GDAL_TYPES = {
     "float32": "Float32",
     "float64": "Float64",
 }
+
+
+# ---- libdeflate, as rasterio's wheels bring it for GDAL ----
+
+
+@functools.cache
+def _libdeflate() -> Any:
+    """The libdeflate that libtiff has loaded into this process; None where it is not to be found.
+
+    It relies on wheels that keep it beside rasterio (``rasterio.libs`` on Linux, ``.dylibs`` on
+    macOS), and on environments that keep it with Python's own libraries (conda). No other copy is
+    loaded, since another version may give other bytes. Without it tiles go through the GTiff
+    driver, which takes longer.
+    """
+    package = os.path.dirname(rasterio.__file__)
+    folders = [f"{package}.libs", os.path.join(package, ".dylibs"), os.path.join(sys.prefix, "lib")]
+    for folder in folders:
+        for path in sorted(glob.glob(os.path.join(folder, "libdeflate*.*"))):
+            try:
+                return _declared(ctypes.CDLL(path, mode=os.RTLD_NOW | os.RTLD_NOLOAD))
+            except (OSError, AttributeError):
+                continue
+    return None
+
+
+def _declared(library: Any) -> Any:
+    """The library with the types of the functions that are called."""
+    size, pointer = ctypes.c_size_t, ctypes.c_void_p
+    library.libdeflate_alloc_compressor.argtypes = [ctypes.c_int]
+    library.libdeflate_alloc_compressor.restype = pointer
+    library.libdeflate_free_compressor.argtypes = [pointer]
+    library.libdeflate_free_compressor.restype = None
+    library.libdeflate_zlib_compress_bound.argtypes = [pointer, size]
+    library.libdeflate_zlib_compress_bound.restype = size
+    library.libdeflate_zlib_compress.argtypes = [pointer, pointer, size, pointer, size]
+    library.libdeflate_zlib_compress.restype = size
+    return library
+
+
+def has_libdeflate() -> bool:
+    """Whether GDAL's libdeflate can be called here."""
+    return _libdeflate() is not None
+
+
+class Deflater:
+    """A compressor of libdeflate at one of its levels, for one thread, as a context manager."""
+
+    def __init__(self, level: int) -> None:
+        self._library = _libdeflate()
+        self._handle = self._library.libdeflate_alloc_compressor(level)
+        if not self._handle:
+            raise MemoryError(f"libdeflate gives no compressor of level {level}")
+        self._out: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
+
+    def __enter__(self) -> Deflater:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._library.libdeflate_free_compressor(self._handle)
+
+    def __call__(self, values: npt.NDArray[Any]) -> bytes:
+        """The zlib stream of a contiguous array, made without the interpreter lock."""
+        bound = self._library.libdeflate_zlib_compress_bound(self._handle, values.nbytes)
+        if self._out.size < bound:
+            self._out = np.empty(bound, np.uint8)
+        size = self._library.libdeflate_zlib_compress(
+            self._handle, values.ctypes.data, values.nbytes, self._out.ctypes.data, bound
+        )
+        return self._out[:size].tobytes()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import KW_ONLY, dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from ccog.geometry.intervals import Interval, ceil_div
@@ -154,14 +154,7 @@ class AxisReduction:
 
         No read covers the whole axis, unless it is too short to cut: so each has a spare pixel.
         """
-        side = self._aligned_up(int(self.longest / self.ratio) - 4 * self.align)
-        if self.kernel.spare and len(want) == self.dst and self.dst > self.align:
-            side = min(side, self._aligned_up(ceil_div(self.dst, 2)))
-        first = want.start // self.align * self.align + side
-        # below a ratio of two GDAL reads single pixels by other rules: no cut just before the end
-        last = want.stop - (self.align if self.ratio < 2 else 0)
-        cuts = [want.start, *range(first, last, side), want.stop]
-        return tuple(self._exact_read(Interval(a, b)) for a, b in itertools.pairwise(cuts))
+        return _reads(self, want)
 
     def source_of(self, want: Interval) -> Interval:
         """Source pixels from which the destination pixels ``want`` are computed."""
@@ -188,6 +181,16 @@ class AxisReduction:
         if want.stop == self.dst:
             stop = self.src
         return Interval(max(0, start - slack), min(self.src, stop))
+
+    def _cuts(self, want: Interval) -> list[int]:
+        """Where ``want`` is cut, its ends included."""
+        side = self._aligned_up(int(self.longest / self.ratio) - 4 * self.align)
+        if self.kernel.spare and len(want) == self.dst and self.dst > self.align:
+            side = min(side, self._aligned_up(ceil_div(self.dst, 2)))
+        first = want.start // self.align * self.align + side
+        # below a ratio of two GDAL reads single pixels by other rules: no cut just before the end
+        last = want.stop - (self.align if self.ratio < 2 else 0)
+        return [want.start, *range(first, last, side), want.stop]
 
     def _exact_read(self, keep: Interval) -> ExactRead:
         """The shortest read that holds ``keep`` and a spare pixel, and keeps GDAL's very ratio.
@@ -254,3 +257,10 @@ class AxisReduction:
         reach = self.kernel.radius * max(1, int(0.5 + self.ratio))
         stop = min(self.src, int(offset) + 1 + math.ceil(count * self.ratio))
         return Interval(max(0, int(offset) - reach), min(self.src, stop + reach))
+
+
+@lru_cache(maxsize=4096)
+def _reads(axis: AxisReduction, want: Interval) -> tuple[ExactRead, ...]:
+    """The reads of an interval, which a row of blocks asks for once for each block and band."""
+    cuts = axis._cuts(want)
+    return tuple(axis._exact_read(Interval(a, b)) for a, b in itertools.pairwise(cuts))

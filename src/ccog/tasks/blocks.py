@@ -162,6 +162,9 @@ def _chunks(geometry: CogGeometry, k: int, area: Area) -> Iterator[Area]:
     """The chunks of a block in the order of the file; all of it where tiles lie row by row."""
     level = geometry.level(k)
     (high, wide), split = level.chunk, level.chunks_a_side
+    if split == 1:
+        yield area
+        return
     for i, j in along_curve((split, split)).tolist():
         top, left = area.rows.start + i * high, area.cols.start + j * wide
         rows = area.rows.intersect(Interval(top, top + high))
