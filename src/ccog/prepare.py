@@ -26,7 +26,7 @@ from ccog.gdal.codec_options import tried_codecs
 from ccog.gdal.statistics import gdal_keeps_statistics
 from ccog.gdal.template import HeaderSpec, write_template
 from ccog.geometry.axis_reduction import Kernel
-from ccog.geometry.blocks import choose_block, choose_chunk, choose_group, cut_array
+from ccog.geometry.blocks import choose_block, choose_chunk, choose_group, cut_array, fits_memory
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.file_order import FileLayout
 from ccog.geometry.intervals import Size
@@ -350,6 +350,7 @@ def _geometry(raster: Raster, options: CreationOptions, layout: FileLayout) -> C
         method=method,
         layout=layout,
         group_size=choose_group(sizes[0], block, pixel_bytes),
+        parts_halos=kernel.has_halos and not fits_memory(sizes[0], pixel_bytes),
     )
 
 

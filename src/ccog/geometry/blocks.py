@@ -97,6 +97,11 @@ def is_small(shape: Size, block: Size, pixel_bytes: int) -> bool:
     return _block_count(shape, block) <= few
 
 
+def fits_memory(shape: Size, pixel_bytes: int) -> bool:
+    """Whether all that comes of a raster may wait in memory at a time."""
+    return shape[0] * shape[1] * pixel_bytes <= settings().held_raster_bytes
+
+
 def _are_too_many(shape: Size, block: Size, pixel_bytes: int) -> bool:
     """Whether the tasks of the blocks would cost a scheduler more than they do themselves."""
     limits = settings()

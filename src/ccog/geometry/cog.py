@@ -35,6 +35,8 @@ class CogGeometry:
         itself.
     group_size
         Blocks of full resolution in an upload group of ``layout="chunk"``.
+    parts_halos
+        Whether what a block of full resolution gives to the overviews is parted from its tiles.
     """
 
     options: CreationOptions
@@ -44,6 +46,7 @@ class CogGeometry:
     layout: FileLayout = "gdal"
     planar: tuple[bool, bool] = (False, False)
     group_size: int = 1
+    parts_halos: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields: what follows from them grows with the raster and is soon worked out again."""

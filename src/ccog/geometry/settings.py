@@ -20,6 +20,9 @@ class Settings:
     #: Bytes of pixels. A block has at most so many: each thread of a worker holds one and more.
     most_block_bytes: int = 256 << 20
 
+    #: Bytes of pixels. A raster of at most so many may be held whole, which saves a task a block.
+    held_raster_bytes: int = 512 << 20
+
     #: Blocks of full resolution that an array in one chunk is cut into, unless they were tiny: its
     #: chunk would keep one thread busy.
     enough_blocks: int = 16
