@@ -139,7 +139,8 @@ def _libdeflate() -> Any:
 
     It relies on wheels that keep it beside rasterio (``rasterio.libs`` on Linux, ``.dylibs`` on
     macOS), and on environments that keep it with Python's own libraries (conda). No other copy is
-    loaded, since another version may give other bytes. Without it tiles go through the GTiff
+    loaded, since another version may give other bytes. It also relies on no other library having
+    functions of these names (``LD_DEBUG=bindings`` shows it). Without it tiles go through the GTiff
     driver, which takes longer.
     """
     package = os.path.dirname(rasterio.__file__)
