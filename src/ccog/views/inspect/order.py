@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ccog.geometry.intervals import Size
+from ccog.geometry.intervals import Size, ceil_div
 from ccog.geometry.tile_order import morton
 from ccog.views.inspect.tiles import Array, Grid
 
@@ -40,7 +40,7 @@ def tile_order(grid: Grid) -> TileOrder:
     if group is not None:
         down, across = group
         name = f"groups of {across} x {down} tiles"
-        row_major = partial(_row_major, -(-cols // across))
+        row_major = partial(_row_major, ceil_div(cols, across))
         for outer, rule in (("Morton", morton), ("row-major", row_major)):
             if _fits(grid, partial(_grouped, group, rule)):
                 return TileOrder(f"{name}, {outer}", group)
@@ -52,9 +52,8 @@ def _fits(grid: Grid, rule: Rule) -> bool:
 
     Most fail in a corner already, which spares sorting millions of tiles.
     """
-    corner = np.s_[:1, :_CORNER, :_CORNER]
-    near = Grid(grid.directory, grid.offsets[corner], grid.counts[corner])
-    return _obeys(near, rule) and _obeys(grid, rule)
+    corner = grid.part(slice(_CORNER), slice(_CORNER), planes=slice(1))
+    return _obeys(corner, rule) and _obeys(grid, rule)
 
 
 def _obeys(grid: Grid, rule: Rule) -> bool:
@@ -77,9 +76,8 @@ def _first_group(grid: Grid) -> Size | None:
     if rows < 2 or cols < 2 or not stored[:2, 0].all():
         return None
     across = _leading(stored[0] & (offsets[0] < offsets[1, 0]))
-    down = rows
-    if across < cols:
-        down = _leading(stored[:, 0] & (offsets[:, 0] < offsets[0, across]))
+    is_whole_row = across == cols
+    down = rows if is_whole_row else _leading(stored[:, 0] & (offsets[:, 0] < offsets[0, across]))
     is_group = down > 0 and across > 0 and (down, across) != (rows, cols)
     return (down, across) if is_group else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from ccog.views.inspect.tiles import Array, Grid, sum_of
 _COALESCE = 1 << 20
 _WINDOW_TILES = 8
 _THUMBNAIL = 256
-_EVERYTHING = slice(None), slice(None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +53,14 @@ def read_costs(header: Header, grids: Sequence[Grid], group: Size | None) -> tup
     """
     full, small = grids[0], _thumbnail(grids)
     rows, cols = full.offsets.shape[1:]
-    thumbnail = f"thumbnail ({small.directory.width} x {small.directory.height})"
-    costs = [_cost(header, grids, small, thumbnail, _EVERYTHING)]
-    window = min(rows, _WINDOW_TILES), min(cols, _WINDOW_TILES)
-    sides = [
-        ("one tile", (1, 1)),
-        (f"window of {window[1]} x {window[0]} tiles", window),
-    ]
+    height, width = min(rows, _WINDOW_TILES), min(cols, _WINDOW_TILES)
+    windows = {"one tile": (1, 1), f"window of {width} x {height} tiles": (height, width)}
     if group is not None:
-        sides.append((f"chunk of {group[1]} x {group[0]} tiles", group))
-    for name, (height, width) in sides:
-        tiles = _middle(rows, height), _middle(cols, width)
-        costs.append(_cost(header, grids, full, name, tiles))
+        windows[f"chunk of {group[1]} x {group[0]} tiles"] = group
+    thumbnail = f"thumbnail ({small.directory.width} x {small.directory.height})"
+    costs = [_cost(header, grids, small, thumbnail, slice(None), slice(None))]
+    for name, (down, across) in windows.items():
+        costs.append(_cost(header, grids, full, name, _middle(rows, down), _middle(cols, across)))
     return tuple(costs)
 
 
@@ -82,54 +78,45 @@ def _thumbnail(grids: Sequence[Grid]) -> Grid:
     return next(enough, images[-1])
 
 
-@dataclass(frozen=True)
-class _Ranges:
+def _cost(
+    header: Header, grids: Sequence[Grid], image: Grid, name: str, rows: slice, cols: slice
+) -> ReadCost:
+    same_size = (grid for grid in grids if grid.directory.size == image.directory.size)
+    masks = [grid for grid in same_size if grid.directory.is_mask and grid is not image]
+    tiles = _Ranges.of([grid.part(rows, cols) for grid in (image, *masks)])
+    if "BLOCK_ORDER=ROW_MAJOR" in header.ghost:
+        gdal = tiles.requests(join=sum(framing(header.ghost)))
+    else:
+        image_tiles = _Ranges.of([image.part(rows, cols)])
+        mask_tiles = _Ranges.of([mask.part(rows, cols) for mask in masks])
+        gdal = image_tiles.requests(join=0) + mask_tiles.requests(join=0)
+    return ReadCost(
+        name=name,
+        tiles=int(tiles.starts.size),
+        size=sum_of(tiles.stops - tiles.starts),
+        gdal=gdal,
+        coalescing=tiles.requests(join=_COALESCE),
+    )
+
+
+class _Ranges(NamedTuple):
     """First bytes of tiles, ascending, and the bytes after their last ones."""
 
     starts: Array
     stops: Array
 
     @classmethod
-    def of(cls, grids: Sequence[Grid], tiles: tuple[slice, slice]) -> _Ranges:
-        """The stored tiles of a window of some grids."""
-        starts, stops = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for grid in grids:
-            if grid.is_empty:
-                continue
-            offsets, counts = grid.offsets[:, *tiles], grid.counts[:, *tiles]
-            stored = counts > 0
-            starts.append(offsets[stored])
-            stops.append(offsets[stored] + counts[stored])
-        start, stop = np.concatenate(starts), np.concatenate(stops)
+    def of(cls, grids: Sequence[Grid]) -> _Ranges:
+        """The stored tiles of some grids."""
+        none = np.zeros(0, np.int64)
+        start = np.concatenate([none, *(grid.stored.offsets for grid in grids)])
+        size = np.concatenate([none, *(grid.stored.counts for grid in grids)])
         order = np.argsort(start, kind="stable")
-        return cls(start[order], stop[order])
+        return cls(start[order], start[order] + size[order])
 
-    def requests(self, join: int) -> int:
+    def requests(self, *, join: int) -> int:
         """Ranges that are left when those at most ``join`` bytes apart are read together."""
         if not self.starts.size:
             return 0
         reach = np.maximum.accumulate(self.stops)[:-1]
         return 1 + int(np.count_nonzero(self.starts[1:] - reach > join))
-
-
-def _cost(
-    header: Header,
-    grids: Sequence[Grid],
-    image: Grid,
-    name: str,
-    tiles: tuple[slice, slice],
-) -> ReadCost:
-    same_size = (grid for grid in grids if grid.directory.size == image.directory.size)
-    masks = [grid for grid in same_size if grid.directory.is_mask and grid is not image]
-    both = _Ranges.of([image, *masks], tiles)
-    if "BLOCK_ORDER=ROW_MAJOR" in header.ghost:
-        gdal = both.requests(sum(framing(header.ghost)))
-    else:
-        gdal = _Ranges.of([image], tiles).requests(0) + _Ranges.of(masks, tiles).requests(0)
-    return ReadCost(
-        name=name,
-        tiles=int(both.starts.size),
-        size=sum_of(both.stops - both.starts),
-        gdal=gdal,
-        coalescing=both.requests(_COALESCE),
-    )

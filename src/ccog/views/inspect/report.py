@@ -19,7 +19,8 @@ from ccog.views.inspect.picture import draw
 from ccog.views.inspect.ranges import open_ranges
 from ccog.views.inspect.reads import ReadCost, read_costs
 from ccog.views.inspect.tiles import Grid, Spans
-from ccog.views.tables import Pictured, Report, Table, byte_text, plural, size_text
+from ccog.views.tables import Pictured, Report, Table
+from ccog.wording import byte_text, plural, size_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,11 +129,7 @@ class Inspection(Pictured):
         facts = [
             f"{self.url}: {byte_text(self.size)}, {kind}, {bands} of {self.dtype}",
             *(_printable(fact) for fact in self.georeference.facts()),
-            *(
-                []
-                if self.overview_resampling is None
-                else [f"Overviews: {self.overview_resampling}"]
-            ),
+            *([f"Overviews: {self.overview_resampling}"] if self.overview_resampling else []),
             f"Header: {header}, ends at byte {self.header_end:,}",
             f"Ghost area: {ghost or 'none'}",
             f"Gaps: {_ranges(self.gaps)}; overlaps: {_ranges(self.overlaps)}",
@@ -144,23 +141,10 @@ class Inspection(Pictured):
 
 
 _LEVEL_TITLES = (
-    "Level",
-    "Size",
-    "Tile",
-    "Tiles",
-    "Sparse",
-    "Bytes",
-    "Ratio",
-    "Compression",
-    "Tile order",
+    *("Level", "Size", "Tile", "Tiles", "Sparse"),
+    *("Bytes", "Ratio", "Compression", "Tile order"),
 )
-_READ_TITLES = (
-    "Read",
-    "Tiles",
-    "Bytes",
-    "Requests: GDAL",
-    "Requests: joining within 1 MiB",
-)
+_READ_TITLES = "Read", "Tiles", "Bytes", "Requests: GDAL", "Requests: joining within 1 MiB"
 
 
 def _level_row(level: LevelReport) -> Sequence[str]:
@@ -179,8 +163,8 @@ def _level_row(level: LevelReport) -> Sequence[str]:
 
 
 def _read_row(read: ReadCost) -> Sequence[str]:
-    numbers = f"{read.gdal:,}", f"{read.coalescing:,}"
-    return read.name, f"{read.tiles:,}", byte_text(read.size), *numbers
+    requests = f"{read.gdal:,}", f"{read.coalescing:,}"
+    return read.name, f"{read.tiles:,}", byte_text(read.size), *requests
 
 
 def _printable(text: str) -> str:

@@ -16,8 +16,9 @@ from ccog.views.inspect.header import Counts, Header, ImageDirectory
 
 Array = npt.NDArray[np.int64]
 
-#: Owner of the bytes of the header; directories are numbered from 0.
-HEADER = -1
+#: Owners of the bytes of the header, and of bytes that nothing points to.
+#: Directories are numbered from 0.
+HEADER, NOBODY = -1, -2
 
 # word alignment leaves single bytes unused, which is not a gap
 _LEAST_GAP = 2
@@ -49,27 +50,22 @@ class Grid:
         if not directory.offsets.size:
             zeros = np.broadcast_to(np.int64(0), shape)
             return cls(directory, zeros, zeros)
-        offsets, counts = (
-            directory.offsets.reshape(shape),
-            directory.counts.reshape(shape),
-        )
-        if np.array_equal(offsets > 0, counts > 0):
-            return cls(directory, offsets, counts)
-        return cls(
-            directory,
-            np.where(counts > 0, offsets, 0),
-            np.where(offsets > 0, counts, 0),
-        )
+        offsets, counts = directory.offsets.reshape(shape), directory.counts.reshape(shape)
+        has_offset, has_bytes = offsets > 0, counts > 0
+        if not np.array_equal(has_offset, has_bytes):
+            offsets, counts = np.where(has_bytes, offsets, 0), np.where(has_offset, counts, 0)
+        return cls(directory, offsets, counts)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether the file has no tile of it, so that its arrays must not be gone through."""
-        return not self.directory.offsets.size
+    def part(self, rows: slice, cols: slice, planes: slice = slice(None)) -> Grid:
+        """A rectangle of the tiles."""
+        index = planes, rows, cols
+        return Grid(self.directory, self.offsets[index], self.counts[index])
 
     @cached_property
     def stored(self) -> TileRanges:
         """The tiles that have bytes, plane by plane and row by row."""
-        if self.is_empty:
+        if not self.directory.offsets.size:
+            # the zero that stands for all must not be gone through
             return TileRanges(np.zeros(0, np.int64), np.zeros(0, np.int64))
         stored = self.counts > 0
         if stored.all():
@@ -115,12 +111,17 @@ class Spans:
         parts.sort(key=lambda part: int(part[0][0]))
         starts, stops, owners = zip(*parts, strict=True)
         owner = np.repeat(np.array(owners, np.int32), [part.size for part in starts])
-        spans = cls(np.concatenate(starts), np.concatenate(stops), owner)
-        return spans if bool(np.all(np.diff(spans.starts) >= 0)) else spans._sorted()
+        start, stop = np.concatenate(starts), np.concatenate(stops)
+        if bool(np.all(np.diff(start) >= 0)):
+            return cls(start, stop, owner)
+        order = np.argsort(start, kind="stable")
+        return cls(start[order], stop[order], owner[order])
 
-    def _sorted(self) -> Spans:
-        order = np.argsort(self.starts, kind="stable")
-        return Spans(self.starts[order], self.stops[order], self.owner[order])
+    def owners(self, at: Array) -> npt.NDArray[np.int32]:
+        """Who owns each byte: a directory, HEADER or NOBODY."""
+        index = np.searchsorted(self.starts, at, side="right") - 1
+        inside = (index >= 0) & (at < self.stops[index])
+        return np.where(inside, self.owner[index], np.int32(NOBODY))
 
     def gaps(self, size: int) -> tuple[Range, ...]:
         """Unused ranges of two bytes or more, the end of the file included."""

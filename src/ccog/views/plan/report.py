@@ -9,7 +9,8 @@ from ccog.tiff.header import CLASSIC_LIMIT
 from ccog.views.drawing import Drawing
 from ccog.views.georeference import Georeference
 from ccog.views.plan.sizes import PlannedSizes
-from ccog.views.tables import Pictured, Report, Table, about_bytes, byte_text, plural, size_text
+from ccog.views.tables import Pictured, Report, Table
+from ccog.wording import about_bytes, byte_text, plural, size_text
 
 
 @dataclass(frozen=True, kw_only=True)

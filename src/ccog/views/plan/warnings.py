@@ -11,7 +11,7 @@ from ccog.stores import SingleWriterStore
 from ccog.tasks.job import WriteJob
 from ccog.tiff.header import CLASSIC_LIMIT
 from ccog.views.plan.sizes import PlannedSizes
-from ccog.views.tables import about_bytes, byte_text
+from ccog.wording import about_bytes, byte_text
 
 MB = 1_000_000
 

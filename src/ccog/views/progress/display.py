@@ -19,7 +19,7 @@ from rich.progress import (
 
 from ccog.runtime.task_names import STAGES
 from ccog.views.progress.state import Snapshot
-from ccog.views.tables import byte_text
+from ccog.wording import byte_text
 
 _LINE_SECONDS, _LINE_SHARE = 10.0, 0.1
 
