@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ccog.errors import RasterError
-from ccog.geometry.intervals import ceil_div
+from ccog.geometry.intervals import Size, ceil_div
 from ccog.tiff import tags
 from ccog.tiff.directories import Layout, Range, Tag, unpack_array
 from ccog.views.inspect.ranges import RangeReader
@@ -81,12 +81,16 @@ class ImageDirectory:
     """One directory: where it lies, what it says, and its tiles (or strips).
 
     Tiles are in row-major order, plane by plane. ``offsets`` and ``counts`` are 0 for sparse tiles,
-    and empty where the file has no tile yet.
+    and empty where the file has no tile yet. ``samples`` are bands, of ``bits`` each.
     """
 
     extent: Range
     tags: Mapping[int, Tag]
     numbers: Mapping[int, int]
+    height: int
+    width: int
+    samples: int
+    bits: int
     offsets: Offsets
     counts: Counts
 
@@ -100,7 +104,7 @@ class ImageDirectory:
         return tags.TILE_WIDTH in self.tags
 
     @property
-    def tile(self) -> tuple[int, int]:
+    def tile(self) -> Size:
         """(height, width) of a tile; a strip is a tile as wide as the image."""
         if self.is_tiled:
             return self.value(tags.TILE_LENGTH), self.value(tags.TILE_WIDTH)
@@ -113,29 +117,9 @@ class ImageDirectory:
         return self.planes, ceil_div(self.height, height), ceil_div(self.width, width)
 
     @property
-    def width(self) -> int:
-        """Columns."""
-        return self.value(tags.IMAGE_WIDTH)
-
-    @property
-    def height(self) -> int:
-        """Rows."""
-        return self.value(tags.IMAGE_LENGTH)
-
-    @property
-    def size(self) -> tuple[int, int]:
+    def size(self) -> Size:
         """(rows, columns)."""
         return self.height, self.width
-
-    @property
-    def samples(self) -> int:
-        """Bands."""
-        return self.value(tags.SAMPLES_PER_PIXEL, 1)
-
-    @property
-    def bits(self) -> int:
-        """Bits of one sample."""
-        return self.value(tags.BITS_PER_SAMPLE, 1)
 
     @property
     def planes(self) -> int:
@@ -185,10 +169,7 @@ class Header:
 def read_header(reader: RangeReader) -> Header:
     """All directories of a TIFF, classic or big, of either byte order.
 
-    Raises
-    ------
-    RasterError
-        The file is not a TIFF, or is damaged.
+    Anything else, and a damaged file, is a RasterError.
     """
     if not reader.size:
         raise RasterError(f"{reader.url} is empty, not a TIFF")
@@ -197,20 +178,23 @@ def read_header(reader: RangeReader) -> Header:
     layout = Layout.of(magic)
     if layout is None:
         raise RasterError(f"{reader.url} is not a TIFF: it begins with {bytes(magic)!r}")
-    first = layout.first_directory(window.get(0, layout.header_size))
+    start = layout.header_size
+    first = layout.first_directory(window.get(0, start))
     parsed = _chain(window, layout, first)
     _check_tile_arrays(reader, parsed)
-    ghost, ghost_size = _ghost(window, layout.header_size, first)
+    ghost, ghost_size = _ghost(window, start, first)
     values = _read_values(window, parsed)
+    main = parsed[0]
+    described = {n: main.tags[n]._replace(raw=bytes(main.raw(n, values))) for n in main.describing}
     return Header(
         url=reader.url,
         size=reader.size,
         layout=layout,
         ghost=ghost,
-        ghost_extent=(layout.header_size, layout.header_size + ghost_size),
+        ghost_extent=(start, start + ghost_size),
         directories=tuple(_image_directory(one, values, layout, reader.url) for one in parsed),
-        metadata=bytes(values.of(parsed[0], tags.GDAL_METADATA)),
-        described=_described(parsed[0], values, reader.size),
+        metadata=bytes(main.raw(tags.GDAL_METADATA, values)),
+        described=described,
         requests=reader.requests,
         bytes_read=reader.bytes_read,
     )
@@ -228,25 +212,22 @@ class _Window:
         for at, data in self._blocks:
             if at <= start and stop <= at + len(data):
                 return data[start - at : stop - at]
-        self.check(stop)
+        # before anything is read or allocated for what lies beyond the end
+        self.check(stop, self.reader.size)
         data = memoryview(self.reader.read(start, max(stop, start + _READ_AHEAD)))
         self._blocks.insert(0, (start, data))
-        return self.whole(data[: stop - start], start, stop)
+        self.check(stop, start + len(data))
+        return data[: stop - start]
 
-    def check(self, stop: int) -> None:
-        """Refuse what lies beyond the end, before anything is read or allocated for it."""
-        if stop > self.reader.size:
-            raise self._cut_off(stop)
+    def check(self, stop: int, end: int) -> None:
+        """Refuse what lies beyond the end of the file, or of what could be read of it."""
+        if stop > end:
+            url, size = self.reader.url, self.reader.size
+            raise RasterError(f"{url} is cut off: it points to byte {stop} of {size}")
 
-    def whole(self, data: memoryview, start: int, stop: int) -> memoryview:
-        """The bytes of a range, of which none may be missing."""
-        if len(data) < stop - start:
-            raise self._cut_off(stop)
-        return data
 
-    def _cut_off(self, stop: int) -> RasterError:
-        url, size = self.reader.url, self.reader.size
-        return RasterError(f"{url} is cut off: it points to byte {stop} of {size}")
+#: Values of tags that lie outside the directories, by where they lie.
+_Values = Mapping[Range, memoryview]
 
 
 @dataclass(frozen=True)
@@ -263,6 +244,14 @@ class _Parsed:
             return tags.TILE_OFFSETS, tags.TILE_BYTE_COUNTS
         return tags.STRIP_OFFSETS, tags.STRIP_BYTE_COUNTS
 
+    @property
+    def describing(self) -> list[int]:
+        """The tags of georeferencing and nodata that it has and that are not too large to read."""
+        numbers = [n for n in (*tags.GEOREFERENCING, tags.GDAL_NODATA) if n in self.tags]
+        ranges = [self.wanted(number) or (0, 0) for number in numbers]
+        sizes = [stop - start for start, stop in ranges]
+        return [n for n, size in zip(numbers, sizes, strict=True) if size <= _MOST_PLACING]
+
     def wanted(self, number: int) -> Range | None:
         """The part of a tag's values that is read, where they lie outside the directory."""
         tag = self.tags.get(number)
@@ -274,6 +263,13 @@ class _Parsed:
         if number == tags.GDAL_METADATA:
             return start, min(stop, start + _MOST_TEXT)
         return tag.extent
+
+    def raw(self, number: int, values: _Values) -> bytes | memoryview:
+        """The values of a tag, as far as they were wanted; empty where it is absent."""
+        if number not in self.tags:
+            return b""
+        wanted = self.wanted(number)
+        return self.tags[number].raw if wanted is None else values[wanted]
 
 
 def _chain(window: _Window, layout: Layout, first: int) -> list[_Parsed]:
@@ -314,7 +310,7 @@ def _parse(window: _Window, layout: Layout, offset: int) -> tuple[_Parsed, int]:
     entries, following = layout.parse(window.get(*extent))
     for tag in entries.values():
         if tag.extent is not None:
-            window.check(tag.extent[1])
+            window.check(tag.extent[1], window.reader.size)
     return _Parsed(extent, entries), following
 
 
@@ -329,56 +325,24 @@ def _ghost(window: _Window, start: int, first: int) -> tuple[str, int]:
     return ghost.strip(" \n\0"), _GHOST_LINE + size
 
 
-@dataclass(frozen=True)
-class _Values:
-    """Values of tags that lie outside the directories, by where they lie."""
-
-    by_range: Mapping[Range, memoryview]
-
-    def of(self, directory: _Parsed, number: int) -> bytes | memoryview:
-        """The values of a tag, as far as they were wanted; empty where it is absent."""
-        if number not in directory.tags:
-            return b""
-        wanted = directory.wanted(number)
-        return directory.tags[number].raw if wanted is None else self.by_range[wanted]
-
-
-def _described(directory: _Parsed, values: _Values, size: int) -> dict[int, Tag]:
-    """The tags that say where the image lies, with their values."""
-    return {
-        number: directory.tags[number]._replace(raw=bytes(values.of(directory, number)))
-        for number in _describing(directory, size)
-    }
-
-
-def _describing(directory: _Parsed, size: int) -> list[int]:
-    """Those of the tags that are there, and can be read from a file of that size."""
-    numbers = []
-    for number in (*tags.GEOREFERENCING, tags.GDAL_NODATA):
-        start, stop = directory.wanted(number) or (0, 0)
-        if number in directory.tags and stop <= size and stop - start <= _MOST_PLACING:
-            numbers.append(number)
-    return numbers
-
-
 def _read_values(window: _Window, parsed: Sequence[_Parsed]) -> _Values:
     """Read what is wanted of all directories; near ranges come in one request."""
-    wanted = {parsed[0].wanted(tags.GDAL_METADATA)}
-    wanted.update(map(parsed[0].wanted, _describing(parsed[0], window.reader.size)))
+    main = parsed[0]
+    wanted = {main.wanted(number) for number in (tags.GDAL_METADATA, *main.describing)}
     for directory in parsed:
         wanted.update(directory.wanted(n) for n in (*_NUMBERS, *directory.tile_arrays))
     ranges = sorted(extent for extent in wanted if extent is not None)
-    values = {r: window.get(*r) for r in ranges if r[1] <= _READ_AHEAD}
-    joined = _joined([r for r in ranges if r[1] > _READ_AHEAD])
+    values = {extent: window.get(*extent) for extent in ranges if extent[1] <= _READ_AHEAD}
+    joined = _joined([extent for extent in ranges if extent not in values])
     blocks = [memoryview(data) for data in window.reader.read_many(joined)]
     starts = [start for start, _ in joined]
     for start, stop in ranges:
-        if (start, stop) in values:
-            continue
-        block = bisect.bisect_right(starts, start) - 1
-        data = blocks[block][start - starts[block] : stop - starts[block]]
-        values[start, stop] = window.whole(data, start, stop)
-    return _Values(values)
+        if (start, stop) not in values:
+            block = bisect.bisect_right(starts, start) - 1
+            at, data = starts[block], blocks[block]
+            window.check(stop, at + len(data))
+            values[start, stop] = data[start - at : stop - at]
+    return values
 
 
 def _joined(ranges: Sequence[Range]) -> list[Range]:
@@ -425,7 +389,7 @@ def _image_directory(parsed: _Parsed, values: _Values, layout: Layout, url: str)
         if tag.type not in _UNSIGNED:
             raise RasterError(f"{where} tag {number} is of type {tag.type}, not one of {_UNSIGNED}")
         size = tags.FIELD_SIZES[tag.type]
-        return unpack_array(values.of(parsed, number)[: count * size], tag.type, layout.order)
+        return unpack_array(parsed.raw(number, values)[: count * size], tag.type, layout.order)
 
     numbers = {}
     for number in _NUMBERS:
@@ -443,6 +407,10 @@ def _image_directory(parsed: _Parsed, values: _Values, layout: Layout, url: str)
         extent=parsed.extent,
         tags=parsed.tags,
         numbers=numbers,
+        height=numbers.get(tags.IMAGE_LENGTH, 0),
+        width=numbers.get(tags.IMAGE_WIDTH, 0),
+        samples=numbers.get(tags.SAMPLES_PER_PIXEL, 1),
+        bits=numbers.get(tags.BITS_PER_SAMPLE, 1),
         offsets=arrays[0].astype(np.int64, copy=False),
         counts=arrays[1],
     )

@@ -16,7 +16,7 @@ from ccog.stores import SingleWriterStore
 from ccog.tasks.job import WriteJob
 from ccog.tiff import tags
 from ccog.views.georeference import Georeference
-from ccog.views.plan.picture import draw
+from ccog.views.plan.picture import Chunks, draw
 from ccog.views.plan.reads import planned_reads
 from ccog.views.plan.report import CogPlan, PlannedLevel, PlannedUpload
 from ccog.views.plan.sampling import sampled_ratio
@@ -85,8 +85,8 @@ def _georeference(job: WriteJob, metadata: Metadata) -> Georeference:
 
 
 def _resampling(geometry: CogGeometry) -> str | None:
-    is_computed = geometry.last_level > 0 and not geometry.pyramid.given
-    return geometry.method if is_computed else None
+    has_none = geometry.last_level == 0
+    return None if has_none or geometry.pyramid.given else geometry.method
 
 
 def _values(job: WriteJob, decoded: str) -> str:
@@ -124,7 +124,7 @@ def _planned_level(geometry: CogGeometry, k: int) -> PlannedLevel:
     )
 
 
-def _tasks(job: WriteJob, chunks: tuple[tuple[int, ...], ...]) -> int:
+def _tasks(job: WriteJob, chunks: Chunks) -> int:
     source = SourceGrid("", chunks)
     mask = source if job.geometry.raster.has_mask else None
     return len(CcogTasks(job, (LevelSource(source, mask),), choose_throttle(job)))
@@ -146,19 +146,18 @@ def _expected_parts(job: WriteJob, expected: int) -> int:
     Small groups add up until they fill a part.
     """
     least, part_size = job.store.limits.min_part, job.parts.part_size
-    rows = job.geometry.groups.sizes
-    share = expected / max(1, sum(count * size for count, size in rows))
-    groups = large = 0
-    rest = float(expected)
-    for count, raw in rows:
+    sizes = job.geometry.groups.sizes
+    share = expected / max(1, sum(count * size for count, size in sizes))
+    groups, parts, rest = 0, 1, float(expected)
+    for count, raw in sizes:
         size = raw * share
         if size >= 2 * least:
             groups += count
-            large += count * max(1, math.ceil((size - least) / part_size))
+            parts += count * max(1, math.ceil((size - least) / part_size))
             rest -= count * size
-    joins = max(0, groups - 1) if least else 0
-    small = int(rest // (least + part_size))
-    return min(job.parts.last, 1 + large + joins + small)
+    parts += max(0, groups - 1) if least else 0
+    parts += int(rest // (least + part_size))
+    return min(job.parts.last, parts)
 
 
 def _memory(job: WriteJob, ratio: float) -> int:
@@ -170,11 +169,8 @@ def _memory(job: WriteJob, ratio: float) -> int:
     """
     geometry = job.geometry
     height, width = map(min, geometry.level(0).block, geometry.level(0).size)
-    block = (
-        height
-        * width
-        * (geometry.raster.count * geometry.raster.itemsize + geometry.raster.has_mask)
-    )
+    pixel = geometry.raster.count * geometry.raster.itemsize + geometry.raster.has_mask
+    block = height * width * pixel
     waiting = _waiting_by_chunk(geometry) if geometry.by_chunk else _waiting_by_row(job)
     halos = geometry.level(0).blocks[1] / parallelism() if _has_halos(geometry) else 0.0
     return int(block * (1 + waiting * (ratio + 1 / 3) + halos)) + _ENCODING

@@ -177,13 +177,9 @@ class CogPlan(Pictured):
         gathered = "chunks" if self.layout == "chunk" else "rows of tiles"
         return [
             f"{self.url}: {raster}, {self.compression}",
-            *([] if self.values is None else [f"Values: {self.values}"]),
+            *([f"Values: {self.values}"] if self.values else []),
             *self.georeference.facts(),
-            *(
-                []
-                if self.overview_resampling is None
-                else [f"Overviews: {self.overview_resampling}"]
-            ),
+            *([f"Overviews: {self.overview_resampling}"] if self.overview_resampling else []),
             f"File: about {expected} ({origin}), at most {largest}",
             f"Header: {self._header()}",
             f"Graph: {tasks} for {chunks}, {self.tasks_per_chunk:.2f} a chunk",

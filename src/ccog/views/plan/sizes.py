@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,12 +19,7 @@ from ccog.tiff.header import CLASSIC_LIMIT, LevelCounts, header_size, uncompress
 # longest that statistics get as text
 _LONG = -1.2345678901234e-100
 _LONGEST = BandStatistics(
-    count=12345678,
-    nodata=10**12,
-    low=_LONG,
-    high=_LONG,
-    mean=_LONG,
-    spread=1.2345678e-300,
+    count=12345678, nodata=10**12, low=_LONG, high=_LONG, mean=_LONG, spread=1.2345678e-300
 )
 
 #: Most that a tile can grow, by compression: factor on the uncompressed size, and bytes on top.
@@ -110,7 +106,7 @@ def sizes_of(job: WriteJob, sampled: float | None) -> PlannedSizes:
     template = job.template
     if wants_statistics:
         template = write_template(job.header_spec, (_LONGEST,) * job.geometry.raster.count)
-    levels = [_LevelSizes(job, k, sampled) for k in range(job.geometry.last_level + 1)]
+    levels = [_LevelSizes.of(job, k, sampled) for k in range(job.geometry.last_level + 1)]
     counts = tuple(level.counts for level in levels)
     classic, big = (header_size(template, counts, big=kind) for kind in (False, True))
     pixels = sum(level.largest for level in levels)
@@ -135,91 +131,76 @@ def band_planes(geometry: CogGeometry, k: int) -> int:
     return geometry.raster.count if geometry.planar[min(k, 1)] else 1
 
 
-@dataclass(frozen=True)
-class _LevelSizes:
-    """Sizes of the tiles of one level."""
+class _LevelSizes(NamedTuple):
+    """The tiles of one level: the most bytes that they can take, and a guess at the same."""
 
-    job: WriteJob
-    k: int
-    sampled: float | None
+    counts: LevelCounts
+    largest: int
+    expected: float
+    ratio: float
 
-    @property
-    def image(self) -> Directory:
-        """Tags of the image."""
-        return self.job.template.overview if self.k else self.job.template.image
-
-    @property
-    def mask(self) -> Directory | None:
-        """Tags of the mask."""
-        return self.job.template.overview_mask if self.k else self.job.template.mask
-
-    @property
-    def planes(self) -> int:
-        """Bands that are compressed apart, else 1."""
-        return band_planes(self.job.geometry, self.k)
-
-    @property
-    def tiles(self) -> int:
-        """Tiles of one plane."""
-        return math.prod(self.job.geometry.level(self.k).tiles)
-
-    @property
-    def counts(self) -> LevelCounts:
-        """Tiles of the level without memory for their sizes."""
-        height, width = self.job.geometry.level(self.k).size
-        one = np.uint32(1)
-        image = np.broadcast_to(one, (self.tiles * self.planes,))
-        mask = None if self.mask is None else np.broadcast_to(one, (self.tiles,))
-        return LevelCounts(
-            height=height,
-            width=width,
-            image=image,
-            mask=mask,
-            planar=self.job.geometry.file_order.is_planar(self.k),
+    @classmethod
+    def of(cls, job: WriteJob, k: int, sampled: float | None) -> _LevelSizes:
+        """The sizes of level ``k``, leaders and trailers included."""
+        image, mask = job.template.image_of(k), job.template.mask_of(k)
+        tiles, planes = math.prod(job.geometry.level(k).tiles), band_planes(job.geometry, k)
+        largest, directories = planes * _largest_tile(image), planes
+        if mask is not None:
+            largest, directories = largest + _largest_tile(mask), directories + 1
+        frames = tiles * directories * sum(job.template.framing_of(k))
+        ratio = _ratio(job, k, sampled)
+        return cls(
+            counts=_counts(job, k),
+            largest=tiles * largest + frames,
+            expected=_pixels(job, k) * _bits(job, k, ratio) / 8 + frames,
+            ratio=ratio,
         )
 
-    @property
-    def largest(self) -> int:
-        """Most bytes that the tiles can take, leaders and trailers included."""
-        image = _largest_tile(self.image) * self.planes
-        mask = 0 if self.mask is None else _largest_tile(self.mask)
-        return self.tiles * (image + mask) + self._frames
 
-    @property
-    def expected(self) -> float:
-        """A guess at the same."""
-        level = self.job.geometry.level(self.k)
-        pixels = level.height * level.width
-        # tiles that are not compressed have padding, which otherwise is next to nothing
-        if self._compression == "NONE":
-            pixels = self.tiles * level.blocksize**2
-        bits = (
-            self.job.geometry.raster.count * self.image.value(tags.BITS_PER_SAMPLE, 1) * self.ratio
-        )
-        if self.mask is not None:
-            is_compressed = self.mask.value(tags.COMPRESSION, 1) != tags.UNCOMPRESSED
-            bits += _MASK if is_compressed else 1
-        return pixels * bits / 8 + self._frames
+def _counts(job: WriteJob, k: int) -> LevelCounts:
+    """The tiles of a level, without memory for their sizes."""
+    level, one = job.geometry.level(k), np.uint32(1)
+    tiles = math.prod(level.tiles)
+    mask = None if job.template.mask_of(k) is None else np.broadcast_to(one, (tiles,))
+    return LevelCounts(
+        height=level.height,
+        width=level.width,
+        image=np.broadcast_to(one, (tiles * band_planes(job.geometry, k),)),
+        mask=mask,
+        planar=job.geometry.file_order.is_planar(k),
+    )
 
-    @property
-    def ratio(self) -> float:
-        """Compressed bytes per byte of pixels: of the sample where the codec is the same."""
-        codecs = self.job.codecs
-        if self.sampled is not None and codecs[min(self.k, 1)].image == codecs[0].image:
-            return self.sampled
-        has_predictor = self.image.value(tags.PREDICTOR, 1) > 1
-        return USUAL[self._compression] * (_PREDICTED if has_predictor else 1)
 
-    @property
-    def _compression(self) -> str:
-        options = self.job.geometry.options
-        return options.effective_overview_compress if self.k else options.effective_compress
+def _pixels(job: WriteJob, k: int) -> int:
+    """Pixels that are stored of a level."""
+    level = job.geometry.level(k)
+    # tiles that are not compressed have padding, which otherwise is next to nothing
+    if _compression(job, k) == "NONE":
+        return math.prod(level.tiles) * level.blocksize**2
+    return level.height * level.width
 
-    @property
-    def _frames(self) -> int:
-        """Bytes of leaders and trailers."""
-        tiles = self.tiles * (self.planes + (self.mask is not None))
-        return tiles * sum(self.job.template.framing_of(self.k))
+
+def _bits(job: WriteJob, k: int, ratio: float) -> float:
+    """A guess at the bits that a pixel takes in the file."""
+    image, mask = job.template.image_of(k), job.template.mask_of(k)
+    bits = job.geometry.raster.count * image.value(tags.BITS_PER_SAMPLE, 1) * ratio
+    if mask is None:
+        return bits
+    is_compressed = mask.value(tags.COMPRESSION, 1) != tags.UNCOMPRESSED
+    return bits + (_MASK if is_compressed else 1)
+
+
+def _ratio(job: WriteJob, k: int, sampled: float | None) -> float:
+    """Compressed bytes per byte of pixels: of the sample where the codec is the same."""
+    if sampled is not None and job.codecs[min(k, 1)].image == job.codecs[0].image:
+        return sampled
+    has_predictor = job.template.image_of(k).value(tags.PREDICTOR, 1) > 1
+    return USUAL[_compression(job, k)] * (_PREDICTED if has_predictor else 1)
+
+
+def _compression(job: WriteJob, k: int) -> str:
+    options = job.geometry.options
+    return options.effective_overview_compress if k else options.effective_compress
 
 
 def _largest_tile(directory: Directory) -> int:

@@ -61,18 +61,13 @@ def _chunk_warnings(geometry: CogGeometry, chunks: tuple[tuple[int, ...], ...]) 
     ideal = max(side, next(large_enough, _IDEAL_SIDES[-1]) // side * side)
     remedy = f"use chunks of {geometry.raster.count} x {ideal} x {ideal}"
     sizes = [max(axis) for axis in chunks]
-    chunk = f"chunks of {' x '.join(map(str, sizes))} (band, y, x)"
     each, count = math.prod(sizes) * geometry.raster.itemsize, math.prod(map(len, chunks))
+    these, size = f"chunks of {' x '.join(map(str, sizes))} (band, y, x)", byte_text(each)
     if each < _SMALL_CHUNK and count > _MANY_CHUNKS:
-        yield (
-            f"{chunk} are small, {byte_text(each)}: {count:,} of them cost more scheduling than "
-            f"work; {remedy}"
-        )
+        cost = f"{count:,} of them cost more scheduling than work"
+        yield f"{these} are small, {size}: {cost}; {remedy}"
     if each > _LARGE_CHUNK:
-        yield (
-            f"{chunk} are large, {byte_text(each)}: each thread of a worker holds one and more; "
-            f"{remedy}"
-        )
+        yield f"{these} are large, {size}: each thread of a worker holds one and more; {remedy}"
 
 
 def _header_warning(blocksize: int, header: int) -> str:
@@ -88,16 +83,10 @@ def _header_warning(blocksize: int, header: int) -> str:
 
 
 def _group_warning(geometry: CogGeometry, size: int) -> str:
-    group, remedy = (
-        "row",
-        "use layout='chunk', or chunks with fewer rows and more columns",
-    )
+    gathered = f"of blocks is about {about_bytes(size)}, which one worker gathers to upload it"
     if geometry.by_chunk:
-        group, remedy = "run", "use smaller chunks"
-    return (
-        f"a {group} of blocks is about {about_bytes(size)}, which one worker gathers to upload it; "
-        f"{remedy}"
-    )
+        return f"a run {gathered}; use smaller chunks"
+    return f"a row {gathered}; use layout='chunk', or chunks with fewer rows and more columns"
 
 
 def _part_warnings(job: WriteJob) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from ccog.errors import MissingDependencyError, StoreError, needs
 from ccog.tiff import tags
 from ccog.tiff.directories import Range
 from ccog.tiff.header import LEADER, TRAILER, framing
+from ccog.views.inspect.georeference import overview_resampling
 from ccog.views.inspect.header import Header, read_header
 from ccog.views.inspect.order import tile_order
 from ccog.views.inspect.ranges import RangeReader, open_ranges
@@ -37,17 +37,11 @@ FAR = 0.25
 _PASSED_ON = (StoreError, MissingDependencyError, MemoryError)
 
 _PIXELS = "overview pixels"
-_RESAMPLING = re.compile(rb'<Item name="OVERVIEW_RESAMPLING" domain="IMAGE_STRUCTURE">(\w+)</Item>')
 # tiles whose frames are read at once
 _BATCH = 4096
 _LOSSY = (
-    tags.OLD_JPEG,
-    tags.JPEG,
-    tags.JPEG2000,
-    tags.LERC,
-    tags.WEBP,
-    tags.JXL,
-    tags.JXL_DNG,
+    *(tags.OLD_JPEG, tags.JPEG, tags.JPEG2000),
+    *(tags.LERC, tags.WEBP, tags.JXL, tags.JXL_DNG),
 )
 
 
@@ -102,14 +96,7 @@ class Validation(Reported):
 def _area_row(area: OverviewArea) -> Sequence[str]:
     source = f"overview {area.source}" if area.source else "full resolution"
     rows, cols = (f"{first} to {stop}" for first, stop in (area.rows, area.cols))
-    return (
-        f"overview {area.overview}",
-        source,
-        rows,
-        cols,
-        area.method,
-        f"{area.equal:.2%}",
-    )
+    return f"overview {area.overview}", source, rows, cols, area.method, f"{area.equal:.2%}"
 
 
 def validate(
@@ -293,10 +280,8 @@ def _check_pixels(
     reader: RangeReader, header: Header, thorough: bool
 ) -> tuple[Check, tuple[OverviewArea, ...]]:
     """Whether overviews are made of the level above, and the areas that were compared."""
-    named = _RESAMPLING.search(header.metadata)
-    method = named[1].decode().lower() if named else None
     try:
-        areas = compare_overviews(reader, method, thorough=thorough)
+        areas = compare_overviews(reader, overview_resampling(header), thorough=thorough)
     except _PASSED_ON:
         raise
     except Exception as error:  # as of rio-cogeo

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -101,10 +102,8 @@ class _Levels:
         """How overview ``k`` is made."""
         kernel = Kernel.of(method, self.dtype, masked=self.has_mask or self.nodata is not None)
         (height, width), (h, w) = self.sizes[self.source(k)], self.sizes[k]
-        y, x = (
-            AxisReduction(height, h, kernel),
-            AxisReduction(width, w, kernel, align=SIMD_GROUP),
-        )
+        y = AxisReduction(height, h, kernel)
+        x = AxisReduction(width, w, kernel, align=SIMD_GROUP)
         raster = RasterFacts(count=self.count, dtype=self.dtype, nodata=self.nodata)
         return Reduction(method=method, raster=raster, y=y, x=x, level=self.source(k))
 
@@ -122,10 +121,7 @@ class _Levels:
     def read(self, k: int, area: Area) -> _Pixels:
         """Stored pixels of a level."""
         window = Window(area.cols.start, area.rows.start, len(area.cols), len(area.rows))
-        with (
-            self.reader.for_gdal() as target,
-            rasterio.open(target, **_level_option(k)) as dataset,
-        ):
+        with _opened(self.reader, k) as dataset:
             mask = dataset.read_masks(1, window=window) if self.has_mask else None
             return _Pixels(dataset.read(window=window), mask)
 
@@ -135,8 +131,18 @@ def _hull(intervals: Sequence[Interval]) -> Interval:
     return Interval(min(starts), max(stops))
 
 
-def _level_option(k: int) -> dict[str, int]:
-    return {"OVERVIEW_LEVEL": k - 1} if k else {}
+@contextmanager
+def _opened(reader: RangeReader, k: int) -> Iterator[Any]:
+    """The dataset of level ``k``."""
+    option = {"OVERVIEW_LEVEL": k - 1} if k else {}
+    with reader.for_gdal() as target, rasterio.open(target, **option) as dataset:
+        yield dataset
+
+
+def _overview_sizes(reader: RangeReader, count: int) -> Iterator[Size]:
+    for k in range(1, count + 1):
+        with _opened(reader, k) as dataset:
+            yield dataset.shape
 
 
 def compare_overviews(
@@ -146,7 +152,7 @@ def compare_overviews(
 
     ``method`` is what the file says of its overviews, as GDAL 3.12 does; None tries all.
     """
-    with reader.for_gdal() as target, rasterio.open(target) as dataset:
+    with _opened(reader, 0) as dataset:
         reason = _not_comparable(dataset)
         if reason is not None:
             return reason
@@ -156,8 +162,7 @@ def compare_overviews(
         tile = levels.bytes_of(dataset.block_shapes[0])
     if tile > _MOST_BYTES:
         return f"a tile has {tile} bytes, more than {_MOST_BYTES}"
-    sizes = (_overview_size(reader, k) for k in range(1, count + 1))
-    levels = replace(levels, sizes=(*levels.sizes, *sizes))
+    levels = replace(levels, sizes=(*levels.sizes, *_overview_sizes(reader, count)))
     methods: Sequence[str] = ["nearest"] if is_palette else list(KERNEL_RADIUS)
     if method in KERNEL_RADIUS:
         methods = [method]
@@ -197,28 +202,17 @@ def _full_resolution(reader: RangeReader, dataset: Any) -> _Levels:
     )
 
 
-def _overview_size(reader: RangeReader, k: int) -> Size:
-    with (
-        reader.for_gdal() as target,
-        rasterio.open(target, **_level_option(k)) as dataset,
-    ):
-        height, width = dataset.shape
-    return height, width
-
-
 def _areas(size: Size, thorough: bool) -> Iterator[Area]:
     """All of a level in blocks, or its middle, first and last corner."""
+    height, width = size
+    side = _BLOCK if thorough else _SAMPLE
+    last = max(0, height - side), max(0, width - side)
+    corners: Iterable[Size] = dict.fromkeys([(last[0] // 2, last[1] // 2), (0, 0), last])
     if thorough:
-        side = _BLOCK
-        corners = list(itertools.product(range(0, size[0], side), range(0, size[1], side)))
-    else:
-        side = _SAMPLE
-        last = max(0, size[0] - side), max(0, size[1] - side)
-        middle = last[0] // 2, last[1] // 2
-        corners = list(dict.fromkeys([middle, (0, 0), last]))
+        corners = itertools.product(range(0, height, side), range(0, width, side))
     for top, left in corners:
-        rows = Interval(top, min(size[0], top + side))
-        yield Area(rows, Interval(left, min(size[1], left + side)))
+        rows = Interval(top, min(height, top + side))
+        yield Area(rows, Interval(left, min(width, left + side)))
 
 
 def _compare(
