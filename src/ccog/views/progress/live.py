@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from dask.callbacks import Callback
 
 from ccog.runtime.events import listening
 from ccog.runtime.task_names import PREFIX
-from ccog.runtime.whereabouts import current_client
 from ccog.views.progress.client import ProgressClient
 from ccog.views.progress.state import ProgressState
 
@@ -44,34 +43,16 @@ def progress(client: Any = None) -> Iterator[None]:
     from ccog.views.progress.display import open_display  # rich takes a while to import
 
     state = ProgressState()
-    asked = ProgressClient(client)
+    asked = ProgressClient(state, client)
     display = open_display()
     last = None
     try:
-        with (
-            listening(_Listener(state, asked)),
-            _Tasks(state),
-            _ticking(state, asked, display),
-        ):
+        with listening(asked), _Tasks(state), _ticking(state, asked, display):
             yield
-        asked.conclude(state)
+        asked.conclude()
         last = state.snapshot()
     finally:
         display.close(last)
-
-
-class _Listener:
-    """Hands events on to the state, and finds the client that is to compute."""
-
-    def __init__(self, state: ProgressState, asked: ProgressClient) -> None:
-        self.stored = state.stored
-        self._state = state
-        self._asked = asked
-
-    def expect(self, final: str, counts: Mapping[str, int]) -> None:
-        if self._asked.client is None:
-            self._asked.client = current_client()
-        self._state.expect(final, counts)
 
 
 class _Tasks(Callback):  # type: ignore[misc]
@@ -94,7 +75,7 @@ def _ticking(state: ProgressState, asked: ProgressClient, display: Display) -> I
 
     def tick() -> None:
         while not over.wait(_TICK_SECONDS):
-            asked.ask(state)
+            asked.ask()
             with showing:
                 if not over.is_set():
                     display.show(state.snapshot())

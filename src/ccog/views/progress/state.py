@@ -57,10 +57,7 @@ class ProgressState:
         self._totals.setdefault(final, dict(counts))
 
     def stored(self, upload_id: str, number: int, size: int) -> None:
-        """Count the bytes of a part that this process has stored.
-
-        A part may be told of twice.
-        """
+        """Count the bytes of a part that this process has stored; it may be told of twice."""
         self._parts_here[upload_id, number] = size
 
     def ran(self, name: str) -> None:
@@ -68,10 +65,7 @@ class ProgressState:
         self._done_here[name] += 1
 
     def counted(self, done: Mapping[str, int], sizes: Mapping[str, int]) -> None:
-        """Take the counts of a cluster's scheduler.
-
-        They are tasks done, by name, and bytes stored, by write.
-        """
+        """Take the counts of a cluster's scheduler: tasks by name, bytes stored by write."""
         self._done_on_cluster.update(done)
         self._sizes_on_cluster.update(sizes)
 
@@ -88,7 +82,8 @@ class ProgressState:
                 stage = stage_of(name)
                 if stage is not None:
                     totals[stage] += total
-                    done[stage] += total if final in self._complete else self._done(name, total)
+                    is_complete = final in self._complete
+                    done[stage] += total if is_complete else self._done(name, total)
         stages = tuple(Stage(name, done[name], totals[name]) for name in STAGES if totals[name])
         # a copy, since tasks in other threads store parts meanwhile
         size_here = sum(list(self._parts_here.values()))
