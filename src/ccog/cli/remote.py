@@ -49,10 +49,7 @@ _REMOTE = re.compile(r"(?!file:)\w+://|/vsi(?!mem|zip|tar|gzip)")
 def access_to_input(sources: Sequence[str], request: Request) -> Iterator[Request]:
     """GDAL may read INPUT by the storage options in the block; the request is what OUTPUT needs.
 
-    Raises
-    ------
-    StoreError
-        GDAL does not know such options, or runs on a cluster, where it does not get them.
+    It is a StoreError if GDAL does not know such options, or runs on a cluster without them.
     """
     remote = [text for text in sources if _REMOTE.match(text)]
     if not remote or not request.storage:
