@@ -14,7 +14,8 @@ from ccog.input.gdal_options import gdal_options
 from ccog.input.opening import opened
 from ccog.prepare import all_options, chunk_mismatch, continued, on_grid, prepare
 from ccog.stores import warn_of_unfinished
-from ccog.views.plan import CogPlan, plan_job
+from ccog.views.plan.figures import plan_job
+from ccog.views.plan.report import CogPlan
 
 
 def write_ccog(

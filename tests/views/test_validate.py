@@ -22,7 +22,7 @@ from ccog.cli import main
 from ccog.tiff import tags
 from ccog.views.inspect.header import ImageDirectory, read_header
 from ccog.views.inspect.ranges import open_ranges
-from ccog.views.validate import Check
+from ccog.views.validate.checks import Check
 from conftest import GEO, gdal_cog, terrain
 from range_server import range_server
 

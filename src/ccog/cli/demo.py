@@ -113,7 +113,7 @@ def _write_terrain(size: int, request: Request) -> None:
 
 def _levels(url: str, storage: dict[str, Any]) -> str:
     """How many resolutions the file has, if it can be read from here."""
-    from ccog.views.inspect import inspect
+    from ccog.views.inspect.report import inspect
 
     with contextlib.suppress(CCOGError, OSError):
         return f" in {plural(len(inspect(url, storage).levels), 'level')}"

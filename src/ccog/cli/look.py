@@ -39,7 +39,7 @@ def inspect_file(url: str, svg: str | None, as_json: bool, storage: dict[str, An
     URL is a path, or a URL such as https://host/name.tif or s3://bucket/name.tif.
     """
     with reported():
-        from ccog.views.inspect import inspect
+        from ccog.views.inspect.report import inspect
 
         inspection = inspect(url, storage)
         echo(_json(inspection) if as_json else repr(inspection))
@@ -67,7 +67,7 @@ def validate_file(
     One line is printed for a good file, and all checks for another one.
     """
     with reported():
-        from ccog.views.validate import validate
+        from ccog.views.validate.checks import validate
 
         validation = validate(url, storage, thorough=thorough)
         is_good = all(check.outcome in ("ok", "skipped") for check in validation.checks)

@@ -18,8 +18,8 @@ from ccog.errors import StoreError, needs
 from ccog.input.source import Source
 from ccog.runtime.begin import wait_for_removal
 from ccog.stores import WriteResult
-from ccog.views.plan import CogPlan
-from ccog.views.progress import progress
+from ccog.views.plan.report import CogPlan
+from ccog.views.progress.live import progress
 from ccog.wording import byte_text
 
 _CONNECT_SECONDS = 15

@@ -49,22 +49,8 @@ _GHOST_MARK, _GHOST_SIZE = b"GDAL_STRUCTURAL_METADATA_SIZE=", slice(30, 36)
 
 # what libtiff takes for sizes and offsets
 _UNSIGNED = (tags.BYTE, tags.SHORT, tags.LONG, tags.IFD, tags.LONG8, tags.IFD8)
-# tags with one number for the image, or one for each band, of which the first counts
-_NUMBERS = (
-    tags.NEW_SUBFILE_TYPE,
-    tags.IMAGE_WIDTH,
-    tags.IMAGE_LENGTH,
-    tags.BITS_PER_SAMPLE,
-    tags.COMPRESSION,
-    tags.SAMPLES_PER_PIXEL,
-    tags.ROWS_PER_STRIP,
-    tags.PLANAR_CONFIG,
-    tags.PREDICTOR,
-    tags.TILE_WIDTH,
-    tags.TILE_LENGTH,
-    tags.SAMPLE_FORMAT,
-)
-# those that cannot be 0, by what they count
+# tags with one number for the image, or one for each band, of which the first counts:
+# those that cannot be 0, by what they count, and all
 _POSITIVE = {
     tags.IMAGE_WIDTH: "columns",
     tags.IMAGE_LENGTH: "rows",
@@ -74,6 +60,11 @@ _POSITIVE = {
     tags.TILE_WIDTH: "columns of a tile",
     tags.TILE_LENGTH: "rows of a tile",
 }
+_NUMBERS = (
+    *_POSITIVE,
+    *(tags.NEW_SUBFILE_TYPE, tags.COMPRESSION, tags.PLANAR_CONFIG),
+    *(tags.PREDICTOR, tags.SAMPLE_FORMAT),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
-
-import numpy as np
 
 from ccog.geometry.intervals import Size
 from ccog.tiff.header import framing
 from ccog.views.inspect.header import Header
-from ccog.views.inspect.tiles import Array, Grid, sum_of
+from ccog.views.inspect.tiles import Grid, Spans, sum_of
 
 # readers built on object_store or obstore, async-tiff for one, join ranges that are this near
 _COALESCE = 1 << 20
@@ -83,13 +80,13 @@ def _cost(
 ) -> ReadCost:
     same_size = (grid for grid in grids if grid.directory.size == image.directory.size)
     masks = [grid for grid in same_size if grid.directory.is_mask and grid is not image]
-    tiles = _Ranges.of([grid.part(rows, cols) for grid in (image, *masks)])
+    parts = [grid.part(rows, cols).spans() for grid in (image, *masks)]
+    tiles = Spans.joined(parts)
     if "BLOCK_ORDER=ROW_MAJOR" in header.ghost:
         gdal = tiles.requests(join=sum(framing(header.ghost)))
     else:
-        image_tiles = _Ranges.of([image.part(rows, cols)])
-        mask_tiles = _Ranges.of([mask.part(rows, cols) for mask in masks])
-        gdal = image_tiles.requests(join=0) + mask_tiles.requests(join=0)
+        of_masks = Spans.joined(parts[1:])
+        gdal = Spans.joined(parts[:1]).requests(join=0) + of_masks.requests(join=0)
     return ReadCost(
         name=name,
         tiles=int(tiles.starts.size),
@@ -97,26 +94,3 @@ def _cost(
         gdal=gdal,
         coalescing=tiles.requests(join=_COALESCE),
     )
-
-
-class _Ranges(NamedTuple):
-    """First bytes of tiles, ascending, and the bytes after their last ones."""
-
-    starts: Array
-    stops: Array
-
-    @classmethod
-    def of(cls, grids: Sequence[Grid]) -> _Ranges:
-        """The stored tiles of some grids."""
-        none = np.zeros(0, np.int64)
-        start = np.concatenate([none, *(grid.stored.offsets for grid in grids)])
-        size = np.concatenate([none, *(grid.stored.counts for grid in grids)])
-        order = np.argsort(start, kind="stable")
-        return cls(start[order], start[order] + size[order])
-
-    def requests(self, *, join: int) -> int:
-        """Ranges that are left when those at most ``join`` bytes apart are read together."""
-        if not self.starts.size:
-            return 0
-        reach = np.maximum.accumulate(self.stops)[:-1]
-        return 1 + int(np.count_nonzero(self.starts[1:] - reach > join))

@@ -77,6 +77,12 @@ class Grid:
         """Bytes of all tiles."""
         return sum_of(self.stored.counts)
 
+    def spans(self, owner: int = 0, leader: int = 0, trailer: int = 0) -> Spans:
+        """The stored tiles with what is before and after each of them."""
+        offsets, counts = self.stored
+        owners = np.broadcast_to(np.int32(owner), offsets.size)
+        return Spans(offsets - leader, offsets + counts + trailer, owners)
+
     @property
     def extent(self) -> Range | None:
         """First byte of its tiles and the one after their last; None where all are sparse."""
@@ -89,8 +95,7 @@ def sum_of(counts: Counts) -> int:
     return int(counts.sum(dtype=float))
 
 
-@dataclass(frozen=True)
-class Spans:
+class Spans(NamedTuple):
     """Ranges of the file, sorted by their first byte; ``owner`` is HEADER or a directory."""
 
     starts: Array
@@ -100,22 +105,26 @@ class Spans:
     @classmethod
     def of(cls, header: Header, grids: Sequence[Grid]) -> Spans:
         """Everything in the file that something points to, leaders and trailers included."""
-        leader, trailer = framing(header.ghost)
         extents = np.array(sorted(header.extents()), np.int64)
-        parts = [(extents[:, 0], extents[:, 1], HEADER)]
-        for k, grid in enumerate(grids):
-            offsets, counts = grid.stored
-            if offsets.size:
-                parts.append((offsets - leader, offsets + counts + trailer, k))
+        own = cls(extents[:, 0], extents[:, 1], np.full(len(extents), HEADER, np.int32))
+        leader, trailer = framing(header.ghost)
+        tiles = [grid.spans(k, leader, trailer) for k, grid in enumerate(grids)]
+        return cls.joined([own, *tiles])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Spans]) -> Spans:
+        """All of them in order."""
+        some = [part for part in parts if part.starts.size]
+        if not some:
+            none = np.zeros(0, np.int64)
+            return cls(none, none, none.astype(np.int32))
         # most files are sorted by this already: level by level, tile by tile
-        parts.sort(key=lambda part: int(part[0][0]))
-        starts, stops, owners = zip(*parts, strict=True)
-        owner = np.repeat(np.array(owners, np.int32), [part.size for part in starts])
-        start, stop = np.concatenate(starts), np.concatenate(stops)
-        if bool(np.all(np.diff(start) >= 0)):
-            return cls(start, stop, owner)
-        order = np.argsort(start, kind="stable")
-        return cls(start[order], stop[order], owner[order])
+        some.sort(key=lambda part: int(part.starts[0]))
+        spans = cls(*map(np.concatenate, zip(*some, strict=True)))
+        if bool(np.all(np.diff(spans.starts) >= 0)):
+            return spans
+        order = np.argsort(spans.starts, kind="stable")
+        return cls(spans.starts[order], spans.stops[order], spans.owner[order])
 
     def owners(self, at: Array) -> npt.NDArray[np.int32]:
         """Who owns each byte: a directory, HEADER or NOBODY."""
@@ -135,3 +144,10 @@ class Spans:
         reach = np.maximum.accumulate(self.stops)[:-1]
         at = np.flatnonzero(self.starts[1:] < reach)[:_MOST_LISTED]
         return tuple((int(self.starts[k + 1]), int(min(reach[k], self.stops[k + 1]))) for k in at)
+
+    def requests(self, *, join: int) -> int:
+        """Ranges that are left when those at most ``join`` bytes apart are read together."""
+        if not self.starts.size:
+            return 0
+        reach = np.maximum.accumulate(self.stops)[:-1]
+        return 1 + int(np.count_nonzero(self.starts[1:] - reach > join))

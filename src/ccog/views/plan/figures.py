@@ -19,8 +19,7 @@ from ccog.views.georeference import Georeference
 from ccog.views.plan.picture import Chunks, draw
 from ccog.views.plan.reads import planned_reads
 from ccog.views.plan.report import CogPlan, PlannedLevel, PlannedUpload
-from ccog.views.plan.sampling import sampled_ratio
-from ccog.views.plan.sizes import band_planes, sizes_of
+from ccog.views.plan.sizes import band_planes, sampled_ratio, sizes_of
 from ccog.views.plan.warnings import warnings_of
 
 # strips of pixels and their tiles while they are compressed (ccog.gdal.encode), measured
