@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from ccog.errors import RasterError
-from ccog.geometry.intervals import Size, ceil_div
 from ccog.tiff import tags
 from ccog.tiff.directories import Layout, Range, Tag, unpack_array
+from ccog.views.inspect.directory import ImageDirectory
 from ccog.views.inspect.ranges import RangeReader
-
-Offsets = npt.NDArray[np.int64]
-Counts = npt.NDArray[np.integer]
 
 # read at once at the start, and when more is needed: most headers fit
 _READ_AHEAD = 64 << 10
@@ -68,67 +66,6 @@ _NUMBERS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageDirectory:
-    """One directory: where it lies, what it says, and its tiles (or strips).
-
-    Tiles are in row-major order, plane by plane. ``offsets`` and ``counts`` are 0 for sparse tiles,
-    and empty where the file has no tile yet. ``samples`` are bands, of ``bits`` each.
-    """
-
-    extent: Range
-    tags: Mapping[int, Tag]
-    numbers: Mapping[int, int]
-    height: int
-    width: int
-    samples: int
-    bits: int
-    offsets: Offsets
-    counts: Counts
-
-    def value(self, tag: int, default: int = 0) -> int:
-        """First value of one of the tags that say what the image is like."""
-        return self.numbers.get(tag, default)
-
-    @property
-    def is_tiled(self) -> bool:
-        """Whether it has tiles, not strips."""
-        return tags.TILE_WIDTH in self.tags
-
-    @property
-    def tile(self) -> Size:
-        """(height, width) of a tile; a strip is a tile as wide as the image."""
-        if self.is_tiled:
-            return self.value(tags.TILE_LENGTH), self.value(tags.TILE_WIDTH)
-        return min(self.value(tags.ROWS_PER_STRIP, self.height), self.height), self.width
-
-    @property
-    def grid(self) -> tuple[int, int, int]:
-        """Tiles: planes, rows and columns of them."""
-        height, width = self.tile
-        return self.planes, ceil_div(self.height, height), ceil_div(self.width, width)
-
-    @property
-    def size(self) -> Size:
-        """(rows, columns)."""
-        return self.height, self.width
-
-    @property
-    def planes(self) -> int:
-        """Bands that are stored apart: 1 where pixels are interleaved."""
-        return self.samples if self.value(tags.PLANAR_CONFIG, 1) == tags.SEPARATE else 1
-
-    @property
-    def is_mask(self) -> bool:
-        """Whether it holds a transparency mask."""
-        return bool(self.value(tags.NEW_SUBFILE_TYPE) & tags.MASK)
-
-    @property
-    def is_overview(self) -> bool:
-        """Whether it is a reduced-resolution version."""
-        return bool(self.value(tags.NEW_SUBFILE_TYPE) & tags.REDUCED)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Header:
     """Everything a TIFF says before its pixels.
 
@@ -155,6 +92,28 @@ class Header:
             values = (tag.extent for tag in directory.tags.values())
             extents.update(extent for extent in values if extent is not None)
         return extents
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """A name for each directory.
+
+        Overviews are numbered as they come, and masks named after the image of their size.
+        """
+        name_of: dict[tuple[int, int], str] = {}
+        names = []
+        overviews = others = 0
+        for directory in self.directories:
+            if directory.is_mask:
+                names.append(f"mask of {name_of.get(directory.size, 'nothing')}")
+                continue
+            if directory.is_overview:
+                overviews += 1
+                names.append(f"overview {overviews}")
+            else:
+                others += 1
+                names.append("full resolution" if others == 1 else f"image {others}")
+            name_of.setdefault(directory.size, names[-1])
+        return tuple(names)
 
 
 def read_header(reader: RangeReader) -> Header:
@@ -394,6 +353,7 @@ def _image_directory(parsed: _Parsed, values: _Values, layout: Layout, url: str)
     for number in parsed.tile_arrays:
         count = parsed.tags[number].count if number in parsed.tags else 0
         arrays.append(integers(number, count) if count else np.zeros(0, np.int64))
+    offsets, counts = arrays
     directory = ImageDirectory(
         extent=parsed.extent,
         tags=parsed.tags,
@@ -402,12 +362,26 @@ def _image_directory(parsed: _Parsed, values: _Values, layout: Layout, url: str)
         width=numbers.get(tags.IMAGE_WIDTH, 0),
         samples=numbers.get(tags.SAMPLES_PER_PIXEL, 1),
         bits=numbers.get(tags.BITS_PER_SAMPLE, 1),
-        offsets=arrays[0].astype(np.int64, copy=False),
-        counts=arrays[1],
+        offsets=offsets.astype(np.int64, copy=False),
+        counts=counts,
+        is_empty=not offsets.size,
     )
     _check_numbers(directory, where)
     _check_tiles(directory, where)
-    return directory
+    return _in_rows(directory)
+
+
+def _in_rows(directory: ImageDirectory) -> ImageDirectory:
+    """The same with tiles by plane, row and column, and no bytes where one of both is missing."""
+    shape = directory.grid
+    if directory.is_empty:
+        zeros = np.broadcast_to(np.int64(0), shape)
+        return replace(directory, offsets=zeros, counts=zeros)
+    offsets, counts = directory.offsets.reshape(shape), directory.counts.reshape(shape)
+    has_offset, has_bytes = offsets > 0, counts > 0
+    if not np.array_equal(has_offset, has_bytes):
+        offsets, counts = np.where(has_bytes, offsets, 0), np.where(has_offset, counts, 0)
+    return replace(directory, offsets=offsets, counts=counts)
 
 
 def _check_numbers(directory: ImageDirectory, where: str) -> None:

@@ -9,7 +9,9 @@ import numpy as np
 
 from ccog.geometry.intervals import ceil_div
 from ccog.views.drawing import Drawing, box, text
-from ccog.views.inspect.tiles import HEADER, NOBODY, Array, Grid, Spans
+from ccog.views.inspect.directory import Array, ImageDirectory
+from ccog.views.inspect.header import Header
+from ccog.views.inspect.spans import HEADER, NOBODY, Spans
 
 _WIDTH, _MARGIN = 960, 20
 _BAR, _BAR_TOP, _BAR_HEIGHT = _WIDTH - 2 * _MARGIN, 34, 34
@@ -37,30 +39,32 @@ _RAMP = (
 )
 
 
-def draw(size: int, names: Sequence[str], grids: Sequence[Grid], spans: Spans) -> Drawing:
+def draw(header: Header, spans: Spans) -> Drawing:
     """The whole file as a bar, and a map of the tiles of each level."""
-    colours = _colours(grids)
+    names, colours = header.names, _colours(header.directories)
     shapes = [
         text(_MARGIN, 24, "The file from its first byte to its last, to scale", 13),
         box(_MARGIN, _BAR_TOP, _BAR, _BAR_HEIGHT, _SPARSE, line=_LINE),
-        *_bar(size, names, colours, spans),
+        *_bar(header.size, names, colours, spans),
     ]
     legend = [_HEADER, _GAP] + ([_MASKS] if _MASKS[1] in colours else [])
     for k, (name, colour) in enumerate(legend):
         shapes += _named(_MARGIN + _CELL * k, _LEGEND, name, colour)
     note = "Tiles by their place in the file, dark first; white: sparse"
     shapes.append(text(_MARGIN, _LEGEND + 26, note, 13))
-    images = [k for k, grid in enumerate(grids) if not grid.directory.is_mask][:_MOST_IMAGES]
+    directories = enumerate(header.directories)
+    images = [k for k, directory in directories if not directory.is_mask][:_MOST_IMAGES]
     for n, k in enumerate(images):
         line, column = divmod(n, _IN_LINE)
         x, y = _MARGIN + _CELL * column, _MAPS + _LINE_HEIGHT * line
-        shapes += [*_named(x, y + 10, names[k], colours[k]), *_map(grids[k], x, y + 18)]
+        shapes += _named(x, y + 10, names[k], colours[k])
+        shapes += _map(header.directories[k].offsets[0], x, y + 18)
     return Drawing(_WIDTH, _MAPS + _LINE_HEIGHT * ceil_div(len(images), _IN_LINE), shapes)
 
 
-def _colours(grids: Sequence[Grid]) -> list[str]:
+def _colours(directories: Sequence[ImageDirectory]) -> list[str]:
     images = itertools.chain(_IMAGES, itertools.repeat(_IMAGES[-1]))
-    return [_MASKS[1] if grid.directory.is_mask else next(images) for grid in grids]
+    return [_MASKS[1] if directory.is_mask else next(images) for directory in directories]
 
 
 def _bar(size: int, names: Sequence[str], colours: Sequence[str], spans: Spans) -> Iterator[str]:
@@ -79,10 +83,10 @@ def _named(x: float, y: float, name: str, colour: str) -> list[str]:
     return [box(x, y - 9, 10, 10, colour), text(x + 15, y, name)]
 
 
-def _map(grid: Grid, x: float, y: float) -> Iterator[str]:
+def _map(offsets: Array, x: float, y: float) -> Iterator[str]:
     """The tiles of one level, each coloured by its place in the file."""
-    step = ceil_div(max(grid.offsets.shape[1:]), _MOST_TILES)
-    offsets = grid.offsets[0, ::step, ::step]
+    step = ceil_div(max(offsets.shape), _MOST_TILES)
+    offsets = offsets[::step, ::step]
     side = _MAP / max(offsets.shape)
     for (row, col), colour in zip(np.ndindex(offsets.shape), _ramp(offsets), strict=True):
         yield box(x + col * side, y + row * side, side, side, colour, line=_LINE)

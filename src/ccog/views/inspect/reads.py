@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from ccog.geometry.intervals import Size
 from ccog.tiff.header import framing
+from ccog.views.inspect.directory import ImageDirectory, sum_of
 from ccog.views.inspect.header import Header
-from ccog.views.inspect.tiles import Grid, Spans, sum_of
+from ccog.views.inspect.spans import Spans
 
 # readers built on object_store or obstore, async-tiff for one, join ranges that are this near
 _COALESCE = 1 << 20
@@ -43,21 +44,21 @@ class ReadCost:
     coalescing: int
 
 
-def read_costs(header: Header, grids: Sequence[Grid], group: Size | None) -> tuple[ReadCost, ...]:
+def read_costs(header: Header, group: Size | None) -> tuple[ReadCost, ...]:
     """Costs of a thumbnail, of one tile, and of a window of 8 x 8 tiles in the middle of the image.
 
     Where tiles lie in groups, also of one of these, as files of ``layout="chunk"`` have them.
     """
-    full, small = grids[0], _thumbnail(grids)
+    full, small = header.directories[0], _thumbnail(header.directories)
     rows, cols = full.offsets.shape[1:]
     height, width = min(rows, _WINDOW_TILES), min(cols, _WINDOW_TILES)
     windows = {"one tile": (1, 1), f"window of {width} x {height} tiles": (height, width)}
     if group is not None:
         windows[f"chunk of {group[1]} x {group[0]} tiles"] = group
-    thumbnail = f"thumbnail ({small.directory.width} x {small.directory.height})"
-    costs = [_cost(header, grids, small, thumbnail, slice(None), slice(None))]
+    thumbnail = f"thumbnail ({small.width} x {small.height})"
+    costs = [_cost(header, small, thumbnail, slice(None), slice(None))]
     for name, (down, across) in windows.items():
-        costs.append(_cost(header, grids, full, name, _middle(rows, down), _middle(cols, across)))
+        costs.append(_cost(header, full, name, _middle(rows, down), _middle(cols, across)))
     return tuple(costs)
 
 
@@ -67,26 +68,24 @@ def _middle(count: int, size: int) -> slice:
     return slice(start, start + size)
 
 
-def _thumbnail(grids: Sequence[Grid]) -> Grid:
+def _thumbnail(directories: Sequence[ImageDirectory]) -> ImageDirectory:
     """The smallest image with at least 256 pixels on its longer side, else the largest."""
-    images = [grid for grid in grids if not grid.directory.is_mask] or list(grids)
-    images.sort(key=lambda grid: grid.directory.width * grid.directory.height)
-    enough = (grid for grid in images if max(grid.directory.size) >= _THUMBNAIL)
+    images = [image for image in directories if not image.is_mask] or list(directories)
+    images.sort(key=lambda image: image.width * image.height)
+    enough = (image for image in images if max(image.size) >= _THUMBNAIL)
     return next(enough, images[-1])
 
 
-def _cost(
-    header: Header, grids: Sequence[Grid], image: Grid, name: str, rows: slice, cols: slice
-) -> ReadCost:
-    same_size = (grid for grid in grids if grid.directory.size == image.directory.size)
-    masks = [grid for grid in same_size if grid.directory.is_mask and grid is not image]
-    parts = [grid.part(rows, cols).spans() for grid in (image, *masks)]
-    tiles = Spans.joined(parts)
+def _cost(header: Header, image: ImageDirectory, name: str, rows: slice, cols: slice) -> ReadCost:
+    same_size = (one for one in header.directories if one.size == image.size)
+    masks = [one for one in same_size if one.is_mask and one is not image]
+    parts = [directory.part(rows, cols) for directory in (image, *masks)]
+    tiles = Spans.of_tiles(parts)
     if "BLOCK_ORDER=ROW_MAJOR" in header.ghost:
         gdal = tiles.requests(join=sum(framing(header.ghost)))
     else:
-        of_masks = Spans.joined(parts[1:])
-        gdal = Spans.joined(parts[:1]).requests(join=0) + of_masks.requests(join=0)
+        image_tiles, mask_tiles = Spans.of_tiles(parts[:1]), Spans.of_tiles(parts[1:])
+        gdal = image_tiles.requests(join=0) + mask_tiles.requests(join=0)
     return ReadCost(
         name=name,
         tiles=int(tiles.starts.size),

@@ -12,13 +12,14 @@ from ccog.tiff import tags
 from ccog.tiff.directories import Range
 from ccog.views.drawing import Drawing
 from ccog.views.georeference import Georeference
+from ccog.views.inspect.directory import ImageDirectory
 from ccog.views.inspect.georeference import georeference, overview_resampling
-from ccog.views.inspect.header import Header, ImageDirectory, read_header
+from ccog.views.inspect.header import Header, read_header
 from ccog.views.inspect.order import TileOrder, tile_order
 from ccog.views.inspect.picture import draw
 from ccog.views.inspect.ranges import open_ranges
 from ccog.views.inspect.reads import ReadCost, read_costs
-from ccog.views.inspect.tiles import Grid, Spans
+from ccog.views.inspect.spans import Spans
 from ccog.views.tables import Pictured, Report, Table
 from ccog.wording import byte_text, plural, size_text
 
@@ -209,11 +210,8 @@ def inspect(url: Any, storage_options: Mapping[str, Any] | None = None) -> Inspe
 
 
 def _inspection(header: Header) -> Inspection:
-    grids = [Grid.of(directory) for directory in header.directories]
-    orders = [tile_order(grid) for grid in grids]
-    names = level_names(header.directories)
-    spans = Spans.of(header, grids)
-    extents = header.extents()
+    orders = [tile_order(directory) for directory in header.directories]
+    spans, extents = Spans.of(header), header.extents()
     full = header.directories[0]
     return Inspection(
         url=header.url,
@@ -226,55 +224,33 @@ def _inspection(header: Header) -> Inspection:
         ghost_area=header.ghost,
         header_size=sum(stop - start for start, stop in extents),
         header_end=max(stop for _, stop in extents),
-        levels=tuple(map(_level, names, grids, orders)),
+        levels=tuple(map(_level, header.names, header.directories, orders)),
         gaps=spans.gaps(header.size),
         overlaps=spans.overlaps(),
-        reads=read_costs(header, grids, orders[0].group),
+        reads=read_costs(header, orders[0].group),
         requests=header.requests,
         bytes_read=header.bytes_read,
-        drawing=draw(header.size, names, grids, spans),
+        drawing=draw(header, spans),
     )
 
 
-def level_names(directories: Sequence[ImageDirectory]) -> list[str]:
-    """A name for each directory.
-
-    Overviews are numbered as they come, and masks named after the image of their size.
-    """
-    name_of: dict[tuple[int, int], str] = {}
-    names = []
-    overviews = others = 0
-    for directory in directories:
-        if directory.is_mask:
-            names.append(f"mask of {name_of.get(directory.size, 'nothing')}")
-            continue
-        if directory.is_overview:
-            overviews += 1
-            names.append(f"overview {overviews}")
-        else:
-            others += 1
-            names.append("full resolution" if others == 1 else f"image {others}")
-        name_of.setdefault(directory.size, names[-1])
-    return names
-
-
-def _level(name: str, grid: Grid, order: TileOrder) -> LevelReport:
-    directory = grid.directory
-    stored, size = grid.stored.counts.size, grid.size
+def _level(name: str, directory: ImageDirectory, order: TileOrder) -> LevelReport:
+    planes, rows, cols = directory.grid
+    stored, size = directory.stored.counts.size, directory.bytes
     raw = directory.width * directory.height * directory.samples * directory.bits / 8
     return LevelReport(
         name=name,
         width=directory.width,
         height=directory.height,
         tile=directory.tile,
-        tiles=(grid.offsets.shape[1], grid.offsets.shape[2]),
-        planes=directory.planes,
+        tiles=(rows, cols),
+        planes=planes,
         stored=stored,
-        sparse=grid.offsets.size - stored,
+        sparse=directory.offsets.size - stored,
         size=size,
         ratio=raw / size if size else math.inf,
         order=order.name if directory.is_tiled else f"strips, {order.name}",
-        extent=grid.extent,
+        extent=directory.tiles_extent,
         compression=_compression(directory),
     )
 

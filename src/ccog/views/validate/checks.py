@@ -20,8 +20,7 @@ from ccog.views.inspect.georeference import overview_resampling
 from ccog.views.inspect.header import Header, read_header
 from ccog.views.inspect.order import tile_order
 from ccog.views.inspect.ranges import RangeReader, open_ranges
-from ccog.views.inspect.report import level_names
-from ccog.views.inspect.tiles import Grid, Spans
+from ccog.views.inspect.spans import Spans
 from ccog.views.tables import Report, Reported, Table
 from ccog.views.validate.overviews import EXACT, OverviewArea, compare_overviews
 
@@ -139,16 +138,14 @@ def validate(
         # a file without georeference can be a valid COG
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         header = read_header(reader)
-        grids = [Grid.of(directory) for directory in header.directories]
-        names = level_names(header.directories)
         pixels, areas = _check_pixels(reader, header, thorough)
         checks = (
             _check_rio_cogeo(reader),
             _check_directories(header),
-            _check_levels(grids, names),
-            _check_order(header, grids, names),
-            _check_ranges(header, grids),
-            _check_frames(reader, header, grids, thorough),
+            _check_levels(header),
+            _check_order(header),
+            _check_ranges(header),
+            _check_frames(reader, header, thorough),
             pixels,
         )
     return Validation(header.url, checks, areas)
@@ -188,8 +185,8 @@ def _check_directories(header: Header) -> Check:
     lonely = [size for size in masks if size not in sizes]
     if lonely:
         errors.append(f"masks without an image of their size: {lonely}")
-    stored = [d.offsets[d.counts > 0] for d in directories]
-    first = min((int(offsets.min()) for offsets in stored if offsets.size), default=header.size)
+    tiles = [directory.tiles_extent for directory in directories]
+    first = min((start for start, _ in filter(None, tiles)), default=header.size)
     end = max(stop for _, stop in header.extents())
     if "LAYOUT=IFDS_BEFORE_DATA" in header.ghost and end > first:
         errors.append(f"the header ends at byte {end}, after the first tile at byte {first}")
@@ -197,10 +194,12 @@ def _check_directories(header: Header) -> Check:
     return Check.of("directories", errors, [], fine)
 
 
-def _check_levels(grids: Sequence[Grid], names: Sequence[str]) -> Check:
+def _check_levels(header: Header) -> Check:
     """Data of smaller levels lies before that of larger ones, and levels do not mix."""
-    images = [(grid.extent, k) for k, grid in enumerate(grids) if not grid.directory.is_mask]
-    extents = [(extent, names[k]) for extent, k in images if extent is not None]
+    extents = []
+    for name, directory in zip(header.names, header.directories, strict=True):
+        if not directory.is_mask and directory.tiles_extent is not None:
+            extents.append((directory.tiles_extent, name))
     errors, remarks = [], []
     for (large, larger), (small, smaller) in itertools.pairwise(extents):
         if small[0] > large[0]:
@@ -211,8 +210,9 @@ def _check_levels(grids: Sequence[Grid], names: Sequence[str]) -> Check:
     return Check.of("order of levels", errors, remarks, fine)
 
 
-def _check_order(header: Header, grids: Sequence[Grid], names: Sequence[str]) -> Check:
-    levels = [(name, tile_order(grid).name) for name, grid in zip(names, grids, strict=True)]
+def _check_order(header: Header) -> Check:
+    orders = [tile_order(directory).name for directory in header.directories]
+    levels = zip(header.names, orders, strict=True)
     known = [(name, order) for name, order in levels if order != "-"]
     fine = ", ".join(sorted({order for _, order in known})) or "one tile a level"
     errors = []
@@ -224,8 +224,8 @@ def _check_order(header: Header, grids: Sequence[Grid], names: Sequence[str]) ->
     return Check.of("order of tiles", errors, [], fine)
 
 
-def _check_ranges(header: Header, grids: Sequence[Grid]) -> Check:
-    spans = Spans.of(header, grids)
+def _check_ranges(header: Header) -> Check:
+    spans = Spans.of(header)
     errors, remarks = [], []
     beyond = int(np.count_nonzero(spans.stops > header.size))
     if beyond:
@@ -239,13 +239,12 @@ def _check_ranges(header: Header, grids: Sequence[Grid]) -> Check:
     return Check.of("places of tiles", errors, remarks, "no overlap, no gap, all before the end")
 
 
-def _check_frames(
-    reader: RangeReader, header: Header, grids: Sequence[Grid], thorough: bool
-) -> Check:
+def _check_frames(reader: RangeReader, header: Header, thorough: bool) -> Check:
     name = "leaders and trailers"
     if framing(header.ghost) != (LEADER, TRAILER):
         return Check(name, "skipped", "the ghost area announces none")
-    tiles = np.concatenate([np.stack(grid.stored, axis=1) for grid in grids]).astype(np.int64)
+    stored = [np.stack(directory.stored, axis=1) for directory in header.directories]
+    tiles = np.concatenate(stored).astype(np.int64)
     if not len(tiles):
         return Check(name, "skipped", "no tile has bytes")
     chosen = tiles
