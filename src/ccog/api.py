@@ -178,15 +178,8 @@ def plan(
             env=env,
             layout=layout,
         )
-        raster = prepared.raster
-        return plan_job(
-            prepared.job,
-            raster.pixels,
-            metadata=raster.metadata,
-            decoded=raster.decoded,
-            mismatch=chunk_mismatch(prepared),
-            sample=blocks,
-        )
+        mismatch = chunk_mismatch(prepared)
+        return plan_job(prepared.job, prepared.raster, mismatch=mismatch, sample=blocks)
 
 
 def _block_count(sample: Any) -> int:

@@ -101,10 +101,7 @@ def _ended_by_signals() -> Iterator[None]:
     A signal that is ignored, as SIGHUP is under nohup, stays ignored. After the first signal, or
     Ctrl-C, only another Ctrl-C disturbs the clean-up and the end of the program.
     """
-    usual = _usual_handlers()
-    before = {
-        number: handler for number, handler in usual.items() if signal.getsignal(number) == handler
-    }
+    before = _unchanged_handlers()
 
     def end(number: int, _: Any) -> NoReturn:
         for other in before.keys() - {signal.SIGINT}:
@@ -126,10 +123,10 @@ def _ignore(*_: Any) -> None:
     """Do nothing; of SIG_IGN Python complains where a signal is on its way already."""
 
 
-def _usual_handlers() -> dict[int, Any]:
-    """Handlers that signals have if nobody changed them; only the main thread may set others."""
+def _unchanged_handlers() -> dict[int, Any]:
+    """Handlers of signals that nobody has changed; only the main thread may set others."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    handlers: dict[int, Any] = dict.fromkeys(_ENDING, signal.SIG_DFL)
-    handlers[signal.SIGINT] = signal.default_int_handler
-    return handlers
+    usual: dict[int, Any] = dict.fromkeys(_ENDING, signal.SIG_DFL)
+    usual[signal.SIGINT] = signal.default_int_handler
+    return {number: usual[number] for number in usual if signal.getsignal(number) == usual[number]}

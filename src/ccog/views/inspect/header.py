@@ -182,10 +182,11 @@ _Values = Mapping[Range, memoryview]
 
 @dataclass(frozen=True)
 class _Parsed:
-    """A directory whose values outside of it are not yet read."""
+    """A directory whose values outside of it are not yet read, and where the next one lies."""
 
     extent: Range
     tags: dict[int, Tag]
+    following: int
 
     @property
     def tile_arrays(self) -> tuple[int, int]:
@@ -225,18 +226,17 @@ class _Parsed:
 def _chain(window: _Window, layout: Layout, first: int) -> list[_Parsed]:
     """The directories, each of which says where the next one lies."""
     url = window.reader.url
-    parsed: list[_Parsed] = []
-    offset, seen, entries = first, set[int](), 0
+    parsed: dict[int, _Parsed] = {}
+    offset, entries = first, 0
     while offset:
-        if offset in seen:
+        if offset in parsed:
             raise RasterError(f"{url} is damaged: its directories form a loop at byte {offset}")
-        seen.add(offset)
-        if len(seen) > _MOST_DIRECTORIES:
+        if len(parsed) == _MOST_DIRECTORIES:
             raise RasterError(
                 f"{url} has more than {_MOST_DIRECTORIES} directories, the most that are looked at"
             )
-        directory, offset = _parse(window, layout, offset)
-        parsed.append(directory)
+        parsed[offset] = directory = _parse(window, layout, offset)
+        offset = directory.following
         entries += len(directory.tags)
         if entries > _MOST_ALL_ENTRIES:
             raise RasterError(
@@ -245,11 +245,10 @@ def _chain(window: _Window, layout: Layout, first: int) -> list[_Parsed]:
             )
     if not parsed:
         raise RasterError(f"{url} holds no image")
-    return parsed
+    return list(parsed.values())
 
 
-def _parse(window: _Window, layout: Layout, offset: int) -> tuple[_Parsed, int]:
-    """A directory, and where the next one lies."""
+def _parse(window: _Window, layout: Layout, offset: int) -> _Parsed:
     count = layout.entry_count(window.get(offset, offset + layout.count_size))
     if count > _MOST_ENTRIES:
         raise RasterError(
@@ -261,7 +260,7 @@ def _parse(window: _Window, layout: Layout, offset: int) -> tuple[_Parsed, int]:
     for tag in entries.values():
         if tag.extent is not None:
             window.check(tag.extent[1], window.reader.size)
-    return _Parsed(extent, entries), following
+    return _Parsed(extent, entries, following)
 
 
 def _ghost(window: _Window, start: int, first: int) -> tuple[str, int]:

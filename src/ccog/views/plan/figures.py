@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ET
 
-import dask.array as da
-
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.source_grid import LevelSource, SourceGrid
 from ccog.graph.scheduling import choose_throttle, parallelism
 from ccog.graph.tasks import CcogTasks
 from ccog.input.metadata import Metadata
+from ccog.input.raster import Raster
 from ccog.stores import SingleWriterStore
 from ccog.tasks.job import WriteJob
 from ccog.tiff import tags
@@ -26,30 +25,21 @@ from ccog.views.plan.warnings import warnings_of
 _ENCODING = 16_000_000
 
 
-def plan_job(
-    job: WriteJob,
-    pixels: da.Array,
-    *,
-    metadata: Metadata,
-    decoded: str | None,
-    mismatch: str | None,
-    sample: int,
-) -> CogPlan:
-    """What a job would make of ``pixels`` (band, y, x) with that ``metadata``.
+def plan_job(job: WriteJob, raster: Raster, *, mismatch: str | None, sample: int) -> CogPlan:
+    """What a job would make of a raster, from ``sample`` of its blocks.
 
-    ``decoded`` is the type of the values that they encode, if they do; ``mismatch`` says what is
-    wrong with how their chunks lie on tiles.
+    ``mismatch`` says what is wrong with how the chunks lie on tiles.
     """
-    geometry, chunks = job.geometry, pixels.chunks
+    geometry, chunks = job.geometry, raster.pixels.chunks
     full = geometry.level(0)
     sampled = min(sample, math.prod(full.blocks))
-    sizes = sizes_of(job, sampled_ratio(job, pixels, sampled) if sampled else None)
+    sizes = sizes_of(job, sampled_ratio(job, raster.pixels, sampled) if sampled else None)
     return CogPlan(
         url=job.store.url,
         shape=(geometry.raster.count, *full.size),
         dtype=geometry.raster.dtype,
-        values=None if decoded is None else _values(job, decoded),
-        georeference=_georeference(job, metadata),
+        values=None if raster.decoded is None else _values(job, raster.decoded),
+        georeference=_georeference(job, raster.metadata),
         overview_resampling=_resampling(geometry),
         has_mask=geometry.raster.has_mask,
         layout=geometry.layout,
