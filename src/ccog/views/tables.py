@@ -1,4 +1,4 @@
-"""Reports that people read: facts, warnings, tables and a picture, as text and as HTML."""
+"""Reports that people read: facts, warnings, tables, a picture; text and HTML."""
 
 from __future__ import annotations
 

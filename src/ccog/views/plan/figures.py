@@ -83,7 +83,8 @@ def _values(job: WriteJob, decoded: str) -> str:
     facts = [] if metadata.nodata is None else [f"nodata {metadata.nodata}"]
     facts += _each("scale", metadata.scales, 1) + _each("offset", metadata.offsets, 0)
     how = f" with {', '.join(facts)}" if facts else ""
-    return f"{decoded}, stored as {job.geometry.raster.dtype}{how}, as the array's encoding says"
+    stored = f"stored as {job.geometry.raster.dtype}{how}"
+    return f"{decoded}, {stored}, as the array's encoding says"
 
 
 def _each(name: str, values: tuple[float, ...] | None, default: float) -> list[str]:
@@ -186,6 +187,6 @@ def _waiting_by_row(job: WriteJob) -> float:
 
 
 def _waiting_by_chunk(geometry: CogGeometry) -> float:
-    """Upload groups of each level are half full on average, besides a block for each thread."""
+    """Upload groups of each level are half full on average; each thread has a block."""
     waiting = sum(geometry.groups.length(k) for k in range(geometry.last_level + 1)) / 2
     return 1 + waiting / parallelism()

@@ -39,7 +39,7 @@ def draw(level: Level, chunks: Chunks) -> Drawing:
 
 
 def _corner(level: Level, chunks: Chunks) -> Size:
-    """Rows and columns that are drawn: all, or of a large grid some tiles and at least a chunk."""
+    """Rows and columns that are drawn: of a large grid some tiles and at least a chunk."""
     most = max(_MOST_TILES * level.blocksize, *(2 * sizes[0] for sizes in chunks))
     return min(level.height, most), min(level.width, most)
 

@@ -27,10 +27,10 @@ _LONGEST = BandStatistics(
     count=12345678, nodata=10**12, low=_LONG, high=_LONG, mean=_LONG, spread=1.2345678e-300
 )
 
-#: Most that a tile can grow, by compression: factor on the uncompressed size, and bytes on top.
+#: Most that a tile can grow, by compression: a factor, and bytes on top.
 GROWTH = {
     tags.UNCOMPRESSED: (1.0, 0),
-    # codes of at most 12 bits stand for at least one byte each; a clear code at most every 3837
+    # codes of at most 12 bits for at least one byte each; a clear code at most every 3837
     tags.LZW: (1.501, 16),
     # twice the samples, subsampled chroma counted as such, and 2048 bytes (tjBufSize)
     tags.JPEG: (2.0, 2048),
@@ -44,7 +44,7 @@ GROWTH = {
     tags.LZMA: (1.001, 256),
     # ZSTD_COMPRESSBOUND
     tags.ZSTD: (1.004, 128),
-    # prefix codes of at most 15 bits for symbols of 8; the encoder chooses nearly optimal ones
+    # prefix codes of at most 15 bits for symbols of 8, nearly optimal ones
     tags.WEBP: (2.0, 4096),
     tags.JXL: (2.0, 4096),
     tags.JXL_DNG: (2.0, 4096),
@@ -53,7 +53,7 @@ GROWTH = {
 # bytes of a LERC header, of each band that has a blob of its own
 _LERC_BAND = 256
 
-#: Usual compressed bytes per byte of pixels: a guess from terrain and imagery of 8 and 16 bits.
+#: Usual compressed bytes per byte of pixels, from terrain and imagery of 8 and 16 bits.
 USUAL = {
     "NONE": 1.0,
     "LZW": 0.65,
@@ -109,11 +109,12 @@ class PlannedSizes:
 
 
 def sizes_of(job: WriteJob, sampled: float | None) -> PlannedSizes:
-    """Sizes of the file that a job writes, whose pixels compress by ``sampled``, if known."""
+    """Sizes of the file of a job, whose pixels compress by ``sampled``, if known."""
     wants_statistics = job.geometry.options.statistics == "YES"
     template = job.template
     if wants_statistics:
-        template = write_template(job.header_spec, (_LONGEST,) * job.geometry.raster.count)
+        longest = (_LONGEST,) * job.geometry.raster.count
+        template = write_template(job.header_spec, longest)
     levels = [_LevelSizes.of(job, k, sampled) for k in range(job.geometry.last_level + 1)]
     counts = tuple(level.counts for level in levels)
     classic, big = (header_size(template, counts, big=kind) for kind in (False, True))
@@ -140,7 +141,8 @@ def sampled_ratio(job: WriteJob, pixels: da.Array, sample: int) -> float:
     compressed = raw = 0
     for i, j in _spread(level.blocks, sample):
         rows, cols = level.rows(i), level.cols(j)
-        block = np.ma.getdata(pixels[:, rows.start : rows.stop, cols.start : cols.stop].compute())
+        block = pixels[:, rows.start : rows.stop, cols.start : cols.stop]
+        block = np.ma.getdata(block.compute())
         _, counts, _ = encode_block(block, None, job.codecs[0])
         compressed += int(counts.sum())
         raw += block.size * job.geometry.raster.itemsize
@@ -162,7 +164,7 @@ def band_planes(geometry: CogGeometry, k: int) -> int:
 
 
 class _LevelSizes(NamedTuple):
-    """The tiles of one level: the most bytes that they can take, and a guess at the same."""
+    """The tiles of one level: the most bytes that they take, and a guess at the same."""
 
     counts: LevelCounts
     largest: int
@@ -173,7 +175,8 @@ class _LevelSizes(NamedTuple):
     def of(cls, job: WriteJob, k: int, sampled: float | None) -> _LevelSizes:
         """The sizes of level ``k``, leaders and trailers included."""
         image, mask = job.template.image_of(k), job.template.mask_of(k)
-        tiles, planes = math.prod(job.geometry.level(k).tiles), band_planes(job.geometry, k)
+        planes = band_planes(job.geometry, k)
+        tiles = math.prod(job.geometry.level(k).tiles)
         largest, directories = planes * _largest_tile(image), planes
         if mask is not None:
             largest, directories = largest + _largest_tile(mask), directories + 1

@@ -12,7 +12,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -27,7 +26,7 @@ _LINE_SECONDS, _LINE_SHARE = 10.0, 0.1
 class Display:
     """Shows snapshots until it is closed.
 
-    A pipe or terminal that is closed does not fail the write: rich would leave the program then.
+    A pipe or terminal that is closed does not fail the write. Rich would leave the program.
     """
 
     def show(self, now: Snapshot) -> None:
@@ -69,10 +68,8 @@ class _Bars(Display):
             TextColumn("{task.fields[note]}"),
         )
         self._progress = Progress(*columns, console=console, auto_refresh=False)
-        self._rows: dict[str, TaskID] = {
-            name: self._progress.add_task(name, start=False, total=None, visible=False, note="")
-            for name in STAGES
-        }
+        hidden: dict[str, Any] = {"start": False, "total": None, "visible": False, "note": ""}
+        self._rows = {name: self._progress.add_task(name, **hidden) for name in STAGES}
 
     def _update(self, now: Snapshot) -> None:
         for stage in now.stages:
@@ -100,7 +97,7 @@ class _Terminal(_Bars):
 
 
 class _Notebook(_Bars):
-    """Bars as the output of a cell, which stay in the saved notebook; needs no widgets."""
+    """Bars as the output of a cell, which stay in the notebook; needs no widgets."""
 
     _handle: Any = None
 
@@ -120,7 +117,7 @@ class _Notebook(_Bars):
 
 
 class _Log(Display):
-    """A line for each tenth of the work, but at most one in ten seconds, and one at the end."""
+    """A line for each tenth of the work, at most one in ten seconds, one at the end."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -1,4 +1,4 @@
-"""One progress display over all the work of the writes that are computed inside a block."""
+"""One progress display over all the writes that are computed inside a block."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class _Asked:
 
     @property
     def is_here(self) -> bool:
-        """Whether this thread runs the client's event loop, and so must not wait for answers."""
+        """Whether this thread runs the client's event loop: it must not wait for answers."""
         return is_own_loop(self._client)
 
     def expect(self, final: str, counts: Mapping[str, int]) -> None:
@@ -87,19 +87,21 @@ class _Asked:
             return
         with contextlib.suppress(Exception):
             self._offer_plugin()
-            answer = ask_scheduler(self._client, "ccog_progress", _ANSWER_SECONDS, writes=writes)
+            handler = "ccog_progress"
+            answer = ask_scheduler(self._client, handler, _ANSWER_SECONDS, writes=writes)
             self._known.update(answer["known"])
             self._state.counted(answer["done"], answer["sizes"])
             self._state.complete(answer["complete"])
 
     def conclude(self) -> None:
-        """Ask after a computation that succeeded: writes too quick to be seen are complete."""
+        """Ask after a success: writes too quick to be seen are complete."""
         if self._client is None:
             return
         writes = self._state.writes
         if self.is_here:
             # nobody can be asked from here, but the client knows its own futures
-            self._state.complete(final for final in writes if is_over(self._client, final))
+            over = [final for final in writes if is_over(self._client, final)]
+            self._state.complete(over)
             return
         self.ask()
         self._state.complete(writes.keys() - self._known)
@@ -144,6 +146,6 @@ def _ticking(state: ProgressState, asked: _Asked, display: Display) -> Iterator[
     finally:
         with showing:
             over.set()
-        # a thread that waits for an answer through the event loop that runs here would never get it
+        # no answer comes through an event loop that waits here
         if not asked.is_here:
             thread.join()

@@ -29,7 +29,7 @@ Outcome = Literal["ok", "warning", "error", "skipped"]
 #: Tiles whose leader and trailer are looked at unless all are asked for.
 SAMPLED_TILES = 64
 
-#: Mean difference, in standard deviations, beyond which an overview does not show its level.
+#: Mean difference, in standard deviations, from which an overview shows another image.
 FAR = 0.25
 
 # errors that say nothing of the file
@@ -54,7 +54,7 @@ class Check:
 
     @classmethod
     def of(cls, name: str, errors: Sequence[str], remarks: Sequence[str], fine: str) -> Check:
-        """A check from its errors and warnings, or from words for a file that has neither."""
+        """A check from its errors and warnings, or from what to say without any."""
         outcome: Outcome = "error" if errors else "warning" if remarks else "ok"
         return cls(name, outcome, "; ".join([*errors, *remarks]) or fine)
 
@@ -95,7 +95,8 @@ class Validation(Reported):
 def _area_row(area: OverviewArea) -> Sequence[str]:
     source = f"overview {area.source}" if area.source else "full resolution"
     rows, cols = (f"{first} to {stop}" for first, stop in (area.rows, area.cols))
-    return f"overview {area.overview}", source, rows, cols, area.method, f"{area.equal:.2%}"
+    overview, equal = f"overview {area.overview}", f"{area.equal:.2%}"
+    return overview, source, rows, cols, area.method, equal
 
 
 def validate(
@@ -164,7 +165,8 @@ def _check_rio_cogeo(reader: RangeReader) -> Check:
         raise
     except Exception as error:  # for a damaged file it, rasterio and NumPy raise all sorts
         return Check(name, "error", f"cannot look at it: {_cause(error)}")
-    return Check.of(name, errors, remarks, f"a valid COG, says version {rio_cogeo.__version__}")
+    fine = f"a valid COG, says version {rio_cogeo.__version__}"
+    return Check.of(name, errors, remarks, fine)
 
 
 def _cause(error: BaseException) -> str:
@@ -218,8 +220,9 @@ def _check_order(header: Header) -> Check:
     errors = []
     if "BLOCK_ORDER=ROW_MAJOR" in header.ghost:
         fine += ", as the ghost area says"
-        wrong = [f"{name}: {order}" for name, order in known if not order.startswith("row-major")]
-        if wrong:
+        others = [level for level in known if not level[1].startswith("row-major")]
+        if others:
+            wrong = [f"{name}: {order}" for name, order in others]
             errors.append(f"the ghost area says ROW_MAJOR, but {', '.join(wrong)}")
     return Check.of("order of tiles", errors, [], fine)
 
@@ -236,7 +239,8 @@ def _check_ranges(header: Header) -> Check:
     if gaps := spans.gaps(header.size):
         total = sum(stop - start for start, stop in gaps)
         remarks.append(f"{len(gaps)} gaps of {total} bytes, the first at byte {gaps[0][0]}")
-    return Check.of("places of tiles", errors, remarks, "no overlap, no gap, all before the end")
+    fine = "no overlap, no gap, all before the end"
+    return Check.of("places of tiles", errors, remarks, fine)
 
 
 def _check_frames(reader: RangeReader, header: Header, thorough: bool) -> Check:
@@ -249,7 +253,8 @@ def _check_frames(reader: RangeReader, header: Header, thorough: bool) -> Check:
         return Check(name, "skipped", "no tile has bytes")
     chosen = tiles
     if not thorough:
-        chosen = tiles[np.unique(np.linspace(0, len(tiles) - 1, SAMPLED_TILES).astype(int))]
+        sample = np.linspace(0, len(tiles) - 1, SAMPLED_TILES).astype(int)
+        chosen = tiles[np.unique(sample)]
     wrong: list[int] = []
     for at in range(0, len(chosen), _BATCH):
         wrong += _wrongly_framed(reader, chosen[at : at + _BATCH])
@@ -261,7 +266,7 @@ def _check_frames(reader: RangeReader, header: Header, thorough: bool) -> Check:
 
 
 def _wrongly_framed(reader: RangeReader, tiles: npt.NDArray[np.int64]) -> Iterator[int]:
-    """Offsets of tiles, (offset, byte count), that lack their size before or last bytes after."""
+    """Offsets of tiles (offset, byte count) without their size before or last bytes after."""
     ranges: list[Range] = []
     for offset, count in tiles.tolist():
         repeated, end = min(count, TRAILER), offset + count

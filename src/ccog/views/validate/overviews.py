@@ -1,4 +1,4 @@
-"""Whether overviews come from the level above: areas are computed again, with GDAL's kernels."""
+"""Whether overviews come from the level above: areas are computed again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Array = npt.NDArray[Any]
 #: GDAL rounds some last bits by chance.
 EXACT = 0.999
 
-# bytes of a tile, and of the pixels that one area comes from: beyond that nothing is compared
+# bytes of a tile, and of the pixels of one area: beyond that nothing is compared
 _MOST_BYTES = 1 << 29
 # sides of the areas that are compared, in overview pixels
 _SAMPLE, _BLOCK = 128, 512
@@ -87,7 +87,7 @@ class _Levels:
     has_mask: bool
 
     def source(self, k: int) -> int:
-        """The level that overview ``k`` is reduced from (GDALRegenerateOverviewsMultiBand)."""
+        """The level it is reduced from (GDALRegenerateOverviewsMultiBand)."""
         return k - 1 if self.sizes[k - 1][1] > self.sizes[k][1] else 0
 
     def comparable(self) -> range:
@@ -100,7 +100,8 @@ class _Levels:
 
     def reduction(self, k: int, method: str) -> Reduction:
         """How overview ``k`` is made."""
-        kernel = Kernel.of(method, self.dtype, masked=self.has_mask or self.nodata is not None)
+        is_masked = self.has_mask or self.nodata is not None
+        kernel = Kernel.of(method, self.dtype, masked=is_masked)
         (height, width), (h, w) = self.sizes[self.source(k)], self.sizes[k]
         y = AxisReduction(height, h, kernel)
         x = AxisReduction(width, w, kernel, align=SIMD_GROUP)
@@ -108,7 +109,7 @@ class _Levels:
         return Reduction(method=method, raster=raster, y=y, x=x, level=self.source(k))
 
     def needed(self, k: int, area: Area, methods: Sequence[str]) -> Area:
-        """The source pixels from which any of the methods makes an area of overview ``k``."""
+        """The source pixels from which the methods make an area of overview ``k``."""
         reductions = [self.reduction(k, method) for method in methods]
         rows = [reduction.y.source_of(area.rows) for reduction in reductions]
         cols = [reduction.x.source_of(area.cols) for reduction in reductions]
@@ -171,7 +172,8 @@ def compare_overviews(
         for area in _areas(levels.sizes[k], thorough):
             size = levels.bytes_of(levels.needed(k, area, methods).shape)
             if size > _MOST_BYTES:
-                return f"an area of overview {k} comes from {size} bytes, more than {_MOST_BYTES}"
+                origin = f"an area of overview {k} comes from {size} bytes"
+                return f"{origin}, more than {_MOST_BYTES}"
             comparisons.append(_compare(levels, k, area, methods))
             methods = _still_possible(comparisons[-1])
 
@@ -240,15 +242,16 @@ def _compare(
 
 
 def _still_possible(comparisons: dict[str, OverviewArea]) -> Sequence[str]:
-    """The methods that gave the area exactly; where none did, the two that came nearest."""
+    """The methods that gave the area exactly; else the two that came nearest."""
     exact = [method for method, area in comparisons.items() if area.equal >= EXACT]
-    return exact or sorted(comparisons, key=lambda method: comparisons[method].difference)[:2]
+    nearest = sorted(comparisons, key=lambda method: comparisons[method].difference)
+    return exact or nearest[:2]
 
 
 def _likeness(
     stored: _Pixels, computed: _Pixels, nodata: float | int | None
 ) -> tuple[float, float]:
-    """Share of equal pixels, and the mean difference of valid ones in standard deviations."""
+    """Share of equal pixels, mean difference of valid ones in standard deviations."""
     a, b = stored.pixels, computed.pixels
     is_float = b.dtype.kind == "f"
     same = np.isclose(a, b, _FLOAT_TOLERANCE, 0, equal_nan=True) if is_float else a == b
