@@ -1,4 +1,4 @@
-"""``ccog create`` and ``ccog plan``: rasters or a variable to one Cloud Optimised GeoTIFF."""
+"""``ccog create`` and ``ccog plan``: rasters or a variable to one COG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ccog inspect`` and ``ccog validate``: how a GeoTIFF is stored, and whether it is a good COG."""
+"""``ccog inspect`` and ``ccog validate``: how a file is stored, and if it is a good COG."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ def _json(view: Any, **more: Any) -> str:
 def _plain(value: Any) -> Any:
     """Dictionaries, lists and numbers that JSON has: infinite ones become null."""
     if dataclasses.is_dataclass(value):
-        names = [field.name for field in dataclasses.fields(value) if field.name != "drawing"]
-        return {name: _plain(getattr(value, name)) for name in names}
+        names = [field.name for field in dataclasses.fields(value)]
+        return {name: _plain(getattr(value, name)) for name in names if name != "drawing"}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
-#: Named sets of creation options, as `rio cogeo` has them.
-PROFILES = {
-    name: {"COMPRESS": name.upper()} for name in ("deflate", "zstd", "lzw", "jpeg", "webp", "lerc")
-}
-PROFILES["raw"] = {"COMPRESS": "NONE"}
+_CODECS = ("deflate", "zstd", "lzw", "jpeg", "webp", "lerc")
+
+#: Compressions by the names that `rio cogeo` has for them.
+PROFILES = {name: name.upper() for name in _CODECS} | {"raw": "NONE"}
 
 _LAYOUTS: tuple[FileLayout, ...] = ("gdal", "chunk")
 
@@ -70,7 +69,7 @@ def together(*decorators: Decorator) -> Decorator:
 
 
 def _options_under(title: str) -> Callable[..., Decorator]:
-    """``click.option`` for a group of --help; its names are one text, as people type them."""
+    """``click.option`` for a group of --help; its names are one text."""
 
     def option(names: str, text: str, **attributes: Any) -> Decorator:
         return click.option(
@@ -113,24 +112,26 @@ def _threads(text: str) -> int:
     return int(CPU_COUNT)
 
 
-def _pairs(_: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
+def _pairs(_: click.Context, option: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
     """The KEY=VALUE of an option."""
     pairs = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint=option.opts[0])
+            problem = f"{text!r} is not KEY=VALUE"
+            raise click.BadParameter(problem, param_hint=option.opts[0])
         pairs[key.strip()] = value
     return pairs
 
 
-def _storage(ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
+def _storage(ctx: click.Context, option: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
     """The pairs as fsspec takes them."""
-    return {key: _from_json(value) for key, value in _pairs(ctx, option, texts).items()}
+    pairs = _pairs(ctx, option, texts)
+    return {key: _from_json(value) for key, value in pairs.items()}
 
 
 def _from_json(text: str) -> Any:
-    """Objects, lists and booleans as JSON; all else, such as a key made of digits, stays text."""
+    """Objects, lists and booleans as JSON; all else, a key of digits too, stays text."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     if text[:1] in ("{", "["):
@@ -140,13 +141,14 @@ def _from_json(text: str) -> Any:
 
 
 def _configuration(
-    ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]
+    ctx: click.Context, option: click.Parameter, texts: Sequence[str]
 ) -> dict[str, Any]:
     """The pairs as rasterio takes them, which wants numbers for numbers."""
     options = _pairs(ctx, option, texts)
     options |= {key: int(value) for key, value in options.items() if value.isdecimal()}
     if isinstance(options.get("GDAL_CACHEMAX"), str):
-        raise click.BadParameter("GDAL_CACHEMAX is a number of MB", param_hint=option.opts[0])
+        problem = "GDAL_CACHEMAX is a number of MB"
+        raise click.BadParameter(problem, param_hint=option.opts[0])
     return options
 
 
@@ -245,18 +247,18 @@ class Request:
         quiet: bool,
         **options: Any,
     ) -> Request:
-        """The request from options as click hands them over, which may contradict each other."""
+        """The request from options of click, which may contradict each other."""
         if options["workers"] and options["scheduler"]:
             raise click.UsageError(
                 "--workers is for this machine, --scheduler for a cluster: give one"
             )
         if options["output"] == "-":
             raise click.UsageError(
-                "OUTPUT is -, but a COG is written in parts, not in order, and cannot go to a "
-                "pipe; name a file or a URL"
+                "OUTPUT is -, but a COG is written in parts, not in order, "
+                "and cannot go to a pipe; name a file or a URL"
             )
         named = {"BLOCKSIZE": blocksize, "OVERVIEW_RESAMPLING": overview_resampling}
-        chosen: dict[str, Any] = dict(PROFILES[profile]) if profile else {}
+        chosen: dict[str, Any] = {"COMPRESS": PROFILES[profile]} if profile else {}
         chosen |= {key: value for key, value in named.items() if value is not None}
         chosen |= {key.upper(): value for key, value in creation.items()}
         chosen["OVERWRITE"] = overwrite

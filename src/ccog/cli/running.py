@@ -1,4 +1,4 @@
-"""A write or a plan that a command asks for, on threads of this machine or on a cluster."""
+"""A write or a plan of a command, on threads of this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def _on_threads(source: Source, request: Request) -> WriteResult:
         dask.config.set(num_workers=workers),
         _progress(request),
     ):
-        result: WriteResult = _delayed(source, request).compute(scheduler="threads", pool=pool)
+        delayed = _delayed(source, request)
+        result: WriteResult = delayed.compute(scheduler="threads", pool=pool)
         return result
 
 
@@ -90,7 +91,7 @@ def _on_cluster(source: Source, request: Request) -> WriteResult:
             result: WriteResult = future.result()
             return result
         except BaseException:
-            # after cancel() the scheduler stumbles over a key that its dependent has released
+            # after cancel() the scheduler stumbles over a key that is released already
             future.release()
             wait_for_removal(str(future.key), client)
             raise

@@ -105,9 +105,11 @@ class ImageDirectory:
 
     @property
     def tiles_extent(self) -> Range | None:
-        """First byte of its tiles and the one after their last; None where all are sparse."""
+        """First byte of its tiles, and the one after their last; None if all are sparse."""
         offsets, counts = self.stored
-        return (int(offsets.min()), int((offsets + counts).max())) if offsets.size else None
+        if not offsets.size:
+            return None
+        return int(offsets.min()), int((offsets + counts).max())
 
     def part(self, rows: slice, cols: slice, planes: slice = slice(None)) -> ImageDirectory:
         """The same with a rectangle of the tiles."""
@@ -116,5 +118,5 @@ class ImageDirectory:
 
 
 def sum_of(counts: Counts) -> int:
-    """The sum of byte counts: exact to 9 PB, and those of a damaged file do not overflow."""
+    """The sum of byte counts, exact to 9 PB; those of a damaged file do not overflow."""
     return int(counts.sum(dtype=float))

@@ -89,9 +89,10 @@ def _crs_and_transform(header: Header) -> tuple[CRS | None, Affine | None]:
     placing = {n: tag for n, tag in header.described.items() if n in tags.GEOREFERENCING}
     if not placing:
         return None, None
+    pixel = _one_pixel(placing, header.layout.order)
     with warnings.catch_warnings(), contextlib.suppress(RasterioError):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with MemoryFile(_one_pixel(placing, header.layout.order)) as file, file.open() as dataset:
+        with MemoryFile(pixel) as file, file.open() as dataset:
             is_placed = dataset.transform != Affine.identity()
             return dataset.crs, dataset.transform if is_placed else None
     return None, None
@@ -114,4 +115,5 @@ def _one_pixel(placing: Mapping[int, Tag], order: str) -> bytes:
 
 def _little_endian(tag: Tag, order: str) -> Tag:
     size = tags.FIELD_SIZES.get(tag.type, 1)
-    return tag._replace(raw=np.frombuffer(tag.raw, f"{order}u{size}").astype(f"<u{size}").tobytes())
+    values = np.frombuffer(tag.raw, f"{order}u{size}")
+    return tag._replace(raw=values.astype(f"<u{size}").tobytes())

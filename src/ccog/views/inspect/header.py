@@ -1,12 +1,13 @@
-"""The header of any TIFF, read by byte ranges: directories, and tile arrays as NumPy arrays.
+"""The header of any TIFF, read by byte ranges.
 
-A damaged or hostile file costs neither time nor memory: limits that no real file comes near, and
-the rule that a tag which reaches beyond the end of the file is refused before it is read.
+A damaged or hostile file costs neither time nor memory. There are limits that no real file comes
+near, and a tag that reaches beyond the end of the file is refused before it is read.
 """
 
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,9 +29,9 @@ _JOIN = 64 << 10
 _MOST_DIRECTORIES = 1024
 # entries of one directory (libtiff's limit), and of all of them
 _MOST_ENTRIES, _MOST_ALL_ENTRIES = 4096, 1 << 16
-# columns or rows, the largest LONG, and tiles of a directory, which libtiff counts in 32 bits
+# columns or rows (the largest LONG), and tiles of a directory, as libtiff counts them
 _MOST_PIXELS, _MOST_TILES = (1 << 32) - 1, (1 << 32) - 1
-# tiles of all directories whose offsets are read: twice as many as 48.8 TiB of any use have
+# tiles of all directories: twice as many as 48.8 TiB of any use have
 _MOST_LISTED_TILES = 1 << 28
 # an offset plus a byte count stays below 2**63
 _MOST_OFFSET = 1 << 62
@@ -69,8 +70,8 @@ _NUMBERS = (
 class Header:
     """Everything a TIFF says before its pixels.
 
-    ``metadata`` is GDAL's of the first directory; ``described`` are its tags of georeferencing and
-    nodata, with their values.
+    ``metadata`` is GDAL's of the first directory. ``described`` are its tags of georeferencing
+    and nodata, with their values.
     """
 
     url: str
@@ -135,7 +136,10 @@ def read_header(reader: RangeReader) -> Header:
     ghost, ghost_size = _ghost(window, start, first)
     values = _read_values(window, parsed)
     main = parsed[0]
-    described = {n: main.tags[n]._replace(raw=bytes(main.raw(n, values))) for n in main.describing}
+    described = {}
+    for number in main.describing:
+        raw = bytes(main.raw(number, values))
+        described[number] = main.tags[number]._replace(raw=raw)
     return Header(
         url=reader.url,
         size=reader.size,
@@ -182,7 +186,7 @@ _Values = Mapping[Range, memoryview]
 
 @dataclass(frozen=True)
 class _Parsed:
-    """A directory whose values outside of it are not yet read, and where the next one lies."""
+    """A directory without the values that lie outside, and where the next one lies."""
 
     extent: Range
     tags: dict[int, Tag]
@@ -197,14 +201,14 @@ class _Parsed:
 
     @property
     def describing(self) -> list[int]:
-        """The tags of georeferencing and nodata that it has and that are not too large to read."""
+        """Its tags of georeferencing and nodata that are not too large to read."""
         numbers = [n for n in (*tags.GEOREFERENCING, tags.GDAL_NODATA) if n in self.tags]
         ranges = [self.wanted(number) or (0, 0) for number in numbers]
         sizes = [stop - start for start, stop in ranges]
         return [n for n, size in zip(numbers, sizes, strict=True) if size <= _MOST_PLACING]
 
     def wanted(self, number: int) -> Range | None:
-        """The part of a tag's values that is read, where they lie outside the directory."""
+        """The part of a tag's values that is read; None if they lie in the directory."""
         tag = self.tags.get(number)
         if tag is None or tag.extent is None:
             return None
@@ -264,7 +268,7 @@ def _parse(window: _Window, layout: Layout, offset: int) -> _Parsed:
 
 
 def _ghost(window: _Window, start: int, first: int) -> tuple[str, int]:
-    """GDAL's structural metadata, between the file's header and the first directory; its size."""
+    """GDAL's structural metadata, before the first directory; its size."""
     text = start + _GHOST_LINE
     line = bytes(window.get(start, text)) if first >= text else b""
     if not line.startswith(_GHOST_MARK) or not line[_GHOST_SIZE].isdigit():
@@ -336,9 +340,10 @@ def _image_directory(parsed: _Parsed, values: _Values, layout: Layout, url: str)
     def integers(number: int, count: int) -> npt.NDArray[np.integer]:
         tag = parsed.tags[number]
         if tag.type not in _UNSIGNED:
-            raise RasterError(f"{where} tag {number} is of type {tag.type}, not one of {_UNSIGNED}")
-        size = tags.FIELD_SIZES[tag.type]
-        return unpack_array(parsed.raw(number, values)[: count * size], tag.type, layout.order)
+            known = f"not one of {_UNSIGNED}"
+            raise RasterError(f"{where} tag {number} is of type {tag.type}, {known}")
+        raw = parsed.raw(number, values)[: count * tags.FIELD_SIZES[tag.type]]
+        return unpack_array(raw, tag.type, layout.order)
 
     numbers = {}
     for number in _NUMBERS:
@@ -371,7 +376,7 @@ def _image_directory(parsed: _Parsed, values: _Values, layout: Layout, url: str)
 
 
 def _in_rows(directory: ImageDirectory) -> ImageDirectory:
-    """The same with tiles by plane, row and column, and no bytes where one of both is missing."""
+    """The same with tiles by plane, row and column; sparse without offset or bytes."""
     shape = directory.grid
     if directory.is_empty:
         zeros = np.broadcast_to(np.int64(0), shape)
@@ -397,22 +402,21 @@ def _check_numbers(directory: ImageDirectory, where: str) -> None:
             f"{where} the image has {width} x {height} pixels; "
             f"each side may have 1 to {_MOST_PIXELS}"
         )
-    planes, rows, cols = directory.grid
-    tiles = planes * rows * cols
+    tiles = math.prod(directory.grid)
     if tiles > _MOST_TILES:
         raise RasterError(f"{where} the image has {tiles} tiles, more than {_MOST_TILES}")
 
 
 def _check_tiles(directory: ImageDirectory, where: str) -> None:
     """Refuse tile arrays that do not belong to the image, or to any file."""
-    planes, rows, cols = directory.grid
+    tiles = math.prod(directory.grid)
     offsets, counts = directory.offsets, directory.counts
     if offsets.size != counts.size:
         raise RasterError(
             f"{where} there are {offsets.size} tile offsets, but {counts.size} byte counts"
         )
-    if offsets.size not in (0, planes * rows * cols):
-        raise RasterError(f"{where} there are {offsets.size} tiles, not {planes * rows * cols}")
+    if offsets.size not in (0, tiles):
+        raise RasterError(f"{where} there are {offsets.size} tiles, not {tiles}")
     for name, values in (("offset", offsets), ("byte count", counts)):
         # 64-bit values that are too large have become negative
         is_wide = values.size and values.itemsize == 8

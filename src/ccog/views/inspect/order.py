@@ -68,16 +68,17 @@ def _obeys(directory: ImageDirectory, rule: Rule) -> bool:
 def _first_group(directory: ImageDirectory) -> Size | None:
     """Shape of the group in the corner, all of which must be stored.
 
-    The first row of a group ends where the next tile lies further away than the one below, and the
-    group where the next row does not follow its last tile.
+    The first row of a group ends where the next tile lies further away than the one below.
+    The group ends where the next row does not follow its last tile.
     """
     offsets, stored = directory.offsets[0], directory.counts[0] > 0
     rows, cols = offsets.shape
     if rows < 2 or cols < 2 or not stored[:2, 0].all():
         return None
     across = _leading(stored[0] & (offsets[0] < offsets[1, 0]))
-    is_whole_row = across == cols
-    down = rows if is_whole_row else _leading(stored[:, 0] & (offsets[:, 0] < offsets[0, across]))
+    down = rows
+    if across < cols:
+        down = _leading(stored[:, 0] & (offsets[:, 0] < offsets[0, across]))
     is_group = down > 0 and across > 0 and (down, across) != (rows, cols)
     return (down, across) if is_group else None
 
@@ -94,4 +95,5 @@ def _row_major(cols: int, y: Array, x: Array) -> Array:
 def _grouped(group: Size, outer: Rule, y: Array, x: Array) -> Array:
     """Row-major inside groups, the groups by another rule."""
     down, across = group
-    return outer(y // down, x // across) * down * across + (y % down) * across + x % across
+    first = outer(y // down, x // across) * down * across
+    return first + (y % down) * across + x % across

@@ -1,4 +1,4 @@
-"""The picture of a file: what owns which bytes, and in which order the tiles of levels lie."""
+"""The picture of a file: what owns which bytes, and in which order tiles lie."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def _colours(directories: Sequence[ImageDirectory]) -> list[str]:
 
 def _bar(size: int, names: Sequence[str], colours: Sequence[str], spans: Spans) -> Iterator[str]:
     """Slivers of the file, each of which shows what owns its middle byte."""
-    looks = {HEADER: _HEADER, NOBODY: _GAP} | dict(enumerate(zip(names, colours, strict=True)))
+    levels = enumerate(zip(names, colours, strict=True))
+    looks = {HEADER: _HEADER, NOBODY: _GAP} | dict(levels)
     edges = size * np.arange(_BAR + 1) / _BAR
     owner = spans.owners(((edges[1:] + edges[:-1]) / 2).astype(np.int64))
     cuts = [0, *(np.flatnonzero(np.diff(owner)) + 1).tolist(), _BAR]
@@ -93,7 +94,7 @@ def _map(offsets: Array, x: float, y: float) -> Iterator[str]:
 
 
 def _ramp(offsets: Array) -> list[str]:
-    """Colours of tiles, row by row: from first to last in the file, white for sparse ones."""
+    """Colours of tiles, row by row: by their place in the file, white for sparse ones."""
     flat = offsets.reshape(-1)
     colours = [_SPARSE] * flat.size
     stored = np.flatnonzero(flat > 0)

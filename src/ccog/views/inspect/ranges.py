@@ -185,8 +185,8 @@ class _RangeFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._reader.size}
-        self._position = max(0, base[whence] + offset)
+        base = (0, self._position, self._reader.size)[whence]
+        self._position = max(0, base + offset)
         return self._position
 
     def tell(self) -> int:
@@ -207,7 +207,7 @@ class _RangeFile(io.RawIOBase):
 def open_ranges(
     url: Any, storage_options: Mapping[str, Any] | None = None
 ) -> Iterator[RangeReader]:
-    """A reader for a path, a URL of any protocol that fsspec knows, or the bytes of a file."""
+    """A reader for a path, a URL of any protocol of fsspec, or the bytes of a file."""
     try:
         with _opened(url, dict(storage_options or {})) as reader:
             yield reader
@@ -259,16 +259,15 @@ def _open_remote(url: str, options: dict[str, Any]) -> RangeReader:
         # fsspec says which package to install
         raise MissingDependencyError(f"cannot read {protocol}://: {error}") from error
     except ValueError as error:
-        raise StoreError(f"cannot read {shown}: {redacted(error, options)}") from harmless(
-            error, options
-        )
+        cause = harmless(error, options)
+        raise StoreError(f"cannot read {shown}: {redacted(error, options)}") from cause
     with _translated(shown, Exception):
         info = filesystem.info(path)
     size = info.get("size")
     if info.get("mimetype") in _PAGES:
         raise StoreError(
-            f"cannot read {shown}: the server answers with a page ({info['mimetype']}), not a "
-            "file; it may want a login, or the address is that of a page about the file"
+            f"cannot read {shown}: the server answers with a page ({info['mimetype']}), "
+            "not a file; it may want a login, or the address is that of a page about the file"
         )
     if size is None:
         raise StoreError(
@@ -289,6 +288,7 @@ def _translated(
     except FileNotFoundError as error:
         raise StoreNotFoundError(f"{url} does not exist") from harmless(error)
     except PermissionError as error:
-        raise StorePermissionError(f"{url} may not be read: {redacted(error)}") from harmless(error)
+        problem = f"{url} may not be read: {redacted(error)}"
+        raise StorePermissionError(problem) from harmless(error)
     except kind as error:
         raise StoreError(f"cannot read {url}: {redacted(error)}") from harmless(error)

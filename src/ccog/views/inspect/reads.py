@@ -11,7 +11,7 @@ from ccog.views.inspect.directory import ImageDirectory, sum_of
 from ccog.views.inspect.header import Header
 from ccog.views.inspect.spans import Spans
 
-# readers built on object_store or obstore, async-tiff for one, join ranges that are this near
+# readers built on object_store or obstore (async-tiff) join ranges that are this near
 _COALESCE = 1 << 20
 _WINDOW_TILES = 8
 _THUMBNAIL = 256
@@ -58,7 +58,8 @@ def read_costs(header: Header, group: Size | None) -> tuple[ReadCost, ...]:
     thumbnail = f"thumbnail ({small.width} x {small.height})"
     costs = [_cost(header, small, thumbnail, slice(None), slice(None))]
     for name, (down, across) in windows.items():
-        costs.append(_cost(header, full, name, _middle(rows, down), _middle(cols, across)))
+        window = _middle(rows, down), _middle(cols, across)
+        costs.append(_cost(header, full, name, *window))
     return tuple(costs)
 
 
@@ -69,7 +70,7 @@ def _middle(count: int, size: int) -> slice:
 
 
 def _thumbnail(directories: Sequence[ImageDirectory]) -> ImageDirectory:
-    """The smallest image with at least 256 pixels on its longer side, else the largest."""
+    """The smallest image with 256 pixels on its longer side, else the largest."""
     images = [image for image in directories if not image.is_mask] or list(directories)
     images.sort(key=lambda image: image.width * image.height)
     enough = (image for image in images if max(image.size) >= _THUMBNAIL)

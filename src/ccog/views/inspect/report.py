@@ -126,13 +126,14 @@ class Inspection(Pictured):
         kind = "BigTIFF" if self.big_tiff else "classic TIFF"
         bands = plural(self.bands, "band")
         header, read = byte_text(self.header_size), byte_text(self.bytes_read)
-        ghost = ", ".join(_printable(line.strip()) for line in self.ghost_area.splitlines())
+        ghost = ", ".join(line.strip() for line in self.ghost_area.splitlines())
+        overviews = [f"Overviews: {self.overview_resampling}"] if self.overview_resampling else []
         facts = [
             f"{self.url}: {byte_text(self.size)}, {kind}, {bands} of {self.dtype}",
             *(_printable(fact) for fact in self.georeference.facts()),
-            *([f"Overviews: {self.overview_resampling}"] if self.overview_resampling else []),
+            *overviews,
             f"Header: {header}, ends at byte {self.header_end:,}",
-            f"Ghost area: {ghost or 'none'}",
+            f"Ghost area: {_printable(ghost) or 'none'}",
             f"Gaps: {_ranges(self.gaps)}; overlaps: {_ranges(self.overlaps)}",
             f"Looking took {plural(self.requests, 'range request')} and {read}",
         ]

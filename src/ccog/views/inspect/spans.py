@@ -23,7 +23,7 @@ _MOST_LISTED = 1000
 
 
 class Spans(NamedTuple):
-    """Ranges of the file, sorted by their first byte; ``owner`` is HEADER or a directory."""
+    """Ranges of the file by their first byte; ``owner`` is HEADER or a directory."""
 
     starts: Array
     stops: Array
@@ -31,7 +31,7 @@ class Spans(NamedTuple):
 
     @classmethod
     def of(cls, header: Header) -> Spans:
-        """Everything in the file that something points to, leaders and trailers included."""
+        """All that something in the file points to, leaders and trailers included."""
         extents = np.array(sorted(header.extents()), np.int64)
         own = cls(extents[:, 0], extents[:, 1], np.full(len(extents), HEADER, np.int32))
         leader, trailer = framing(header.ghost)
@@ -80,16 +80,17 @@ class Spans(NamedTuple):
         reach = np.maximum.accumulate(self.stops)
         starts = np.append(self.starts[1:], size)
         at = np.flatnonzero(starts - reach >= _LEAST_GAP)[:_MOST_LISTED]
-        return tuple((int(reach[k]), int(starts[k])) for k in at)
+        return tuple(zip(reach[at].tolist(), starts[at].tolist(), strict=True))
 
     def overlaps(self) -> tuple[Range, ...]:
         """Ranges that two parts of the file claim."""
         reach = np.maximum.accumulate(self.stops)[:-1]
         at = np.flatnonzero(self.starts[1:] < reach)[:_MOST_LISTED]
-        return tuple((int(self.starts[k + 1]), int(min(reach[k], self.stops[k + 1]))) for k in at)
+        stops = np.minimum(reach[at], self.stops[at + 1])
+        return tuple(zip(self.starts[at + 1].tolist(), stops.tolist(), strict=True))
 
     def requests(self, *, join: int) -> int:
-        """Ranges that are left when those at most ``join`` bytes apart are read together."""
+        """Ranges that are left when those within ``join`` bytes are read together."""
         if not self.starts.size:
             return 0
         reach = np.maximum.accumulate(self.stops)[:-1]
