@@ -29,15 +29,8 @@ from range_server import range_server
 
 PLAIN = {"compress": "none", "blocksize": 128, "overview_resampling": "average"}
 METHODS = (
-    "nearest",
-    "average",
-    "mode",
-    "rms",
-    "gauss",
-    "bilinear",
-    "cubic",
-    "cubicspline",
-    "lanczos",
+    *("nearest", "average", "mode", "rms", "gauss"),
+    *("bilinear", "cubic", "cubicspline", "lanczos"),
 )
 
 
