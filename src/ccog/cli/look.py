@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import sys
 from typing import Any
 
@@ -81,17 +80,8 @@ def validate_file(
 
 
 def _json(view: Any, **more: Any) -> str:
-    """The fields of a view; what is drawn has no place in JSON."""
-    return json.dumps(_plain(view) | more, indent=2, default=str)
-
-
-def _plain(value: Any) -> Any:
-    """Dictionaries, lists and numbers that JSON has: infinite ones become null."""
-    if dataclasses.is_dataclass(value):
-        names = [field.name for field in dataclasses.fields(value)]
-        return {name: _plain(getattr(value, name)) for name in names if name != "drawing"}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    """The fields of a view but its picture; infinite numbers, which JSON has not, are null."""
+    fields = dataclasses.asdict(view) | more
+    fields.pop("drawing", None)
+    text = json.dumps(fields, default=str)
+    return json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2)

@@ -25,6 +25,14 @@ class TileRanges(NamedTuple):
     counts: Counts
 
 
+class TileGrid(NamedTuple):
+    """How many tiles there are; bands that are stored apart are planes."""
+
+    planes: int
+    rows: int
+    cols: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageDirectory:
     """One directory: where it lies, what it says, and its tiles (or strips).
@@ -62,20 +70,16 @@ class ImageDirectory:
         return min(self.value(tags.ROWS_PER_STRIP, self.height), self.height), self.width
 
     @property
-    def grid(self) -> tuple[int, int, int]:
-        """Tiles: planes, rows and columns of them."""
+    def grid(self) -> TileGrid:
+        """The tiles of the image."""
         height, width = self.tile
-        return self.planes, ceil_div(self.height, height), ceil_div(self.width, width)
+        planes = self.samples if self.value(tags.PLANAR_CONFIG, 1) == tags.SEPARATE else 1
+        return TileGrid(planes, ceil_div(self.height, height), ceil_div(self.width, width))
 
     @property
     def size(self) -> Size:
         """(rows, columns)."""
         return self.height, self.width
-
-    @property
-    def planes(self) -> int:
-        """Bands that are stored apart: 1 where pixels are interleaved."""
-        return self.samples if self.value(tags.PLANAR_CONFIG, 1) == tags.SEPARATE else 1
 
     @property
     def is_mask(self) -> bool:

@@ -123,15 +123,15 @@ class _RemoteReader(RangeReader):
         return answers
 
     def _check_length(self, asked: int, got: int) -> None:
-        found = f"the server answers {got} bytes where {asked} were asked for"
+        answer = f"the server answers {got} bytes where {asked} were asked for"
         if got > asked:
             raise StoreError(
-                f"cannot read {self.url}: {found}, so it serves no byte ranges; "
+                f"cannot read {self.url}: {answer}, so it serves no byte ranges; "
                 "copy the file to this machine, or to a server that does"
             )
         if got < asked:
             raise StoreError(
-                f"cannot read {self.url}: {found} and the file has {self.size}; "
+                f"cannot read {self.url}: {answer} and the file has {self.size}; "
                 "try again, the file or the connection may have changed"
             )
 

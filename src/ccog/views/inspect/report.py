@@ -236,7 +236,7 @@ def _inspection(header: Header) -> Inspection:
 
 
 def _level(name: str, directory: ImageDirectory, order: TileOrder) -> LevelReport:
-    planes, rows, cols = directory.grid
+    grid = directory.grid
     stored, size = directory.stored.counts.size, directory.bytes
     raw = directory.width * directory.height * directory.samples * directory.bits / 8
     return LevelReport(
@@ -244,8 +244,8 @@ def _level(name: str, directory: ImageDirectory, order: TileOrder) -> LevelRepor
         width=directory.width,
         height=directory.height,
         tile=directory.tile,
-        tiles=(rows, cols),
-        planes=planes,
+        tiles=(grid.rows, grid.cols),
+        planes=grid.planes,
         stored=stored,
         sparse=directory.offsets.size - stored,
         size=size,
