@@ -44,19 +44,19 @@ def progress(client: Any = None) -> Iterator[None]:
     from ccog.views.progress.display import open_display  # rich takes a while to import
 
     state = ProgressState()
-    asked = _Asked(state, client)
+    listener = _Listener(state, client)
     display = open_display()
     last = None
     try:
-        with listening(asked), _Tasks(state), _ticking(state, asked, display):
+        with listening(listener), _Tasks(state), _ticking(state, listener, display):
             yield
-        asked.conclude()
+        listener.conclude()
         last = state.snapshot()
     finally:
         display.close(last)
 
 
-class _Asked:
+class _Listener:
     """Brings a state up to date: listens here, and asks a cluster through its client.
 
     If the scheduler does not answer, the state stays as it is.
@@ -128,13 +128,13 @@ class _Tasks(Callback):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def _ticking(state: ProgressState, asked: _Asked, display: Display) -> Iterator[None]:
+def _ticking(state: ProgressState, listener: _Listener, display: Display) -> Iterator[None]:
     """Show the state again and again, from a thread of its own."""
     over, showing = threading.Event(), threading.Lock()
 
     def tick() -> None:
         while not over.wait(_TICK_SECONDS):
-            asked.ask()
+            listener.ask()
             with showing:
                 if not over.is_set():
                     display.show(state.snapshot())
@@ -147,5 +147,5 @@ def _ticking(state: ProgressState, asked: _Asked, display: Display) -> Iterator[
         with showing:
             over.set()
         # no answer comes through an event loop that waits here
-        if not asked.is_here:
+        if not listener.is_here:
             thread.join()
