@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ccog.tiff.directories import Range
-from ccog.tiff.header import framing
+from ccog.tiff.header import Framing, framing
 from ccog.views.inspect.directory import Array, ImageDirectory
 from ccog.views.inspect.header import Header
 
@@ -34,28 +34,15 @@ class Spans(NamedTuple):
         """All that something in the file points to, leaders and trailers included."""
         extents = np.array(sorted(header.extents()), np.int64)
         own = cls(extents[:, 0], extents[:, 1], np.full(len(extents), HEADER, np.int32))
-        leader, trailer = framing(header.ghost)
-        tiles = cls._of_each(header.directories, leader, trailer)
-        return cls._joined([own, *tiles])
+        return cls._joined([own, *_tiles(header.directories, framing(header.ghost))])
 
     @classmethod
     def of_tiles(cls, directories: Sequence[ImageDirectory]) -> Spans:
         """The stored tiles of some directories."""
-        return cls._joined(cls._of_each(directories))
+        return cls._joined(_tiles(directories, Framing(0, 0)))
 
     @classmethod
-    def _of_each(
-        cls, directories: Sequence[ImageDirectory], leader: int = 0, trailer: int = 0
-    ) -> list[Spans]:
-        spans = []
-        for k, directory in enumerate(directories):
-            offsets, counts = directory.stored
-            owner = np.broadcast_to(np.int32(k), offsets.size)
-            spans.append(cls(offsets - leader, offsets + counts + trailer, owner))
-        return spans
-
-    @classmethod
-    def _joined(cls, parts: Sequence[Spans]) -> Spans:
+    def _joined(cls, parts: Iterable[Spans]) -> Spans:
         """All of them in order."""
         some = [part for part in parts if part.starts.size]
         if not some:
@@ -95,3 +82,10 @@ class Spans(NamedTuple):
             return 0
         reach = np.maximum.accumulate(self.stops)[:-1]
         return 1 + int(np.count_nonzero(self.starts[1:] - reach > join))
+
+
+def _tiles(directories: Sequence[ImageDirectory], around: Framing) -> Iterator[Spans]:
+    for k, directory in enumerate(directories):
+        offsets, counts = directory.stored
+        owner = np.broadcast_to(np.int32(k), offsets.size)
+        yield Spans(offsets - around.leader, offsets + counts + around.trailer, owner)
