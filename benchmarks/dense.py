@@ -43,7 +43,7 @@ import rasterio
 from rasterio.windows import Window
 
 import ccog
-from ccog.views.drawing import Drawing, Line, Text, to_svg
+from ccog.views.drawing import Drawing, line, text
 from servers import seaweedfs
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -321,7 +321,7 @@ def report(side: int, figures: dict[str, dict[str, Any]]) -> None:
                      f"{found['size'] / 1e9:.1f} | {peaks} |")  # fmt: skip
     (DOCS / "tables" / "dense.md").write_text("\n".join(lines) + "\n")
     plotted = [figures[phase] for phase in NAMES if phase in figures]
-    (DOCS / "images" / "dense.svg").write_text(to_svg(plot(plotted)))
+    (DOCS / "images" / "dense.svg").write_text(plot(plotted).svg)
 
 
 def shown(role: str, phase: str) -> str:
@@ -348,26 +348,26 @@ class Scale(NamedTuple):
     megabytes: float
 
 
-def panel(run: dict[str, Any], scale: Scale, top: float) -> list[Line | Text]:
+def panel(run: dict[str, Any], scale: Scale, top: float) -> list[str]:
     bottom, right = top + HEIGHT, LEFT + WIDTH
-    shapes: list[Line | Text] = [Text(LEFT, top - 8, f"{NAMES[run['phase']]}: MB over minutes", 13)]
+    shapes: list[str] = [text(LEFT, top - 8, f"{NAMES[run['phase']]}: MB over minutes", 13)]
     for mark in range(MARKS + 1):
         y, x = bottom - HEIGHT * mark / MARKS, LEFT + WIDTH * mark / MARKS
-        shapes.append(Line(LEFT, y, right, y, "#dddddd", 1))
-        shapes.append(Text(8, y + 4, f"{scale.megabytes * mark / MARKS:,.0f}"))
-        shapes.append(Text(x - 8, bottom + 16, f"{scale.seconds * mark / MARKS / 60:.1f}"))
+        shapes.append(line(LEFT, y, right, y, "#dddddd", 1))
+        shapes.append(text(8, y + 4, f"{scale.megabytes * mark / MARKS:,.0f}"))
+        shapes.append(text(x - 8, bottom + 16, f"{scale.seconds * mark / MARKS / 60:.1f}"))
     if killed_after := run.get("killed_after"):
         x = LEFT + WIDTH * killed_after / scale.seconds
-        shapes += [Line(x, top, x, bottom, "#333333", 1), Text(x + 4, top + 12, "killed")]
+        shapes += [line(x, top, x, bottom, "#333333", 1), text(x + 4, top + 12, "killed")]
     for k, (role, samples) in enumerate(sorted(run["memory"].items())):
         colour, y = COLOURS[k % len(COLOURS)], top + 20 * k
         places = [
             (LEFT + WIDTH * at / scale.seconds, bottom - HEIGHT * size / scale.megabytes)
             for at, size in thinned(samples)
         ]
-        shapes += [Line(*start, *stop, colour, 1.5) for start, stop in itertools.pairwise(places)]
-        shapes.append(Line(right + 16, y, right + 32, y, colour, 3))
-        shapes.append(Text(right + 38, y + 4, shown(role, run["phase"])))
+        shapes += [line(*start, *stop, colour, 1.5) for start, stop in itertools.pairwise(places)]
+        shapes.append(line(right + 16, y, right + 32, y, colour, 3))
+        shapes.append(text(right + 38, y + 4, shown(role, run["phase"])))
     return shapes
 
 

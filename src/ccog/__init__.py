@@ -29,19 +29,19 @@ from ccog.errors import (
 if TYPE_CHECKING:
     from ccog.api import plan, write_ccog
     from ccog.stores import IncompleteUpload, WriteResult, abort_incomplete, list_incomplete
-    from ccog.views.inspect import Inspection, inspect
-    from ccog.views.plan import CogPlan, PlannedLevel, PlannedRead
-    from ccog.views.progress import progress
-    from ccog.views.validate import Validation, validate
+    from ccog.views.inspect.report import Inspection, inspect
+    from ccog.views.plan.report import CogPlan, PlannedLevel, PlannedRead
+    from ccog.views.progress.live import progress
+    from ccog.views.validate.checks import Validation, validate
 
 # imported when they are asked for: `ccog --help` needs neither dask nor GDAL
 _MODULES = {
     "ccog.api": ("plan", "write_ccog"),
     "ccog.stores": ("IncompleteUpload", "WriteResult", "abort_incomplete", "list_incomplete"),
-    "ccog.views.inspect": ("Inspection", "inspect"),
-    "ccog.views.plan": ("CogPlan", "PlannedLevel", "PlannedRead"),
-    "ccog.views.progress": ("progress",),
-    "ccog.views.validate": ("Validation", "validate"),
+    "ccog.views.inspect.report": ("Inspection", "inspect"),
+    "ccog.views.plan.report": ("CogPlan", "PlannedLevel", "PlannedRead"),
+    "ccog.views.progress.live": ("progress",),
+    "ccog.views.validate.checks": ("Validation", "validate"),
 }
 
 __all__ = [

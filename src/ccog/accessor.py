@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ccog.geometry.file_order import FileLayout
-    from ccog.views.plan import CogPlan
+    from ccog.views.plan.report import CogPlan
 
 
 class Accessor:

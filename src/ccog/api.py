@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any, Literal, overload
+from typing import Any
 
 from ccog.errors import OptionError
 from ccog.gdal.environment import environment_options
@@ -14,37 +14,10 @@ from ccog.input.gdal_options import gdal_options
 from ccog.input.opening import opened
 from ccog.prepare import all_options, chunk_mismatch, continued, on_grid, prepare
 from ccog.stores import warn_of_unfinished
-from ccog.views.plan import CogPlan, plan_job
+from ccog.views.plan.figures import plan_job
+from ccog.views.plan.report import CogPlan
 
 
-@overload
-def write_ccog(
-    arr: Any,
-    store: Any = None,
-    *,
-    mask: Any = None,
-    COG_creation_options: Mapping[str, Any] | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    rasterio_env_options: Mapping[str, Any] | None = None,
-    layout: FileLayout = "gdal",
-    resume: bool = False,
-    compute: Literal[False] = False,
-    **options: Any,
-) -> CcogDelayed: ...
-@overload
-def write_ccog(
-    arr: Any,
-    store: Any = None,
-    *,
-    mask: Any = None,
-    COG_creation_options: Mapping[str, Any] | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    rasterio_env_options: Mapping[str, Any] | None = None,
-    layout: FileLayout = "gdal",
-    resume: bool = False,
-    compute: bool,
-    **options: Any,
-) -> Any: ...
 def write_ccog(
     arr: Any,
     store: Any = None,
@@ -57,7 +30,7 @@ def write_ccog(
     resume: bool = False,
     compute: bool = False,
     **options: Any,
-) -> Any:
+) -> CcogDelayed | Any:
     """Write an array as ONE Cloud Optimised GeoTIFF, from all dask workers at once.
 
     Nothing is computed or written before the returned Delayed is computed, unless ``compute`` is
@@ -206,15 +179,7 @@ def plan(
             layout=layout,
         )
         mismatch = chunk_mismatch(prepared)
-        job, raster = prepared.job, prepared.raster
-        return plan_job(
-            job,
-            raster.pixels,
-            metadata=raster.metadata,
-            decoded=raster.decoded,
-            mismatch=mismatch,
-            sample=blocks,
-        )
+        return plan_job(prepared.job, prepared.raster, mismatch=mismatch, sample=blocks)
 
 
 def _block_count(sample: Any) -> int:

@@ -25,13 +25,11 @@ _STRIP = 128
 
 def terrain(size: int, chunk: int = 2048) -> Any:
     """Elevation in metres, uint16, as a dask array of ``size`` x ``size`` pixels."""
-    full, rest = divmod(size, chunk)
-    sides = (chunk,) * full + ((rest,) if rest else ())
     return da.map_blocks(
         _block,
         size=size,
         chunk=chunk,
-        chunks=(sides, sides),
+        chunks=da.core.normalize_chunks(chunk, (size, size)),
         dtype=np.dtype("uint16"),
         meta=np.empty((0, 0), "uint16"),
         name=f"ccog-terrain-{size}-{chunk}",
@@ -105,11 +103,8 @@ def _heights(row: int, cols: _Lattice, cell: int, height: int) -> Any:
 
 
 def _hash(y: Any, x: Any, seed: int) -> Any:
-    value = (
-        y * np.uint32(0x9E3779B1)
-        ^ x * np.uint32(0x85EBCA77)
-        ^ np.uint32(seed * 0x27D4EB2F & 0xFFFFFFFF)
-    )
+    salt = np.uint32(seed * 0x27D4EB2F & 0xFFFFFFFF)
+    value = y * np.uint32(0x9E3779B1) ^ x * np.uint32(0x85EBCA77) ^ salt
     value ^= value >> np.uint32(15)
     value *= np.uint32(0x2C1B3C6D)
     value ^= value >> np.uint32(12)

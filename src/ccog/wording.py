@@ -12,10 +12,8 @@ def byte_text(count: int) -> str:
     """A number of bytes in the unit that suits it (powers of ten)."""
     if count < 10_000:
         return f"{count:,} bytes"
-    for unit, size in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
-        if count < 1000 * size:
-            return f"{count / size:.2f} {unit}"
-    return f"{count / 1e12:.2f} TB"
+    unit = _unit(count)
+    return f"{count / _UNITS[unit]:.2f} {unit}"
 
 
 def size_text(width: int, height: int) -> str:
@@ -26,7 +24,13 @@ def size_text(width: int, height: int) -> str:
 def about_bytes(count: float) -> str:
     """A guess at a number of bytes, to the two figures that are known of it at most."""
     rounded = float(f"{count:.2g}")
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if rounded >= size:
-            return f"{rounded / size:g} {unit}"
-    return f"{rounded:g} bytes"
+    unit = _unit(rounded)
+    return f"{rounded / _UNITS[unit]:g} {unit}"
+
+
+_UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3, "bytes": 1}
+
+
+def _unit(count: float) -> str:
+    """The largest unit of which there is one or more."""
+    return next((unit for unit, size in _UNITS.items() if count >= size), "bytes")

@@ -114,31 +114,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a tile offset beyond any file": (
         lambda: struct.pack(
             "<2sHHHQQHHQQHHQQHHQQHHQQQ",
-            *(
-                b"II",
-                43,
-                8,
-                0,
-                16,
-                4,
-                256,
-                4,
-                1,
-                5,
-                257,
-                4,
-                1,
-                5,
-                273,
-                16,
-                1,
-                (1 << 64) - 8,
-                279,
-                4,
-                1,
-                25,
-                0,
-            ),
+            *(b"II", 43, 8, 0, 16, 4),
+            *(256, 4, 1, 5),
+            *(257, 4, 1, 5),
+            *(273, 16, 1, (1 << 64) - 8),
+            *(279, 4, 1, 25, 0),
         ),
         "tile whose offset is beyond",
     ),
@@ -177,15 +157,9 @@ def test_a_tiny_sparse_file_with_billions_of_tiles_costs_nothing(tmp_path: Path)
     assert time.process_time() - start < SECONDS
     assert peak_mb() - before < 200
     path = tmp_path / "gdal.tif"
-    profile = {
-        "count": 1,
-        "height": 1 << 16,
-        "width": 1 << 16,
-        "dtype": "uint8",
-        "tiled": True,
-        "sparse_ok": True,
-    }
-    with rasterio.open(path, "w", driver="GTiff", blockxsize=256, blockysize=256, **profile):
+    size = {"count": 1, "height": 1 << 16, "width": 1 << 16, "dtype": "uint8"}
+    tiled = {"tiled": True, "blockxsize": 256, "blockysize": 256, "sparse_ok": True}
+    with rasterio.open(path, "w", driver="GTiff", **size, **tiled):
         pass
     level = ccog.inspect(path).levels[0]
     assert (level.stored, level.sparse) == (0, 256**2)

@@ -58,8 +58,8 @@ def test_directories_are_what_tifffile_reads(name: str) -> None:
                 page.imagewidth,
                 page.tile,
             )
-            assert one.offsets.tolist() == list(page.dataoffsets)
-            assert one.counts.tolist() == list(page.databytecounts)
+            assert one.stored.offsets.tolist() == list(page.dataoffsets)
+            assert one.stored.counts.tolist() == list(page.databytecounts)
 
 
 @pytest.mark.parametrize("big", [False, True])
@@ -174,9 +174,12 @@ def stored_in(data: bytes, rule: Any, framing: int = 8) -> bytes:
     out = bytearray(data)
     where = full.tags[tags.TILE_OFFSETS].extent
     assert where is not None
-    size = int(full.counts[0]) + framing
+    size = int(full.stored.counts[0]) + framing
     for place, tile in enumerate(order):
-        old, new = int(full.offsets[tile]) - 4, int(full.offsets[0]) - 4 + place * size
+        old, new = (
+            int(full.stored.offsets[tile]) - 4,
+            int(full.stored.offsets[0]) - 4 + place * size,
+        )
         out[new + 4 - framing // 2 : new + 4 - framing // 2 + size] = data[
             old + 4 - framing // 2 :
         ][:size]

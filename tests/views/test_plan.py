@@ -25,28 +25,12 @@ from ccog.tiff import tags
 from conftest import GEO, terrain
 
 REAL = [
-    "uint8",
-    "int8",
-    "uint16",
-    "int16",
-    "uint32",
-    "int32",
-    "uint64",
-    "int64",
-    "float32",
-    "float64",
+    *("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
+    *("float32", "float64"),
 ]
 COMPRESSIONS = [
-    "none",
-    "lzw",
-    "deflate",
-    "zstd",
-    "lzma",
-    "lerc",
-    "lerc_deflate",
-    "lerc_zstd",
-    "jpeg",
-    "webp",
+    *("none", "lzw", "deflate", "zstd", "lzma"),
+    *("lerc", "lerc_deflate", "lerc_zstd", "jpeg", "webp"),
 ]
 SIZE = (700, 901)
 
@@ -125,10 +109,10 @@ def test_figures_are_those_of_the_file(found: Case) -> None:
     assert plan.sizes.header_is_exact
     assert (plan.sizes.header, plan.sizes.big_tiff) == (header_end(data), report.big_tiff)
     images = [level for level in report.levels if not level.name.startswith("mask")]
-    expected = [
-        (v.name, v.width, v.height, (v.tile, v.tile), v.tiles, v.planes) for v in plan.levels
-    ]
-    assert expected == [(v.name, v.width, v.height, v.tile, v.tiles, v.planes) for v in images]
+    for level, image in zip(plan.levels, images, strict=True):
+        assert (level.name, level.width, level.height) == (image.name, image.width, image.height)
+        assert (level.tile, level.tile, level.tiles) == (*image.tile, image.tiles)
+        assert level.planes == image.planes
     assert plan.has_mask == (len(images) < len(report.levels))
     # the tag says LERC for all of that family
     assert plan.compression.split("_")[0] == images[0].compression.split("_")[0]
@@ -259,11 +243,7 @@ def test_the_parts_of_a_real_upload_are_as_planned(s3_options: dict[str, Any]) -
     )
     assert plan.upload is not None
     result = ccog.write_ccog(
-        array,
-        "s3://test/plan.tif",
-        COG_creation_options=options,
-        storage_options=s3_options,
-        compute=True,
+        array, "s3://test/plan.tif", **options, storage_options=s3_options, compute=True
     )
     parts = int(result.etag.strip('"').split("-")[1])
     assert parts <= plan.upload.most_parts
@@ -274,21 +254,15 @@ def test_the_parts_of_a_real_upload_are_as_planned(s3_options: dict[str, Any]) -
 def noise(most: int, *, overviews: str = "auto") -> tuple[da.Array, dict[str, Any]]:
     """Noise of values below ``most``, which no predictor helps with, and how to write it."""
     pixels = np.random.default_rng(0).integers(0, most, (1, 1024, 1536), "uint16")
-    return da.from_array(pixels, chunks=(1, 512, 512)), {
-        **GEO,
-        "compress": "deflate",
-        "blocksize": 256,
-        "overviews": overviews,
-    }
+    options = {"compress": "deflate", "blocksize": 256, "overviews": overviews}
+    return da.from_array(pixels, chunks=(1, 512, 512)), GEO | options
 
 
 @pytest.mark.parametrize("most", [2, 1 << 16])
 def test_a_sample_says_how_pixels_compress(most: int) -> None:
     array, options = noise(most)
-    guess, size = (
-        ccog.plan(array, COG_creation_options=options),
-        len(ccog.write_ccog(array, COG_creation_options=options).compute()),
-    )
+    guess = ccog.plan(array, COG_creation_options=options)
+    size = len(ccog.write_ccog(array, COG_creation_options=options).compute())
     sampled = ccog.plan(array, COG_creation_options=options, sample=2)
     assert sampled.sizes.expected == pytest.approx(size, rel=0.05)
     assert abs(guess.sizes.expected - size) > 0.3 * size
@@ -455,15 +429,8 @@ def test_a_plan_is_text_and_a_picture() -> None:
 
 def test_the_command_line_plans(tmp_path: Path) -> None:
     source = tmp_path / "in.tif"
-    profile = {
-        "driver": "GTiff",
-        "count": 1,
-        "height": 300,
-        "width": 400,
-        "dtype": "uint8",
-        "crs": "EPSG:32632",
-    }
-    with rasterio.open(source, "w", transform=GEO["transform"], **profile) as target:
+    size = {"count": 1, "height": 300, "width": 400, "dtype": "uint8"}
+    with rasterio.open(source, "w", driver="GTiff", **size, **GEO) as target:
         target.write(np.ones((1, 300, 400), "uint8"))
     given = [str(source), str(tmp_path / "out.tif"), "--co", "BLOCKSIZE=128", "--workers", "1"]
     done = CliRunner().invoke(main, ["plan", *given])

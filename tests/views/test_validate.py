@@ -20,23 +20,17 @@ from rio_cogeo import cog_profiles, cog_translate
 import ccog
 from ccog.cli import main
 from ccog.tiff import tags
-from ccog.views.inspect.header import ImageDirectory, read_header
+from ccog.views.inspect.directory import ImageDirectory
+from ccog.views.inspect.header import read_header
 from ccog.views.inspect.ranges import open_ranges
-from ccog.views.validate import Check
+from ccog.views.validate.checks import Check
 from conftest import GEO, gdal_cog, terrain
 from range_server import range_server
 
 PLAIN = {"compress": "none", "blocksize": 128, "overview_resampling": "average"}
 METHODS = (
-    "nearest",
-    "average",
-    "mode",
-    "rms",
-    "gauss",
-    "bilinear",
-    "cubic",
-    "cubicspline",
-    "lanczos",
+    *("nearest", "average", "mode", "rms", "gauss"),
+    *("bilinear", "cubic", "cubicspline", "lanczos"),
 )
 
 
@@ -145,9 +139,11 @@ def test_overviews_of_something_else_are_an_error() -> None:
     data = bytearray(gdal_cog(terrain((1, 512, 512)), PLAIN))
     first = directories(bytes(data))[1]
     noise = (
-        np.random.default_rng(0).integers(0, 60000, int(first.counts[0]) // 2, "uint16").tobytes()
+        np.random.default_rng(0)
+        .integers(0, 60000, int(first.stored.counts[0]) // 2, "uint16")
+        .tobytes()
     )
-    for offset in first.offsets:
+    for offset in first.stored.offsets:
         data[offset : offset + len(noise)] = noise
         data[offset + len(noise) : offset + len(noise) + 4] = noise[-4:]
     found = ccog.validate(bytes(data))
@@ -176,16 +172,16 @@ def test_damaged_leaders_and_trailers_are_found(part: str) -> None:
     full = directories(bytes(data))[0]
     tile = 101  # none of the sampled
     at = (
-        int(full.offsets[tile]) - 4
+        int(full.stored.offsets[tile]) - 4
         if part == "leader"
-        else int(full.offsets[tile] + full.counts[tile])
+        else int(full.stored.offsets[tile] + full.stored.counts[tile])
     )
     data[at] ^= 1
     assert outcome(bytes(data), "leaders and trailers")[0] == "ok"
     found = outcome(bytes(data), "leaders and trailers", thorough=True)
     assert found == (
         "error",
-        f"1 of 341 tiles, the first at byte {full.offsets[tile]}, have a wrong one",
+        f"1 of 341 tiles, the first at byte {full.stored.offsets[tile]}, have a wrong one",
     )
 
 

@@ -1,9 +1,10 @@
-"""``ccog create`` and ``ccog plan``: rasters or a variable to one Cloud Optimised GeoTIFF."""
+"""``ccog create`` and ``ccog plan``: rasters or a variable to one COG."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,55 +46,49 @@ _with_source_options = together(
     click.argument("sources", metavar="INPUT...", nargs=-1, required=True, type=FILE),
     click.argument("output", type=FILE),
     of_input(
-        "--bidx",
-        "-b",
+        "--bidx -b",
+        "Bands to write, in this order; may be given several times. Default: all.",
         type=_bands,
         multiple=True,
         metavar="N[,N...]",
-        help="Bands to write, in this order; may be given several times. Default: all.",
     ),
     of_input(
-        "--dtype",
-        "-ot",
+        "--dtype -ot",
+        "Type of pixels, as uint8 or Byte. Values are rounded and clamped, not scaled.",
         type=click.Choice(_DTYPES, case_sensitive=False),
         metavar="TYPE",
-        help="Type of pixels, as uint8 or Byte. Values are rounded and clamped, not scaled.",
     ),
     of_input(
-        "--nodata",
-        "-a_nodata",
+        "--nodata -a_nodata",
+        "Nodata value instead of that of INPUT; `none` removes it. No pixel changes.",
         metavar="VALUE",
-        help="Nodata value instead of that of INPUT; `none` removes it. No pixel changes.",
     ),
     of_input(
-        "--crs",
-        "-a_srs",
+        "--crs -a_srs",
+        "CRS instead of that of INPUT, as EPSG:32632. Nothing is reprojected.",
         metavar="CRS",
-        help="CRS instead of that of INPUT, as EPSG:32632. Nothing is reprojected.",
     ),
-    of_input("--add-mask", is_flag=True, help="Store a mask instead of the nodata value of INPUT."),
+    of_input("--add-mask", "Store a mask instead of the nodata value of INPUT.", is_flag=True),
     of_input(
         "--chunks",
+        "Read in chunks of N x N pixels. Default: by the blocks of INPUT.",
         type=click.IntRange(1),
         metavar="N",
-        help="Read in chunks of N x N pixels. Default: by the blocks of INPUT.",
     ),
     of_input(
-        "--variable",
-        metavar="NAME",
-        help="Variable of a Zarr or netCDF INPUT; or give INPUT:NAME.",
+        "--variable", "Variable of a Zarr or netCDF INPUT; or give INPUT:NAME.", metavar="NAME"
     ),
     of_input(
         "--overlap",
+        "Of several INPUTs, which one is seen where they overlap.",
         type=click.Choice(_OVERLAPS),
         default="last",
         show_default=True,
-        help="Of several INPUTs, which one is seen where they overlap.",
     ),
     of_input(
         "--tags/--no-tags",
+        "Copy the tags of INPUT and of its bands, or drop them. Default: --tags, as GDAL.",
         default=True,
-        help="Copy the tags of INPUT and of its bands, or drop them. Default: --tags, as GDAL.",
     ),
 )
 
@@ -108,10 +103,7 @@ _with_source_options = together(
 @_with_source_options
 @with_write_options
 @with_resume_option
-def create(
-    sources: Sequence[str],
-    **options: Any,
-) -> None:
+def create(sources: Sequence[str], **options: Any) -> None:
     """Write INPUT to OUTPUT, a path or URL such as s3://bucket/name.tif.
 
     INPUT is anything that rasterio opens, or a variable of a Zarr or netCDF file. All is kept that
@@ -126,14 +118,10 @@ def create(
     ('tiles/*.tif'), a text file with one path in each line (@list.txt) and a tile index of GDAL
     (tiles.gpkg).
     """
-    opening, options = _split(options)
-    request = Request.parse(**options)
-    sources = names_for_gdal(sources, request)
-    with reported(), access_to_input(sources, request) as for_output:
+    with _opened(sources, options) as (source, request):
         from ccog.cli.running import written
 
-        opened = _opened(sources, request, **opening)
-        request.say(str(written(opened, for_output)))
+        request.say(str(written(source, request)))
 
 
 @click.command(
@@ -148,29 +136,21 @@ def create(
 @with_write_options
 @of_run(
     "--sample",
+    "Compress N blocks for a better guess at sizes and memory. Default: 0.",
     type=click.IntRange(0),
     default=0,
     metavar="N",
-    help="Compress N blocks for a better guess at sizes and memory. Default: 0.",
 )
-def plan_file(
-    sources: Sequence[str],
-    sample: int,
-    **options: Any,
-) -> None:
+def plan_file(sources: Sequence[str], sample: int, **options: Any) -> None:
     """Print what `create` with the same options would write, and what that would cost.
 
     Only the header of INPUT and the blocks of a sample are read, and OUTPUT is not touched. With
     --quiet only warnings are printed.
     """
-    opening, options = _split(options)
-    request = Request.parse(**options)
-    sources = names_for_gdal(sources, request)
-    with reported(), access_to_input(sources, request) as for_output:
+    with _opened(sources, options) as (source, request):
         from ccog.cli.running import planned
 
-        opened = _opened(sources, request, **opening)
-        cog_plan = planned(opened, for_output, sample)
+        cog_plan = planned(source, request, sample)
         request.say(repr(cog_plan))
         if request.quiet:
             for text in cog_plan.warnings:
@@ -180,26 +160,27 @@ def plan_file(
 _OPENING = ("chunks", "variable", "overlap", "tags", "bidx", "dtype", "nodata", "crs", "add_mask")
 
 
-def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options of INPUT, and the others."""
-    return {name: options.pop(name) for name in _OPENING}, options
+@contextmanager
+def _opened(sources: Sequence[str], options: dict[str, Any]) -> Iterator[tuple[Source, Request]]:
+    """INPUT as its options want it, and what the others say of OUTPUT."""
+    opening = {name: options.pop(name) for name in _OPENING}
+    request = Request.parse(**options)
+    sources = names_for_gdal(sources, request)
+    with reported(), access_to_input(sources, request) as for_output:
+        yield _source(sources, request, **opening), for_output
 
 
-def _opened(
+def _source(
     sources: Sequence[str],
     request: Request,
     *,
     chunks: int | None,
-    variable: str | None,
-    overlap: Overlap,
-    tags: bool,
     bidx: tuple[tuple[int, ...], ...],
     dtype: str | None,
     nodata: str | None,
     crs: str | None,
-    add_mask: bool,
+    **opening: Any,
 ) -> Source:
-    """INPUT as its options want it."""
     from ccog.gdal.environment import environment_options
     from ccog.input.gdal_options import gdal_options
     from ccog.input.opening import open_sources
@@ -208,13 +189,4 @@ def _opened(
     bands = tuple(itertools.chain.from_iterable(bidx))
     changes = Translation(bands=bands, dtype=dtype, nodata=nodata, crs=crs)
     with gdal_options(environment_options(request.config)):
-        return open_sources(
-            sources,
-            chunks,
-            variable=variable,
-            tags=tags,
-            overlap=overlap,
-            changes=changes,
-            add_mask=add_mask,
-            storage=request.storage,
-        )
+        return open_sources(sources, chunks, changes=changes, storage=request.storage, **opening)

@@ -35,19 +35,18 @@ _CREATION = {"COMPRESS": "DEFLATE", "PREDICTOR": "YES"}
 )
 @click.argument("output", default="ccog-demo.tif", type=FILE)
 @of_run(
-    "--s3",
-    "on_s3",
+    "--s3 on_s3",
+    "Start an S3 server here and write to it. It runs until Ctrl-C, or, where the output is not a "
+    "terminal, until the file is written.",
     is_flag=True,
-    help="Start an S3 server here and write to it. It runs until Ctrl-C, or, where the output is "
-    "not a terminal, until the file is written.",
 )
-@of_run("--keep", is_flag=True, help="With --s3: keep the server until Ctrl-C in any case.")
+@of_run("--keep", "With --s3: keep the server until Ctrl-C in any case.", is_flag=True)
 @of_output(
     "--size",
+    "Width and height in pixels.",
     type=click.IntRange(1),
     default=16384,
     show_default=True,
-    help="Width and height in pixels.",
 )
 @with_write_options
 @with_resume_option
@@ -83,8 +82,7 @@ def _write_to_local_s3(size: int, request: Request, *, keep: bool) -> None:
         if not keep:
             request.say("The server ends now, and the file with it; --keep keeps them.")
             return
-        pairs = request.storage.items()
-        options = [f"--storage-option {key}={value}" for key, value in pairs]
+        options = [f"--storage-option {key}={value}" for key, value in request.storage.items()]
         request.say(
             "The server runs until Ctrl-C. In another terminal:\n"
             f"ccog inspect {url} {' '.join(options)}"
@@ -105,10 +103,9 @@ def _write_terrain(size: int, request: Request) -> None:
         "descriptions": ("elevation",),
     }
     outcome = written(Source(array=terrain.terrain(size), options=options), request)
-    request.say(str(outcome))
     levels = _levels(outcome.url, request.storage)
     request.say(
-        f"{size} x {size} pixels of uint16{levels}, "
+        f"{outcome}\n{size} x {size} pixels of uint16{levels}, "
         f"{outcome.raw / outcome.size:.1f} times smaller than the pixels, "
         f"made and written at {size * size / outcome.seconds / 1e6:.1f} Mpixel/s"
     )
@@ -116,7 +113,7 @@ def _write_terrain(size: int, request: Request) -> None:
 
 def _levels(url: str, storage: dict[str, Any]) -> str:
     """How many resolutions the file has, if it can be read from here."""
-    from ccog.views.inspect import inspect
+    from ccog.views.inspect.report import inspect
 
     with contextlib.suppress(CCOGError, OSError):
         return f" in {plural(len(inspect(url, storage).levels), 'level')}"

@@ -1,20 +1,19 @@
-"""``ccog inspect`` and ``ccog validate``: how a GeoTIFF is stored, and whether it is a good COG."""
+"""``ccog inspect`` and ``ccog validate``: how a file is stored, and if it is a good COG."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import sys
 from typing import Any
 
 import click
 
-from ccog.cli.options import FILE, GroupedCommand, examples, storage_option, storage_options
+from ccog.cli.options import FILE, GroupedCommand, examples, other_option, storage_option
 from ccog.cli.reporting import echo, reported
 
-_with_json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON, with the fields of ccog's Python values."
+_with_json_option = other_option(
+    "--json as_json", "Print JSON, with the fields of ccog's Python values.", is_flag=True
 )
 _with_storage_option = storage_option("Passed to fsspec to read URL.")
 
@@ -28,23 +27,20 @@ _with_storage_option = storage_option("Passed to fsspec to read URL.")
     ),
 )
 @click.argument("url", type=FILE)
-@click.option(
-    "--svg",
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
-    help="Save a picture of the file.",
+@other_option(
+    "--svg", "Save a picture of the file.", type=click.Path(dir_okay=False), metavar="FILE"
 )
 @_with_json_option
 @_with_storage_option
-def inspect_file(url: str, svg: str | None, as_json: bool, storage: tuple[str, ...]) -> None:
+def inspect_file(url: str, svg: str | None, as_json: bool, storage: dict[str, Any]) -> None:
     """Show how the GeoTIFF at URL is stored, by reading only its header.
 
     URL is a path, or a URL such as https://host/name.tif or s3://bucket/name.tif.
     """
     with reported():
-        from ccog.views.inspect import inspect
+        from ccog.views.inspect.report import inspect
 
-        inspection = inspect(url, storage_options(storage))
+        inspection = inspect(url, storage)
         echo(_json(inspection) if as_json else repr(inspection))
         if svg is not None:
             inspection.save_svg(svg)
@@ -56,26 +52,23 @@ def inspect_file(url: str, svg: str | None, as_json: bool, storage: tuple[str, .
     epilog=examples("ccog validate out.tif", "ccog validate https://host/out.tif --all -v"),
 )
 @click.argument("url", type=FILE)
-@click.option(
-    "--all",
-    "thorough",
-    is_flag=True,
-    help="Look at every tile and overview pixel, not at samples.",
+@other_option(
+    "--all thorough", "Look at every tile and overview pixel, not at samples.", is_flag=True
 )
 @_with_json_option
-@click.option("--verbose", "-v", is_flag=True, help="Print every check, also of a good file.")
+@other_option("--verbose -v", "Print every check, also of a good file.", is_flag=True)
 @_with_storage_option
 def validate_file(
-    url: str, thorough: bool, as_json: bool, verbose: bool, storage: tuple[str, ...]
+    url: str, thorough: bool, as_json: bool, verbose: bool, storage: dict[str, Any]
 ) -> None:
     """Check that the file at URL is a valid COG and what it claims to be; exit code 1 if not.
 
     One line is printed for a good file, and all checks for another one.
     """
     with reported():
-        from ccog.views.validate import validate
+        from ccog.views.validate.checks import validate
 
-        validation = validate(url, storage_options(storage), thorough=thorough)
+        validation = validate(url, storage, thorough=thorough)
         is_good = all(check.outcome in ("ok", "skipped") for check in validation.checks)
         if as_json:
             echo(_json(validation, is_valid=validation.is_valid))
@@ -87,17 +80,8 @@ def validate_file(
 
 
 def _json(view: Any, **more: Any) -> str:
-    """The fields of a view; what is drawn has no place in JSON."""
-    return json.dumps(_plain(view) | more, indent=2, default=str)
-
-
-def _plain(value: Any) -> Any:
-    """Dictionaries, lists and numbers that JSON has: infinite ones become null."""
-    if dataclasses.is_dataclass(value):
-        names = [field.name for field in dataclasses.fields(value) if field.name != "drawing"]
-        return {name: _plain(getattr(value, name)) for name in names}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    """The fields of a view but its picture; infinite numbers, which JSON has not, are null."""
+    fields = dataclasses.asdict(view) | more
+    fields.pop("drawing", None)
+    text = json.dumps(fields, default=str)
+    return json.dumps(json.loads(text, parse_constant=lambda _: None), indent=2)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,18 +18,19 @@ if TYPE_CHECKING:
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
+_CODECS = ("deflate", "zstd", "lzw", "jpeg", "webp", "lerc")
 
-#: Named sets of creation options, as `rio cogeo` has them.
-PROFILES = {
-    name: {"COMPRESS": name.upper()} for name in ("deflate", "zstd", "lzw", "jpeg", "webp", "lerc")
-}
-PROFILES["raw"] = {"COMPRESS": "NONE"}
+#: Compressions by the names that `rio cogeo` has for them.
+PROFILES = {name: name.upper() for name in _CODECS} | {"raw": "NONE"}
 
 _LAYOUTS: tuple[FileLayout, ...] = ("gdal", "chunk")
 
 # titles of options in --help
 _OTHERS = "Other options"
 _GROUPS = ("Options of INPUT", "Options of OUTPUT", "Options of the run", _OTHERS)
+
+#: A path or URL, for which shells complete names of files.
+FILE = click.Path(readable=False)
 
 
 class _GroupedOption(click.Option):
@@ -68,12 +68,18 @@ def together(*decorators: Decorator) -> Decorator:
     return decorate
 
 
-def _group(title: str) -> Callable[..., Decorator]:
-    """``click.option`` whose options stand under a title in --help."""
-    return partial(click.option, cls=_GroupedOption, group=title)
+def _options_under(title: str) -> Callable[..., Decorator]:
+    """``click.option`` for a group of --help; its names are one text."""
+
+    def option(names: str, text: str, **attributes: Any) -> Decorator:
+        return click.option(
+            *names.split(), cls=_GroupedOption, group=title, help=text, **attributes
+        )
+
+    return option
 
 
-of_input, of_output, of_run = map(_group, _GROUPS[:3])
+of_input, of_output, of_run, other_option = map(_options_under, _GROUPS)
 
 
 def examples(*lines: str) -> str:
@@ -90,13 +96,11 @@ def _refuse_to_reproject(_: click.Context, __: click.Parameter, value: bool) -> 
         )
 
 
-#: A path or URL, for which shells complete names of files.
-FILE = click.Path(readable=False)
-
-
-def storage_option(text: str) -> Decorator:
-    """The option --storage-option, with ``text`` as its help."""
-    return of_run("--storage-option", "storage", multiple=True, metavar="KEY=VALUE", help=text)
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if text.strip().isdecimal() and int(text) > 0:
+        return int(text)
+    raise click.BadParameter(f"{text!r} is not a whole number from 1")
 
 
 def _threads(text: str) -> int:
@@ -108,96 +112,112 @@ def _threads(text: str) -> int:
     return int(CPU_COUNT)
 
 
-def positive(text: str) -> int:
-    """A whole number from 1.
+def _pairs(_: click.Context, option: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
+    """The KEY=VALUE of an option."""
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            problem = f"{text!r} is not KEY=VALUE"
+            raise click.BadParameter(problem, param_hint=option.opts[0])
+        pairs[key.strip()] = value
+    return pairs
 
-    Raises
-    ------
-    click.BadParameter
-        It is something else.
-    """
-    if text.strip().isdecimal() and int(text) > 0:
-        return int(text)
-    raise click.BadParameter(f"{text!r} is not a whole number from 1")
+
+def _storage(ctx: click.Context, option: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
+    """The pairs as fsspec takes them."""
+    pairs = _pairs(ctx, option, texts)
+    return {key: _from_json(value) for key, value in pairs.items()}
+
+
+def _from_json(text: str) -> Any:
+    """Objects, lists and booleans as JSON; all else, a key of digits too, stays text."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if text[:1] in ("{", "["):
+        with contextlib.suppress(json.JSONDecodeError):
+            return json.loads(text)
+    return text
+
+
+def _configuration(
+    ctx: click.Context, option: click.Parameter, texts: Sequence[str]
+) -> dict[str, Any]:
+    """The pairs as rasterio takes them, which wants numbers for numbers."""
+    options = _pairs(ctx, option, texts)
+    options |= {key: int(value) for key, value in options.items() if value.isdecimal()}
+    if isinstance(options.get("GDAL_CACHEMAX"), str):
+        problem = "GDAL_CACHEMAX is a number of MB"
+        raise click.BadParameter(problem, param_hint=option.opts[0])
+    return options
+
+
+_KEY_VALUE: dict[str, Any] = {"multiple": True, "metavar": "KEY=VALUE"}
+
+
+def storage_option(text: str) -> Decorator:
+    """The option --storage-option, with ``text`` as its help."""
+    return of_run("--storage-option storage", text, callback=_storage, **_KEY_VALUE)
 
 
 # what gdal_translate and rio cogeo have, and --help need not show
-_HABITS = (
-    click.option("-of", type=click.Choice(["COG"], False), expose_value=False, hidden=True),
-    click.option(
-        "--web-optimized",
-        "-w",
-        is_flag=True,
-        expose_value=False,
-        hidden=True,
-        callback=_refuse_to_reproject,
-    ),
-)
+_HABIT: dict[str, Any] = {"expose_value": False, "hidden": True}
 
 with_write_options = together(
-    *_HABITS,
+    click.option("-of", type=click.Choice(["COG"], False), **_HABIT),
+    click.option("--web-optimized", "-w", is_flag=True, callback=_refuse_to_reproject, **_HABIT),
     of_output(
-        "--profile",
-        "-p",
-        "--cog-profile",
+        "--profile -p --cog-profile",
+        "Compression; --co wins. Default: lzw, as GDAL. raw is none.",
         type=click.Choice(list(PROFILES)),
-        help="Compression; --co wins. Default: lzw, as GDAL. raw is none.",
     ),
-    of_output("--blocksize", type=int, metavar="N", help="Side of tiles in pixels. Default: 512."),
+    of_output("--blocksize", "Side of tiles in pixels. Default: 512.", type=int, metavar="N"),
     of_output(
-        "--overview-resampling",
-        "-r",
+        "--overview-resampling -r",
+        "How overviews are computed. Default: cubic; nearest for palettes.",
         metavar="METHOD",
-        help="How overviews are computed. Default: cubic; nearest for palettes.",
     ),
     of_output(
-        "--co",
-        "-co",
-        "creation",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Creation option of GDAL's COG driver.",
+        "--co -co creation",
+        "Creation option of GDAL's COG driver.",
+        callback=_pairs,
+        **_KEY_VALUE,
     ),
     of_output(
         "--layout",
+        "Order of tiles: row by row as GDAL writes them, or chunk by chunk.",
         type=click.Choice(_LAYOUTS),
         default="gdal",
         show_default=True,
-        help="Order of tiles: row by row as GDAL writes them, or chunk by chunk.",
     ),
     of_output(
         "--overwrite",
+        "Replace OUTPUT if it exists, as ccog.write_ccog does unless overwrite=False. Without it "
+        "`ccog` refuses.",
         is_flag=True,
-        help="Replace OUTPUT if it exists, as ccog.write_ccog does unless overwrite=False. Without "
-        "it `ccog` refuses.",
     ),
     of_run(
-        "--workers",
-        "--threads",
+        "--workers --threads",
+        "Threads to use. Default: one per core (ALL_CPUS).",
         type=_threads,
         metavar="N",
-        help="Threads to use. Default: one per core (ALL_CPUS).",
     ),
-    of_run(
-        "--scheduler",
-        metavar="ADDRESS",
-        help="Run on the dask cluster at this address instead.",
-    ),
+    of_run("--scheduler", "Run on the dask cluster at this address instead.", metavar="ADDRESS"),
     of_run(
         "--config",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Configuration option of GDAL, wherever it runs.",
+        "Configuration option of GDAL, wherever it runs.",
+        callback=_configuration,
+        **_KEY_VALUE,
     ),
     storage_option("Passed to the store, as key, secret, token, endpoint_url or anon of S3."),
-    of_run("--quiet", "-q", is_flag=True, help="Show neither progress nor result."),
+    of_run("--quiet -q", "Show neither progress nor result.", is_flag=True),
 )
 
 with_resume_option = of_run(
     "--resume",
-    is_flag=True,
-    help="Continue an unfinished write of the same command. If this one fails, leave what can be "
+    "Continue an unfinished write of the same command. If this one fails, leave what can be "
     "continued.",
+    is_flag=True,
 )
 
 
@@ -213,57 +233,36 @@ class Request:
     workers: int | None
     scheduler: str | None
     quiet: bool
-    resume: bool
+    resume: bool = False
 
     @classmethod
     def parse(
         cls,
         *,
-        output: str,
-        creation: tuple[str, ...],
+        creation: dict[str, str],
         profile: str | None,
         blocksize: int | None,
         overview_resampling: str | None,
-        storage: tuple[str, ...],
-        config: tuple[str, ...],
-        layout: FileLayout,
-        workers: int | None,
-        scheduler: str | None,
         overwrite: bool,
         quiet: bool,
-        resume: bool = False,
+        **options: Any,
     ) -> Request:
-        """The request from options as click hands them over.
-
-        Raises
-        ------
-        click.UsageError
-            A pair is not KEY=VALUE, or options contradict each other.
-        """
-        if workers and scheduler:
+        """The request from options of click, which may contradict each other."""
+        if options["workers"] and options["scheduler"]:
             raise click.UsageError(
                 "--workers is for this machine, --scheduler for a cluster: give one"
             )
-        if output == "-":
+        if options["output"] == "-":
             raise click.UsageError(
-                "OUTPUT is -, but a COG is written in parts, not in order, and cannot go to a "
-                "pipe; name a file or a URL"
+                "OUTPUT is -, but a COG is written in parts, not in order, "
+                "and cannot go to a pipe; name a file or a URL"
             )
         named = {"BLOCKSIZE": blocksize, "OVERVIEW_RESAMPLING": overview_resampling}
-        options: dict[str, Any] = dict(PROFILES[profile]) if profile else {}
-        options |= {key: value for key, value in named.items() if value is not None}
-        options |= {key.upper(): value for key, value in _pairs(creation, "--co").items()}
-        return cls(
-            output=output,
-            creation={**options, "OVERWRITE": overwrite},
-            storage=storage_options(storage),
-            config=_configuration(config),
-            layout=layout,
-            workers=workers,
-            scheduler=scheduler,
-            quiet=quiet or _rio_is_quiet(),
-            resume=resume,
-        )
+        chosen: dict[str, Any] = {"COMPRESS": PROFILES[profile]} if profile else {}
+        chosen |= {key: value for key, value in named.items() if value is not None}
+        chosen |= {key.upper(): value for key, value in creation.items()}
+        chosen["OVERWRITE"] = overwrite
+        return cls(creation=chosen, quiet=quiet or _rio_is_quiet(), **options)
 
     def say(self, text: str) -> None:
         """Print a result, unless --quiet was given."""
@@ -275,37 +274,3 @@ def _rio_is_quiet() -> bool:
     """Whether this runs as a plugin of ``rio --quiet``."""
     shared = click.get_current_context().find_object(dict)
     return shared is not None and shared.get("verbosity", 0) < 0
-
-
-def storage_options(texts: tuple[str, ...]) -> dict[str, Any]:
-    """The pairs of --storage-option as fsspec takes them."""
-    return {key: _json(value) for key, value in _pairs(texts, "--storage-option").items()}
-
-
-def _configuration(texts: tuple[str, ...]) -> dict[str, Any]:
-    """The pairs of --config as rasterio takes them, which wants numbers for numbers."""
-    options: dict[str, Any] = dict(_pairs(texts, "--config"))
-    options |= {key: int(value) for key, value in options.items() if value.isdecimal()}
-    if isinstance(options.get("GDAL_CACHEMAX"), str):
-        raise click.BadParameter("GDAL_CACHEMAX is a number of MB", param_hint="--config")
-    return options
-
-
-def _pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
-    pairs = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint=option)
-        pairs[key.strip()] = value
-    return pairs
-
-
-def _json(text: str) -> Any:
-    """Objects, lists and booleans as JSON; all else, such as a key made of digits, stays text."""
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    if text[:1] in ("{", "["):
-        with contextlib.suppress(json.JSONDecodeError):
-            return json.loads(text)
-    return text

@@ -47,12 +47,9 @@ _REMOTE = re.compile(r"(?!file:)\w+://|/vsi(?!mem|zip|tar|gzip)")
 
 @contextmanager
 def access_to_input(sources: Sequence[str], request: Request) -> Iterator[Request]:
-    """GDAL may read INPUT by the storage options in the block; the request is what OUTPUT needs.
+    """Let GDAL read INPUT by the storage options in the block; gives what OUTPUT needs.
 
-    Raises
-    ------
-    StoreError
-        GDAL does not know such options, or runs on a cluster, where it does not get them.
+    It is a StoreError if GDAL does not know such options, or runs on a cluster.
     """
     remote = [text for text in sources if _REMOTE.match(text)]
     if not remote or not request.storage:
@@ -68,8 +65,8 @@ def access_to_input(sources: Sequence[str], request: Request) -> Iterator[Reques
     variables = _variables(_store(remote[0]), request.storage) if remote else {}
     if variables and request.scheduler:
         raise StoreError(
-            f"--storage-option for {redacted(remote[0])} does not reach the workers of a cluster, "
-            f"where GDAL reads it: set {', '.join(variables)} in their environment"
+            f"--storage-option for {redacted(remote[0])} does not reach the workers of a "
+            f"cluster, where GDAL reads it: set {', '.join(variables)} in their environment"
         )
     with _environment(variables):
         yield replace(request, storage={}) if is_for_input_alone else request
@@ -78,7 +75,7 @@ def access_to_input(sources: Sequence[str], request: Request) -> Iterator[Reques
 def names_for_gdal(sources: Sequence[str], request: Request) -> Sequence[str]:
     """INPUT by GDAL's names where storage options lead to it.
 
-    For ``s3://`` rasterio asks boto3, which does not heed all of them, and it knows no ``abfs://``.
+    Of ``s3://`` rasterio asks boto3, which does not heed all; it knows no ``abfs://``.
     """
     if not request.storage:
         return sources
@@ -98,7 +95,8 @@ def _name_for_gdal(text: str) -> str:
 
 def _store(text: str) -> str | None:
     """Which of the stores a file is in whose options have names in GDAL."""
-    return next((store for prefix, store in _PREFIXES.items() if text.startswith(prefix)), None)
+    stores = (store for prefix, store in _PREFIXES.items() if text.startswith(prefix))
+    return next(stores, None)
 
 
 def _check(remote: list[str], request: Request) -> None:
@@ -110,8 +108,8 @@ def _check(remote: list[str], request: Request) -> None:
         if unknown:
             give = f"give {', '.join(known)}, or " if known else "give "
             raise StoreError(
-                f"no --storage-option named {', '.join(unknown)} of {redacted(text)} is known to "
-                f"GDAL, which reads INPUT; {give}GDAL's own options: --config KEY=VALUE"
+                f"no --storage-option named {', '.join(unknown)} of {redacted(text)} is known "
+                f"to GDAL, which reads INPUT; {give}GDAL's own options: --config KEY=VALUE"
             )
 
 

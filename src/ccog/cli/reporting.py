@@ -1,4 +1,4 @@
-"""What commands print and how they end: errors, warnings and signals become one line each."""
+"""What commands print and how they end: errors, warnings and signals in one line each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import click
 
 from ccog.errors import CCOGError, StoreExistsError
 
-# batch systems, Kubernetes, `timeout` and closed terminals send these; Windows has no SIGHUP
+# sent by batch systems, Kubernetes, `timeout`, closed terminals; Windows has no SIGHUP
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 # errors of writing to a pipe whose reader has gone, and to a terminal that is closed
@@ -30,7 +30,7 @@ _SIGNALLED = 128
 def reported() -> Iterator[None]:
     """Print warnings and errors as one line each, and end with the right exit code.
 
-    It is 1 after an error, and 128 plus the number of the signal after a signal (Ctrl-C: 130).
+    It is 1 after an error, and after a signal 128 plus its number (Ctrl-C: 130).
     """
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
@@ -101,10 +101,7 @@ def _ended_by_signals() -> Iterator[None]:
     A signal that is ignored, as SIGHUP is under nohup, stays ignored. After the first signal, or
     Ctrl-C, only another Ctrl-C disturbs the clean-up and the end of the program.
     """
-    usual = _usual_handlers()
-    before = {
-        number: handler for number, handler in usual.items() if signal.getsignal(number) == handler
-    }
+    before = _unchanged_handlers()
 
     def end(number: int, _: Any) -> NoReturn:
         for other in before.keys() - {signal.SIGINT}:
@@ -126,10 +123,11 @@ def _ignore(*_: Any) -> None:
     """Do nothing; of SIG_IGN Python complains where a signal is on its way already."""
 
 
-def _usual_handlers() -> dict[int, Any]:
-    """Handlers that signals have if nobody changed them; only the main thread may set others."""
+def _unchanged_handlers() -> dict[int, Any]:
+    """Handlers that nobody has changed; only the main thread may set others."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    handlers: dict[int, Any] = dict.fromkeys(_ENDING, signal.SIG_DFL)
-    handlers[signal.SIGINT] = signal.default_int_handler
-    return handlers
+    usual: dict[int, Any] = dict.fromkeys(_ENDING, signal.SIG_DFL)
+    usual[signal.SIGINT] = signal.default_int_handler
+    unchanged = [number for number in usual if signal.getsignal(number) == usual[number]]
+    return {number: usual[number] for number in unchanged}

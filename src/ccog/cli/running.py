@@ -1,9 +1,9 @@
-"""A write or a plan that a command asks for, on threads of this machine or on a cluster."""
+"""A write or a plan of a command, on threads of this machine or on a cluster."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
@@ -18,8 +18,8 @@ from ccog.errors import StoreError, needs
 from ccog.input.source import Source
 from ccog.runtime.begin import wait_for_removal
 from ccog.stores import WriteResult
-from ccog.views.plan import CogPlan
-from ccog.views.progress import progress
+from ccog.views.plan.report import CogPlan
+from ccog.views.progress.live import progress
 from ccog.wording import byte_text
 
 _CONNECT_SECONDS = 15
@@ -43,14 +43,9 @@ class Written(NamedTuple):
 
 def written(source: Source, request: Request) -> Written:
     """Write the file."""
-
-    def build() -> Delayed:
-        arguments = _arguments(request)
-        return write_ccog(source, request.output, resume=request.resume, **arguments)
-
     started = time.perf_counter()
     run = _on_threads if request.scheduler is None else _on_cluster
-    result = run(build, request)
+    result = run(source, request)
     seconds = time.perf_counter() - started
     return Written(result.url, source.array.nbytes, result.size, seconds)
 
@@ -59,8 +54,11 @@ def planned(source: Source, request: Request, sample: int) -> CogPlan:
     """The plan for the threads or the cluster that would write."""
     threads = dask.config.set(num_workers=request.workers or CPU_COUNT)
     with threads if request.scheduler is None else _connect(request.scheduler):
-        arguments = _arguments(request)
-        return plan(source, request.output, sample=sample, **arguments)
+        return plan(source, request.output, sample=sample, **_arguments(request))
+
+
+def _delayed(source: Source, request: Request) -> Delayed:
+    return write_ccog(source, request.output, resume=request.resume, **_arguments(request))
 
 
 def _arguments(request: Request) -> dict[str, Any]:
@@ -73,7 +71,7 @@ def _arguments(request: Request) -> dict[str, Any]:
     }
 
 
-def _on_threads(build: Callable[[], Delayed], request: Request) -> WriteResult:
+def _on_threads(source: Source, request: Request) -> WriteResult:
     workers = request.workers or CPU_COUNT
     # leaving the pool waits for tasks that still run
     with (
@@ -81,18 +79,19 @@ def _on_threads(build: Callable[[], Delayed], request: Request) -> WriteResult:
         dask.config.set(num_workers=workers),
         _progress(request),
     ):
-        result: WriteResult = build().compute(scheduler="threads", pool=pool)
+        delayed = _delayed(source, request)
+        result: WriteResult = delayed.compute(scheduler="threads", pool=pool)
         return result
 
 
-def _on_cluster(build: Callable[[], Delayed], request: Request) -> WriteResult:
+def _on_cluster(source: Source, request: Request) -> WriteResult:
     with _connect(str(request.scheduler)) as client, _progress(request, client):
-        future = client.compute(build())
+        future = client.compute(_delayed(source, request))
         try:
             result: WriteResult = future.result()
             return result
         except BaseException:
-            # after cancel() the scheduler stumbles over a key that its dependent has released
+            # after cancel() the scheduler stumbles over a key that is released already
             future.release()
             wait_for_removal(str(future.key), client)
             raise
@@ -104,15 +103,13 @@ def _progress(request: Request, client: Any = None) -> AbstractContextManager[No
 
 @contextmanager
 def _connect(address: str) -> Iterator[Any]:
-    """The client that computes in the block.
-
-    One that finds no scheduler must not stay the default.
-    """
+    """The client that computes in the block."""
     try:
         from distributed import Client
     except ImportError as error:
         raise needs("--scheduler", "distributed") from error
     try:
+        # not the default, which it would stay where it finds no scheduler
         client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         raise StoreError(f"no dask scheduler answers at {address}: {error}") from error

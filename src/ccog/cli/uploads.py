@@ -11,13 +11,14 @@ from ccog.cli.options import (
     FILE,
     GroupedCommand,
     examples,
+    other_option,
     storage_option,
-    storage_options,
     together,
 )
 from ccog.cli.reporting import echo, reported
 from ccog.errors import StoreNotFoundError
 from ccog.redaction import redacted
+from ccog.wording import plural
 
 if TYPE_CHECKING:
     from ccog.stores import IncompleteUpload
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 _with_uploads_options = together(
     click.argument("url", type=FILE),
     storage_option("Passed to the store."),
-    click.option(
+    other_option(
         "--older-than",
+        "Only writes begun earlier than this.",
         type=float,
         default=0.0,
         metavar="HOURS",
-        help="Only writes begun earlier than this.",
     ),
 )
 
@@ -46,13 +47,13 @@ def uploads() -> None:
     epilog=examples("ccog uploads list .", "ccog uploads list s3://bucket/prefix/"),
 )
 @_with_uploads_options
-def list_uploads(url: str, storage: tuple[str, ...], older_than: float) -> None:
+def list_uploads(url: str, storage: dict[str, Any], older_than: float) -> None:
     """List the incomplete writes at URL: a file, a directory, s3://bucket or s3://bucket/prefix.
 
     Uploads that other programs have begun are marked.
     """
     with reported():
-        for upload in _incomplete(url, storage_options(storage), older_than):
+        for upload in _incomplete(url, storage, older_than):
             echo(_line(upload))
 
 
@@ -65,41 +66,35 @@ def list_uploads(url: str, storage: tuple[str, ...], older_than: float) -> None:
     ),
 )
 @_with_uploads_options
-@click.option(
-    "--all",
-    "others_too",
-    is_flag=True,
-    help="Also uploads that ccog is not known to have begun.",
+@other_option(
+    "--all others_too", "Also uploads that ccog is not known to have begun.", is_flag=True
 )
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@other_option("--yes -y", "Do not ask.", is_flag=True)
 def abort_uploads(
-    url: str, storage: tuple[str, ...], older_than: float, others_too: bool, yes: bool
+    url: str, storage: dict[str, Any], older_than: float, others_too: bool, yes: bool
 ) -> None:
     """Remove the incomplete writes at URL that ccog has begun.
 
     --older-than spares those that are in progress.
     """
-    options = storage_options(storage)
     with reported():
         from ccog.stores import abort_these
 
-        incomplete = _incomplete(url, options, older_than)
+        incomplete = _incomplete(url, storage, older_than)
         chosen = [upload for upload in incomplete if others_too or upload.by_ccog]
-        for upload in chosen if not yes else ():
-            echo(_line(upload))
         if chosen and not yes:
-            click.confirm(f"Remove {_count(len(chosen))}? (--yes does not ask)", abort=True)
-        abort_these(chosen, url, options)
+            echo("\n".join(map(_line, chosen)))
+            question = f"Remove {plural(len(chosen), 'upload')}? (--yes does not ask)"
+            click.confirm(question, abort=True)
+        abort_these(chosen, url, storage)
         for upload in chosen:
             echo(f"removed {_line(upload)}")
         if not incomplete:
             echo("nothing to remove", err=True)
         if left := len(incomplete) - len(chosen):
-            echo(f"{_count(left)} not begun by ccog left; --all removes them too", err=True)
-
-
-def _count(uploads: int) -> str:
-    return "1 upload" if uploads == 1 else f"{uploads} uploads"
+            echo(
+                f"{plural(left, 'upload')} not begun by ccog left; --all removes them too", err=True
+            )
 
 
 def _incomplete(url: str, options: dict[str, Any], older_than: float) -> list[IncompleteUpload]:

@@ -1,67 +1,42 @@
-"""A drawing of rectangles, lines and text, as SVG; knows nothing of TIFF."""
+"""Drawings of rectangles, lines and text, as SVG; knows nothing of TIFF."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import NamedTuple
 
 
-class Box(NamedTuple):
-    """A filled rectangle; ``line`` is the colour of its border.
+def box(
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    fill: str,
+    *,
+    line: str = "none",
+    title: str = "",
+) -> str:
+    """A filled rectangle with a border of colour ``line``.
 
     ``title`` shows when the pointer rests on it.
     """
-
-    x: float
-    y: float
-    width: float
-    height: float
-    fill: str
-    line: str = "none"
-    title: str = ""
-
-    def svg(self) -> str:
-        """The element."""
-        at = f'x="{self.x:.6g}" y="{self.y:.6g}"'
-        size = f'width="{self.width:.6g}" height="{self.height:.6g}"'
-        look = f'fill="{self.fill}" stroke="{self.line}" stroke-width="0.5"'
-        title = f"<title>{escape(self.title)}</title>" if self.title else ""
-        return f"<rect {at} {size} {look}>{title}</rect>"
+    at = f'x="{x:.6g}" y="{y:.6g}" width="{width:.6g}" height="{height:.6g}"'
+    look = f'fill="{fill}" stroke="{line}" stroke-width="0.5"'
+    tip = f"<title>{escape(title)}</title>" if title else ""
+    return f"<rect {at} {look}>{tip}</rect>"
 
 
-class Line(NamedTuple):
+def line(x: float, y: float, right: float, bottom: float, colour: str, width: float) -> str:
     """A straight line from (x, y) to (right, bottom)."""
-
-    x: float
-    y: float
-    right: float
-    bottom: float
-    colour: str
-    width: float
-
-    def svg(self) -> str:
-        """The element."""
-        start = f'x1="{self.x:.6g}" y1="{self.y:.6g}"'
-        stop = f'x2="{self.right:.6g}" y2="{self.bottom:.6g}"'
-        return f'<line {start} {stop} stroke="{self.colour}" stroke-width="{self.width:g}"/>'
+    ends = f'x1="{x:.6g}" y1="{y:.6g}" x2="{right:.6g}" y2="{bottom:.6g}"'
+    return f'<line {ends} stroke="{colour}" stroke-width="{width:g}"/>'
 
 
-class Text(NamedTuple):
+def text(x: float, y: float, words: str, size: float = 11) -> str:
     """One line of text; (x, y) is the left end of its base line."""
-
-    x: float
-    y: float
-    text: str
-    size: float = 11
-
-    def svg(self) -> str:
-        """The element."""
-        look = f'font-size="{self.size:g}" fill="#333333"'
-        return f'<text x="{self.x:.6g}" y="{self.y:.6g}" {look}>{escape(self.text)}</text>'
-
-
-Shape = Box | Line | Text
+    look = f'font-size="{size:g}" fill="#333333"'
+    return f'<text x="{x:.6g}" y="{y:.6g}" {look}>{escape(words)}</text>'
 
 
 @dataclass(frozen=True)
@@ -70,15 +45,15 @@ class Drawing:
 
     width: float
     height: float
-    shapes: tuple[Shape, ...]
+    shapes: Sequence[str]
 
-
-def to_svg(drawing: Drawing) -> str:
-    """An SVG element that stands by itself, in a page or in a file."""
-    size = f'viewBox="0 0 {drawing.width:g} {drawing.height:g}"'
-    look = f"max-width:{drawing.width:g}px;width:100%;font-family:sans-serif"
-    # white of its own, since pages are dark, and some drop the look of what they show
-    paper = Box(0, 0, drawing.width, drawing.height, "#ffffff")
-    shapes = "".join(shape.svg() for shape in (paper, *drawing.shapes))
-    namespace = "http://www.w3.org/2000/svg"
-    return f'<svg xmlns="{namespace}" {size} style="{look}" role="img">{shapes}</svg>'
+    @property
+    def svg(self) -> str:
+        """An SVG element that stands by itself, in a page or in a file."""
+        size = f'viewBox="0 0 {self.width:g} {self.height:g}"'
+        look = f"max-width:{self.width:g}px;width:100%;font-family:sans-serif"
+        # white of its own, since pages are dark, and some drop the look of what they show
+        paper = box(0, 0, self.width, self.height, "#ffffff")
+        namespace = "http://www.w3.org/2000/svg"
+        start = f'<svg xmlns="{namespace}" {size} style="{look}" role="img">'
+        return "".join([start, paper, *self.shapes, "</svg>"])

@@ -1,4 +1,4 @@
-"""What one checks first of a raster: where it lies, its nodata value and the names of its bands."""
+"""What one checks first: where a raster lies, its nodata value, its bands."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ class Georeference:
 
     def facts(self) -> list[str]:
         """Lines that say it."""
-        crs = "none" if self.crs is None else self.crs
-        if len(crs) > _LONG:
-            crs = f"{crs[:_LONG]}..."
-        facts = [f"CRS: {crs}", f"Nodata: {_nodata_text(self.nodata)}"]
+        crs = self.crs or "none"
+        facts = [f"CRS: {crs[:_LONG]}{'...' if len(crs) > _LONG else ''}"]
         if self.transform is not None and self.bounds is not None:
             numbers = ", ".join(f"{number:.12g}" for number in self.transform)
             edges = ", ".join(f"{edge:.12g}" for edge in self.bounds)
-            facts[1:1] = [f"Transform: {numbers}", f"Bounds: {edges} (left, bottom, right, top)"]
+            facts.append(f"Transform: {numbers}")
+            facts.append(f"Bounds: {edges} (left, bottom, right, top)")
+        facts.append(f"Nodata: {_nodata_text(self.nodata)}")
         if any(self.band_names):
             names = [name or "-" for name in self.band_names[:_MOST_NAMES]]
             more = ", ..." if len(self.band_names) > _MOST_NAMES else ""
@@ -74,7 +74,8 @@ def _nodata_text(nodata: float | int | None) -> str:
     """The value; rasterio has 7.0 for the 7 of whole numbers."""
     if nodata is None:
         return "none"
-    return str(int(nodata) if float(nodata).is_integer() and abs(nodata) < _EXACT else nodata)
+    is_whole = float(nodata).is_integer() and abs(nodata) < _EXACT
+    return str(int(nodata) if is_whole else nodata)
 
 
 # whole numbers below it are exact as floats

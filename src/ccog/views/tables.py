@@ -1,4 +1,4 @@
-"""Reports that people read: facts, warnings, tables and a picture, as text and as HTML."""
+"""Reports that people read: facts, warnings, tables, a picture; text and HTML."""
 
 from __future__ import annotations
 
@@ -8,19 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ccog.views.drawing import Drawing, to_svg
-from ccog.wording import about_bytes, byte_text, plural, size_text
-
-__all__ = [
-    "Pictured",
-    "Report",
-    "Reported",
-    "Table",
-    "about_bytes",
-    "byte_text",
-    "plural",
-    "size_text",
-]
+from ccog.views.drawing import Drawing
 
 # longest line under the title of a column
 _RULE = 40
@@ -38,8 +26,7 @@ class Table(NamedTuple):
         widths = [max(map(len, column)) for column in columns]
         rules = ["-" * min(width, _RULE) for width in widths]
         for row in (self.titles, rules, *self.rows):
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            yield "  ".join(cells).rstrip()
+            yield "  ".join(map(str.ljust, row, widths)).rstrip()
 
     def html(self) -> str:
         """The look is part of it, since those of notebooks and pages differ."""
@@ -78,7 +65,7 @@ class Report:
         facts = "".join(f"<div>{escape(line)}</div>" for line in self.facts)
         warned = "".join(_html_warning(text) for text in self.warnings)
         tables = "".join(table.html() for table in self.tables)
-        picture = "" if self.drawing is None else to_svg(self.drawing)
+        picture = "" if self.drawing is None else self.drawing.svg
         return f"<div>{facts}{warned}{tables}{picture}</div>"
 
 
@@ -94,7 +81,6 @@ class Reported:
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        """The report for a terminal."""
         return self._report().text()
 
     def _repr_html_(self) -> str:
@@ -109,7 +95,7 @@ class Pictured(Reported):
     @property
     def svg(self) -> str:
         """The picture as an SVG element."""
-        return to_svg(self.drawing)
+        return self.drawing.svg
 
     def save_svg(self, path: Any) -> None:
         """Save the picture as an SVG file."""

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import re
-import struct
 import warnings
 from collections.abc import Mapping
 from html import unescape
 
+import numpy as np
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 
 from ccog.tiff import tags
-from ccog.tiff.directories import Tag
+from ccog.tiff.directories import Layout, Tag
 from ccog.views.georeference import Georeference
 from ccog.views.inspect.header import Header
 
@@ -33,7 +33,18 @@ _RESAMPLING = re.compile(
 # most bytes of a nodata value that is a number
 _LONGEST_NUMBER = 100
 
-_SHORT, _LONG = 3, 4
+# the tags of an image of one byte that is not stored
+_ONE_PIXEL = {
+    tags.IMAGE_WIDTH: 1,
+    tags.IMAGE_LENGTH: 1,
+    tags.BITS_PER_SAMPLE: 8,
+    tags.COMPRESSION: 1,
+    tags.PHOTOMETRIC: 1,
+    tags.STRIP_OFFSETS: 0,
+    tags.SAMPLES_PER_PIXEL: 1,
+    tags.ROWS_PER_STRIP: 1,
+    tags.STRIP_BYTE_COUNTS: 0,
+}
 
 
 def georeference(header: Header) -> Georeference:
@@ -78,9 +89,10 @@ def _crs_and_transform(header: Header) -> tuple[CRS | None, Affine | None]:
     placing = {n: tag for n, tag in header.described.items() if n in tags.GEOREFERENCING}
     if not placing:
         return None, None
+    pixel = _one_pixel(placing, header.layout.order)
     with warnings.catch_warnings(), contextlib.suppress(RasterioError):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with MemoryFile(_one_pixel(placing, header.layout.order)) as file, file.open() as dataset:
+        with MemoryFile(pixel) as file, file.open() as dataset:
             is_placed = dataset.transform != Affine.identity()
             return dataset.crs, dataset.transform if is_placed else None
     return None, None
@@ -88,28 +100,20 @@ def _crs_and_transform(header: Header) -> tuple[CRS | None, Affine | None]:
 
 def _one_pixel(placing: Mapping[int, Tag], order: str) -> bytes:
     """A classic TIFF of one sparse pixel, with the tags that place it."""
+    layout = Layout(big=False)
+    entries = {number: Tag.integer(value) for number, value in _ONE_PIXEL.items()}
+    entries |= {number: _little_endian(tag, order) for number, tag in placing.items()}
+    behind = layout.header_size + layout.directory_size(len(entries))
+    fields, values = [], b""
+    for number, tag in entries.items():
+        raw = tag.raw
+        if len(raw) > layout.inline:
+            raw, values = layout.pack_offset(behind + len(values)), values + raw
+        fields.append((number, tag.type, tag.count, raw))
+    return layout.header(layout.header_size) + layout.directory(fields, 0) + values
 
-    def short(value: int) -> Tag:
-        return Tag(_SHORT, 1, struct.pack(f"{order}H", value))
 
-    ones = (
-        tags.IMAGE_WIDTH,
-        tags.IMAGE_LENGTH,
-        tags.COMPRESSION,
-        tags.PHOTOMETRIC,
-        tags.SAMPLES_PER_PIXEL,
-        tags.ROWS_PER_STRIP,
-    )
-    entries = {number: short(1) for number in ones} | dict(placing)
-    entries[tags.BITS_PER_SAMPLE] = short(8)
-    entries[tags.STRIP_OFFSETS] = entries[tags.STRIP_BYTE_COUNTS] = short(0)
-    body, values = b"", b""
-    behind = 8 + 2 + 12 * len(entries) + 4
-    for number, tag in sorted(entries.items()):
-        raw = bytes(tag.raw)
-        if len(raw) > _LONG:
-            raw, values = struct.pack(f"{order}I", behind + len(values)), values + raw
-        body += struct.pack(f"{order}HHI4s", number, tag.type, tag.count, raw)
-    magic = b"II" if order == "<" else b"MM"
-    start = struct.pack(f"{order}2sHIH", magic, 42, 8, len(entries))
-    return start + body + bytes(4) + values
+def _little_endian(tag: Tag, order: str) -> Tag:
+    size = tags.FIELD_SIZES.get(tag.type, 1)
+    values = np.frombuffer(tag.raw, f"{order}u{size}")
+    return tag._replace(raw=values.astype(f"<u{size}").tobytes())

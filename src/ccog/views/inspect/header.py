@@ -1,26 +1,25 @@
-"""The header of any TIFF, read by byte ranges: directories, and tile arrays as NumPy arrays.
+"""The header of any TIFF, read by byte ranges.
 
-A damaged or hostile file costs neither time nor memory: limits that no real file comes near, and
-the rule that a tag which reaches beyond the end of the file is refused before it is read.
+A damaged or hostile file costs neither time nor memory. There are limits that no real file comes
+near, and a tag that reaches beyond the end of the file is refused before it is read.
 """
 
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from ccog.errors import RasterError
-from ccog.geometry.intervals import ceil_div
 from ccog.tiff import tags
 from ccog.tiff.directories import Layout, Range, Tag, unpack_array
+from ccog.views.inspect.directory import ImageDirectory
 from ccog.views.inspect.ranges import RangeReader
-
-Offsets = npt.NDArray[np.int64]
-Counts = npt.NDArray[np.integer]
 
 # read at once at the start, and when more is needed: most headers fit
 _READ_AHEAD = 64 << 10
@@ -30,9 +29,9 @@ _JOIN = 64 << 10
 _MOST_DIRECTORIES = 1024
 # entries of one directory (libtiff's limit), and of all of them
 _MOST_ENTRIES, _MOST_ALL_ENTRIES = 4096, 1 << 16
-# columns or rows, the largest LONG, and tiles of a directory, which libtiff counts in 32 bits
+# columns or rows (the largest LONG), and tiles of a directory, as libtiff counts them
 _MOST_PIXELS, _MOST_TILES = (1 << 32) - 1, (1 << 32) - 1
-# tiles of all directories whose offsets are read: twice as many as 48.8 TiB of any use have
+# tiles of all directories: twice as many as 48.8 TiB of any use have
 _MOST_LISTED_TILES = 1 << 28
 # an offset plus a byte count stays below 2**63
 _MOST_OFFSET = 1 << 62
@@ -49,22 +48,8 @@ _GHOST_MARK, _GHOST_SIZE = b"GDAL_STRUCTURAL_METADATA_SIZE=", slice(30, 36)
 
 # what libtiff takes for sizes and offsets
 _UNSIGNED = (tags.BYTE, tags.SHORT, tags.LONG, tags.IFD, tags.LONG8, tags.IFD8)
-# tags with one number for the image, or one for each band, of which the first counts
-_NUMBERS = (
-    tags.NEW_SUBFILE_TYPE,
-    tags.IMAGE_WIDTH,
-    tags.IMAGE_LENGTH,
-    tags.BITS_PER_SAMPLE,
-    tags.COMPRESSION,
-    tags.SAMPLES_PER_PIXEL,
-    tags.ROWS_PER_STRIP,
-    tags.PLANAR_CONFIG,
-    tags.PREDICTOR,
-    tags.TILE_WIDTH,
-    tags.TILE_LENGTH,
-    tags.SAMPLE_FORMAT,
-)
-# those that cannot be 0, by what they count
+# tags with one number for the image, or one for each band, of which the first counts:
+# those that cannot be 0, by what they count, and all
 _POSITIVE = {
     tags.IMAGE_WIDTH: "columns",
     tags.IMAGE_LENGTH: "rows",
@@ -74,91 +59,19 @@ _POSITIVE = {
     tags.TILE_WIDTH: "columns of a tile",
     tags.TILE_LENGTH: "rows of a tile",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageDirectory:
-    """One directory: where it lies, what it says, and its tiles (or strips).
-
-    Tiles are in row-major order, plane by plane. ``offsets`` and ``counts`` are 0 for sparse tiles,
-    and empty where the file has no tile yet.
-    """
-
-    extent: Range
-    tags: Mapping[int, Tag]
-    numbers: Mapping[int, int]
-    offsets: Offsets
-    counts: Counts
-
-    def value(self, tag: int, default: int = 0) -> int:
-        """First value of one of the tags that say what the image is like."""
-        return self.numbers.get(tag, default)
-
-    @property
-    def is_tiled(self) -> bool:
-        """Whether it has tiles, not strips."""
-        return tags.TILE_WIDTH in self.tags
-
-    @property
-    def tile(self) -> tuple[int, int]:
-        """(height, width) of a tile; a strip is a tile as wide as the image."""
-        if self.is_tiled:
-            return self.value(tags.TILE_LENGTH), self.value(tags.TILE_WIDTH)
-        return min(self.value(tags.ROWS_PER_STRIP, self.height), self.height), self.width
-
-    @property
-    def grid(self) -> tuple[int, int, int]:
-        """Tiles: planes, rows and columns of them."""
-        height, width = self.tile
-        return self.planes, ceil_div(self.height, height), ceil_div(self.width, width)
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return self.value(tags.IMAGE_WIDTH)
-
-    @property
-    def height(self) -> int:
-        """Rows."""
-        return self.value(tags.IMAGE_LENGTH)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(rows, columns)."""
-        return self.height, self.width
-
-    @property
-    def samples(self) -> int:
-        """Bands."""
-        return self.value(tags.SAMPLES_PER_PIXEL, 1)
-
-    @property
-    def bits(self) -> int:
-        """Bits of one sample."""
-        return self.value(tags.BITS_PER_SAMPLE, 1)
-
-    @property
-    def planes(self) -> int:
-        """Bands that are stored apart: 1 where pixels are interleaved."""
-        return self.samples if self.value(tags.PLANAR_CONFIG, 1) == tags.SEPARATE else 1
-
-    @property
-    def is_mask(self) -> bool:
-        """Whether it holds a transparency mask."""
-        return bool(self.value(tags.NEW_SUBFILE_TYPE) & tags.MASK)
-
-    @property
-    def is_overview(self) -> bool:
-        """Whether it is a reduced-resolution version."""
-        return bool(self.value(tags.NEW_SUBFILE_TYPE) & tags.REDUCED)
+_NUMBERS = (
+    *_POSITIVE,
+    *(tags.NEW_SUBFILE_TYPE, tags.COMPRESSION, tags.PLANAR_CONFIG),
+    *(tags.PREDICTOR, tags.SAMPLE_FORMAT),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
     """Everything a TIFF says before its pixels.
 
-    ``metadata`` is GDAL's of the first directory; ``described`` are its tags of georeferencing and
-    nodata, with their values.
+    ``metadata`` is GDAL's of the first directory. ``described`` are its tags of georeferencing
+    and nodata, with their values.
     """
 
     url: str
@@ -181,14 +94,33 @@ class Header:
             extents.update(extent for extent in values if extent is not None)
         return extents
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """A name for each directory.
+
+        Overviews are numbered as they come, and masks named after the image of their size.
+        """
+        name_of: dict[tuple[int, int], str] = {}
+        names = []
+        overviews = others = 0
+        for directory in self.directories:
+            if directory.is_mask:
+                names.append(f"mask of {name_of.get(directory.size, 'nothing')}")
+                continue
+            if directory.is_overview:
+                overviews += 1
+                names.append(f"overview {overviews}")
+            else:
+                others += 1
+                names.append("full resolution" if others == 1 else f"image {others}")
+            name_of.setdefault(directory.size, names[-1])
+        return tuple(names)
+
 
 def read_header(reader: RangeReader) -> Header:
     """All directories of a TIFF, classic or big, of either byte order.
 
-    Raises
-    ------
-    RasterError
-        The file is not a TIFF, or is damaged.
+    Anything else, and a damaged file, is a RasterError.
     """
     if not reader.size:
         raise RasterError(f"{reader.url} is empty, not a TIFF")
@@ -197,20 +129,26 @@ def read_header(reader: RangeReader) -> Header:
     layout = Layout.of(magic)
     if layout is None:
         raise RasterError(f"{reader.url} is not a TIFF: it begins with {bytes(magic)!r}")
-    first = layout.first_directory(window.get(0, layout.header_size))
+    start = layout.header_size
+    first = layout.first_directory(window.get(0, start))
     parsed = _chain(window, layout, first)
     _check_tile_arrays(reader, parsed)
-    ghost, ghost_size = _ghost(window, layout.header_size, first)
+    ghost, ghost_size = _ghost(window, start, first)
     values = _read_values(window, parsed)
+    main = parsed[0]
+    described = {}
+    for number in main.describing:
+        raw = bytes(main.raw(number, values))
+        described[number] = main.tags[number]._replace(raw=raw)
     return Header(
         url=reader.url,
         size=reader.size,
         layout=layout,
         ghost=ghost,
-        ghost_extent=(layout.header_size, layout.header_size + ghost_size),
+        ghost_extent=(start, start + ghost_size),
         directories=tuple(_image_directory(one, values, layout, reader.url) for one in parsed),
-        metadata=bytes(values.of(parsed[0], tags.GDAL_METADATA)),
-        described=_described(parsed[0], values, reader.size),
+        metadata=bytes(main.raw(tags.GDAL_METADATA, values)),
+        described=described,
         requests=reader.requests,
         bytes_read=reader.bytes_read,
     )
@@ -228,33 +166,31 @@ class _Window:
         for at, data in self._blocks:
             if at <= start and stop <= at + len(data):
                 return data[start - at : stop - at]
-        self.check(stop)
+        # before anything is read or allocated for what lies beyond the end
+        self.check(stop, self.reader.size)
         data = memoryview(self.reader.read(start, max(stop, start + _READ_AHEAD)))
         self._blocks.insert(0, (start, data))
-        return self.whole(data[: stop - start], start, stop)
+        self.check(stop, start + len(data))
+        return data[: stop - start]
 
-    def check(self, stop: int) -> None:
-        """Refuse what lies beyond the end, before anything is read or allocated for it."""
-        if stop > self.reader.size:
-            raise self._cut_off(stop)
+    def check(self, stop: int, end: int) -> None:
+        """Refuse what lies beyond the end of the file, or of what could be read of it."""
+        if stop > end:
+            url, size = self.reader.url, self.reader.size
+            raise RasterError(f"{url} is cut off: it points to byte {stop} of {size}")
 
-    def whole(self, data: memoryview, start: int, stop: int) -> memoryview:
-        """The bytes of a range, of which none may be missing."""
-        if len(data) < stop - start:
-            raise self._cut_off(stop)
-        return data
 
-    def _cut_off(self, stop: int) -> RasterError:
-        url, size = self.reader.url, self.reader.size
-        return RasterError(f"{url} is cut off: it points to byte {stop} of {size}")
+#: Values of tags that lie outside the directories, by where they lie.
+_Values = Mapping[Range, memoryview]
 
 
 @dataclass(frozen=True)
 class _Parsed:
-    """A directory whose values outside of it are not yet read."""
+    """A directory without the values that lie outside, and where the next one lies."""
 
     extent: Range
     tags: dict[int, Tag]
+    following: int
 
     @property
     def tile_arrays(self) -> tuple[int, int]:
@@ -263,8 +199,16 @@ class _Parsed:
             return tags.TILE_OFFSETS, tags.TILE_BYTE_COUNTS
         return tags.STRIP_OFFSETS, tags.STRIP_BYTE_COUNTS
 
+    @property
+    def describing(self) -> list[int]:
+        """Its tags of georeferencing and nodata that are not too large to read."""
+        numbers = [n for n in (*tags.GEOREFERENCING, tags.GDAL_NODATA) if n in self.tags]
+        ranges = [self.wanted(number) or (0, 0) for number in numbers]
+        sizes = [stop - start for start, stop in ranges]
+        return [n for n, size in zip(numbers, sizes, strict=True) if size <= _MOST_PLACING]
+
     def wanted(self, number: int) -> Range | None:
-        """The part of a tag's values that is read, where they lie outside the directory."""
+        """The part of a tag's values that is read; None if they lie in the directory."""
         tag = self.tags.get(number)
         if tag is None or tag.extent is None:
             return None
@@ -275,22 +219,28 @@ class _Parsed:
             return start, min(stop, start + _MOST_TEXT)
         return tag.extent
 
+    def raw(self, number: int, values: _Values) -> bytes | memoryview:
+        """The values of a tag, as far as they were wanted; empty where it is absent."""
+        if number not in self.tags:
+            return b""
+        wanted = self.wanted(number)
+        return self.tags[number].raw if wanted is None else values[wanted]
+
 
 def _chain(window: _Window, layout: Layout, first: int) -> list[_Parsed]:
     """The directories, each of which says where the next one lies."""
     url = window.reader.url
-    parsed: list[_Parsed] = []
-    offset, seen, entries = first, set[int](), 0
+    parsed: dict[int, _Parsed] = {}
+    offset, entries = first, 0
     while offset:
-        if offset in seen:
+        if offset in parsed:
             raise RasterError(f"{url} is damaged: its directories form a loop at byte {offset}")
-        seen.add(offset)
-        if len(seen) > _MOST_DIRECTORIES:
+        if len(parsed) == _MOST_DIRECTORIES:
             raise RasterError(
                 f"{url} has more than {_MOST_DIRECTORIES} directories, the most that are looked at"
             )
-        directory, offset = _parse(window, layout, offset)
-        parsed.append(directory)
+        parsed[offset] = directory = _parse(window, layout, offset)
+        offset = directory.following
         entries += len(directory.tags)
         if entries > _MOST_ALL_ENTRIES:
             raise RasterError(
@@ -299,11 +249,10 @@ def _chain(window: _Window, layout: Layout, first: int) -> list[_Parsed]:
             )
     if not parsed:
         raise RasterError(f"{url} holds no image")
-    return parsed
+    return list(parsed.values())
 
 
-def _parse(window: _Window, layout: Layout, offset: int) -> tuple[_Parsed, int]:
-    """A directory, and where the next one lies."""
+def _parse(window: _Window, layout: Layout, offset: int) -> _Parsed:
     count = layout.entry_count(window.get(offset, offset + layout.count_size))
     if count > _MOST_ENTRIES:
         raise RasterError(
@@ -314,12 +263,12 @@ def _parse(window: _Window, layout: Layout, offset: int) -> tuple[_Parsed, int]:
     entries, following = layout.parse(window.get(*extent))
     for tag in entries.values():
         if tag.extent is not None:
-            window.check(tag.extent[1])
-    return _Parsed(extent, entries), following
+            window.check(tag.extent[1], window.reader.size)
+    return _Parsed(extent, entries, following)
 
 
 def _ghost(window: _Window, start: int, first: int) -> tuple[str, int]:
-    """GDAL's structural metadata, between the file's header and the first directory; its size."""
+    """GDAL's structural metadata, before the first directory; its size."""
     text = start + _GHOST_LINE
     line = bytes(window.get(start, text)) if first >= text else b""
     if not line.startswith(_GHOST_MARK) or not line[_GHOST_SIZE].isdigit():
@@ -329,56 +278,24 @@ def _ghost(window: _Window, start: int, first: int) -> tuple[str, int]:
     return ghost.strip(" \n\0"), _GHOST_LINE + size
 
 
-@dataclass(frozen=True)
-class _Values:
-    """Values of tags that lie outside the directories, by where they lie."""
-
-    by_range: Mapping[Range, memoryview]
-
-    def of(self, directory: _Parsed, number: int) -> bytes | memoryview:
-        """The values of a tag, as far as they were wanted; empty where it is absent."""
-        if number not in directory.tags:
-            return b""
-        wanted = directory.wanted(number)
-        return directory.tags[number].raw if wanted is None else self.by_range[wanted]
-
-
-def _described(directory: _Parsed, values: _Values, size: int) -> dict[int, Tag]:
-    """The tags that say where the image lies, with their values."""
-    return {
-        number: directory.tags[number]._replace(raw=bytes(values.of(directory, number)))
-        for number in _describing(directory, size)
-    }
-
-
-def _describing(directory: _Parsed, size: int) -> list[int]:
-    """Those of the tags that are there, and can be read from a file of that size."""
-    numbers = []
-    for number in (*tags.GEOREFERENCING, tags.GDAL_NODATA):
-        start, stop = directory.wanted(number) or (0, 0)
-        if number in directory.tags and stop <= size and stop - start <= _MOST_PLACING:
-            numbers.append(number)
-    return numbers
-
-
 def _read_values(window: _Window, parsed: Sequence[_Parsed]) -> _Values:
     """Read what is wanted of all directories; near ranges come in one request."""
-    wanted = {parsed[0].wanted(tags.GDAL_METADATA)}
-    wanted.update(map(parsed[0].wanted, _describing(parsed[0], window.reader.size)))
+    main = parsed[0]
+    wanted = {main.wanted(number) for number in (tags.GDAL_METADATA, *main.describing)}
     for directory in parsed:
         wanted.update(directory.wanted(n) for n in (*_NUMBERS, *directory.tile_arrays))
     ranges = sorted(extent for extent in wanted if extent is not None)
-    values = {r: window.get(*r) for r in ranges if r[1] <= _READ_AHEAD}
-    joined = _joined([r for r in ranges if r[1] > _READ_AHEAD])
+    values = {extent: window.get(*extent) for extent in ranges if extent[1] <= _READ_AHEAD}
+    joined = _joined([extent for extent in ranges if extent not in values])
     blocks = [memoryview(data) for data in window.reader.read_many(joined)]
     starts = [start for start, _ in joined]
     for start, stop in ranges:
-        if (start, stop) in values:
-            continue
-        block = bisect.bisect_right(starts, start) - 1
-        data = blocks[block][start - starts[block] : stop - starts[block]]
-        values[start, stop] = window.whole(data, start, stop)
-    return _Values(values)
+        if (start, stop) not in values:
+            block = bisect.bisect_right(starts, start) - 1
+            at, data = starts[block], blocks[block]
+            window.check(stop, at + len(data))
+            values[start, stop] = data[start - at : stop - at]
+    return values
 
 
 def _joined(ranges: Sequence[Range]) -> list[Range]:
@@ -423,9 +340,10 @@ def _image_directory(parsed: _Parsed, values: _Values, layout: Layout, url: str)
     def integers(number: int, count: int) -> npt.NDArray[np.integer]:
         tag = parsed.tags[number]
         if tag.type not in _UNSIGNED:
-            raise RasterError(f"{where} tag {number} is of type {tag.type}, not one of {_UNSIGNED}")
-        size = tags.FIELD_SIZES[tag.type]
-        return unpack_array(values.of(parsed, number)[: count * size], tag.type, layout.order)
+            known = f"not one of {_UNSIGNED}"
+            raise RasterError(f"{where} tag {number} is of type {tag.type}, {known}")
+        raw = parsed.raw(number, values)[: count * tags.FIELD_SIZES[tag.type]]
+        return unpack_array(raw, tag.type, layout.order)
 
     numbers = {}
     for number in _NUMBERS:
@@ -439,16 +357,35 @@ def _image_directory(parsed: _Parsed, values: _Values, layout: Layout, url: str)
     for number in parsed.tile_arrays:
         count = parsed.tags[number].count if number in parsed.tags else 0
         arrays.append(integers(number, count) if count else np.zeros(0, np.int64))
+    offsets, counts = arrays
     directory = ImageDirectory(
         extent=parsed.extent,
         tags=parsed.tags,
         numbers=numbers,
-        offsets=arrays[0].astype(np.int64, copy=False),
-        counts=arrays[1],
+        height=numbers.get(tags.IMAGE_LENGTH, 0),
+        width=numbers.get(tags.IMAGE_WIDTH, 0),
+        samples=numbers.get(tags.SAMPLES_PER_PIXEL, 1),
+        bits=numbers.get(tags.BITS_PER_SAMPLE, 1),
+        offsets=offsets.astype(np.int64, copy=False),
+        counts=counts,
+        is_empty=not offsets.size,
     )
     _check_numbers(directory, where)
     _check_tiles(directory, where)
-    return directory
+    return _in_rows(directory)
+
+
+def _in_rows(directory: ImageDirectory) -> ImageDirectory:
+    """The same with tiles by plane, row and column; sparse without offset or bytes."""
+    shape = directory.grid
+    if directory.is_empty:
+        zeros = np.broadcast_to(np.int64(0), shape)
+        return replace(directory, offsets=zeros, counts=zeros)
+    offsets, counts = directory.offsets.reshape(shape), directory.counts.reshape(shape)
+    has_offset, has_bytes = offsets > 0, counts > 0
+    if not np.array_equal(has_offset, has_bytes):
+        offsets, counts = np.where(has_bytes, offsets, 0), np.where(has_offset, counts, 0)
+    return replace(directory, offsets=offsets, counts=counts)
 
 
 def _check_numbers(directory: ImageDirectory, where: str) -> None:
@@ -465,22 +402,21 @@ def _check_numbers(directory: ImageDirectory, where: str) -> None:
             f"{where} the image has {width} x {height} pixels; "
             f"each side may have 1 to {_MOST_PIXELS}"
         )
-    planes, rows, cols = directory.grid
-    tiles = planes * rows * cols
+    tiles = math.prod(directory.grid)
     if tiles > _MOST_TILES:
         raise RasterError(f"{where} the image has {tiles} tiles, more than {_MOST_TILES}")
 
 
 def _check_tiles(directory: ImageDirectory, where: str) -> None:
     """Refuse tile arrays that do not belong to the image, or to any file."""
-    planes, rows, cols = directory.grid
+    tiles = math.prod(directory.grid)
     offsets, counts = directory.offsets, directory.counts
     if offsets.size != counts.size:
         raise RasterError(
             f"{where} there are {offsets.size} tile offsets, but {counts.size} byte counts"
         )
-    if offsets.size not in (0, planes * rows * cols):
-        raise RasterError(f"{where} there are {offsets.size} tiles, not {planes * rows * cols}")
+    if offsets.size not in (0, tiles):
+        raise RasterError(f"{where} there are {offsets.size} tiles, not {tiles}")
     for name, values in (("offset", offsets), ("byte count", counts)):
         # 64-bit values that are too large have become negative
         is_wide = values.size and values.itemsize == 8

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ccog.geometry.intervals import Size
+from ccog.geometry.intervals import Size, ceil_div
 from ccog.geometry.tile_order import morton
-from ccog.views.inspect.tiles import Array, Grid
+from ccog.views.inspect.directory import Array, ImageDirectory
 
 #: From rows and columns of tiles to keys that ascend in the order of the file.
 Rule = Callable[[Array, Array], Array]
@@ -26,53 +26,52 @@ class TileOrder(NamedTuple):
     group: Size | None = None
 
 
-def tile_order(grid: Grid) -> TileOrder:
+def tile_order(directory: ImageDirectory) -> TileOrder:
     """The first rule that all tiles obey."""
-    offsets = grid.stored.offsets
-    planes, _, cols = grid.offsets.shape
+    offsets = directory.stored.offsets
+    planes, _, cols = directory.offsets.shape
     if offsets.size < 2:
         return TileOrder("-")
     if bool(np.all(offsets[1:] > offsets[:-1])):
         return TileOrder("row-major" if planes == 1 else "row-major, plane by plane")
-    if _fits(grid, morton):
+    if _fits(directory, morton):
         return TileOrder("Morton")
-    group = _first_group(grid)
+    group = _first_group(directory)
     if group is not None:
         down, across = group
         name = f"groups of {across} x {down} tiles"
-        row_major = partial(_row_major, -(-cols // across))
+        row_major = partial(_row_major, ceil_div(cols, across))
         for outer, rule in (("Morton", morton), ("row-major", row_major)):
-            if _fits(grid, partial(_grouped, group, rule)):
+            if _fits(directory, partial(_grouped, group, rule)):
                 return TileOrder(f"{name}, {outer}", group)
     return TileOrder("no known order")
 
 
-def _fits(grid: Grid, rule: Rule) -> bool:
+def _fits(directory: ImageDirectory, rule: Rule) -> bool:
     """Whether all tiles obey a rule.
 
     Most fail in a corner already, which spares sorting millions of tiles.
     """
-    corner = np.s_[:1, :_CORNER, :_CORNER]
-    near = Grid(grid.directory, grid.offsets[corner], grid.counts[corner])
-    return _obeys(near, rule) and _obeys(grid, rule)
+    corner = directory.part(slice(_CORNER), slice(_CORNER), planes=slice(1))
+    return _obeys(corner, rule) and _obeys(directory, rule)
 
 
-def _obeys(grid: Grid, rule: Rule) -> bool:
-    stored = grid.counts > 0
+def _obeys(directory: ImageDirectory, rule: Rule) -> bool:
+    stored = directory.counts > 0
     plane, y, x = np.nonzero(stored)
     order = np.lexsort((rule(y, x), plane))
-    ascends = np.diff(grid.offsets[stored][order]) > 0
+    ascends = np.diff(directory.offsets[stored][order]) > 0
     is_next_plane = np.diff(plane[order]) > 0
     return bool(np.all(ascends | is_next_plane))
 
 
-def _first_group(grid: Grid) -> Size | None:
+def _first_group(directory: ImageDirectory) -> Size | None:
     """Shape of the group in the corner, all of which must be stored.
 
-    The first row of a group ends where the next tile lies further away than the one below, and the
-    group where the next row does not follow its last tile.
+    The first row of a group ends where the next tile lies further away than the one below.
+    The group ends where the next row does not follow its last tile.
     """
-    offsets, stored = grid.offsets[0], grid.counts[0] > 0
+    offsets, stored = directory.offsets[0], directory.counts[0] > 0
     rows, cols = offsets.shape
     if rows < 2 or cols < 2 or not stored[:2, 0].all():
         return None
@@ -96,4 +95,5 @@ def _row_major(cols: int, y: Array, x: Array) -> Array:
 def _grouped(group: Size, outer: Rule, y: Array, x: Array) -> Array:
     """Row-major inside groups, the groups by another rule."""
     down, across = group
-    return outer(y // down, x // across) * down * across + (y % down) * across + x % across
+    first = outer(y // down, x // across) * down * across
+    return first + (y % down) * across + x % across

@@ -7,8 +7,8 @@ import itertools
 import os
 import stat
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,7 +27,6 @@ from ccog.tiff.directories import Range
 
 # fsspec logs URLs, and errors that quote them, at DEBUG
 redact_logs("fsspec", "fsspec.http")
-
 
 # GDAL reads headers in small pieces: so much is fetched at once
 _GDAL_READS = 64 << 10
@@ -59,7 +58,8 @@ class RangeReader:
         self.requests += len(requests)
         self.bytes_read += sum(stop - start for start, stop in requests)
         answers = iter(self._fetch(requests))
-        return [_joined(itertools.islice(answers, len(cut))) for cut in cuts]
+        # of one answer, join makes no copy
+        return [b"".join(itertools.islice(answers, len(cut))) for cut in cuts]
 
     def for_gdal(self) -> AbstractContextManager[Any]:
         """What ``rasterio.open`` takes to open the same file, one dataset at a time."""
@@ -73,12 +73,6 @@ class RangeReader:
 
     def _fetch(self, ranges: list[Range]) -> list[bytes]:
         raise NotImplementedError
-
-
-def _joined(parts: Iterator[bytes]) -> bytes:
-    """The bytes of some requests, not copied where there is one."""
-    answers = list(parts)
-    return answers[0] if len(answers) == 1 else b"".join(answers)
 
 
 @dataclass
@@ -119,28 +113,26 @@ class _RemoteReader(RangeReader):
     path: str
 
     def _fetch(self, ranges: list[Range]) -> list[bytes]:
+        paths = [self.path] * len(ranges)
         starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
+        cat_ranges: Callable[..., list[bytes]] = self.filesystem.cat_ranges
         with _translated(self.url, Exception):
-            paths = [self.path] * len(ranges)
-            answers: list[bytes] = self.filesystem.cat_ranges(
-                paths, starts, stops, on_error="raise"
-            )
+            answers = cat_ranges(paths, starts, stops, on_error="raise")
         for (start, stop), answer in zip(ranges, answers, strict=True):
             self._check_length(stop - start, len(answer))
         return answers
 
     def _check_length(self, asked: int, got: int) -> None:
+        answer = f"the server answers {got} bytes where {asked} were asked for"
         if got > asked:
             raise StoreError(
-                f"cannot read {self.url}: the server answers {got} bytes where {asked} were asked "
-                "for, so it serves no byte ranges; copy the file to this machine, or to a server "
-                "that does"
+                f"cannot read {self.url}: {answer}, so it serves no byte ranges; "
+                "copy the file to this machine, or to a server that does"
             )
         if got < asked:
             raise StoreError(
-                f"cannot read {self.url}: the server answers {got} bytes where {asked} were asked "
-                f"for and the file has {self.size}; try again, the file or the connection may have "
-                "changed"
+                f"cannot read {self.url}: {answer} and the file has {self.size}; "
+                "try again, the file or the connection may have changed"
             )
 
     @contextmanager
@@ -169,7 +161,6 @@ class _OpenedByGdal:
 
     @property
     def fs(self) -> _OpenedByGdal:
-        """The file system that opens it."""
         return self
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> io.BufferedReader:
@@ -188,25 +179,20 @@ class _RangeFile(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """It is."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a byte of the file."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._reader.size}
-        self._position = max(0, base[whence] + offset)
+        base = (0, self._position, self._reader.size)[whence]
+        self._position = max(0, base + offset)
         return self._position
 
     def tell(self) -> int:
-        """The byte of the file that is read next."""
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """Read the bytes that follow."""
         try:
             data = self._reader.read(self._position, self._position + len(buffer))
         except StoreError as error:
@@ -221,44 +207,28 @@ class _RangeFile(io.RawIOBase):
 def open_ranges(
     url: Any, storage_options: Mapping[str, Any] | None = None
 ) -> Iterator[RangeReader]:
-    """A reader for a path, a URL of any protocol fsspec knows, or the bytes of a file.
-
-    Raises
-    ------
-    ArgumentTypeError
-        ``url`` is none of these.
-    MissingDependencyError
-        The package for this protocol is not installed.
-    StoreError
-        The file does not exist, cannot be read, or is not a regular file.
-    """
-    with ExitStack() as stack, _in_memory(url):
-        if isinstance(url, bytes | bytearray | memoryview):
-            data = bytes(url)
-            yield _MemoryReader("bytes in memory", len(data), data)
-        elif not isinstance(url, str | os.PathLike):
-            raise ArgumentTypeError(f"{type(url).__name__} is not a path, URL or bytes of a file")
-        elif _is_local(text := os.fspath(url)):
-            yield stack.enter_context(_open_local(_local_path(text)))
-        else:
-            yield _open_remote(text, dict(storage_options or {}))
-
-
-@contextmanager
-def _in_memory(url: Any) -> Iterator[None]:
+    """A reader for a path, a URL of any protocol of fsspec, or the bytes of a file."""
     try:
-        yield
+        with _opened(url, dict(storage_options or {})) as reader:
+            yield reader
     except MemoryError as error:
         name = url if isinstance(url, str | os.PathLike) else "the file"
         raise RasterError(f"there is not enough memory to look at {name}") from error
 
 
-def _is_local(text: str) -> bool:
-    return "://" not in text or urlsplit(text).scheme in ("file", "local")
-
-
-def _local_path(text: str) -> str:
-    return unquote(urlsplit(text).path) if "://" in text else text
+def _opened(url: Any, options: dict[str, Any]) -> AbstractContextManager[RangeReader]:
+    if isinstance(url, bytes | bytearray | memoryview):
+        data = bytes(url)
+        return nullcontext(_MemoryReader("bytes in memory", len(data), data))
+    if not isinstance(url, str | os.PathLike):
+        raise ArgumentTypeError(f"{type(url).__name__} is not a path, URL or bytes of a file")
+    text = os.fspath(url)
+    if "://" not in text:
+        return _open_local(text)
+    parts = urlsplit(text)
+    if parts.scheme in ("file", "local"):
+        return _open_local(unquote(parts.path))
+    return nullcontext(_open_remote(text, options))
 
 
 @contextmanager
@@ -289,16 +259,15 @@ def _open_remote(url: str, options: dict[str, Any]) -> RangeReader:
         # fsspec says which package to install
         raise MissingDependencyError(f"cannot read {protocol}://: {error}") from error
     except ValueError as error:
-        raise StoreError(f"cannot read {shown}: {redacted(error, options)}") from harmless(
-            error, options
-        )
+        cause = harmless(error, options)
+        raise StoreError(f"cannot read {shown}: {redacted(error, options)}") from cause
     with _translated(shown, Exception):
         info = filesystem.info(path)
     size = info.get("size")
     if info.get("mimetype") in _PAGES:
         raise StoreError(
-            f"cannot read {shown}: the server answers with a page ({info['mimetype']}), not a "
-            "file; it may want a login, or the address is that of a page about the file"
+            f"cannot read {shown}: the server answers with a page ({info['mimetype']}), "
+            "not a file; it may want a login, or the address is that of a page about the file"
         )
     if size is None:
         raise StoreError(
@@ -319,6 +288,7 @@ def _translated(
     except FileNotFoundError as error:
         raise StoreNotFoundError(f"{url} does not exist") from harmless(error)
     except PermissionError as error:
-        raise StorePermissionError(f"{url} may not be read: {redacted(error)}") from harmless(error)
+        problem = f"{url} may not be read: {redacted(error)}"
+        raise StorePermissionError(problem) from harmless(error)
     except kind as error:
         raise StoreError(f"cannot read {url}: {redacted(error)}") from harmless(error)

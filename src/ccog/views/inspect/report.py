@@ -12,14 +12,16 @@ from ccog.tiff import tags
 from ccog.tiff.directories import Range
 from ccog.views.drawing import Drawing
 from ccog.views.georeference import Georeference
+from ccog.views.inspect.directory import ImageDirectory
 from ccog.views.inspect.georeference import georeference, overview_resampling
-from ccog.views.inspect.header import Header, ImageDirectory, read_header
+from ccog.views.inspect.header import Header, read_header
 from ccog.views.inspect.order import TileOrder, tile_order
 from ccog.views.inspect.picture import draw
 from ccog.views.inspect.ranges import open_ranges
 from ccog.views.inspect.reads import ReadCost, read_costs
-from ccog.views.inspect.tiles import Grid, Spans
-from ccog.views.tables import Pictured, Report, Table, byte_text, plural, size_text
+from ccog.views.inspect.spans import Spans
+from ccog.views.tables import Pictured, Report, Table
+from ccog.wording import byte_text, plural, size_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,17 +126,14 @@ class Inspection(Pictured):
         kind = "BigTIFF" if self.big_tiff else "classic TIFF"
         bands = plural(self.bands, "band")
         header, read = byte_text(self.header_size), byte_text(self.bytes_read)
-        ghost = ", ".join(_printable(line.strip()) for line in self.ghost_area.splitlines())
+        ghost = ", ".join(line.strip() for line in self.ghost_area.splitlines())
+        overviews = [f"Overviews: {self.overview_resampling}"] if self.overview_resampling else []
         facts = [
             f"{self.url}: {byte_text(self.size)}, {kind}, {bands} of {self.dtype}",
             *(_printable(fact) for fact in self.georeference.facts()),
-            *(
-                []
-                if self.overview_resampling is None
-                else [f"Overviews: {self.overview_resampling}"]
-            ),
+            *overviews,
             f"Header: {header}, ends at byte {self.header_end:,}",
-            f"Ghost area: {ghost or 'none'}",
+            f"Ghost area: {_printable(ghost) or 'none'}",
             f"Gaps: {_ranges(self.gaps)}; overlaps: {_ranges(self.overlaps)}",
             f"Looking took {plural(self.requests, 'range request')} and {read}",
         ]
@@ -144,23 +143,10 @@ class Inspection(Pictured):
 
 
 _LEVEL_TITLES = (
-    "Level",
-    "Size",
-    "Tile",
-    "Tiles",
-    "Sparse",
-    "Bytes",
-    "Ratio",
-    "Compression",
-    "Tile order",
+    *("Level", "Size", "Tile", "Tiles", "Sparse"),
+    *("Bytes", "Ratio", "Compression", "Tile order"),
 )
-_READ_TITLES = (
-    "Read",
-    "Tiles",
-    "Bytes",
-    "Requests: GDAL",
-    "Requests: joining within 1 MiB",
-)
+_READ_TITLES = "Read", "Tiles", "Bytes", "Requests: GDAL", "Requests: joining within 1 MiB"
 
 
 def _level_row(level: LevelReport) -> Sequence[str]:
@@ -179,8 +165,8 @@ def _level_row(level: LevelReport) -> Sequence[str]:
 
 
 def _read_row(read: ReadCost) -> Sequence[str]:
-    numbers = f"{read.gdal:,}", f"{read.coalescing:,}"
-    return read.name, f"{read.tiles:,}", byte_text(read.size), *numbers
+    requests = f"{read.gdal:,}", f"{read.coalescing:,}"
+    return read.name, f"{read.tiles:,}", byte_text(read.size), *requests
 
 
 def _printable(text: str) -> str:
@@ -225,11 +211,8 @@ def inspect(url: Any, storage_options: Mapping[str, Any] | None = None) -> Inspe
 
 
 def _inspection(header: Header) -> Inspection:
-    grids = [Grid.of(directory) for directory in header.directories]
-    orders = [tile_order(grid) for grid in grids]
-    names = level_names(header.directories)
-    spans = Spans.of(header, grids)
-    extents = header.extents()
+    orders = [tile_order(directory) for directory in header.directories]
+    spans, extents = Spans.of(header), header.extents()
     full = header.directories[0]
     return Inspection(
         url=header.url,
@@ -242,55 +225,33 @@ def _inspection(header: Header) -> Inspection:
         ghost_area=header.ghost,
         header_size=sum(stop - start for start, stop in extents),
         header_end=max(stop for _, stop in extents),
-        levels=tuple(map(_level, names, grids, orders)),
+        levels=tuple(map(_level, header.names, header.directories, orders)),
         gaps=spans.gaps(header.size),
         overlaps=spans.overlaps(),
-        reads=read_costs(header, grids, orders[0].group),
+        reads=read_costs(header, orders[0].group),
         requests=header.requests,
         bytes_read=header.bytes_read,
-        drawing=draw(header.size, names, grids, spans),
+        drawing=draw(header, spans),
     )
 
 
-def level_names(directories: Sequence[ImageDirectory]) -> list[str]:
-    """A name for each directory.
-
-    Overviews are numbered as they come, and masks named after the image of their size.
-    """
-    name_of: dict[tuple[int, int], str] = {}
-    names = []
-    overviews = others = 0
-    for directory in directories:
-        if directory.is_mask:
-            names.append(f"mask of {name_of.get(directory.size, 'nothing')}")
-            continue
-        if directory.is_overview:
-            overviews += 1
-            names.append(f"overview {overviews}")
-        else:
-            others += 1
-            names.append("full resolution" if others == 1 else f"image {others}")
-        name_of.setdefault(directory.size, names[-1])
-    return names
-
-
-def _level(name: str, grid: Grid, order: TileOrder) -> LevelReport:
-    directory = grid.directory
-    stored, size = grid.stored.counts.size, grid.size
+def _level(name: str, directory: ImageDirectory, order: TileOrder) -> LevelReport:
+    grid = directory.grid
+    stored, size = directory.stored.counts.size, directory.bytes
     raw = directory.width * directory.height * directory.samples * directory.bits / 8
     return LevelReport(
         name=name,
         width=directory.width,
         height=directory.height,
         tile=directory.tile,
-        tiles=(grid.offsets.shape[1], grid.offsets.shape[2]),
-        planes=directory.planes,
+        tiles=(grid.rows, grid.cols),
+        planes=grid.planes,
         stored=stored,
-        sparse=grid.offsets.size - stored,
+        sparse=directory.offsets.size - stored,
         size=size,
         ratio=raw / size if size else math.inf,
         order=order.name if directory.is_tiled else f"strips, {order.name}",
-        extent=grid.extent,
+        extent=directory.tiles_extent,
         compression=_compression(directory),
     )
 

@@ -5,52 +5,41 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ET
 
-import dask.array as da
-
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.source_grid import LevelSource, SourceGrid
 from ccog.graph.scheduling import choose_throttle, parallelism
 from ccog.graph.tasks import CcogTasks
 from ccog.input.metadata import Metadata
+from ccog.input.raster import Raster
 from ccog.stores import SingleWriterStore
 from ccog.tasks.job import WriteJob
 from ccog.tiff import tags
 from ccog.views.georeference import Georeference
-from ccog.views.plan.picture import draw
+from ccog.views.plan.picture import Chunks, draw
 from ccog.views.plan.reads import planned_reads
 from ccog.views.plan.report import CogPlan, PlannedLevel, PlannedUpload
-from ccog.views.plan.sampling import sampled_ratio
-from ccog.views.plan.sizes import band_planes, sizes_of
+from ccog.views.plan.sizes import band_planes, sampled_ratio, sizes_of
 from ccog.views.plan.warnings import warnings_of
 
 # strips of pixels and their tiles while they are compressed (ccog.gdal.encode), measured
 _ENCODING = 16_000_000
 
 
-def plan_job(
-    job: WriteJob,
-    pixels: da.Array,
-    *,
-    metadata: Metadata,
-    decoded: str | None,
-    mismatch: str | None,
-    sample: int,
-) -> CogPlan:
-    """What a job would make of ``pixels`` (band, y, x) with that ``metadata``.
+def plan_job(job: WriteJob, raster: Raster, *, mismatch: str | None, sample: int) -> CogPlan:
+    """What a job would make of a raster, from ``sample`` of its blocks.
 
-    ``decoded`` is the type of the values that they encode, if they do; ``mismatch`` says what is
-    wrong with how their chunks lie on tiles.
+    ``mismatch`` says what is wrong with how the chunks lie on tiles.
     """
-    geometry, chunks = job.geometry, pixels.chunks
+    geometry, chunks = job.geometry, raster.pixels.chunks
     full = geometry.level(0)
     sampled = min(sample, math.prod(full.blocks))
-    sizes = sizes_of(job, sampled_ratio(job, pixels, sampled) if sampled else None)
+    sizes = sizes_of(job, sampled_ratio(job, raster.pixels, sampled) if sampled else None)
     return CogPlan(
         url=job.store.url,
         shape=(geometry.raster.count, *full.size),
         dtype=geometry.raster.dtype,
-        values=None if decoded is None else _values(job, decoded),
-        georeference=_georeference(job, metadata),
+        values=None if raster.decoded is None else _values(job, raster.decoded),
+        georeference=_georeference(job, raster.metadata),
         overview_resampling=_resampling(geometry),
         has_mask=geometry.raster.has_mask,
         layout=geometry.layout,
@@ -85,8 +74,8 @@ def _georeference(job: WriteJob, metadata: Metadata) -> Georeference:
 
 
 def _resampling(geometry: CogGeometry) -> str | None:
-    is_computed = geometry.last_level > 0 and not geometry.pyramid.given
-    return geometry.method if is_computed else None
+    has_none = geometry.last_level == 0
+    return None if has_none or geometry.pyramid.given else geometry.method
 
 
 def _values(job: WriteJob, decoded: str) -> str:
@@ -94,7 +83,8 @@ def _values(job: WriteJob, decoded: str) -> str:
     facts = [] if metadata.nodata is None else [f"nodata {metadata.nodata}"]
     facts += _each("scale", metadata.scales, 1) + _each("offset", metadata.offsets, 0)
     how = f" with {', '.join(facts)}" if facts else ""
-    return f"{decoded}, stored as {job.geometry.raster.dtype}{how}, as the array's encoding says"
+    stored = f"stored as {job.geometry.raster.dtype}{how}"
+    return f"{decoded}, {stored}, as the array's encoding says"
 
 
 def _each(name: str, values: tuple[float, ...] | None, default: float) -> list[str]:
@@ -124,7 +114,7 @@ def _planned_level(geometry: CogGeometry, k: int) -> PlannedLevel:
     )
 
 
-def _tasks(job: WriteJob, chunks: tuple[tuple[int, ...], ...]) -> int:
+def _tasks(job: WriteJob, chunks: Chunks) -> int:
     source = SourceGrid("", chunks)
     mask = source if job.geometry.raster.has_mask else None
     return len(CcogTasks(job, (LevelSource(source, mask),), choose_throttle(job)))
@@ -146,19 +136,18 @@ def _expected_parts(job: WriteJob, expected: int) -> int:
     Small groups add up until they fill a part.
     """
     least, part_size = job.store.limits.min_part, job.parts.part_size
-    rows = job.geometry.groups.sizes
-    share = expected / max(1, sum(count * size for count, size in rows))
-    groups = large = 0
-    rest = float(expected)
-    for count, raw in rows:
+    sizes = job.geometry.groups.sizes
+    share = expected / max(1, sum(count * size for count, size in sizes))
+    groups, parts, rest = 0, 1, float(expected)
+    for count, raw in sizes:
         size = raw * share
         if size >= 2 * least:
             groups += count
-            large += count * max(1, math.ceil((size - least) / part_size))
+            parts += count * max(1, math.ceil((size - least) / part_size))
             rest -= count * size
-    joins = max(0, groups - 1) if least else 0
-    small = int(rest // (least + part_size))
-    return min(job.parts.last, 1 + large + joins + small)
+    parts += max(0, groups - 1) if least else 0
+    parts += int(rest // (least + part_size))
+    return min(job.parts.last, parts)
 
 
 def _memory(job: WriteJob, ratio: float) -> int:
@@ -170,11 +159,8 @@ def _memory(job: WriteJob, ratio: float) -> int:
     """
     geometry = job.geometry
     height, width = map(min, geometry.level(0).block, geometry.level(0).size)
-    block = (
-        height
-        * width
-        * (geometry.raster.count * geometry.raster.itemsize + geometry.raster.has_mask)
-    )
+    pixel = geometry.raster.count * geometry.raster.itemsize + geometry.raster.has_mask
+    block = height * width * pixel
     waiting = _waiting_by_chunk(geometry) if geometry.by_chunk else _waiting_by_row(job)
     halos = geometry.level(0).blocks[1] / parallelism() if _has_halos(geometry) else 0.0
     return int(block * (1 + waiting * (ratio + 1 / 3) + halos)) + _ENCODING
@@ -201,6 +187,6 @@ def _waiting_by_row(job: WriteJob) -> float:
 
 
 def _waiting_by_chunk(geometry: CogGeometry) -> float:
-    """Upload groups of each level are half full on average, besides a block for each thread."""
+    """Upload groups of each level are half full on average; each thread has a block."""
     waiting = sum(geometry.groups.length(k) for k in range(geometry.last_level + 1)) / 2
     return 1 + waiting / parallelism()

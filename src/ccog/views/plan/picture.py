@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
 
 from ccog.geometry.intervals import Size, ceil_div
 from ccog.geometry.pyramid import Level
-from ccog.views.drawing import Box, Drawing, Line, Shape, Text
+from ccog.views.drawing import Drawing, box, line, text
 
 _MARGIN, _TOP, _MAP, _LEAST = 20, 34, 360, 6
 # lines of each kind and direction; larger grids are drawn as their upper left corner
 _MOST_TILES = 32
 _TILE, _CHUNK, _FRAME, _FILL = "#b9c4d0", "#e5484d", "#333333", "#eaf2fa"
 
+#: Sizes of chunks along y and along x.
+Chunks = tuple[tuple[int, ...], ...]
 
-def draw(level: Level, chunks: tuple[tuple[int, ...], ...]) -> Drawing:
-    """Borders of chunks (y, x) over those of the tiles of a level."""
+
+def draw(level: Level, chunks: Chunks) -> Drawing:
+    """Borders of chunks over those of the tiles of a level."""
     corner = _corner(level, chunks)
     side = level.blocksize
     rows, cols = map(max, chunks)
@@ -23,35 +27,33 @@ def draw(level: Level, chunks: tuple[tuple[int, ...], ...]) -> Drawing:
     if corner != level.size:
         title += f": the first {corner[1]} x {corner[0]} pixels"
     height, width = (max(_LEAST, side * _MAP / max(corner)) for side in corner)
-    shapes: list[Shape] = [
-        Text(_MARGIN, 22, title, 13),
-        Box(_MARGIN, _TOP, width, height, _FILL, _FRAME),
+    tiles = [_tile_edges(level, stop) for stop in corner]
+    cuts = [_chunk_edges(sizes, stop) for sizes, stop in zip(chunks, corner, strict=True)]
+    shapes = [
+        text(_MARGIN, 22, title, 13),
+        box(_MARGIN, _TOP, width, height, _FILL, line=_FRAME),
+        *_lines(tiles, corner, _TILE, 0.6),
+        *_lines(cuts, corner, _CHUNK, 1.6),
     ]
-    edges = [_tile_edges(level, stop) for stop in corner]
-    shapes += _lines(edges, corner, _TILE, 0.6)
-    edges = [_chunk_edges(sizes, stop) for sizes, stop in zip(chunks, corner, strict=True)]
-    shapes += _lines(edges, corner, _CHUNK, 1.6)
-    return Drawing(2 * _MARGIN + max(width, 7 * len(title)), _TOP + height + _MARGIN, tuple(shapes))
+    return Drawing(2 * _MARGIN + max(width, 7 * len(title)), _TOP + height + _MARGIN, shapes)
 
 
-def _corner(level: Level, chunks: tuple[tuple[int, ...], ...]) -> Size:
-    """Rows and columns that are drawn: all, or of a large grid some tiles and at least a chunk."""
+def _corner(level: Level, chunks: Chunks) -> Size:
+    """Rows and columns that are drawn: of a large grid some tiles and at least a chunk."""
     most = max(_MOST_TILES * level.blocksize, *(2 * sizes[0] for sizes in chunks))
     return min(level.height, most), min(level.width, most)
 
 
-def _lines(edges: list[list[int]], corner: Size, colour: str, width: float) -> list[Shape]:
+def _lines(edges: Sequence[list[int]], corner: Size, colour: str, width: float) -> Iterator[str]:
     """Lines along rows and columns of pixels."""
     scale = _MAP / max(corner)
     right, bottom = _MARGIN + corner[1] * scale, _TOP + corner[0] * scale
-    lines: list[Shape] = []
     for edge in edges[0]:
         y = _TOP + edge * scale
-        lines.append(Line(_MARGIN, y, right, y, colour, width))
+        yield line(_MARGIN, y, right, y, colour, width)
     for edge in edges[1]:
         x = _MARGIN + edge * scale
-        lines.append(Line(x, _TOP, x, bottom, colour, width))
-    return lines
+        yield line(x, _TOP, x, bottom, colour, width)
 
 
 def _tile_edges(level: Level, stop: int) -> list[int]:

@@ -42,7 +42,7 @@ def _read(geometry: CogGeometry, k: int, name: str, tiles: Size) -> PlannedRead:
 
 
 def _requests_by_row(geometry: CogGeometry, k: int, tiles: Size) -> int:
-    """Tiles of a row touch, so do rows that span the image, and bands where all is read."""
+    """Tiles of a row touch, so do whole rows, and bands where all is read."""
     level = geometry.level(k)
     if tiles == level.tiles:
         return 1

@@ -9,7 +9,8 @@ from ccog.tiff.header import CLASSIC_LIMIT
 from ccog.views.drawing import Drawing
 from ccog.views.georeference import Georeference
 from ccog.views.plan.sizes import PlannedSizes
-from ccog.views.tables import Pictured, Report, Table, about_bytes, byte_text, plural, size_text
+from ccog.views.tables import Pictured, Report, Table
+from ccog.wording import about_bytes, byte_text, plural, size_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +158,7 @@ class CogPlan(Pictured):
 
     def _report(self) -> Report:
         levels = Table(_LEVEL_TITLES, [_level_row(level) for level in self.levels])
-        reads = [(read.name, f"{read.tiles:,}", f"{read.requests:,}") for read in self.reads]
+        reads = [_read_row(read) for read in self.reads]
         return Report(
             facts=self._facts(),
             warnings=self.warnings,
@@ -170,20 +171,18 @@ class CogPlan(Pictured):
         raster = f"{width} x {height}, {plural(bands, 'band')} of {self.dtype}"
         raster += ", a mask" if self.has_mask else ""
         origin = f"from {plural(self.sample, 'block')}" if self.sample else "a guess"
-        expected, largest = about_bytes(self.sizes.expected), byte_text(self.sizes.largest)
+        expected, most = about_bytes(self.sizes.expected), byte_text(self.sizes.largest)
         tasks, chunks = plural(self.tasks, "task"), plural(self.chunks, "chunk")
         memory, group = about_bytes(self.memory), about_bytes(self.group_memory)
         gathered = "chunks" if self.layout == "chunk" else "rows of tiles"
+        values = [f"Values: {self.values}"] if self.values else []
+        overviews = [f"Overviews: {self.overview_resampling}"] if self.overview_resampling else []
         return [
             f"{self.url}: {raster}, {self.compression}",
-            *([] if self.values is None else [f"Values: {self.values}"]),
+            *values,
             *self.georeference.facts(),
-            *(
-                []
-                if self.overview_resampling is None
-                else [f"Overviews: {self.overview_resampling}"]
-            ),
-            f"File: about {expected} ({origin}), at most {largest}",
+            *overviews,
+            f"File: about {expected} ({origin}), at most {most}",
             f"Header: {self._header()}",
             f"Graph: {tasks} for {chunks}, {self.tasks_per_chunk:.2f} a chunk",
             f"Upload: {self._upload()}",
@@ -210,6 +209,10 @@ class CogPlan(Pictured):
         if self.upload.part_size <= self.sizes.largest:
             parts += f" of about {about_bytes(self.upload.part_size)}"
         return f"about {parts}, at most {self.upload.most_parts:,}"
+
+
+def _read_row(read: PlannedRead) -> Sequence[str]:
+    return read.name, f"{read.tiles:,}", f"{read.requests:,}"
 
 
 _LEVEL_TITLES = ("Level", "Size", "Tile", "Tiles", "Blocks", "Pixels")

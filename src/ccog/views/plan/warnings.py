@@ -10,8 +10,9 @@ from ccog.geometry.parts import fewest_parts
 from ccog.stores import SingleWriterStore
 from ccog.tasks.job import WriteJob
 from ccog.tiff.header import CLASSIC_LIMIT
+from ccog.views.plan.picture import Chunks
 from ccog.views.plan.sizes import PlannedSizes
-from ccog.views.tables import about_bytes, byte_text
+from ccog.wording import about_bytes, byte_text
 
 MB = 1_000_000
 
@@ -26,16 +27,17 @@ _LARGE_PART, _LARGE_FILE, _LARGE_GROUP = 256 * MB, 2000 * MB, 4000 * MB
 
 def warnings_of(
     job: WriteJob,
-    chunks: tuple[tuple[int, ...], ...],
+    chunks: Chunks,
     sizes: PlannedSizes,
     mismatch: str | None,
 ) -> Iterator[str]:
-    """Warnings about a job; ``mismatch`` says what is wrong with how chunks lie on tiles."""
+    """Warnings about a job; ``mismatch`` says how chunks lie badly on tiles."""
     # the remedy for small and large chunks makes them match, too
     about_chunks = list(_chunk_warnings(job.geometry, chunks))
     yield from about_chunks or ([] if mismatch is None else [mismatch])
-    if sizes.header > _LARGE_HEADER and job.geometry.options.blocksize < _LARGEST_TILE_SIDE:
-        yield _header_warning(job.geometry.options.blocksize, sizes.header)
+    blocksize = job.geometry.options.blocksize
+    if sizes.header > _LARGE_HEADER and blocksize < _LARGEST_TILE_SIDE:
+        yield _header_warning(blocksize, sizes.header)
     if sizes.big_tiff is False and sizes.expected >= CLASSIC_LIMIT:
         yield (
             "BIGTIFF=NO cannot hold the expected size, which exceeds 4 GiB; "
@@ -44,9 +46,9 @@ def warnings_of(
     if isinstance(job.store, SingleWriterStore) or job.store.limits.equal_parts:
         if sizes.expected > _LARGE_FILE:
             yield (
-                f"one worker gathers the whole file, about {about_bytes(sizes.expected)}; write to "
-                "a path, s3://, az:// or gs:// without fixed_upload_size, to which all workers "
-                "upload"
+                f"one worker gathers the whole file, about {about_bytes(sizes.expected)}; "
+                "write to a path, s3://, az:// or gs:// without fixed_upload_size, "
+                "to which all workers upload"
             )
         return
     group = int(job.geometry.groups.bytes(0) * sizes.ratio)
@@ -55,24 +57,21 @@ def warnings_of(
     yield from _part_warnings(job)
 
 
-def _chunk_warnings(geometry: CogGeometry, chunks: tuple[tuple[int, ...], ...]) -> Iterator[str]:
-    side, pixel = geometry.options.blocksize, geometry.raster.count * geometry.raster.itemsize
+def _chunk_warnings(geometry: CogGeometry, chunks: Chunks) -> Iterator[str]:
+    side = geometry.options.blocksize
+    pixel = geometry.raster.count * geometry.raster.itemsize
     large_enough = (n for n in _IDEAL_SIDES if n * n * pixel >= _SMALL_CHUNK)
     ideal = max(side, next(large_enough, _IDEAL_SIDES[-1]) // side * side)
     remedy = f"use chunks of {geometry.raster.count} x {ideal} x {ideal}"
     sizes = [max(axis) for axis in chunks]
-    chunk = f"chunks of {' x '.join(map(str, sizes))} (band, y, x)"
     each, count = math.prod(sizes) * geometry.raster.itemsize, math.prod(map(len, chunks))
+    these, size = f"chunks of {' x '.join(map(str, sizes))} (band, y, x)", byte_text(each)
     if each < _SMALL_CHUNK and count > _MANY_CHUNKS:
-        yield (
-            f"{chunk} are small, {byte_text(each)}: {count:,} of them cost more scheduling than "
-            f"work; {remedy}"
-        )
+        cost = f"{count:,} of them cost more scheduling than work"
+        yield f"{these} are small, {size}: {cost}; {remedy}"
     if each > _LARGE_CHUNK:
-        yield (
-            f"{chunk} are large, {byte_text(each)}: each thread of a worker holds one and more; "
-            f"{remedy}"
-        )
+        cost = "each thread of a worker holds one and more"
+        yield f"{these} are large, {size}: {cost}; {remedy}"
 
 
 def _header_warning(blocksize: int, header: int) -> str:
@@ -88,15 +87,12 @@ def _header_warning(blocksize: int, header: int) -> str:
 
 
 def _group_warning(geometry: CogGeometry, size: int) -> str:
-    group, remedy = (
-        "row",
-        "use layout='chunk', or chunks with fewer rows and more columns",
-    )
+    group, remedy = "row", "use layout='chunk', or chunks with fewer rows and more columns"
     if geometry.by_chunk:
         group, remedy = "run", "use smaller chunks"
     return (
-        f"a {group} of blocks is about {about_bytes(size)}, which one worker gathers to upload it; "
-        f"{remedy}"
+        f"a {group} of blocks is about {about_bytes(size)}, "
+        f"which one worker gathers to upload it; {remedy}"
     )
 
 
@@ -108,6 +104,6 @@ def _part_warnings(job: WriteJob) -> Iterator[str]:
         yield f"rows of blocks may need {fewest:,} of the {most}; use chunks with more rows"
     if part_size > max(_LARGE_PART, limits.preferred_part, limits.min_part):
         yield (
-            f"parts of {byte_text(part_size)} are planned to stay within the {most}, and one that "
-            "fails is sent again as a whole; split the raster into several files"
+            f"parts of {byte_text(part_size)} are planned to stay within the {most}, "
+            "and one that fails is sent again as a whole; split the raster into several files"
         )

@@ -5,64 +5,58 @@ from __future__ import annotations
 import contextlib
 import importlib
 import time
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 
 from ccog.runtime.task_names import STAGES
 from ccog.views.progress.state import Snapshot
-from ccog.views.tables import byte_text
+from ccog.wording import byte_text
 
 _LINE_SECONDS, _LINE_SHARE = 10.0, 0.1
 
 
-class Display(Protocol):
-    """Shows snapshots until it is closed."""
+class Display:
+    """Shows snapshots until it is closed.
+
+    A pipe or terminal that is closed does not fail the write. Rich would leave the program.
+    """
 
     def show(self, now: Snapshot) -> None:
         """Show the state now."""
+        with contextlib.suppress(OSError, SystemExit):
+            self._show(now)
 
     def close(self, last: Snapshot | None) -> None:
         """Show the last state, None after a failure, and leave the terminal tidy."""
+        with contextlib.suppress(OSError, SystemExit):
+            self._close(last)
+
+    def _show(self, now: Snapshot) -> None:
+        raise NotImplementedError
+
+    def _close(self, last: Snapshot | None) -> None:
+        raise NotImplementedError
 
 
 def open_display(console: Console | None = None) -> Display:
     """The display that suits the standard error of this process."""
     console = Console(stderr=True) if console is None else console
     if console.is_jupyter:
-        return _Harmless(_Notebook(console))
+        return _Notebook(console)
     if console.is_terminal and not console.is_dumb_terminal:
-        return _Harmless(_Terminal(console))
-    return _Harmless(_Log(console))
+        return _Terminal(console)
+    return _Log(console)
 
 
-class _Harmless:
-    """A display that does not fail the write if its pipe or terminal is closed.
-
-    Rich would leave the program then.
-    """
-
-    def __init__(self, display: Display) -> None:
-        self._display = display
-
-    def show(self, now: Snapshot) -> None:
-        with contextlib.suppress(OSError, SystemExit):
-            self._display.show(now)
-
-    def close(self, last: Snapshot | None) -> None:
-        with contextlib.suppress(OSError, SystemExit):
-            self._display.close(last)
-
-
-class _Bars:
+class _Bars(Display):
     """One bar for each stage."""
 
     def __init__(self, console: Console) -> None:
@@ -73,75 +67,71 @@ class _Bars:
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.fields[note]}"),
         )
-        self.progress = Progress(*columns, console=console, auto_refresh=False)
-        self._rows: dict[str, TaskID] = {
-            name: self.progress.add_task(name, start=False, total=None, visible=False, note="")
-            for name in STAGES
-        }
+        self._progress = Progress(*columns, console=console, auto_refresh=False)
+        hidden: dict[str, Any] = {"start": False, "total": None, "visible": False, "note": ""}
+        self._rows = {name: self._progress.add_task(name, **hidden) for name in STAGES}
 
-    def update(self, now: Snapshot) -> None:
+    def _update(self, now: Snapshot) -> None:
         for stage in now.stages:
             row = self._rows[stage.name]
-            self.progress.start_task(row)
             note = byte_text(now.size) if stage.name == STAGES[-1] and now.size else ""
-            self.progress.update(
+            self._progress.start_task(row)
+            self._progress.update(
                 row, total=stage.total, completed=stage.done, visible=True, note=note
             )
 
 
-class _Terminal:
+class _Terminal(_Bars):
     def __init__(self, console: Console) -> None:
-        self._bars = _Bars(console)
-        self._bars.progress.start()
+        super().__init__(console)
+        self._progress.start()
 
-    def show(self, now: Snapshot) -> None:
-        self._bars.update(now)
-        self._bars.progress.refresh()
+    def _show(self, now: Snapshot) -> None:
+        self._update(now)
+        self._progress.refresh()
 
-    def close(self, last: Snapshot | None) -> None:
+    def _close(self, last: Snapshot | None) -> None:
         if last is not None:
-            self._bars.update(last)
-        self._bars.progress.stop()
+            self._update(last)
+        self._progress.stop()
 
 
-class _Notebook:
-    """Bars as the output of a cell, which stay in the saved notebook; needs no widgets."""
+class _Notebook(_Bars):
+    """Bars as the output of a cell, which stay in the notebook; needs no widgets."""
 
-    def __init__(self, console: Console) -> None:
-        self._bars = _Bars(console)
-        self._handle: Any = None
+    _handle: Any = None
 
-    def show(self, now: Snapshot) -> None:
+    def _show(self, now: Snapshot) -> None:
         if not now.stages:
             return
-        self._bars.update(now)
+        self._update(now)
         if self._handle is None:
             ipython: Any = importlib.import_module("IPython.display")
-            self._handle = ipython.display(self._bars.progress, display_id=True)
+            self._handle = ipython.display(self._progress, display_id=True)
         else:
-            self._handle.update(self._bars.progress)
+            self._handle.update(self._progress)
 
-    def close(self, last: Snapshot | None) -> None:
+    def _close(self, last: Snapshot | None) -> None:
         if last is not None:
-            self.show(last)
+            self._show(last)
 
 
-class _Log:
-    """A line for each tenth of the work, but at most one in ten seconds, and one at the end."""
+class _Log(Display):
+    """A line for each tenth of the work, at most one in ten seconds, one at the end."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._next_share = _LINE_SHARE
         self._next_time = time.monotonic() + _LINE_SECONDS
 
-    def show(self, now: Snapshot) -> None:
+    def _show(self, now: Snapshot) -> None:
         share = now.done / max(1, now.total)
         if share >= self._next_share and time.monotonic() >= self._next_time:
             self._next_share = share + _LINE_SHARE
             self._next_time = time.monotonic() + _LINE_SECONDS
             self._write(now)
 
-    def close(self, last: Snapshot | None) -> None:
+    def _close(self, last: Snapshot | None) -> None:
         if last is not None and last.stages:
             self._write(last)
 

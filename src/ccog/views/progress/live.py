@@ -1,4 +1,4 @@
-"""One progress display over all the work of the writes that are computed inside a block."""
+"""One progress display over all the writes that are computed inside a block."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from dask.callbacks import Callback
 
+from ccog.runtime.distributed_edges import ask_scheduler, is_over, offer_plugin
 from ccog.runtime.events import listening
 from ccog.runtime.task_names import PREFIX
-from ccog.runtime.whereabouts import current_client
-from ccog.views.progress.client import ProgressClient
+from ccog.runtime.whereabouts import current_client, is_own_loop
 from ccog.views.progress.state import ProgressState
 
 if TYPE_CHECKING:
     from ccog.views.progress.display import Display
 
-_TICK_SECONDS = 0.25
+_TICK_SECONDS, _ANSWER_SECONDS = 0.25, 10
 
 
 @contextlib.contextmanager
@@ -44,34 +44,74 @@ def progress(client: Any = None) -> Iterator[None]:
     from ccog.views.progress.display import open_display  # rich takes a while to import
 
     state = ProgressState()
-    asked = ProgressClient(client)
+    listener = _Listener(state, client)
     display = open_display()
     last = None
     try:
-        with (
-            listening(_Listener(state, asked)),
-            _Tasks(state),
-            _ticking(state, asked, display),
-        ):
+        with listening(listener), _Tasks(state), _ticking(state, listener, display):
             yield
-        asked.conclude(state)
+        listener.conclude()
         last = state.snapshot()
     finally:
         display.close(last)
 
 
 class _Listener:
-    """Hands events on to the state, and finds the client that is to compute."""
+    """Brings a state up to date: listens here, and asks a cluster through its client.
 
-    def __init__(self, state: ProgressState, asked: ProgressClient) -> None:
+    If the scheduler does not answer, the state stays as it is.
+    """
+
+    def __init__(self, state: ProgressState, client: Any = None) -> None:
         self.stored = state.stored
         self._state = state
-        self._asked = asked
+        self._client = client
+        self._offered = False
+        self._known: set[str] = set()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this thread runs the client's event loop: it must not wait for answers."""
+        return is_own_loop(self._client)
 
     def expect(self, final: str, counts: Mapping[str, int]) -> None:
-        if self._asked.client is None:
-            self._asked.client = current_client()
+        """A write is about to be computed, by the current client where none was named."""
+        if self._client is None:
+            self._client = current_client()
         self._state.expect(final, counts)
+
+    def ask(self) -> None:
+        """Ask the scheduler; called from a thread that is not the client's own."""
+        writes = {final: list(counts) for final, counts in self._state.writes.items()}
+        if self._client is None or not writes:
+            return
+        with contextlib.suppress(Exception):
+            self._offer_plugin()
+            handler = "ccog_progress"
+            answer = ask_scheduler(self._client, handler, _ANSWER_SECONDS, writes=writes)
+            self._known.update(answer["known"])
+            self._state.counted(answer["done"], answer["sizes"])
+            self._state.complete(answer["complete"])
+
+    def conclude(self) -> None:
+        """Ask after a success: writes too quick to be seen are complete."""
+        if self._client is None:
+            return
+        writes = self._state.writes
+        if self.is_here:
+            # nobody can be asked from here, but the client knows its own futures
+            over = [final for final in writes if is_over(self._client, final)]
+            self._state.complete(over)
+            return
+        self.ask()
+        self._state.complete(writes.keys() - self._known)
+
+    def _offer_plugin(self) -> None:
+        from ccog.runtime.scheduler_plugin import CcogPlugin
+
+        if not self._offered:
+            offer_plugin(self._client, CcogPlugin(), _ANSWER_SECONDS)
+            self._offered = True
 
 
 class _Tasks(Callback):  # type: ignore[misc]
@@ -88,13 +128,13 @@ class _Tasks(Callback):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def _ticking(state: ProgressState, asked: ProgressClient, display: Display) -> Iterator[None]:
+def _ticking(state: ProgressState, listener: _Listener, display: Display) -> Iterator[None]:
     """Show the state again and again, from a thread of its own."""
     over, showing = threading.Event(), threading.Lock()
 
     def tick() -> None:
         while not over.wait(_TICK_SECONDS):
-            asked.ask(state)
+            listener.ask()
             with showing:
                 if not over.is_set():
                     display.show(state.snapshot())
@@ -106,6 +146,6 @@ def _ticking(state: ProgressState, asked: ProgressClient, display: Display) -> I
     finally:
         with showing:
             over.set()
-        # a thread that waits for an answer through the event loop that runs here would never get it
-        if not asked.is_here:
+        # no answer comes through an event loop that waits here
+        if not listener.is_here:
             thread.join()

@@ -37,7 +37,7 @@ class Snapshot:
 
 
 class ProgressState:
-    """Counts of tasks by their names, from schedulers in this process and from a cluster's."""
+    """Counts of tasks by name, from schedulers in this process and on a cluster."""
 
     def __init__(self) -> None:
         self._totals: dict[str, dict[str, int]] = {}
@@ -49,7 +49,7 @@ class ProgressState:
 
     @property
     def writes(self) -> dict[str, dict[str, int]]:
-        """Numbers of tasks of each write by name, the writes by the key of their last task."""
+        """Numbers of tasks by name, of writes by the key of their last task."""
         return dict(self._totals)
 
     def expect(self, final: str, counts: Mapping[str, int]) -> None:
@@ -57,10 +57,7 @@ class ProgressState:
         self._totals.setdefault(final, dict(counts))
 
     def stored(self, upload_id: str, number: int, size: int) -> None:
-        """Count the bytes of a part that this process has stored.
-
-        A part may be told of twice.
-        """
+        """Count the bytes of a part stored in this process; it may be told of twice."""
         self._parts_here[upload_id, number] = size
 
     def ran(self, name: str) -> None:
@@ -68,10 +65,7 @@ class ProgressState:
         self._done_here[name] += 1
 
     def counted(self, done: Mapping[str, int], sizes: Mapping[str, int]) -> None:
-        """Take the counts of a cluster's scheduler.
-
-        They are tasks done, by name, and bytes stored, by write.
-        """
+        """Take the counts of a scheduler: tasks by name, bytes stored by write."""
         self._done_on_cluster.update(done)
         self._sizes_on_cluster.update(sizes)
 
@@ -88,8 +82,10 @@ class ProgressState:
                 stage = stage_of(name)
                 if stage is not None:
                     totals[stage] += total
-                    done[stage] += total if final in self._complete else self._done(name, total)
-        stages = tuple(Stage(name, done[name], totals[name]) for name in STAGES if totals[name])
+                    is_complete = final in self._complete
+                    done[stage] += total if is_complete else self._done(name, total)
+        seen = [name for name in STAGES if totals[name]]
+        stages = tuple(Stage(name, done[name], totals[name]) for name in seen)
         # a copy, since tasks in other threads store parts meanwhile
         size_here = sum(list(self._parts_here.values()))
         return Snapshot(stages, size_here + sum(self._sizes_on_cluster.values()))

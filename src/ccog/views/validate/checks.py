@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ from ccog.errors import MissingDependencyError, StoreError, needs
 from ccog.tiff import tags
 from ccog.tiff.directories import Range
 from ccog.tiff.header import LEADER, TRAILER, framing
+from ccog.views.inspect.georeference import overview_resampling
 from ccog.views.inspect.header import Header, read_header
 from ccog.views.inspect.order import tile_order
 from ccog.views.inspect.ranges import RangeReader, open_ranges
-from ccog.views.inspect.report import level_names
-from ccog.views.inspect.tiles import Grid, Spans
+from ccog.views.inspect.spans import Spans
 from ccog.views.tables import Report, Reported, Table
 from ccog.views.validate.overviews import EXACT, OverviewArea, compare_overviews
 
@@ -30,24 +29,18 @@ Outcome = Literal["ok", "warning", "error", "skipped"]
 #: Tiles whose leader and trailer are looked at unless all are asked for.
 SAMPLED_TILES = 64
 
-#: Mean difference, in standard deviations, beyond which an overview does not show its level.
+#: Mean difference, in standard deviations, from which an overview shows another image.
 FAR = 0.25
 
 # errors that say nothing of the file
 _PASSED_ON = (StoreError, MissingDependencyError, MemoryError)
 
 _PIXELS = "overview pixels"
-_RESAMPLING = re.compile(rb'<Item name="OVERVIEW_RESAMPLING" domain="IMAGE_STRUCTURE">(\w+)</Item>')
 # tiles whose frames are read at once
 _BATCH = 4096
 _LOSSY = (
-    tags.OLD_JPEG,
-    tags.JPEG,
-    tags.JPEG2000,
-    tags.LERC,
-    tags.WEBP,
-    tags.JXL,
-    tags.JXL_DNG,
+    *(tags.OLD_JPEG, tags.JPEG, tags.JPEG2000),
+    *(tags.LERC, tags.WEBP, tags.JXL, tags.JXL_DNG),
 )
 
 
@@ -61,7 +54,7 @@ class Check:
 
     @classmethod
     def of(cls, name: str, errors: Sequence[str], remarks: Sequence[str], fine: str) -> Check:
-        """A check from its errors and warnings, or from words for a file that has neither."""
+        """A check from its errors and warnings, or from what to say without any."""
         outcome: Outcome = "error" if errors else "warning" if remarks else "ok"
         return cls(name, outcome, "; ".join([*errors, *remarks]) or fine)
 
@@ -102,14 +95,8 @@ class Validation(Reported):
 def _area_row(area: OverviewArea) -> Sequence[str]:
     source = f"overview {area.source}" if area.source else "full resolution"
     rows, cols = (f"{first} to {stop}" for first, stop in (area.rows, area.cols))
-    return (
-        f"overview {area.overview}",
-        source,
-        rows,
-        cols,
-        area.method,
-        f"{area.equal:.2%}",
-    )
+    overview, equal = f"overview {area.overview}", f"{area.equal:.2%}"
+    return overview, source, rows, cols, area.method, equal
 
 
 def validate(
@@ -152,16 +139,14 @@ def validate(
         # a file without georeference can be a valid COG
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         header = read_header(reader)
-        grids = [Grid.of(directory) for directory in header.directories]
-        names = level_names(header.directories)
         pixels, areas = _check_pixels(reader, header, thorough)
         checks = (
             _check_rio_cogeo(reader),
             _check_directories(header),
-            _check_levels(grids, names),
-            _check_order(header, grids, names),
-            _check_ranges(header, grids),
-            _check_frames(reader, header, grids, thorough),
+            _check_levels(header),
+            _check_order(header),
+            _check_ranges(header),
+            _check_frames(reader, header, thorough),
             pixels,
         )
     return Validation(header.url, checks, areas)
@@ -180,7 +165,8 @@ def _check_rio_cogeo(reader: RangeReader) -> Check:
         raise
     except Exception as error:  # for a damaged file it, rasterio and NumPy raise all sorts
         return Check(name, "error", f"cannot look at it: {_cause(error)}")
-    return Check.of(name, errors, remarks, f"a valid COG, says version {rio_cogeo.__version__}")
+    fine = f"a valid COG, says version {rio_cogeo.__version__}"
+    return Check.of(name, errors, remarks, fine)
 
 
 def _cause(error: BaseException) -> str:
@@ -201,8 +187,8 @@ def _check_directories(header: Header) -> Check:
     lonely = [size for size in masks if size not in sizes]
     if lonely:
         errors.append(f"masks without an image of their size: {lonely}")
-    stored = [d.offsets[d.counts > 0] for d in directories]
-    first = min((int(offsets.min()) for offsets in stored if offsets.size), default=header.size)
+    tiles = [directory.tiles_extent for directory in directories]
+    first = min((start for start, _ in filter(None, tiles)), default=header.size)
     end = max(stop for _, stop in header.extents())
     if "LAYOUT=IFDS_BEFORE_DATA" in header.ghost and end > first:
         errors.append(f"the header ends at byte {end}, after the first tile at byte {first}")
@@ -210,10 +196,12 @@ def _check_directories(header: Header) -> Check:
     return Check.of("directories", errors, [], fine)
 
 
-def _check_levels(grids: Sequence[Grid], names: Sequence[str]) -> Check:
+def _check_levels(header: Header) -> Check:
     """Data of smaller levels lies before that of larger ones, and levels do not mix."""
-    images = [(grid.extent, k) for k, grid in enumerate(grids) if not grid.directory.is_mask]
-    extents = [(extent, names[k]) for extent, k in images if extent is not None]
+    extents = []
+    for name, directory in zip(header.names, header.directories, strict=True):
+        if not directory.is_mask and directory.tiles_extent is not None:
+            extents.append((directory.tiles_extent, name))
     errors, remarks = [], []
     for (large, larger), (small, smaller) in itertools.pairwise(extents):
         if small[0] > large[0]:
@@ -224,21 +212,23 @@ def _check_levels(grids: Sequence[Grid], names: Sequence[str]) -> Check:
     return Check.of("order of levels", errors, remarks, fine)
 
 
-def _check_order(header: Header, grids: Sequence[Grid], names: Sequence[str]) -> Check:
-    levels = [(name, tile_order(grid).name) for name, grid in zip(names, grids, strict=True)]
+def _check_order(header: Header) -> Check:
+    orders = [tile_order(directory).name for directory in header.directories]
+    levels = zip(header.names, orders, strict=True)
     known = [(name, order) for name, order in levels if order != "-"]
     fine = ", ".join(sorted({order for _, order in known})) or "one tile a level"
     errors = []
     if "BLOCK_ORDER=ROW_MAJOR" in header.ghost:
         fine += ", as the ghost area says"
-        wrong = [f"{name}: {order}" for name, order in known if not order.startswith("row-major")]
-        if wrong:
+        others = [level for level in known if not level[1].startswith("row-major")]
+        if others:
+            wrong = [f"{name}: {order}" for name, order in others]
             errors.append(f"the ghost area says ROW_MAJOR, but {', '.join(wrong)}")
     return Check.of("order of tiles", errors, [], fine)
 
 
-def _check_ranges(header: Header, grids: Sequence[Grid]) -> Check:
-    spans = Spans.of(header, grids)
+def _check_ranges(header: Header) -> Check:
+    spans = Spans.of(header)
     errors, remarks = [], []
     beyond = int(np.count_nonzero(spans.stops > header.size))
     if beyond:
@@ -249,21 +239,22 @@ def _check_ranges(header: Header, grids: Sequence[Grid]) -> Check:
     if gaps := spans.gaps(header.size):
         total = sum(stop - start for start, stop in gaps)
         remarks.append(f"{len(gaps)} gaps of {total} bytes, the first at byte {gaps[0][0]}")
-    return Check.of("places of tiles", errors, remarks, "no overlap, no gap, all before the end")
+    fine = "no overlap, no gap, all before the end"
+    return Check.of("places of tiles", errors, remarks, fine)
 
 
-def _check_frames(
-    reader: RangeReader, header: Header, grids: Sequence[Grid], thorough: bool
-) -> Check:
+def _check_frames(reader: RangeReader, header: Header, thorough: bool) -> Check:
     name = "leaders and trailers"
     if framing(header.ghost) != (LEADER, TRAILER):
         return Check(name, "skipped", "the ghost area announces none")
-    tiles = np.concatenate([np.stack(grid.stored, axis=1) for grid in grids]).astype(np.int64)
+    stored = [np.stack(directory.stored, axis=1) for directory in header.directories]
+    tiles = np.concatenate(stored).astype(np.int64)
     if not len(tiles):
         return Check(name, "skipped", "no tile has bytes")
     chosen = tiles
     if not thorough:
-        chosen = tiles[np.unique(np.linspace(0, len(tiles) - 1, SAMPLED_TILES).astype(int))]
+        sample = np.linspace(0, len(tiles) - 1, SAMPLED_TILES).astype(int)
+        chosen = tiles[np.unique(sample)]
     wrong: list[int] = []
     for at in range(0, len(chosen), _BATCH):
         wrong += _wrongly_framed(reader, chosen[at : at + _BATCH])
@@ -275,7 +266,7 @@ def _check_frames(
 
 
 def _wrongly_framed(reader: RangeReader, tiles: npt.NDArray[np.int64]) -> Iterator[int]:
-    """Offsets of tiles, (offset, byte count), that lack their size before or last bytes after."""
+    """Offsets of tiles (offset, byte count) without their size before or last bytes after."""
     ranges: list[Range] = []
     for offset, count in tiles.tolist():
         repeated, end = min(count, TRAILER), offset + count
@@ -293,10 +284,8 @@ def _check_pixels(
     reader: RangeReader, header: Header, thorough: bool
 ) -> tuple[Check, tuple[OverviewArea, ...]]:
     """Whether overviews are made of the level above, and the areas that were compared."""
-    named = _RESAMPLING.search(header.metadata)
-    method = named[1].decode().lower() if named else None
     try:
-        areas = compare_overviews(reader, method, thorough=thorough)
+        areas = compare_overviews(reader, overview_resampling(header), thorough=thorough)
     except _PASSED_ON:
         raise
     except Exception as error:  # as of rio-cogeo

@@ -1,9 +1,10 @@
-"""Whether overviews come from the level above: areas are computed again, with GDAL's kernels."""
+"""Whether overviews come from the level above: areas are computed again."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ Array = npt.NDArray[Any]
 #: GDAL rounds some last bits by chance.
 EXACT = 0.999
 
-# bytes of a tile, and of the pixels that one area comes from: beyond that nothing is compared
+# bytes of a tile, and of the pixels of one area: beyond that nothing is compared
 _MOST_BYTES = 1 << 29
 # sides of the areas that are compared, in overview pixels
 _SAMPLE, _BLOCK = 128, 512
@@ -86,7 +87,7 @@ class _Levels:
     has_mask: bool
 
     def source(self, k: int) -> int:
-        """The level that overview ``k`` is reduced from (GDALRegenerateOverviewsMultiBand)."""
+        """The level it is reduced from (GDALRegenerateOverviewsMultiBand)."""
         return k - 1 if self.sizes[k - 1][1] > self.sizes[k][1] else 0
 
     def comparable(self) -> range:
@@ -99,17 +100,16 @@ class _Levels:
 
     def reduction(self, k: int, method: str) -> Reduction:
         """How overview ``k`` is made."""
-        kernel = Kernel.of(method, self.dtype, masked=self.has_mask or self.nodata is not None)
+        is_masked = self.has_mask or self.nodata is not None
+        kernel = Kernel.of(method, self.dtype, masked=is_masked)
         (height, width), (h, w) = self.sizes[self.source(k)], self.sizes[k]
-        y, x = (
-            AxisReduction(height, h, kernel),
-            AxisReduction(width, w, kernel, align=SIMD_GROUP),
-        )
+        y = AxisReduction(height, h, kernel)
+        x = AxisReduction(width, w, kernel, align=SIMD_GROUP)
         raster = RasterFacts(count=self.count, dtype=self.dtype, nodata=self.nodata)
         return Reduction(method=method, raster=raster, y=y, x=x, level=self.source(k))
 
     def needed(self, k: int, area: Area, methods: Sequence[str]) -> Area:
-        """The source pixels from which any of the methods makes an area of overview ``k``."""
+        """The source pixels from which the methods make an area of overview ``k``."""
         reductions = [self.reduction(k, method) for method in methods]
         rows = [reduction.y.source_of(area.rows) for reduction in reductions]
         cols = [reduction.x.source_of(area.cols) for reduction in reductions]
@@ -122,10 +122,7 @@ class _Levels:
     def read(self, k: int, area: Area) -> _Pixels:
         """Stored pixels of a level."""
         window = Window(area.cols.start, area.rows.start, len(area.cols), len(area.rows))
-        with (
-            self.reader.for_gdal() as target,
-            rasterio.open(target, **_level_option(k)) as dataset,
-        ):
+        with _opened(self.reader, k) as dataset:
             mask = dataset.read_masks(1, window=window) if self.has_mask else None
             return _Pixels(dataset.read(window=window), mask)
 
@@ -135,8 +132,18 @@ def _hull(intervals: Sequence[Interval]) -> Interval:
     return Interval(min(starts), max(stops))
 
 
-def _level_option(k: int) -> dict[str, int]:
-    return {"OVERVIEW_LEVEL": k - 1} if k else {}
+@contextmanager
+def _opened(reader: RangeReader, k: int) -> Iterator[Any]:
+    """The dataset of level ``k``."""
+    option = {"OVERVIEW_LEVEL": k - 1} if k else {}
+    with reader.for_gdal() as target, rasterio.open(target, **option) as dataset:
+        yield dataset
+
+
+def _overview_sizes(reader: RangeReader, count: int) -> Iterator[Size]:
+    for k in range(1, count + 1):
+        with _opened(reader, k) as dataset:
+            yield dataset.shape
 
 
 def compare_overviews(
@@ -146,7 +153,7 @@ def compare_overviews(
 
     ``method`` is what the file says of its overviews, as GDAL 3.12 does; None tries all.
     """
-    with reader.for_gdal() as target, rasterio.open(target) as dataset:
+    with _opened(reader, 0) as dataset:
         reason = _not_comparable(dataset)
         if reason is not None:
             return reason
@@ -156,8 +163,7 @@ def compare_overviews(
         tile = levels.bytes_of(dataset.block_shapes[0])
     if tile > _MOST_BYTES:
         return f"a tile has {tile} bytes, more than {_MOST_BYTES}"
-    sizes = (_overview_size(reader, k) for k in range(1, count + 1))
-    levels = replace(levels, sizes=(*levels.sizes, *sizes))
+    levels = replace(levels, sizes=(*levels.sizes, *_overview_sizes(reader, count)))
     methods: Sequence[str] = ["nearest"] if is_palette else list(KERNEL_RADIUS)
     if method in KERNEL_RADIUS:
         methods = [method]
@@ -166,7 +172,8 @@ def compare_overviews(
         for area in _areas(levels.sizes[k], thorough):
             size = levels.bytes_of(levels.needed(k, area, methods).shape)
             if size > _MOST_BYTES:
-                return f"an area of overview {k} comes from {size} bytes, more than {_MOST_BYTES}"
+                origin = f"an area of overview {k} comes from {size} bytes"
+                return f"{origin}, more than {_MOST_BYTES}"
             comparisons.append(_compare(levels, k, area, methods))
             methods = _still_possible(comparisons[-1])
 
@@ -197,28 +204,17 @@ def _full_resolution(reader: RangeReader, dataset: Any) -> _Levels:
     )
 
 
-def _overview_size(reader: RangeReader, k: int) -> Size:
-    with (
-        reader.for_gdal() as target,
-        rasterio.open(target, **_level_option(k)) as dataset,
-    ):
-        height, width = dataset.shape
-    return height, width
-
-
 def _areas(size: Size, thorough: bool) -> Iterator[Area]:
     """All of a level in blocks, or its middle, first and last corner."""
+    height, width = size
+    side = _BLOCK if thorough else _SAMPLE
+    last = max(0, height - side), max(0, width - side)
+    corners: Iterable[Size] = dict.fromkeys([(last[0] // 2, last[1] // 2), (0, 0), last])
     if thorough:
-        side = _BLOCK
-        corners = list(itertools.product(range(0, size[0], side), range(0, size[1], side)))
-    else:
-        side = _SAMPLE
-        last = max(0, size[0] - side), max(0, size[1] - side)
-        middle = last[0] // 2, last[1] // 2
-        corners = list(dict.fromkeys([middle, (0, 0), last]))
+        corners = itertools.product(range(0, height, side), range(0, width, side))
     for top, left in corners:
-        rows = Interval(top, min(size[0], top + side))
-        yield Area(rows, Interval(left, min(size[1], left + side)))
+        rows = Interval(top, min(height, top + side))
+        yield Area(rows, Interval(left, min(width, left + side)))
 
 
 def _compare(
@@ -246,15 +242,16 @@ def _compare(
 
 
 def _still_possible(comparisons: dict[str, OverviewArea]) -> Sequence[str]:
-    """The methods that gave the area exactly; where none did, the two that came nearest."""
+    """The methods that gave the area exactly; else the two that came nearest."""
     exact = [method for method, area in comparisons.items() if area.equal >= EXACT]
-    return exact or sorted(comparisons, key=lambda method: comparisons[method].difference)[:2]
+    nearest = sorted(comparisons, key=lambda method: comparisons[method].difference)
+    return exact or nearest[:2]
 
 
 def _likeness(
     stored: _Pixels, computed: _Pixels, nodata: float | int | None
 ) -> tuple[float, float]:
-    """Share of equal pixels, and the mean difference of valid ones in standard deviations."""
+    """Share of equal pixels, mean difference of valid ones in standard deviations."""
     a, b = stored.pixels, computed.pixels
     is_float = b.dtype.kind == "f"
     same = np.isclose(a, b, _FLOAT_TOLERANCE, 0, equal_nan=True) if is_float else a == b
