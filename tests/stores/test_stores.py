@@ -19,7 +19,7 @@ from ccog.gdal.encode import Codec, encode_block
 from ccog.graph.build import new_token
 from ccog.stores import Store, resolve_store
 from ccog.stores.local import LocalStore
-from conftest import GEO, gdal_cog, terrain
+from conftest import GEO, gdal_cog, stored, terrain
 
 OPTIONS = GEO | {"blocksize": 256, "compress": "deflate", "overview_resampling": "cubic"}
 
@@ -133,10 +133,6 @@ def uploads(options: dict[str, Any]) -> list[Any]:
     return list(found or [])
 
 
-def read(options: dict[str, Any], key: str) -> bytes:
-    return bytes(s3fs.S3FileSystem(**options, skip_instance_cache=True).cat(key))
-
-
 def test_threads_write_to_s3(
     s3_options: dict[str, Any], pixels: np.ndarray, expected: bytes
 ) -> None:
@@ -145,7 +141,7 @@ def test_threads_write_to_s3(
         array, "s3://test/t/a.tif", COG_creation_options=OPTIONS, storage_options=s3_options
     )
     result = delayed.compute(scheduler="threads", num_workers=2)
-    assert read(s3_options, "test/t/a.tif") == expected
+    assert stored("s3://test/t/a.tif", s3_options) == expected
     assert result.size == len(expected)
     # several parts
     assert re.fullmatch(r'"?[0-9a-f]{32}-[2-9]"?', result.etag)
@@ -163,7 +159,7 @@ def test_worker_processes_write_to_s3(
         array, "s3://test/p/a.tif", COG_creation_options=OPTIONS, storage_options=s3_options
     )
     assert client.compute(delayed).result().size == len(expected)
-    assert read(s3_options, "test/p/a.tif") == expected
+    assert stored("s3://test/p/a.tif", s3_options) == expected
     assert not uploads(s3_options)
 
 
@@ -172,7 +168,7 @@ def test_a_small_object_is_one_part(s3_options: dict[str, Any]) -> None:
     ccog.write_ccog(
         small, "s3://test/s.tif", COG_creation_options=OPTIONS, storage_options=s3_options
     ).compute()
-    assert read(s3_options, "test/s.tif") == gdal_cog(small, gdal_options())
+    assert stored("s3://test/s.tif", s3_options) == gdal_cog(small, gdal_options())
 
 
 def test_a_write_to_s3_that_fails_leaves_no_upload(s3_options: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ import ccog
 import servers
 from ccog import errors
 from ccog.stores.s3 import S3Store
-from conftest import GEO, terrain
+from conftest import GEO, stored, terrain
 from faults import proxied
 
 CREATION = GEO | {"blocksize": 256, "compress": "none", "overview_resampling": "average"}
@@ -57,12 +57,6 @@ def without_a_store(size: str) -> tuple[int, str]:
 @pytest.fixture
 def scheduler(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue("client") if request.param == "processes" else "threads"
-
-
-def stored(url: str, options: dict[str, Any]) -> bytes:
-    filesystem, path = fsspec.core.url_to_fs(url, **options)
-    filesystem.invalidate_cache()
-    return bytes(filesystem.cat_file(path))
 
 
 def digest(url: str, options: dict[str, Any]) -> tuple[int, str]:
@@ -241,57 +235,24 @@ def untouched() -> da.Array:
 
 #: Credentials that may read, and not write.
 READER = {"key": servers.READER_KEY, "secret": servers.READER_SECRET}
+NO_KEY = {"key": None, "secret": None}
+NOBODY_THERE = {"endpoint_url": "http://127.0.0.1:9"}
+WRONG_KEY = "access denied to the access key in storage_options"
 
 
 @pytest.mark.parametrize(
     ("bucket", "change", "kind", "says"),
     [
-        (
-            "absent",
-            {},
-            errors.StoreNotFoundError,
-            r"start an upload to s3://absent/a.tif: .*bucket",
-        ),
-        (
-            "test",
-            {"secret": "wrong"},
-            errors.StorePermissionError,
-            "access denied to the access key in storage_options",
-        ),
-        (
-            "test",
-            {"key": "wrong"},
-            errors.StorePermissionError,
-            "access denied to the access key in storage_options",
-        ),
-        (
-            "test",
-            {"key": servers.READER_KEY, "secret": servers.READER_SECRET},
-            errors.StorePermissionError,
-            "s3://test/a",
-        ),
-        (
-            "test",
-            {"anon": True, "key": None, "secret": None},
-            errors.StorePermissionError,
-            "anonymous",
-        ),
+        ("absent", {}, errors.StoreNotFoundError, r"start an upload to s3://absent/a.tif: .*bucket"),
+        ("test", {"secret": "wrong"}, errors.StorePermissionError, WRONG_KEY),
+        ("test", {"key": "wrong"}, errors.StorePermissionError, WRONG_KEY),
+        ("test", READER, errors.StorePermissionError, "s3://test/a"),
+        ("test", NO_KEY | {"anon": True}, errors.StorePermissionError, "anonymous"),
+        ("test", NO_KEY | {"profile": "absent"}, errors.StorePermissionError, "credentials"),
         # waits as long as users would
-        pytest.param(
-            "test",
-            {"endpoint_url": "http://127.0.0.1:9"},
-            errors.StoreError,
-            "no answer from the server",
-            marks=pytest.mark.slow,
-        ),
-        (
-            "test",
-            {"key": None, "secret": None, "profile": "absent"},
-            errors.StorePermissionError,
-            "credentials",
-        ),
+        pytest.param("test", NOBODY_THERE, errors.StoreError, "no answer from the server", marks=pytest.mark.slow),
     ],
-)
+)  # fmt: skip
 def test_refused_by_s3_before_any_work(
     s3_options: dict[str, Any],
     bucket: str,

@@ -62,13 +62,11 @@ def teller(upload_id: str) -> Tell:
     worker, token = task
 
     def tell(part: Part) -> None:
-        number, size = part.number, part.size
-        worker.log_event(TOPIC, {"token": token, "number": number, "size": size})
+        worker.log_event(TOPIC, {"token": token, "number": part.number, "size": part.size})
 
     return tell
 
 
 def _tell_here(upload_id: str, part: Part) -> None:
-    number, size = part.number, part.size
     for listener in list(_LISTENERS):
-        listener.stored(upload_id, number, size)
+        listener.stored(upload_id, part.number, part.size)

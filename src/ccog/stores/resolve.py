@@ -41,15 +41,7 @@ class _Target(NamedTuple):
 def resolve_store(
     target: Any, storage_options: Mapping[str, Any] | None, *, overwrite: bool = True
 ) -> Store | SingleWriterStore:
-    """The store for a path, URL, fsspec mapping or None.
-
-    Raises
-    ------
-    ArgumentTypeError
-        The target is not a path or URL, or an array was given where the store belongs.
-    StoreError
-        The URL is incomplete or of an unknown protocol.
-    """
+    """The store for a path, URL, fsspec mapping or None."""
     if target is None:
         _refuse_options(dict(storage_options or {}), "without a store")
         return BytesStore()
@@ -76,10 +68,7 @@ def resolve_store(
 
 
 def resolve_place(target: Any, storage_options: Mapping[str, Any] | None) -> Store:
-    """The store of a target, or of the directory, bucket or prefix above targets.
-
-    It is only asked for unfinished uploads.
-    """
+    """The store of a target, or above targets, to ask for unfinished uploads."""
     named = _named(target, storage_options)
     if named.protocol in _LOCAL:
         return LocalStore(_local_path(named._replace(text=named.text.rstrip("/") or "/")))
