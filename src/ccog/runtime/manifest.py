@@ -165,33 +165,32 @@ def find_resumable(store: Store | SingleWriterStore, manifest: str) -> Resumable
 def _load(store: Store, upload: IncompleteUpload) -> str | None:
     """The manifest of an unfinished write; None, with a warning, if it cannot be read."""
     try:
-        return _read(store, upload)
+        data = store.load_checkpoint(upload.upload_id, MANIFEST, _MAX_BYTES + 1)
+        text = data.decode()
+        if len(data) > _MAX_BYTES or not isinstance(json.loads(text), dict):
+            raise ValueError("it is not an object of JSON, or too long")
+        return text
     except (StoreNotFoundError, StorePermissionError, ValueError, RecursionError) as error:
         warnings.warn(
-            f"the unfinished write to {upload.url}, begun {upload.started:%Y-%m-%d %H:%M:%SZ}, "
-            f"cannot be continued, since its {MANIFEST} cannot be read ({error}); "
-            f"remove it with `ccog uploads abort {upload.url}`",
+            f"{_begun(upload)}, cannot be continued, since its {MANIFEST} cannot be read "
+            f"({error}); remove it with `ccog uploads abort {upload.url}`",
             CCOGWarning,
             stacklevel=3,
         )
         return None
 
 
-def _read(store: Store, upload: IncompleteUpload) -> str:
-    data = store.load_checkpoint(upload.upload_id, MANIFEST, _MAX_BYTES + 1)
-    text = data.decode()
-    if len(data) > _MAX_BYTES or not isinstance(json.loads(text), dict):
-        raise ValueError("it is not an object of JSON, or too long")
-    return text
+def _begun(upload: IncompleteUpload) -> str:
+    return f"the unfinished write to {upload.url}, begun {upload.started:%Y-%m-%d %H:%M:%SZ}"
 
 
 def _refusal(upload: IncompleteUpload, then: str, now: str) -> ResumeError:
     differences = _differences(json.loads(then), json.loads(now))
     hint = f" ({_HINT})" if any(name in _ARRAYS for name in differences) else ""
     return ResumeError(
-        f"the unfinished write to {upload.url}, begun {upload.started:%Y-%m-%d %H:%M:%SZ}, is "
-        f"another one: {', '.join(differences.values())}{hint}. Give what was given then to "
-        f"continue it, remove it with `ccog uploads abort {upload.url}` (ccog.abort_incomplete), "
+        f"{_begun(upload)}, is another one: {', '.join(differences.values())}{hint}. "
+        "Give what was given then to continue it, remove it with "
+        f"`ccog uploads abort {upload.url}` (ccog.abort_incomplete), "
         "or write from the start with resume=False"
     )
 

@@ -97,7 +97,8 @@ class AzureStore(Store):
             self._commit(names)
         except (StoreExistsError, StoreNotFoundError):
             # an earlier call may have succeeded without an answer
-            if self._block_names("committed") != names:
+            committed, _ = self._blocks()
+            if [block.id for block in committed] != names:
                 raise
         return checked_result(self.target, self._size(), total_size(parts))
 
@@ -141,15 +142,14 @@ class AzureStore(Store):
         from azure.core import MatchConditions
         from azure.storage.blob import BlobBlock, ContentSettings
 
-        settings: dict[str, Any] = {"content_settings": ContentSettings(content_type=CONTENT_TYPE)}
+        content = ContentSettings(content_type=CONTENT_TYPE)
+        settings: dict[str, Any] = {"content_settings": content, "timeout": _COMMIT_SECONDS}
         if not self.overwrite:
             settings["match_condition"] = MatchConditions.IfMissing
 
         def commit(blob: Any) -> Any:
             blocks = [BlobBlock(name) for name in names]
-            return blob.commit_block_list(
-                blocks, timeout=_COMMIT_SECONDS, **settings, **_ONE_ATTEMPT
-            )
+            return blob.commit_block_list(blocks, **settings, **_ONE_ATTEMPT)
 
         self._call(commit, f"complete the upload to {self.target}")
 
@@ -167,16 +167,17 @@ class AzureStore(Store):
 
     def _has_staged_blocks(self) -> bool:
         try:
-            return bool(self._block_names("uncommitted"))
+            _, staged = self._blocks()
         except StoreNotFoundError:
             return False
+        return bool(staged)
 
-    def _block_names(self, kind: str) -> list[str]:
-        """Names of the committed or uncommitted blocks."""
-        committed, uncommitted = self._call(
-            lambda blob: blob.get_block_list(kind, **_ONE_ATTEMPT), f"look at {self.target}", BRISK
+    def _blocks(self) -> tuple[list[Any], list[Any]]:
+        """Committed and uncommitted blocks."""
+        committed, staged = self._call(
+            lambda blob: blob.get_block_list("all", **_ONE_ATTEMPT), f"look at {self.target}", BRISK
         )
-        return [block.id for block in (committed if kind == "committed" else uncommitted)]
+        return committed, staged
 
     def _call(
         self, call: Callable[[Any], Awaitable[Any]], doing: str, patience: Patience = PATIENT

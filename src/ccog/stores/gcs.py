@@ -5,7 +5,7 @@ Parts are objects beside the target, composed in trees of 32.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,6 +49,7 @@ class GCSStore(Store):
     bucket: str
     key: str
     options: dict[str, Any] = field(default_factory=dict, repr=False)
+    _: KW_ONLY
     overwrite: bool = True
 
     @property

@@ -50,7 +50,7 @@ def resolve_store(
         return LocalStore(_local_path(named), overwrite)
     if protocol in _S3:
         bucket, key = _bucket_and_key(named, "an object; use s3://bucket/path/name.tif")
-        return S3Store(bucket, key, options, overwrite)
+        return S3Store(bucket, key, options, overwrite=overwrite)
     if protocol in _AZURE:
         _bucket_and_key(named, "a blob; use az://container/path/name.tif")
         return AzureStore(text, options, overwrite)
@@ -161,8 +161,8 @@ def _in_gcs(
 ) -> GCSStore | S3Store:
     """By multipart upload if there are HMAC keys for it, else by composing objects."""
     if "key" not in options or "secret" not in options:
-        return GCSStore(bucket, key, options, overwrite)
+        return GCSStore(bucket, key, options, overwrite=overwrite)
     config = {"request_checksum_calculation": "when_required"}
     config |= dict(options.get("config_kwargs") or {})
     s3_options = {"endpoint_url": _GCS_ENDPOINT} | options | {"config_kwargs": config}
-    return S3Store(bucket, key, s3_options, overwrite, "gs")
+    return S3Store(bucket, key, s3_options, overwrite=overwrite, protocol="gs")

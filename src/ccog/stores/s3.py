@@ -9,7 +9,7 @@ calls s3fs.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 from ccog.errors import StorePermissionError
@@ -43,6 +43,7 @@ class S3Store(S3Checkpoints):
     bucket: str
     key: str
     options: dict[str, Any] = field(default_factory=dict, repr=False)
+    _: KW_ONLY
     overwrite: bool = True
     protocol: str = "s3"
 
