@@ -246,16 +246,6 @@ def test_uploads_to_what_does_not_exist_are_an_error(
     assert (done.exit_code, done.output) == (0, nothing)
 
 
-def test_a_begin_that_nobody_heard_of_is_found_again(target: Any) -> None:
-    store = ccog.stores.resolve_store(*target)
-    write = new_token()
-    store.begin(write)
-    session = store.begin(write, unanswered=1.0)
-    assert [upload.upload_id for upload in left(target)] == [session]
-    store.abort(session)
-    store.abort(session)
-
-
 def test_an_interruption_while_a_write_begins_leaves_nothing(tmp_path: Path) -> None:
     """The computation ends while the task that begins the write still runs in its thread."""
     from ccog.runtime.local_guard import BEGIN, GUARD

@@ -344,6 +344,10 @@ def test_a_result_names_its_url_without_the_password() -> None:
         ("x-amz-security-token:abc\nx-amz-date:1", "x-amz-security-token:***\nx-amz-date:1"),
         ("is a.tif there? yes", "is a.tif there? yes"),
         (
+            'cannot connect to "https://user:pw@host:9/bucket/key.tif?sig=secret&se=1" (again)',
+            'cannot connect to "https://user:***@host:9/bucket/key.tif?***" (again)',
+        ),
+        (
             "abfs://container@account.dfs.core.windows.net/a.tif",
             "abfs://container@account.dfs.core.windows.net/a.tif",
         ),
