@@ -136,8 +136,11 @@ def is_processing(scheduler: Any, token: str) -> bool:
 def tasks_done(scheduler: Any, names: Iterable[str]) -> dict[str, int]:
     """Numbers of tasks that are done, by the names that the scheduler knows."""
     groups = scheduler.task_groups
-    states = {name: groups[name].states for name in names if name in groups}
-    return {name: sum(counts[state] for state in _DONE) for name, counts in states.items()}
+    counts = {}
+    for name in names:
+        if name in groups:
+            counts[name] = sum(groups[name].states[state] for state in _DONE)
+    return counts
 
 
 def is_over(client: Any, key: str) -> bool:

@@ -33,6 +33,10 @@ def abort(store: Store, upload_id: str) -> None:
         )
 
 
+def _begins(key: Any) -> bool:
+    return isinstance(key, tuple) and str(key[0]).startswith(BEGIN)
+
+
 class LocalGuard(Callback):  # type: ignore[misc]
     """Aborts the writes of a computation in this process that did not succeed.
 
@@ -51,7 +55,7 @@ class LocalGuard(Callback):  # type: ignore[misc]
         self._changed = threading.Condition()
 
     def _end(self, dsk: Mapping[Any, Any], state: dict[str, Any], errored: bool) -> None:
-        for key in [key for key in dsk if isinstance(key, tuple) and str(key[0]).startswith(BEGIN)]:
+        for key in filter(_begins, dsk):
             # the arguments of begin_write
             store, final, *resumption = dsk[key].args
             is_unwanted = errored and not any(resumption)

@@ -32,7 +32,7 @@ _FORMAT = 2
 # of a manifest, which holds names and options
 _MAX_BYTES = 16 << 20
 
-# options of GDAL and of rasterio.Env that say how to reach data, and never change a byte of it
+# options of GDAL and rasterio.Env that say how to reach data, and change no byte of it
 _ACCESS = (
     "AWS_",
     "AZURE_",

@@ -79,7 +79,8 @@ class OpenUploads:
 
     def is_open(self, final: str) -> bool:
         """Whether the write goes on, or is being removed."""
-        return final in self._open or final in {upload.final for upload in self.removals.values()}
+        ending = {upload.final for upload in self.removals.values()}
+        return final in self._open or final in ending
 
     def store(self, final: str, upload_id: str) -> Any:
         """The sealed store of an upload that is being removed, for a worker; or None."""
@@ -121,7 +122,7 @@ class OpenUploads:
     async def _abort(self, upload: _Upload) -> None:
         """Abort on a worker, which can reach the store, or else here.
 
-        Dask logs the arguments of functions that workers run: the worker fetches the store.
+        Dask logs the arguments of functions on workers, so the worker fetches the store.
         """
         final, upload_id = upload.final, upload.upload_id
         if await runs_on_some_worker(self._scheduler, _abort_there, final, upload_id):

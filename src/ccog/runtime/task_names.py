@@ -71,7 +71,7 @@ def level_of(name: str) -> int:
 
 
 def stage_of(name: str) -> str | None:
-    """Which of ``STAGES`` tasks of that name count for; None for those that take no time."""
+    """Which of ``STAGES`` tasks of that name count for; None if they take no time."""
     return _STAGE_OF.get(_match(name)["shown"])
 
 

@@ -84,7 +84,8 @@ class AzureStore(Store):
 
     def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
         """Stage one block."""
-        return self._stage(upload_id, number, buffers, f"upload block {number} of {self.target}")
+        doing = f"upload block {number} of {self.target}"
+        return self._stage(upload_id, number, buffers, doing)
 
     def expected_part(self, number: int, buffers: list[Buffer]) -> Part:
         """Number, size and MD5 of the block."""
@@ -112,8 +113,8 @@ class AzureStore(Store):
         async def drop(blob: Any) -> None:
             missing = {"match_condition": MatchConditions.IfMissing}
             empty = await blob.commit_block_list([], **missing, **_ONE_ATTEMPT)
-            unchanged = {"match_condition": MatchConditions.IfNotModified, "etag": empty["etag"]}
-            await blob.delete_blob(**unchanged, **_ONE_ATTEMPT)
+            unchanged = {"match_condition": MatchConditions.IfNotModified}
+            await blob.delete_blob(etag=empty["etag"], **unchanged, **_ONE_ATTEMPT)
 
         if self._size(BRISK) is None and self._has_staged_blocks():
             self._call(drop, f"abort the upload to {self.target}", BRISK)
@@ -129,11 +130,11 @@ class AzureStore(Store):
         """Stage a block; the service compares its bytes with our MD5."""
         part = self.expected_part(number, buffers)
         name = _block_name(upload_id, part)
-        headers = {"Content-MD5": base64_text(bytes.fromhex(part.tag))}
+        digest = base64_text(bytes.fromhex(part.tag))
+        settings = {"length": part.size, "headers": {"Content-MD5": digest}}
 
         def stage(blob: Any) -> Any:
-            body = Body(buffers)
-            return blob.stage_block(name, body, length=part.size, headers=headers, **_ONE_ATTEMPT)
+            return blob.stage_block(name, Body(buffers), **settings, **_ONE_ATTEMPT)
 
         self._call(stage, doing, patience)
         return part
@@ -175,7 +176,9 @@ class AzureStore(Store):
     def _blocks(self) -> tuple[list[Any], list[Any]]:
         """Committed and uncommitted blocks."""
         committed, staged = self._call(
-            lambda blob: blob.get_block_list("all", **_ONE_ATTEMPT), f"look at {self.target}", BRISK
+            lambda blob: blob.get_block_list("all", **_ONE_ATTEMPT),
+            f"look at {self.target}",
+            BRISK,
         )
         return committed, staged
 

@@ -24,7 +24,7 @@ class Body:
 
     def __init__(self, buffers: list[Buffer]) -> None:
         self._views = [memoryview(buffer) for buffer in buffers if len(buffer)]
-        self._starts = list(itertools.accumulate((len(view) for view in self._views), initial=0))
+        self._starts = list(itertools.accumulate(map(len, self._views), initial=0))
         self._at = 0
 
     def __len__(self) -> int:

@@ -183,7 +183,8 @@ class GCSStore(Store):
 
     def load_checkpoint(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
         """The bytes of the object, or the first of them."""
-        return self._client.read(self._beside(upload_id, name), limit, "read a checkpoint of")
+        path = self._beside(upload_id, name)
+        return self._client.read(path, limit, "read a checkpoint of")
 
     def checkpoint_names(self, upload_id: str) -> frozenset[str]:
         """Names of all objects beside the parts, theirs included."""
@@ -202,7 +203,8 @@ class GCSStore(Store):
         self, upload_id: str, doing: str = "look at", patience: Patience = PATIENT
     ) -> list[str]:
         """Paths of the parts and checkpoints of an upload."""
-        return list(self._client.find(self._folder(upload_id), doing=doing, patience=patience))
+        folder = self._folder(upload_id)
+        return list(self._client.find(folder, doing=doing, patience=patience))
 
     def _size(self, patience: Patience = PATIENT) -> int | None:
         """Size of the object; None if there is none."""

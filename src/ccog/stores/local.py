@@ -144,8 +144,8 @@ class LocalStore(Store):
         if os.path.isdir(self.path):
             return list(_left_in(Path(self.path)))
         real = self._real
-        left = _left_in(real.parent)
-        return [replace(upload, url=self.path) for upload in left if upload.url == str(real)]
+        here = [upload for upload in _left_in(real.parent) if upload.url == str(real)]
+        return [replace(upload, url=self.path) for upload in here]
 
     def stored_parts(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
         """None: to read a part for proof takes as long as to write it again."""

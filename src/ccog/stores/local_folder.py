@@ -98,7 +98,8 @@ def has_file(path: Path, name: str) -> bool:
     """Whether a directory of this user alone has a file of that name."""
     try:
         with opened(path) as folder:
-            return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            return stat.S_ISREG(status.st_mode)
     except OSError:
         return False
 

@@ -83,7 +83,8 @@ def part_files(parts: list[Part]) -> list[PartFile]:
 
 def joined_name(parts: list[PartFile]) -> str:
     """Name of the file that these parts, and no others, are joined in."""
-    return _JOINED + checksum_of([f"{part.name} {part.size}\n".encode() for part in parts])
+    lines = [f"{part.name} {part.size}\n".encode() for part in parts]
+    return _JOINED + checksum_of(lines)
 
 
 @contextlib.contextmanager

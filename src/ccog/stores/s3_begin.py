@@ -95,9 +95,10 @@ def _warn_of_empty_uploads(client: S3Client, upload_id: str | None) -> None:
     """Name the uploads that unanswered calls may have created, or somebody else."""
     try:
         others = [upload for upload in uploads_here(client) if upload.upload_id != upload_id]
-        empty = [upload for upload in others if first_part(client, upload.upload_id) is None]
+        empty = [left for left in others if first_part(client, left.upload_id) is None]
     except StoreError as error:
-        _warn(f"an empty upload to {client.url} may remain, since a call was not answered: {error}")
+        why = f"since a call was not answered: {error}"
+        _warn(f"an empty upload to {client.url} may remain, {why}")
         return
     if not empty:
         return

@@ -67,7 +67,8 @@ class S3Checkpoints(Store):
 
     def remove_stale_checkpoints(self) -> None:
         """Delete the objects of uploads that the server no longer knows."""
-        folders = {key.removeprefix(self._root).partition("/")[0] for key in self._keys(self._root)}
+        names = [key.removeprefix(self._root) for key in self._keys(self._root)]
+        folders = {name.partition("/")[0] for name in names}
         if not folders:
             return
         known = {upload.upload_id for upload in list_uploads(self._client, PATIENT)}

@@ -147,6 +147,7 @@ class Completion:
 def head_object(client: S3Client, patience: Patience = PATIENT) -> dict[str, Any] | None:
     """Properties of the object; None if there is none."""
     try:
-        return dict(client.call("head_object", f"look at {client.url}", patience, Key=client.key))
+        doing = f"look at {client.url}"
+        return dict(client.call("head_object", doing, patience, Key=client.key))
     except StoreNotFoundError:
         return None

@@ -32,13 +32,18 @@ def put_part(
 ) -> Part:
     """Upload one part; the server verifies its checksum, and we the answer."""
     checksum = checksum_of(client, buffers)
-    upload: dict[str, Any] = {"Key": client.key, "UploadId": upload_id, "PartNumber": number}
+    request = _upload(client, upload_id) | {"PartNumber": number} | checksum
 
     def attempt() -> Part:
-        answer = client.once("upload_part", **upload, **checksum, Body=Body(buffers))
+        answer = client.once("upload_part", **request, Body=Body(buffers))
         return Part(number, total(buffers), checked_tag(answer, checksum, buffers))
 
     return client.retry(attempt, doing, patience)
+
+
+def _upload(client: S3Client, upload_id: str) -> dict[str, Any]:
+    """The upload, as calls about it name it."""
+    return {"Key": client.key, "UploadId": upload_id}
 
 
 def checksum_of(client: S3Client, buffers: list[Buffer]) -> dict[str, Any]:
@@ -56,16 +61,17 @@ def stored_parts(
     client: S3Client, upload_id: str, first: int, count: int, patience: Patience = PATIENT
 ) -> dict[int, Part]:
     """Parts as the server lists them; ETags are MD5s unless KMS encrypts them."""
-    request = {"Key": client.key, "UploadId": upload_id, "MaxParts": min(count, PAGE)}
+    request = _upload(client, upload_id) | {"MaxParts": min(count, PAGE)}
     if first > 1:
         request["PartNumberMarker"] = first - 1
-    page = client.call("list_parts", f"look at the parts of {client.url}", patience, **request)
-    listed = [_listed_part(part) for part in page.get("Parts") or []]
-    return {part.number: part for part in listed if part.number < first + count}
-
-
-def _listed_part(listed: dict[str, Any]) -> Part:
-    return Part(int(listed["PartNumber"]), int(listed["Size"]), str(listed["ETag"]).strip('"'))
+    doing = f"look at the parts of {client.url}"
+    page = client.call("list_parts", doing, patience, **request)
+    parts = {}
+    for listed in page.get("Parts") or []:
+        number, tag = int(listed["PartNumber"]), str(listed["ETag"]).strip('"')
+        if number < first + count:
+            parts[number] = Part(number, int(listed["Size"]), tag)
+    return parts
 
 
 def first_part(client: S3Client, upload_id: str, patience: Patience = ONCE) -> Part | None:
@@ -109,7 +115,7 @@ def uploads_here(client: S3Client, quick: bool = False) -> list[IncompleteUpload
 def abort_upload(client: S3Client, upload_id: str) -> None:
     """Abort the upload until the server no longer knows it."""
     doing = f"abort the upload to {client.url}"
-    upload = {"Key": client.key, "UploadId": upload_id}
+    upload = _upload(client, upload_id)
     with contextlib.suppress(StoreNotFoundError):
         for _ in range(_ABORTS):
             client.call("abort_multipart_upload", doing, BRISK, **upload)
