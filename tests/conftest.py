@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 import rasterio
@@ -49,6 +50,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         asked = [*getattr(item, "fixturenames", ()), getattr(item, "callspec", None)]
         if any(server in str(asked) for server in LARGER):
             item.add_marker(pytest.mark.slow)
+
+
+def stored(url: str, options: dict[str, Any] | None = None) -> bytes:
+    """The bytes at a target, as a program that comes afterwards reads them."""
+    filesystem, path = fsspec.core.url_to_fs(url, **(options or {}))
+    filesystem.invalidate_cache()
+    return bytes(filesystem.cat_file(path))
 
 
 def gdal_cog(

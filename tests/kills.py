@@ -1,4 +1,4 @@
-"""A write from three worker processes, one of which is killed on the way."""
+"""A write from three worker processes, one of which is killed on the way; and waiting for what happens."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,16 @@ class Kill:
     after: float
     seconds: float
     result: WriteResult
+
+
+def until(done: Callable[[], bool], seconds: float = 30) -> bool:
+    """Whether it happens in time."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def pixels(block_info: dict[None, dict[str, list[tuple[int, int]]]]) -> np.ndarray:

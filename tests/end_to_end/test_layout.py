@@ -32,7 +32,7 @@ from ccog.geometry.pyramid import Level
 from ccog.geometry.tile_order import along_curve, tile_positions
 from ccog.graph import scheduling
 from ccog.graph.tasks import CcogTasks
-from ccog.runtime.task_names import kind_of
+from ccog.runtime.task_names import parse_name
 from ccog.tiff import directories as tiff
 from ccog.tiff import tags
 from conftest import GEO, terrain
@@ -411,18 +411,11 @@ def test_tasks_follow_the_curve() -> None:
     delayed = ccog.write_ccog(array, COG_creation_options={"blocksize": 128}, layout="chunk")
     layer = delayed.dask.layers[delayed.key]
     priority = layer.annotations["priority"]
-    first = [
-        key for key in layer.mapping if isinstance(key, tuple) and kind_of(key[0]) == "block-L0"
-    ]
+    keys = [key for key in layer.mapping if isinstance(key, tuple)]
+    first = [key for key in keys if parse_name(key[0]) == ("block", 0)]
     ordered = sorted(first, key=priority, reverse=True)
     assert [key[1:] for key in ordered[:5]] == [(0, 0), (0, 1), (1, 0), (1, 1), (0, 2)]
-    overview = next(
-        key for key in layer.mapping if isinstance(key, tuple) and kind_of(key[0]) == "block-L1"
-    )
+    overview = next(key for key in keys if parse_name(key[0]) == ("block", 1))
     assert priority(overview) > priority(ordered[0])
-    upload = next(
-        key
-        for key in layer.mapping
-        if isinstance(key, tuple) and kind_of(key[0]).startswith("upload")
-    )
+    upload = next(key for key in keys if parse_name(key[0]).word == "upload")
     assert priority(upload) == priority(layer.mapping.final) == 1

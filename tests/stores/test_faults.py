@@ -17,8 +17,10 @@ from ccog.graph.build import new_token
 from ccog.stores import s3_client
 from ccog.stores.retry import Patience
 from ccog.stores.s3 import S3Store
-from conftest import GEO, gdal_cog
+from conftest import GEO, gdal_cog, stored
 from faults import KINDS, PLACES, Proxy, placed, proxied
+
+Through = tuple[Proxy, dict[str, Any]]
 
 PARTS = 3
 OPTIONS = {"blocksize": 256, "compress": "none", "overviews": "none"}
@@ -47,7 +49,7 @@ def expected(pixels: np.ndarray) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def through(s3_options: dict[str, Any]) -> Iterator[tuple[Proxy, dict[str, Any]]]:
+def through(s3_options: dict[str, Any]) -> Iterator[Through]:
     with proxied(s3_options) as (proxy, options):
         yield proxy, options | {"config_kwargs": {"read_timeout": 1}}
 
@@ -61,10 +63,6 @@ def write(pixels: np.ndarray, options: dict[str, Any], key: str, **more: Any) ->
     result = delayed.compute(scheduler="threads", num_workers=2)
     assert isinstance(result, ccog.WriteResult)
     return result
-
-
-def read(options: dict[str, Any], key: str) -> bytes:
-    return bytes(s3fs.S3FileSystem(**options).cat(f"test/{key}"))
 
 
 @contextlib.contextmanager
@@ -89,7 +87,7 @@ def warned_of_what_nobody_heard_of(
 
 
 def test_a_write_makes_no_more_calls_than_it_needs(
-    through: tuple[Proxy, dict[str, Any]],
+    through: Through,
     s3_options: dict[str, Any],
     pixels: np.ndarray,
     expected: bytes,
@@ -97,13 +95,9 @@ def test_a_write_makes_no_more_calls_than_it_needs(
     proxy, options = through
     proxy.arm(None)
     write(pixels, options, "faults/none.tif")
-    assert read(s3_options, "faults/none.tif") == expected
-    assert [proxy.calls[call] for call in ("create", "mark", "part", "complete")] == [
-        1,
-        1,
-        PARTS,
-        1,
-    ]
+    assert stored("s3://test/faults/none.tif", s3_options) == expected
+    made = [proxy.calls[call] for call in ("create", "mark", "part", "complete")]
+    assert made == [1, 1, PARTS, 1]
 
 
 @pytest.mark.parametrize("place", PLACES_TRIED)
@@ -111,7 +105,7 @@ def test_a_write_makes_no_more_calls_than_it_needs(
 def test_a_passing_fault_is_survived(
     kind: str,
     place: str,
-    through: tuple[Proxy, dict[str, Any]],
+    through: Through,
     s3_options: dict[str, Any],
     pixels: np.ndarray,
     expected: bytes,
@@ -123,7 +117,7 @@ def test_a_passing_fault_is_survived(
         assert write(pixels, options, key).size == len(expected)
     assert proxy.hits == 1
     proxy.arm(None)
-    assert read(s3_options, key) == expected
+    assert stored(f"s3://test/{key}", s3_options) == expected
 
 
 @pytest.mark.parametrize("place", ["create", "middle part", "complete"])
@@ -131,7 +125,7 @@ def test_a_passing_fault_is_survived(
 def test_a_lasting_fault_is_a_clear_error(
     kind: str,
     place: str,
-    through: tuple[Proxy, dict[str, Any]],
+    through: Through,
     s3_options: dict[str, Any],
     pixels: np.ndarray,
 ) -> None:
@@ -159,7 +153,7 @@ def test_a_lasting_fault_is_a_clear_error(
     "warned: their uploads are left alone, and the empty one is named",
 )
 def test_an_upload_begun_unheard_is_not_that_of_another_writer(
-    through: tuple[Proxy, dict[str, Any]], s3_options: dict[str, Any]
+    through: Through, s3_options: dict[str, Any]
 ) -> None:
     proxy, options = through
     others = S3Store("test", "faults/shared.tif", s3_options)
@@ -179,7 +173,7 @@ def test_an_upload_begun_unheard_is_not_that_of_another_writer(
     "right: the other upload is left alone",
 )
 def test_an_upload_that_was_not_begun_is_not_looked_for_among_those_of_others(
-    through: tuple[Proxy, dict[str, Any]], s3_options: dict[str, Any]
+    through: Through, s3_options: dict[str, Any]
 ) -> None:
     proxy, options = through
     store = S3Store("test", "faults/fresh.tif", options)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +56,24 @@ class Raster:
                 last()
             return terrain((1, SIDE, SIDE), seed=block_id[0])[0]
 
-        chunks = ((SIDE,) * ROWS, (SIDE,))
-        return da.map_blocks(
-            read, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"), name="rows"
-        )
+        chunks, meta = ((SIDE,) * ROWS, (SIDE,)), np.empty((0, 0), "uint16")
+        return da.map_blocks(read, chunks=chunks, dtype="uint16", meta=meta, name="rows")
 
     def write(self, target: Path | None = None, **kwargs: Any) -> Any:
         where = self.target if target is None else target
         return ccog.write_ccog(
             self.array(), where, COG_creation_options=CREATION, compute=True, **kwargs
         )
+
+    def fail(self, target: Path | None = None) -> None:
+        """Begin a write that can be resumed, and fail at the last row."""
+
+        def stop() -> None:
+            raise RuntimeError("no pixels here")
+
+        self.last = stop
+        with pytest.raises(RuntimeError, match="no pixels here"):
+            self.write(target, resume=True)
 
     def expected(self) -> bytes:
         return bytes(ccog.write_ccog(self.array(), COG_creation_options=CREATION).compute())
@@ -133,12 +142,7 @@ def test_a_part_damaged_while_writing_is_found(raster: Raster, says: str) -> Non
 def test_a_part_damaged_before_resuming_is_found_and_only_its_row_done_again(
     raster: Raster, says: str
 ) -> None:
-    def stop() -> None:
-        raise RuntimeError("no pixels here")
-
-    raster.last = stop
-    with pytest.raises(RuntimeError, match="no pixels here"):
-        raster.write(resume=True)
+    raster.fail()
     damage(raster, says)
     with pytest.raises(errors.StoreError, match=rf"part \d+ .*{says}"):
         raster.write(resume=True)
@@ -253,12 +257,7 @@ def test_a_begin_that_runs_again_finds_its_own_and_leaves_others(tmp_path: Path)
 def planted(raster: Raster, victim: Path) -> Path:
     """The directory of a resumable write, with all that another user could have made up."""
 
-    def stop() -> None:
-        raise RuntimeError("no pixels here")
-
-    raster.last = stop
-    with pytest.raises(RuntimeError, match="no pixels here"):
-        raster.write(resume=True)
+    raster.fail()
     (folder,) = raster.target.parent.glob(".a.tif.*.parts")
     (folder / "whole").symlink_to(victim)
     return folder
@@ -297,20 +296,15 @@ def test_links_among_the_parts_are_not_followed(tmp_path: Path, which: str) -> N
     victim.write_bytes(b"one")
     store, session, parts = begun(tmp_path / "a", b"one", b"two")
     pieces = part_files(parts)
-    link = (
-        tmp_path
-        / session
-        / {"a part": pieces[0].name, "the joined file": joined_name(pieces)}.get(which, "record")
-    )
+    names = {"a part": pieces[0].name, "the joined file": joined_name(pieces)}
+    link = tmp_path / session / names.get(which, "record")
     link.unlink(missing_ok=True)
     link.symlink_to(victim)
-    with pytest.raises(
-        errors.StoreError,
-        match=f"cannot (join|read).*{tmp_path}/a: Too many levels of symbolic links",
-    ):
-        store.load_checkpoint(session, "record") if which == "a record" else store.complete(
-            session, parts
-        )
+    says = f"cannot (join|read).*{tmp_path}/a: Too many levels of symbolic links"
+    read = partial(store.load_checkpoint, session, "record")
+    use = read if which == "a record" else partial(store.complete, session, parts)
+    with pytest.raises(errors.StoreError, match=says):
+        use()
     assert victim.read_bytes() == b"one"
     store.save_checkpoint(session, "record", b"new")
     assert store.load_checkpoint(session, "record") == b"new"
@@ -420,18 +414,13 @@ def make_device(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        pytest.param(
-            os.mkfifo, "a named pipe", marks=pytest.mark.tried("a named pipe as target", "refused")
-        ),
-        pytest.param(
-            make_socket, "a socket", marks=pytest.mark.tried("a socket as target", "refused")
-        ),
-        pytest.param(
-            make_device, "a device", marks=pytest.mark.tried("a device as target", "refused")
-        ),
-        pytest.param(
-            os.mkdir, "a directory", marks=pytest.mark.tried("a directory as target", "refused")
-        ),
+        pytest.param(make, what, marks=pytest.mark.tried(f"{what} as target", "refused"))
+        for make, what in (
+            (os.mkfifo, "a named pipe"),
+            (make_socket, "a socket"),
+            (make_device, "a device"),
+            (os.mkdir, "a directory"),
+        )
     ],
 )
 def test_what_is_not_a_file_is_refused_and_stays(
@@ -471,12 +460,7 @@ def test_resuming_through_a_link(tmp_path: Path, raster: Raster) -> None:
     link = tmp_path / "link.tif"
     link.symlink_to(raster.target)
 
-    def stop() -> None:
-        raise RuntimeError("no pixels here")
-
-    raster.last = stop
-    with pytest.raises(RuntimeError, match="no pixels here"):
-        raster.write(link, resume=True)
+    raster.fail(link)
     raster.reads.clear()
     raster.write(link, resume=True)
     assert set(raster.reads) == {ROWS - 1}
@@ -531,11 +515,8 @@ def test_mode_owner_and_attributes_of_a_file_are_kept(tmp_path: Path) -> None:
     store.complete(session, parts)
     after = target.stat()
     assert target.read_bytes() == b"one"
-    assert (after.st_mode, after.st_uid, after.st_gid) == (
-        before.st_mode,
-        before.st_uid,
-        before.st_gid,
-    )
+    for name in ("st_mode", "st_uid", "st_gid"):
+        assert getattr(after, name) == getattr(before, name)
     assert {name: os.getxattr(target, name) for name in attributes} == attributes
 
 

@@ -20,7 +20,7 @@ import ccog
 import servers
 from ccog import errors
 from ccog.stores.s3 import S3Store
-from conftest import GEO, terrain
+from conftest import GEO, stored, terrain
 from faults import proxied
 
 CREATION = GEO | {"blocksize": 256, "compress": "none", "overview_resampling": "average"}
@@ -46,23 +46,23 @@ def noisy(side: int) -> da.Array:
     )
 
 
+def written(array: Any, target: Any = None, options: Any = None, **more: Any) -> Any:
+    """The delayed write of an array with the options of these tests, and more."""
+    return ccog.write_ccog(
+        array, target, COG_creation_options=CREATION | more, storage_options=options
+    )
+
+
 @cache
 def without_a_store(size: str) -> tuple[int, str]:
     """Size and digest of the bytes result."""
-    delayed = ccog.write_ccog(noisy(SIDES[size]), COG_creation_options=CREATION)
-    found = delayed.compute(scheduler="threads")
+    found = written(noisy(SIDES[size])).compute(scheduler="threads")
     return len(found), hashlib.sha256(found).hexdigest()
 
 
 @pytest.fixture
 def scheduler(request: pytest.FixtureRequest) -> Any:
     return request.getfixturevalue("client") if request.param == "processes" else "threads"
-
-
-def stored(url: str, options: dict[str, Any]) -> bytes:
-    filesystem, path = fsspec.core.url_to_fs(url, **options)
-    filesystem.invalidate_cache()
-    return bytes(filesystem.cat_file(path))
 
 
 def digest(url: str, options: dict[str, Any]) -> tuple[int, str]:
@@ -92,8 +92,7 @@ def test_every_server_gets_the_bytes_that_are_written_without_a_store(
     protocol, pixels, expected = SERVERS[server], noisy(SIDES[size]), without_a_store(size)
     options = request.getfixturevalue(server)
     url = f"{protocol}://test/whole/{uuid.uuid4().hex}.tif"
-    delayed = ccog.write_ccog(pixels, url, COG_creation_options=CREATION, storage_options=options)
-    result = delayed.compute(scheduler=scheduler)
+    result = written(pixels, url, options).compute(scheduler=scheduler)
     assert (result.url, result.size) == (url, expected[0])
     assert digest(url, options) == expected
     if protocol != "az":
@@ -115,9 +114,7 @@ def content_type(url: str, options: dict[str, Any]) -> str:
 
 def test_gdal_reads_what_was_written(s3_options: dict[str, Any]) -> None:
     array = terrain((2, 700, 600))
-    ccog.write_ccog(
-        array, "s3://test/gdal/a.tif", COG_creation_options=CREATION, storage_options=s3_options
-    ).compute()
+    written(array, "s3://test/gdal/a.tif", s3_options).compute()
     env = {"AWS_S3_ENDPOINT": s3_options["endpoint_url"].removeprefix("http://"), "AWS_HTTPS": "NO",
            "AWS_VIRTUAL_HOSTING": "FALSE", "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif"}  # fmt: skip
     session = rasterio.session.AWSSession(
@@ -134,15 +131,13 @@ def test_a_mapping_of_fsspec_stands_for_its_root(
     s3_options: dict[str, Any], tmp_path: Path
 ) -> None:
     array = terrain((1, 300, 300))
-    expected = ccog.write_ccog(array, COG_creation_options=CREATION).compute()
+    expected = written(array).compute()
     for url, options in (
         ("s3://test/map.tif", s3_options),
         (str(tmp_path / "a b%.tif"), {}),
         ("memory://map.tif", {}),
     ):
-        result = ccog.write_ccog(
-            array, fsspec.get_mapper(url, **options), COG_creation_options=CREATION
-        ).compute()
+        result = written(array, fsspec.get_mapper(url, **options)).compute()
         assert result.size == len(expected)
         assert stored(url, options) == expected
 
@@ -152,11 +147,9 @@ def test_the_memory_file_system_is_written_without_a_warning(
 ) -> None:
     array = terrain((1, 300, 300))
     for _ in range(2):
-        ccog.write_ccog(array, "memory://a/b.tif", COG_creation_options=CREATION).compute()
+        written(array, "memory://a/b.tif").compute()
     filesystem = fsspec.filesystem("memory")
-    assert (
-        filesystem.cat("a/b.tif") == ccog.write_ccog(array, COG_creation_options=CREATION).compute()
-    )
+    assert filesystem.cat("a/b.tif") == written(array).compute()
     assert filesystem.ls("a", detail=False) == ["/a/b.tif"]
     assert not [warning for warning in recwarn if issubclass(warning.category, ccog.CCOGWarning)]
     with pytest.raises(errors.StoreExistsError, match=r"memory://a/b\.tif exists"):
@@ -167,16 +160,12 @@ def test_any_other_file_system_through_one_writer(tmp_path: Path) -> None:
     array = terrain((1, 300, 300))
     options = {"fs": fsspec.filesystem("file"), "path": str(tmp_path)}
     with pytest.warns(ccog.CCOGWarning, match="dir:// has no parallel uploads"):
-        delayed = ccog.write_ccog(
-            array, "dir://a.tif", COG_creation_options=CREATION, storage_options=options
-        )
+        delayed = written(array, "dir://a.tif", options)
     assert not any(tmp_path.iterdir())
     for _ in range(2):
         delayed.compute()
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
-    assert (tmp_path / "a.tif").read_bytes() == ccog.write_ccog(
-        array, COG_creation_options=CREATION
-    ).compute()
+    assert (tmp_path / "a.tif").read_bytes() == written(array).compute()
 
 
 @pytest.mark.slow
@@ -187,18 +176,12 @@ def test_parts_are_equally_long_where_the_server_wants_it(
     array = da.from_array(
         np.random.default_rng(0).integers(0, 60000, (4000, 5000)).astype("uint16"), chunks=1024
     )
-    creation = CREATION | {"compress": compress}
     with proxied(s3_options | {"fixed_upload_size": True}) as (proxy, options):
-        ccog.write_ccog(
-            array, "s3://test/equal.tif", COG_creation_options=creation, storage_options=options
-        ).compute()
+        written(array, "s3://test/equal.tif", options, compress=compress).compute()
         sizes = sorted(proxy.part_sizes, reverse=True)
     assert len(sizes) > 2
     assert len(set(sizes[:-1])) == 1
-    assert (
-        stored("s3://test/equal.tif", s3_options)
-        == ccog.write_ccog(array, COG_creation_options=creation).compute()
-    )
+    assert stored("s3://test/equal.tif", s3_options) == written(array, compress=compress).compute()
 
 
 def test_options_of_s3fs_are_used(s3_options: dict[str, Any]) -> None:
@@ -241,57 +224,24 @@ def untouched() -> da.Array:
 
 #: Credentials that may read, and not write.
 READER = {"key": servers.READER_KEY, "secret": servers.READER_SECRET}
+NO_KEY = {"key": None, "secret": None}
+NOBODY_THERE = {"endpoint_url": "http://127.0.0.1:9"}
+WRONG_KEY = "access denied to the access key in storage_options"
 
 
 @pytest.mark.parametrize(
     ("bucket", "change", "kind", "says"),
     [
-        (
-            "absent",
-            {},
-            errors.StoreNotFoundError,
-            r"start an upload to s3://absent/a.tif: .*bucket",
-        ),
-        (
-            "test",
-            {"secret": "wrong"},
-            errors.StorePermissionError,
-            "access denied to the access key in storage_options",
-        ),
-        (
-            "test",
-            {"key": "wrong"},
-            errors.StorePermissionError,
-            "access denied to the access key in storage_options",
-        ),
-        (
-            "test",
-            {"key": servers.READER_KEY, "secret": servers.READER_SECRET},
-            errors.StorePermissionError,
-            "s3://test/a",
-        ),
-        (
-            "test",
-            {"anon": True, "key": None, "secret": None},
-            errors.StorePermissionError,
-            "anonymous",
-        ),
+        ("absent", {}, errors.StoreNotFoundError, r"start an upload to s3://absent/a.tif: .*bucket"),
+        ("test", {"secret": "wrong"}, errors.StorePermissionError, WRONG_KEY),
+        ("test", {"key": "wrong"}, errors.StorePermissionError, WRONG_KEY),
+        ("test", READER, errors.StorePermissionError, "s3://test/a"),
+        ("test", NO_KEY | {"anon": True}, errors.StorePermissionError, "anonymous"),
+        ("test", NO_KEY | {"profile": "absent"}, errors.StorePermissionError, "credentials"),
         # waits as long as users would
-        pytest.param(
-            "test",
-            {"endpoint_url": "http://127.0.0.1:9"},
-            errors.StoreError,
-            "no answer from the server",
-            marks=pytest.mark.slow,
-        ),
-        (
-            "test",
-            {"key": None, "secret": None, "profile": "absent"},
-            errors.StorePermissionError,
-            "credentials",
-        ),
+        pytest.param("test", NOBODY_THERE, errors.StoreError, "no answer from the server", marks=pytest.mark.slow),
     ],
-)
+)  # fmt: skip
 def test_refused_by_s3_before_any_work(
     s3_options: dict[str, Any],
     bucket: str,

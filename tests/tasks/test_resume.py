@@ -9,9 +9,9 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,9 @@ from ccog.runtime import manifest
 from ccog.tasks.blocks import PartialOverview, PixelPatch
 from ccog.tasks.records import dump_overviews, dump_segment, parse_overviews, parse_segment
 from ccog.tasks.uploads import TileSizes, UploadedGroup, UploadedSegment
-from conftest import TESTS, terrain
+from conftest import TESTS, stored, terrain
 from faults import proxied
-from kills import CREATION, settle, write_and_kill
+from kills import CREATION, settle, until, write_and_kill
 from kills import source as noise
 
 SMALL: dict[str, Any] = {"blocksize": 128, "compress": "deflate", "overview_resampling": "average"}
@@ -51,13 +51,12 @@ class Source:
         self,
         folder: Path,
         side: int = 128,
-        rows: int = ROWS,
-        cols: int = COLS,
+        shape: tuple[int, int] = (ROWS, COLS),
         count: int = 1,
         fails: int = FAILS,
     ) -> None:
         self.log, self.broken = folder / "reads", folder / "broken"
-        self.shape, self.side, self.count, self.fails = (rows, cols), side, count, fails
+        self.shape, self.side, self.count, self.fails = shape, side, count, fails
         self.log.touch()
 
     def array(self, name: str = "logged-source") -> da.Array:
@@ -71,25 +70,14 @@ class Source:
                 file.write(f"{i} {j}\n")
             return terrain((count, side, side), seed=100 * i + j)
 
-        chunks = ((count,), *((side,) * n for n in self.shape))
-        return da.map_blocks(
-            read, chunks=chunks, dtype="uint16", meta=np.empty((0, 0, 0), "uint16"), name=name
-        )
+        chunks, meta = ((count,), *((side,) * n for n in self.shape)), np.empty((0, 0, 0), "uint16")
+        return da.map_blocks(read, chunks=chunks, dtype="uint16", meta=meta, name=name)
 
     def reads(self) -> list[tuple[int, int]]:
         """Chunks read since the last call."""
         found = [tuple(map(int, line.split())) for line in self.log.read_text().splitlines()]
         self.log.write_text("")
         return [(i, j) for i, j in found]
-
-
-def until(done: Callable[[], bool], seconds: float = 30) -> bool:
-    deadline = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @pytest.fixture
@@ -121,10 +109,7 @@ def records(name: str, options: dict[str, Any]) -> list[str]:
 
 
 def data_of(target: dict[str, Any]) -> bytes:
-    if "storage_options" not in target:
-        return Path(target["store"]).read_bytes()
-    filesystem = s3fs.S3FileSystem(**target["storage_options"], skip_instance_cache=True)
-    return bytes(filesystem.cat(target["store"]))
+    return stored(target["store"], target.get("storage_options"))
 
 
 def left(target: dict[str, Any]) -> list[ccog.IncompleteUpload]:
@@ -169,6 +154,20 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+def some_mask() -> da.Array:
+    return da.from_array(
+        np.random.default_rng(0).random((ROWS * 128, COLS * 128)) > 0.2, chunks=256
+    )
+
+
+def whole_file(reader: Source, creation: dict[str, Any] = SMALL, **given: Any) -> bytes:
+    """The file written in one go; its reads are forgotten."""
+    delayed = ccog.write_ccog(reader.array(), COG_creation_options=creation, **given)
+    data = bytes(delayed.compute(**THREADS))
+    reader.reads()
+    return data
+
+
 @pytest.mark.parametrize("few", FEW, ids=["small", "large"])
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 @pytest.mark.parametrize("case", CASES)
@@ -178,15 +177,10 @@ def test_a_failed_write_continues(
     change_settings(few_blocks=few)
     reader, target = Source(tmp_path, count=2), {"store": str(tmp_path / "a.tif")}
     creation = SMALL | CASES[case]
-    given: dict[str, Any] = {}
+    given = {"mask": some_mask()} if masked else {}
     if masked:
         creation.pop("statistics", None)
-        pixels = np.random.default_rng(0).random((ROWS * 128, COLS * 128)) > 0.2
-        given["mask"] = da.from_array(pixels, chunks=256)
-    expected = ccog.write_ccog(reader.array(), COG_creation_options=creation, **given).compute(
-        **THREADS
-    )
-    reader.reads()
+    expected = whole_file(reader, creation, **given)
     fail(reader, resumed(reader.array(), target, creation, **given))
     assert [upload.resumable for upload in left(target)] == [True]
     reader.reads()
@@ -204,16 +198,9 @@ def test_a_failed_write_continues_chunk_by_chunk(
 ) -> None:
     change_settings(few_blocks=few)
     reader, target = Source(tmp_path, count=2), {"store": str(tmp_path / "a.tif")}
-    given: dict[str, Any] = {"layout": "chunk"}
-    if masked:
-        given["mask"] = da.from_array(
-            np.random.default_rng(0).random((ROWS * 128, COLS * 128)) > 0.2, chunks=256
-        )
+    given: dict[str, Any] = {"layout": "chunk", "mask": some_mask() if masked else None}
     creation = SMALL | {"overview_resampling": method}
-    expected = ccog.write_ccog(reader.array(), COG_creation_options=creation, **given).compute(
-        **THREADS
-    )
-    reader.reads()
+    expected = whole_file(reader, creation, **given)
     fail(reader, resumed(reader.array(), target, creation, **given))
     reader.reads()
     with pytest.raises(ccog.ResumeError, match="the layout was chunk, is gdal"):
@@ -230,7 +217,7 @@ def test_a_failed_write_continues_chunk_by_chunk(
 def test_a_write_continues_on_another_scheduler(
     request: pytest.FixtureRequest, target: dict[str, Any], reader: Source
 ) -> None:
-    expected = ccog.write_ccog(reader.array(), COG_creation_options=SMALL).compute(**THREADS)
+    expected = whole_file(reader)
     client = request.getfixturevalue("client")
     for first, second in ((client, "threads"), ("sync", client)):
         fail(reader, resumed(reader.array(), target), scheduler=first)
@@ -245,7 +232,7 @@ def test_a_write_continues_on_another_scheduler(
 @pytest.mark.slow
 def test_no_part_is_uploaded_twice(tmp_path: Path, s3_options: dict[str, Any]) -> None:
     # rows of 12.6 MB: more than 5 MiB at an end, and a part
-    reader = Source(tmp_path, side=512, rows=16, cols=24, fails=12)
+    reader = Source(tmp_path, side=512, shape=(16, 24), fails=12)
     creation = SMALL | {"blocksize": 512, "compress": "none"}
     with proxied(s3_options) as (proxy, options):
         target = {"store": "s3://test/resume/twice.tif", "storage_options": options}
@@ -354,9 +341,7 @@ def test_a_write_continues_after_two_failures(target: dict[str, Any], reader: So
         fail(reader, resumed(reader.array(), target))
     assert len(left(target)) == 1
     resumed(reader.array(), target).compute(**THREADS)
-    assert data_of(target) == ccog.write_ccog(reader.array(), COG_creation_options=SMALL).compute(
-        **THREADS
-    )
+    assert data_of(target) == whole_file(reader)
 
 
 def test_abort_removes_the_records(target: dict[str, Any], reader: Source) -> None:
@@ -421,31 +406,24 @@ def test_another_write_is_refused(
     target = {"store": str(tmp_path / "a.tif")}
     mask = np.ones((ROWS * 128, COLS * 128), bool)
     fail(reader, resumed(reader.array(), target, mask=mask))
+
+    def refused(says: str, array: da.Array | None = None, **given: Any) -> None:
+        array = reader.array() if array is None else array
+        with pytest.raises(ccog.ResumeError, match=says):
+            resumed(array, target, **{"mask": mask, **given})
+
     options = r"COMPRESS was DEFLATE, is ZSTD.*uploads abort .*a\.tif.*resume=False"
-    with pytest.raises(ccog.ResumeError, match=options):
-        resumed(reader.array(), target, SMALL | {"compress": "zstd"}, mask=mask)
-    with pytest.raises(ccog.ResumeError, match=r"the array differs \(dask names an array.*name="):
-        resumed(reader.array("other"), target, mask=mask)
-    with pytest.raises(ccog.ResumeError, match="the mask differs"):
-        resumed(reader.array(), target, mask=~mask)
-    with pytest.raises(ccog.ResumeError, match="the mask differs"):
-        resumed(reader.array(), target)
-    with pytest.raises(ccog.ResumeError, match="the array differs, the chunks differ"):
-        resumed(reader.array().rechunk((1, 256, 256)), target, mask=mask)
-    with pytest.raises(
-        ccog.ResumeError, match=r"the environment differs \(GDAL_X was not given, is given\)"
-    ):
-        resumed(
-            reader.array(),
-            target,
-            mask=mask,
-            rasterio_env_options={"GDAL_X": 1, "GS_SECRET_ACCESS_KEY": "s"},
-        )
-    with pytest.raises(ccog.ResumeError, match=r"another one: the metadata differs\."):
-        resumed(reader.array(), target, SMALL | {"units": "m"}, mask=mask)
+    refused(options, creation=SMALL | {"compress": "zstd"})
+    refused(r"the array differs \(dask names an array.*name=", reader.array("other"))
+    refused("the mask differs", mask=~mask)
+    refused("the mask differs", mask=None)
+    refused("the array differs, the chunks differ", reader.array().rechunk((1, 256, 256)))
+    env = {"GDAL_X": 1, "GS_SECRET_ACCESS_KEY": "s"}
+    unknown = r"the environment differs \(GDAL_X was not given, is given\)"
+    refused(unknown, rasterio_env_options=env)
+    refused(r"another one: the metadata differs\.", creation=SMALL | {"units": "m"})
     monkeypatch.setattr(manifest, "version", lambda _: "9.9")
-    with pytest.raises(ccog.ResumeError, match=rf"version of ccog was {ccog_version()}, is 9\.9\."):
-        resumed(reader.array(), target, mask=mask)
+    refused(rf"version of ccog was {version('ccog')}, is 9\.9\.")
     ccog.write_ccog(reader.array("other"), **target, COG_creation_options=SMALL).compute(**THREADS)
 
 
@@ -473,12 +451,6 @@ def test_values_of_the_environment_are_neither_kept_nor_shown(
     # a secret that says how to reach data may be another one each time
     renewed = then | {"GDAL_HTTP_USERPWD": "user:renewed"}
     resumed(reader.array(), target, rasterio_env_options=renewed).compute(**THREADS)
-
-
-def ccog_version() -> str:
-    from importlib.metadata import version
-
-    return version("ccog")
 
 
 def test_arrays_in_memory_are_known_by_their_values(tmp_path: Path) -> None:
@@ -525,15 +497,8 @@ def test_a_write_to_google_cloud_storage_continues(
 def test_the_command_line_continues_a_killed_write(tmp_path: Path) -> None:
     target = str(tmp_path / "a.tif")
     run = "from ccog.cli import main; main()"
-    options = [
-        "demo",
-        target,
-        "--size=4096",
-        "--co=BLOCKSIZE=256",
-        "--workers=1",
-        "--resume",
-        "--quiet",
-    ]
+    options = ["demo", target, "--size=4096", "--co=BLOCKSIZE=256", "--workers=1"]
+    options += ["--resume", "--quiet"]
     process = subprocess.Popen([sys.executable, "-c", run, *options])
     try:
         assert until(
@@ -576,15 +541,8 @@ def test_sources_of_the_command_line_have_stable_names(tmp_path: Path) -> None:
 
 
 def test_segments_survive_their_records() -> None:
-    exact = BandStatistics(
-        count=3,
-        nodata=1,
-        low=-1.5,
-        high=2.0,
-        mean=0.1,
-        spread=1e-17,
-        sums=(1 << 80, -(1 << 70)),
-    )
+    sums = (1 << 80, -(1 << 70))
+    exact = BandStatistics(count=3, nodata=1, low=-1.5, high=2.0, mean=0.1, spread=1e-17, sums=sums)
     statistics = (exact, BandStatistics())
     sizes = np.arange(6, dtype="uint32").reshape(2, 3)
     segment = Segment([b"ab", b"", b"c"], [(3, 7, "tag")], [])

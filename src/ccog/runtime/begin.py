@@ -31,7 +31,7 @@ import time
 from typing import Any
 
 from ccog.errors import ResumeError, StoreError, StoreNotFoundError
-from ccog.runtime.distributed_edges import ask_scheduler, offer_plugin, travelling
+from ccog.runtime.distributed_edges import Sealed, ask_scheduler, offer_plugin, travelling
 from ccog.runtime.local_guard import GUARD, abort
 from ccog.runtime.manifest import Resumption
 from ccog.runtime.task_names import token_of
@@ -45,32 +45,21 @@ _POLL_SECONDS = 0.05
 
 
 def begin_write(store: Store, final: str, resumption: Resumption | None = None) -> str:
-    """Begin the write whose last task is ``final``, or find that it has begun.
+    """Begin the write whose last task is ``final``, unless it has begun; its upload id.
 
     It runs as a task.
-
-    Returns the upload id.
     """
     task = current_task()
-    if task is None:
-        return _begin_here(store, final, resumption)
-    return _begin_on_cluster(task.worker, store, final, resumption)
-
-
-def _begin_here(store: Store, final: str, resumption: Resumption | None) -> str:
-    with GUARD.beginning(final):
-        if GUARD.is_given_up(final):
-            raise _given_up(store)
-        upload_id = _begin(store, final, resumption)
-        if not GUARD.begun(final, upload_id):
-            abort(store, upload_id)
-            raise _given_up(store)
-        return upload_id
+    if task is not None:
+        return _begin_on_cluster(task.worker, store, final, resumption)
+    upload_id = GUARD.begin(final, lambda: _begin(store, final, resumption), store)
+    if upload_id is None:
+        raise _given_up(store)
+    return upload_id
 
 
 def _begin_on_cluster(worker: Any, store: Store, final: str, resumption: Resumption | None) -> str:
     from ccog.runtime.scheduler_plugin import CcogPlugin
-    from ccog.runtime.sealed import Sealed
 
     offer_plugin(worker, CcogPlugin())
     begun, unanswered = ask_scheduler(worker, "ccog_announce", final=final)
@@ -82,7 +71,7 @@ def _begin_on_cluster(worker: Any, store: Store, final: str, resumption: Resumpt
         "ccog_keep",
         final=final,
         upload_id=upload_id,
-        store=travelling(Sealed.of(store)),
+        store=travelling(Sealed(store)),
         stays=resumption is not None,
     )
     is_continued = resumption is not None and resumption.upload_id == upload_id
@@ -130,10 +119,9 @@ def watch() -> None:
 
 
 def wait_for_removal(final: str, client: Any = None) -> None:
-    """Wait until the scheduler of a distributed client has cleaned up a write that failed.
+    """Wait until the scheduler of a client has cleaned up a write that failed.
 
-    On the event loop of an asynchronous client nobody can wait: the scheduler cleans up
-    meanwhile.
+    On the event loop of an asynchronous client nobody can wait.
     """
     client = current_client() if client is None else client
     if client is None or is_own_loop(client):

@@ -35,17 +35,14 @@ _DONE = ("memory", "released", "forgotten")
 
 
 class Peer(Protocol):
-    """A worker or a client.
-
-    Both have a connection to their scheduler, and the event loop it belongs to.
-    """
+    """A worker or a client: its connection to the scheduler, and its event loop."""
 
     loop: Any
     scheduler: Any
 
 
 def ask_scheduler(peer: Peer, operation: str, seconds: float | None = None, **message: Any) -> Any:
-    """Call the scheduler from a thread that is not the peer's loop, for so many seconds at most.
+    """Call the scheduler from a thread that is not the peer's loop.
 
     Dask logs the message at DEBUG, so that credentials in it must be sealed.
     """
@@ -57,14 +54,8 @@ def ask_scheduler(peer: Peer, operation: str, seconds: float | None = None, **me
 
 def offer_plugin(peer: Peer, plugin: Any, seconds: float | None = None) -> None:
     """Have the scheduler run a plugin, if it does not yet."""
-    ask_scheduler(
-        peer,
-        "register_scheduler_plugin",
-        seconds,
-        plugin=pickle.dumps(plugin),
-        name=plugin.name,
-        idempotent=True,
-    )
+    message = {"plugin": pickle.dumps(plugin), "name": plugin.name, "idempotent": True}
+    ask_scheduler(peer, "register_scheduler_plugin", seconds, **message)
 
 
 def add_calls(scheduler: Any, calls: Mapping[str, Callable[..., Any]]) -> None:
@@ -86,11 +77,32 @@ def arrived(value: Any) -> Any:
     return value.data if isinstance(value, ToPickle) else value
 
 
-async def runs_on_some_worker(scheduler: Any, function: Callable[..., Any], *args: Any) -> bool:
-    """Run a function on a worker.
+class Sealed:
+    """A pickled value, such as a store: its repr says nothing, whoever logs it.
 
-    Returns whether a worker has run it without an error; a few are tried.
+    It is sent as ``travelling``, which dask unpacks wherever it arrives; the value only
+    where ``open`` is called.
     """
+
+    __slots__ = ("_data",)
+
+    def __init__(self, value: Any) -> None:
+        from distributed.protocol.pickle import dumps
+
+        self._data: bytes = dumps(value)
+
+    def open(self) -> Any:
+        """The value."""
+        from distributed.protocol.pickle import loads
+
+        return loads(self._data)
+
+    def __repr__(self) -> str:
+        return "<sealed>"
+
+
+async def runs_on_some_worker(scheduler: Any, function: Callable[..., Any], *args: Any) -> bool:
+    """Whether one of a few workers has run a function without an error."""
     message = {"function": pickle.dumps(function), "args": pickle.dumps(args)}
     for address in list(scheduler.workers)[:_WORKERS_TRIED]:
         try:
@@ -122,10 +134,7 @@ def is_processing(scheduler: Any, token: str) -> bool:
 
 
 def tasks_done(scheduler: Any, names: Iterable[str]) -> dict[str, int]:
-    """Numbers of tasks that are done, by name.
-
-    Names that the scheduler does not know are left out.
-    """
+    """Numbers of tasks that are done, by the names that the scheduler knows."""
     groups = scheduler.task_groups
     counts = {}
     for name in names:
@@ -135,9 +144,6 @@ def tasks_done(scheduler: Any, names: Iterable[str]) -> dict[str, int]:
 
 
 def is_over(client: Any, key: str) -> bool:
-    """Whether the client waits for a result no more.
-
-    The result is there, or its future was let go of.
-    """
+    """Whether the client waits for a result no more: it is there, or was let go of."""
     state = client.futures.get(key)
     return state is None or state.status == "finished"

@@ -1,7 +1,7 @@
 """Progress events: a write is about to be computed, and a part of it is stored.
 
-Tasks on a dask worker tell the scheduler, over the connection that the worker has anyway. Other
-tasks tell the listeners in this process.
+Tasks on a dask worker tell the scheduler, over the connection that the worker has anyway.
+Other tasks tell the listeners in this process.
 """
 
 from __future__ import annotations
@@ -62,13 +62,12 @@ def teller(upload_id: str) -> Tell:
     worker, token = task
 
     def tell(part: Part) -> None:
-        number, size = part.number, part.size
-        worker.log_event(TOPIC, {"token": token, "number": number, "size": size})
+        message = {"token": token, "number": part.number, "size": part.size}
+        worker.log_event(TOPIC, message)
 
     return tell
 
 
 def _tell_here(upload_id: str, part: Part) -> None:
-    number, size = part.number, part.size
     for listener in list(_LISTENERS):
-        listener.stored(upload_id, number, size)
+        listener.stored(upload_id, part.number, part.size)

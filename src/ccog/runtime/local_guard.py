@@ -1,11 +1,11 @@
-"""Writes on schedulers in this process are aborted if their computation does not succeed."""
+"""Writes on schedulers in this process are aborted if their computation fails."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dask.callbacks import Callback
@@ -22,10 +22,7 @@ _WAIT_SECONDS = 60.0
 
 
 def abort(store: Store, upload_id: str) -> None:
-    """Abort a write; a failure is a warning.
-
-    The error that led here is then the one that is seen.
-    """
+    """Abort a write; a failure is a warning, so that the error that led here is seen."""
     try:
         store.abort(upload_id)
     except Exception as error:
@@ -34,6 +31,10 @@ def abort(store: Store, upload_id: str) -> None:
             CCOGWarning,
             stacklevel=2,
         )
+
+
+def _begins(key: Any) -> bool:
+    return isinstance(key, tuple) and str(key[0]).startswith(BEGIN)
 
 
 class LocalGuard(Callback):  # type: ignore[misc]
@@ -54,7 +55,7 @@ class LocalGuard(Callback):  # type: ignore[misc]
         self._changed = threading.Condition()
 
     def _end(self, dsk: Mapping[Any, Any], state: dict[str, Any], errored: bool) -> None:
-        for key in [key for key in dsk if isinstance(key, tuple) and str(key[0]).startswith(BEGIN)]:
+        for key in filter(_begins, dsk):
             # the arguments of begin_write
             store, final, *resumption = dsk[key].args
             is_unwanted = errored and not any(resumption)
@@ -66,7 +67,7 @@ class LocalGuard(Callback):  # type: ignore[misc]
                 abort(store, upload_id)
 
     def _give_up(self, final: str) -> None:
-        """Wait until the write has begun, unless its thread finds in time that it need not."""
+        """Wait until the write has begun, or its thread has found that it need not."""
         with self._changed:
             if final in self._begun or final in self._failed:
                 return
@@ -79,18 +80,22 @@ class LocalGuard(Callback):  # type: ignore[misc]
             self._failed.discard(final)
             return self._begun.pop(final, None)
 
-    def begun(self, final: str, upload_id: str) -> bool:
-        """Remember what a write has begun; False if it was given up meanwhile."""
-        with self._changed:
-            if final in self._given_up:
-                self._given_up.discard(final)
-                return False
-            self._begun[final] = upload_id
-            return True
+    def begin(self, final: str, start: Callable[[], str], store: Store) -> str | None:
+        """Begin a write; None if its computation ended meanwhile, and nothing is left."""
+        with self._beginning_of(final):
+            if self._is_given_up(final):
+                return None
+            upload_id = start()
+            with self._changed:
+                if not self._is_given_up(final):
+                    self._begun[final] = upload_id
+                    return upload_id
+            abort(store, upload_id)
+            return None
 
     @contextlib.contextmanager
-    def beginning(self, final: str) -> Iterator[None]:
-        """The time in which a write begins, up to its removal if it is given up meanwhile."""
+    def _beginning_of(self, final: str) -> Iterator[None]:
+        """The time in which a write begins, or is removed since it was given up."""
         with self._changed:
             self._beginning.add(final)
         try:
@@ -104,7 +109,7 @@ class LocalGuard(Callback):  # type: ignore[misc]
                 self._beginning.discard(final)
                 self._changed.notify_all()
 
-    def is_given_up(self, final: str) -> bool:
+    def _is_given_up(self, final: str) -> bool:
         """Whether the computation ended while its write was beginning; forgets it."""
         with self._changed:
             given_up = final in self._given_up

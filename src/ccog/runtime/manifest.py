@@ -1,6 +1,6 @@
-"""The manifest of a resumable write, by which only the same write continues it.
+"""The manifest of a resumable write: all that decides the bytes of the file.
 
-It names all that decides the bytes of the file.
+By it only the same write is continued.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -16,12 +16,7 @@ from typing import Any
 import rasterio
 from dask.base import tokenize
 
-from ccog.errors import (
-    CCOGWarning,
-    ResumeError,
-    StoreNotFoundError,
-    StorePermissionError,
-)
+from ccog.errors import CCOGWarning, ResumeError, StoreNotFoundError, StorePermissionError
 from ccog.gdal.template import HeaderSpec
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.parts import PartPlan
@@ -37,7 +32,7 @@ _FORMAT = 2
 # of a manifest, which holds names and options
 _MAX_BYTES = 16 << 20
 
-# options of GDAL and of rasterio.Env that say how to reach data, and never change a byte of it
+# options of GDAL and rasterio.Env that say how to reach data, and change no byte of it
 _ACCESS = (
     "AWS_",
     "AZURE_",
@@ -120,10 +115,7 @@ def _names(arrays: Iterable[Any]) -> list[str | None]:
 
 
 def _name(arr: Any) -> str:
-    """Dask's name of an array, or of the values of one in memory.
-
-    Metadata is compared elsewhere.
-    """
+    """Dask's name of an array without its metadata; in memory, of its values."""
     if isinstance(arr, Source):
         return str(tokenize(_name(arr.array), arr.mask))
     if not is_xarray(arr):
@@ -138,10 +130,7 @@ def _digest(value: Any) -> str:
 
 
 def _slow_digest(key: str, value: Any) -> str:
-    """A digest by which the value of an option is compared, but not known.
-
-    Each option has its salt.
-    """
+    """A digest by which the value of an option is compared, but not known."""
     salt = f"ccog {key}".encode()
     return hashlib.pbkdf2_hmac("sha256", str(value).encode(), salt, _ROUNDS).hex()[:32]
 
@@ -159,65 +148,55 @@ def find_resumable(store: Store | SingleWriterStore, manifest: str) -> Resumable
             f"resume=True is not possible for {store.url}: unfinished writes are kept on local "
             "file systems, s3:// (without fixed_upload_size) and gs://"
         )
-    others = []
+    refusal = None
     for upload in sorted(store.incomplete(), key=lambda upload: upload.started, reverse=True):
         if upload.url != store.url or not upload.resumable:
             continue
         other = _load(store, upload)
         if other == manifest:
             return ResumableUpload(upload.upload_id, store.checkpoint_names(upload.upload_id))
-        if other is not None:
-            others.append((upload, other))
-    if others:
-        newest, other = others[0]
-        raise _refusal(newest, other, manifest)
+        if other is not None and refusal is None:
+            refusal = _refusal(upload, other, manifest)
+    if refusal is not None:
+        raise refusal
     return None
 
 
 def _load(store: Store, upload: IncompleteUpload) -> str | None:
     """The manifest of an unfinished write; None, with a warning, if it cannot be read."""
     try:
-        return _read(store, upload)
-    except (
-        StoreNotFoundError,
-        StorePermissionError,
-        ValueError,
-        RecursionError,
-    ) as error:
+        data = store.load_checkpoint(upload.upload_id, MANIFEST, _MAX_BYTES + 1)
+        text = data.decode()
+        if len(data) > _MAX_BYTES or not isinstance(json.loads(text), dict):
+            raise ValueError("it is not an object of JSON, or too long")
+        return text
+    except (StoreNotFoundError, StorePermissionError, ValueError, RecursionError) as error:
         warnings.warn(
-            f"the unfinished write to {upload.url}, begun {upload.started:%Y-%m-%d %H:%M:%SZ}, "
-            f"cannot be continued, since its {MANIFEST} cannot be read ({error}); "
-            f"remove it with `ccog uploads abort {upload.url}`",
+            f"{_begun(upload)}, cannot be continued, since its {MANIFEST} cannot be read "
+            f"({error}); remove it with `ccog uploads abort {upload.url}`",
             CCOGWarning,
             stacklevel=3,
         )
         return None
 
 
-def _read(store: Store, upload: IncompleteUpload) -> str:
-    data = store.load_checkpoint(upload.upload_id, MANIFEST, _MAX_BYTES + 1)
-    text = data.decode()
-    if len(data) > _MAX_BYTES or not isinstance(json.loads(text), dict):
-        raise ValueError("it is not an object of JSON, or too long")
-    return text
+def _begun(upload: IncompleteUpload) -> str:
+    return f"the unfinished write to {upload.url}, begun {upload.started:%Y-%m-%d %H:%M:%SZ}"
 
 
 def _refusal(upload: IncompleteUpload, then: str, now: str) -> ResumeError:
     differences = _differences(json.loads(then), json.loads(now))
     hint = f" ({_HINT})" if any(name in _ARRAYS for name in differences) else ""
     return ResumeError(
-        f"the unfinished write to {upload.url}, begun {upload.started:%Y-%m-%d %H:%M:%SZ}, is "
-        f"another one: {', '.join(differences.values())}{hint}. Give what was given then to "
-        f"continue it, remove it with `ccog uploads abort {upload.url}` (ccog.abort_incomplete), "
+        f"{_begun(upload)}, is another one: {', '.join(differences.values())}{hint}. "
+        "Give what was given then to continue it, remove it with "
+        f"`ccog uploads abort {upload.url}` (ccog.abort_incomplete), "
         "or write from the start with resume=False"
     )
 
 
 def _differences(then: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
-    """Each difference in words, by name.
-
-    The geometry follows from the rest, and is named only alone.
-    """
+    """Each difference in words, by name; what follows from others is named only alone."""
     names = [name for name in now if then.get(name) != now[name]]
     differences = {name: _words(name, then.get(name), now[name]) for name in names}
     follows = ["geometry", "metadata"] if "layout" in differences else ["geometry"]
@@ -228,22 +207,28 @@ def _differences(then: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
 
 
 def _words(name: str, then: Any, now: Any) -> str:
-    if isinstance(then, dict) and isinstance(now, dict):
-        keys = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
-        change = _change_of_value if name == "environment" else _change
-        changes = (change(key, then.get(key, _NOT_GIVEN), now.get(key, _NOT_GIVEN)) for key in keys)
-        return f"the {name} differ{'s' if name == 'environment' else ''} ({', '.join(changes)})"
+    if name == "environment" and isinstance(then, dict):
+        return f"the environment differs ({_changes(then, now, _change_of_digest)})"
+    if name == "options" and isinstance(then, dict):
+        return f"the options differ ({_changes(then, now, _change)})"
     if name.startswith("version") or name == "layout":
-        return f"the {name} was {then}, is {now}"
+        return f"the {_change(name, then, now)}"
     return f"the {name} {'differ' if name in _PLURAL else 'differs'}"
 
 
-def _change(key: str, then: Any, now: Any) -> str:
-    return f"{key} was {then}, is {now}"
+def _changes(
+    then: dict[str, Any], now: dict[str, Any], change: Callable[[str, Any, Any], str]
+) -> str:
+    keys = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
+    changes = [change(key, then.get(key, _NOT_GIVEN), now.get(key, _NOT_GIVEN)) for key in keys]
+    return ", ".join(changes)
 
 
-def _change_of_value(key: str, then: str, now: str) -> str:
-    """The same if values are digests."""
+def _change(name: str, then: Any, now: Any) -> str:
+    return f"{name} was {then}, is {now}"
+
+
+def _change_of_digest(key: str, then: str, now: str) -> str:
     if then == _NOT_GIVEN:
         return f"{key} was not given, is given"
     if now == _NOT_GIVEN:

@@ -1,4 +1,4 @@
-"""The uploads in progress on a cluster, kept on its scheduler, which outlives every worker."""
+"""Uploads in progress on a cluster, kept on its scheduler, which outlives workers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ccog.runtime.distributed_edges import (
+    Sealed,
     arrived,
     is_processing,
     may_finish,
     runs_on_some_worker,
     travelling,
 )
-from ccog.runtime.sealed import Sealed
 from ccog.runtime.task_names import token_of
 
 _LOGGER = logging.getLogger("ccog")
@@ -50,10 +50,7 @@ class _Upload:
 
 
 class OpenUploads:
-    """Uploads by the key of the last task of their write.
-
-    Those that cannot finish are aborted.
-    """
+    """Uploads by the last task of their write; what cannot finish is aborted."""
 
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = scheduler
@@ -62,10 +59,7 @@ class OpenUploads:
         self.removals: dict[asyncio.Task[None], _Upload] = {}
 
     def announce(self, final: str) -> Announcement:
-        """A task is about to begin a write.
-
-        Tell it whether another one has, or has tried to.
-        """
+        """Tell a task that will begin a write whether another has, or has tried to."""
         if final in self._open:
             return Announcement(self._open[final].upload_id, 0.0)
         now = time.monotonic()
@@ -85,25 +79,18 @@ class OpenUploads:
 
     def is_open(self, final: str) -> bool:
         """Whether the write goes on, or is being removed."""
-        return final in self._open or any(
-            upload.final == final for upload in self.removals.values()
-        )
+        ending = {upload.final for upload in self.removals.values()}
+        return final in self._open or final in ending
 
     def store(self, final: str, upload_id: str) -> Any:
-        """The sealed store of an upload that is being removed, for the worker that was asked to.
-
-        None if it is not.
-        """
+        """The sealed store of an upload that is being removed, for a worker; or None."""
         for upload in self.removals.values():
             if (upload.final, upload.upload_id) == (final, upload_id):
                 return travelling(upload.store)
         return None
 
     def ended(self, final: str, in_memory: bool) -> None:
-        """The last task of a write has ended.
-
-        Forget the upload, and abort it unless the result is there.
-        """
+        """The last task of a write has ended: abort the upload unless that succeeded."""
         self._announced.pop(final, None)
         upload = self._open.pop(final, None)
         if upload is not None and not in_memory and not upload.stays:
@@ -122,10 +109,7 @@ class OpenUploads:
         task.add_done_callback(lambda done: self.removals.pop(done, None))
 
     async def _remove(self, upload: _Upload) -> None:
-        """Abort, wait for the tasks that still run, and abort again.
-
-        They may have put parts meanwhile.
-        """
+        """Abort, wait for tasks that still run and may put parts, and abort again."""
         await self._abort(upload)
         deadline = time.monotonic() + _DRAIN_SECONDS
         token = token_of(upload.final)
@@ -138,14 +122,13 @@ class OpenUploads:
     async def _abort(self, upload: _Upload) -> None:
         """Abort on a worker, which can reach the store, or else here.
 
-        Dask logs the arguments of functions that workers run, so the worker fetches the
-        store.
+        Dask logs the arguments of functions on workers, so the worker fetches the store.
         """
-        names = (upload.final, upload.upload_id)
-        if await runs_on_some_worker(self._scheduler, _abort_there, *names):
+        final, upload_id = upload.final, upload.upload_id
+        if await runs_on_some_worker(self._scheduler, _abort_there, final, upload_id):
             return
         try:
-            await _abort(upload.store, upload.upload_id)
+            await _abort(upload.store, upload_id)
         except Exception as error:
             _LOGGER.warning(
                 "parts of an unfinished write may remain: %s; remove them with `ccog uploads`",

@@ -15,7 +15,6 @@ PREFIX = "ccog_"
 
 # blocks are shown as the work on them, by whether they are of an overview
 _SHOWN_BLOCKS = {False: "encode", True: "overview"}
-_BLOCK_WORDS = tuple(_SHOWN_BLOCKS.values())
 
 _NAME = re.compile(
     PREFIX + r"(?P<shown>[a-z]+)"
@@ -36,18 +35,10 @@ _STAGE_OF = {
 
 
 class TaskKind(NamedTuple):
-    """The kind of a task, such as ``block``, and the level or, of merges, the depth it is of."""
+    """The kind of a task, such as ``block``, and its level or, of merges, its depth."""
 
     word: str
     number: int | None
-
-
-class _Name(NamedTuple):
-    """What the name of a task says."""
-
-    shown: str
-    level: int | None
-    depth: int | None
 
 
 def task_name(kind: str, token: str) -> str:
@@ -68,36 +59,24 @@ def token_of(name: str) -> str:
 
 def parse_name(name: str) -> TaskKind:
     """The kind of the tasks of that name."""
-    shown, level, depth = _parts(name)
-    word = "block" if shown in _BLOCK_WORDS else shown
-    return TaskKind(word, depth if level is None else level)
-
-
-def kind_of(name: str) -> str:
-    """The kind of the tasks of that name, as ``task_name`` takes it."""
-    word, number = parse_name(name)
-    if number is None:
-        return word
-    return f"{word}-{number}" if word == "merge" else f"{word}-L{number}"
+    match = _match(name)
+    word = "block" if match["shown"] in _SHOWN_BLOCKS.values() else match["shown"]
+    number = match["level"] or match["depth"]
+    return TaskKind(word, None if number is None else int(number))
 
 
 def level_of(name: str) -> int:
     """The level that tasks of that name work on; 0 where they work on none."""
-    return _parts(name).level or 0
+    return int(_match(name)["level"] or 0)
 
 
 def stage_of(name: str) -> str | None:
-    """Which of ``STAGES`` tasks of that name count for; None for those that take no time."""
-    return _STAGE_OF.get(_parts(name).shown)
+    """Which of ``STAGES`` tasks of that name count for; None if they take no time."""
+    return _STAGE_OF.get(_match(name)["shown"])
 
 
-def _parts(name: str) -> _Name:
+def _match(name: str) -> re.Match[str]:
     match = _NAME.fullmatch(name)
     if match is None:
         raise ValueError(f"{name!r} is not the name of a task of ccog")
-    shown, level, depth = match["shown"], match["level"], match["depth"]
-    return _Name(shown, _number(level), _number(depth))
-
-
-def _number(digits: str | None) -> int | None:
-    return None if digits is None else int(digits)
+    return match

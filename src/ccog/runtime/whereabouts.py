@@ -20,13 +20,11 @@ class ClusterTask(NamedTuple):
 
 
 def current_task() -> ClusterTask | None:
-    """The task of a write that a distributed worker runs in this thread.
+    """The task of a write that a distributed worker runs in this thread, or None.
 
-    It may run again if the worker dies.
-
-    None elsewhere, also if a task of somebody else's computes a write on a scheduler in
-    its own process. Only the thread that runs the task is told: ask there, and hand the
-    answer to threads of a pool.
+    None also if a task of somebody else's computes a write on a scheduler in its own
+    process. Only the thread that runs the task is told: ask there, and hand the answer to
+    threads of a pool.
     """
     if not has_distributed():
         return None
@@ -62,18 +60,12 @@ def has_distributed() -> bool:
 
 
 def is_own_loop(client: Any) -> bool:
-    """Whether this thread runs the client's event loop.
-
-    Waiting there for an answer would never end.
-    """
+    """Whether this thread runs the client's event loop, where waiting never ends."""
     return bool(client is not None and client.asynchronous)
 
 
 def thread_count(client: Any) -> int:
-    """Threads of a client's cluster.
-
-    The cluster is asked now; on the client's own loop, its last answer counts.
-    """
+    """Threads of a client's cluster; on the client's own loop, as last heard."""
     if not is_own_loop(client):
         return sum(int(count) for count in client.nthreads().values())
     info = client.scheduler_info()

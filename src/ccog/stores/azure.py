@@ -1,40 +1,59 @@
-"""An Azure block blob: workers stage blocks, and the last task commits the list of them."""
+"""An Azure block blob: workers stage blocks, the last task commits the list of them.
+
+All that ccog uses of adlfs stands in this module. Checked with adlfs 2026.8 and
+azure-storage-blob 12.31:
+
+- ``AzureBlobFileSystem.service_client`` is the account's client of azure-storage-blob,
+  with the credentials that the options name. ``loop`` is the event loop that it belongs
+  to. Without them: make a ``BlobServiceClient`` here.
+- ``split_path(path)`` gives container, blob and version.
+- ``retry_total=0``, given to each call, turns the client's own retries off. Without it:
+  they would multiply ours.
+"""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError
-from ccog.geometry.parts import Buffer, Limits, Part
-from ccog.stores.azure_client import ONE_ATTEMPT, AzureClient
+from ccog.errors import (
+    StoreError,
+    StoreExistsError,
+    StoreNotFoundError,
+    StorePermissionError,
+    needs,
+)
+from ccog.geometry.parts import Buffer, Limits, Part, total
+from ccog.redaction import harmless, redacted
 from ccog.stores.base import (
     CONTENT_TYPE,
-    IncompleteUpload,
-    NoCheckpoints,
+    Store,
     WriteResult,
-    new_part,
-    size_of,
+    checked_result,
+    exists_error,
     total_size,
 )
 from ccog.stores.body import Body, base64_text, md5
-from ccog.stores.retry import BRISK, PATIENT, Patience
+from ccog.stores.retry import BRISK, PATIENT, Patience, first_line, retry
+
+_TRANSIENT_STATUS = frozenset((408, 429, 500, 502, 503, 504))
+_ONE_ATTEMPT: dict[str, Any] = {"retry_total": 0}
 
 _COMMIT_SECONDS = 300
 
 # of the names of blocks, which have 64 characters at most
-_UPLOAD_ID_DIGITS, _MD5_DIGITS = 25, 32
+_UPLOAD_ID_DIGITS = 25
 
 
 @dataclass(frozen=True)
-class AzureStore(NoCheckpoints):
-    """The blob of ``target`` (a URL).
+class AzureStore(Store):
+    """The blob of ``target`` (a URL); ``options`` are those of adlfs.AzureBlobFileSystem.
 
-    ``options`` are those of adlfs.AzureBlobFileSystem, kept out of the repr.
-
-    Blocks that are never committed cannot be deleted. The service never shows them to
-    readers, and drops them after a week, or when the blob is next written.
+    Blocks that are never committed cannot be deleted, and the service does not say who
+    staged them. It never shows them to readers, and drops them after a week, or when
+    the blob is next written. So unfinished uploads are not listed.
     """
 
     target: str
@@ -51,43 +70,26 @@ class AzureStore(NoCheckpoints):
         """The blob's URL."""
         return self.target
 
-    @property
-    def _client(self) -> AzureClient:
-        return AzureClient(self.target, self.options)
-
     def check(self) -> None:
-        """Refuse a missing package and unusable options.
-
-        Without ``overwrite``, refuse an existing blob too.
-        """
-        self._client.connect()
+        """Refuse a missing package and unusable options; without ``overwrite`` a blob."""
+        self._filesystem()
         if not self.overwrite and self._size(BRISK) is not None:
-            raise StoreExistsError(f"{self.target} exists; remove it, or allow overwriting")
+            raise exists_error(self.target)
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
-        """Name the upload, and stage one byte.
-
-        Missing containers and permissions show now.
-        """
+        """Stage one byte, so that missing containers and permissions show now."""
         upload_id = uuid.uuid4().hex[:_UPLOAD_ID_DIGITS]
-        first_byte: list[Buffer] = [b"\0"]
-        name = _block_name(upload_id, self.expected_part(0, first_byte))
-        self._stage(name, first_byte, f"start an upload to {self.target}", BRISK)
+        self._stage(upload_id, 0, [b"\0"], f"start an upload to {self.target}", BRISK)
         return upload_id
 
     def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
-        """Stage one block; the service checks it against our MD5."""
-        part = self.expected_part(number, buffers)
-        self._stage(
-            _block_name(upload_id, part),
-            buffers,
-            f"upload block {number} of {self.target}",
-        )
-        return part
+        """Stage one block."""
+        doing = f"upload block {number} of {self.target}"
+        return self._stage(upload_id, number, buffers, doing)
 
     def expected_part(self, number: int, buffers: list[Buffer]) -> Part:
         """Number, size and MD5 of the block."""
-        return new_part(number, size_of(buffers), md5(buffers).hex())
+        return Part(number, total(buffers), md5(buffers).hex())
 
     def complete(self, upload_id: str, parts: list[Part], write: str | None = None) -> WriteResult:
         """Commit the blocks, which may be repeated, and check the size of the blob."""
@@ -96,101 +98,128 @@ class AzureStore(NoCheckpoints):
             self._commit(names)
         except (StoreExistsError, StoreNotFoundError):
             # an earlier call may have succeeded without an answer
-            if self._committed() != names:
+            committed, _ = self._blocks()
+            if [block.id for block in committed] != names:
                 raise
-        size, expected = self._size(), total_size(parts)
-        if size != expected:
-            raise StoreError(
-                f"{self.target} has {size} bytes after the upload, not {expected}; write it again"
-            )
-        return WriteResult(self.target, expected)
+        return checked_result(self.target, self._size(), total_size(parts))
 
     def abort(self, upload_id: str) -> None:
         """Drop the uncommitted blocks, if there is no blob yet.
 
-        Commit an empty one, and delete it.
+        To this end an empty one is committed and deleted.
         """
         from azure.core import MatchConditions
 
         async def drop(blob: Any) -> None:
             missing = {"match_condition": MatchConditions.IfMissing}
-            empty = await blob.commit_block_list([], **missing, **ONE_ATTEMPT)
-            unchanged = {
-                "etag": empty["etag"],
-                "match_condition": MatchConditions.IfNotModified,
-            }
-            await blob.delete_blob(**unchanged, **ONE_ATTEMPT)
+            empty = await blob.commit_block_list([], **missing, **_ONE_ATTEMPT)
+            unchanged = {"match_condition": MatchConditions.IfNotModified}
+            await blob.delete_blob(etag=empty["etag"], **unchanged, **_ONE_ATTEMPT)
 
-        if self._size(BRISK) is None and self._staged():
-            self._client.call(drop, f"abort the upload to {self.target}", BRISK)
-
-    def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
-        """None are known.
-
-        The service does not say when blocks were staged, nor by whom, and drops them by
-        itself.
-        """
-        return []
+        if self._size(BRISK) is None and self._has_staged_blocks():
+            self._call(drop, f"abort the upload to {self.target}", BRISK)
 
     def _stage(
-        self, name: str, buffers: list[Buffer], doing: str, patience: Patience = PATIENT
-    ) -> None:
-        """Stage a block; the service compares its bytes with the MD5, with which its name ends."""
-        headers = {"Content-MD5": base64_text(bytes.fromhex(name[-_MD5_DIGITS:]))}
-        size = size_of(buffers)
+        self,
+        upload_id: str,
+        number: int,
+        buffers: list[Buffer],
+        doing: str,
+        patience: Patience = PATIENT,
+    ) -> Part:
+        """Stage a block; the service compares its bytes with our MD5."""
+        part = self.expected_part(number, buffers)
+        name = _block_name(upload_id, part)
+        digest = base64_text(bytes.fromhex(part.tag))
+        settings = {"length": part.size, "headers": {"Content-MD5": digest}}
 
         def stage(blob: Any) -> Any:
-            body = Body(buffers)
-            return blob.stage_block(name, body, length=size, headers=headers, **ONE_ATTEMPT)
+            return blob.stage_block(name, Body(buffers), **settings, **_ONE_ATTEMPT)
 
-        self._client.call(stage, doing, patience)
+        self._call(stage, doing, patience)
+        return part
 
     def _commit(self, names: list[str]) -> None:
         from azure.core import MatchConditions
         from azure.storage.blob import BlobBlock, ContentSettings
 
-        condition = {} if self.overwrite else {"match_condition": MatchConditions.IfMissing}
+        content = ContentSettings(content_type=CONTENT_TYPE)
+        settings: dict[str, Any] = {"content_settings": content, "timeout": _COMMIT_SECONDS}
+        if not self.overwrite:
+            settings["match_condition"] = MatchConditions.IfMissing
 
         def commit(blob: Any) -> Any:
-            return blob.commit_block_list(
-                [BlobBlock(name) for name in names],
-                content_settings=ContentSettings(content_type=CONTENT_TYPE),
-                timeout=_COMMIT_SECONDS,
-                **condition,
-                **ONE_ATTEMPT,
-            )
+            blocks = [BlobBlock(name) for name in names]
+            return blob.commit_block_list(blocks, **settings, **_ONE_ATTEMPT)
 
-        self._client.call(commit, f"complete the upload to {self.target}")
+        self._call(commit, f"complete the upload to {self.target}")
 
     def _size(self, patience: Patience = PATIENT) -> int | None:
         """Size of the blob; None if there is none."""
-
-        def ask(blob: Any) -> Any:
-            return blob.get_blob_properties(**ONE_ATTEMPT)
-
         try:
-            properties = self._client.call(ask, f"look at {self.target}", patience)
+            properties = self._call(
+                lambda blob: blob.get_blob_properties(**_ONE_ATTEMPT),
+                f"look at {self.target}",
+                patience,
+            )
         except StoreNotFoundError:
             return None
         return int(properties.size)
 
-    def _committed(self) -> list[str]:
-        return [block.id for block in self._blocks()[0]]
-
-    def _staged(self) -> list[Any]:
+    def _has_staged_blocks(self) -> bool:
         try:
-            return self._blocks()[1]
+            _, staged = self._blocks()
         except StoreNotFoundError:
-            return []
+            return False
+        return bool(staged)
 
     def _blocks(self) -> tuple[list[Any], list[Any]]:
         """Committed and uncommitted blocks."""
-
-        def ask(blob: Any) -> Any:
-            return blob.get_block_list("all", **ONE_ATTEMPT)
-
-        committed, staged = self._client.call(ask, f"look at {self.target}", BRISK)
+        committed, staged = self._call(
+            lambda blob: blob.get_block_list("all", **_ONE_ATTEMPT),
+            f"look at {self.target}",
+            BRISK,
+        )
         return committed, staged
+
+    def _call(
+        self, call: Callable[[Any], Awaitable[Any]], doing: str, patience: Patience = PATIENT
+    ) -> Any:
+        """Run a call on the blob's client, repeated while its errors are transient."""
+        from fsspec.asyn import sync
+
+        filesystem, path = self._filesystem()
+        container, blob, _ = filesystem.split_path(path)
+
+        async def once() -> Any:
+            async with filesystem.service_client.get_blob_client(container, blob) as client:
+                return await call(client)
+
+        try:
+            return retry(
+                lambda: sync(filesystem.loop, once),
+                _is_transient,
+                doing,
+                patience,
+                options=self.options,
+            )
+        except Exception as error:
+            raise _explained(error, doing, self.options) from harmless(error, self.options)
+
+    def _filesystem(self) -> tuple[Any, str]:
+        """The file system, and the path of the blob on it."""
+        try:
+            import adlfs  # noqa: F401  # its absence deserves a better error than fsspec's
+        except ImportError:
+            raise needs("writing to Azure", "adlfs") from None
+        from fsspec.core import url_to_fs
+
+        try:
+            filesystem, path = url_to_fs(self.target, **self.options)
+        except Exception as error:
+            message = f"cannot use {self.target}: {redacted(error, self.options)}"
+            raise StoreError(message) from harmless(error, self.options)
+        return filesystem, path
 
 
 def _block_name(upload_id: str, part: Part) -> str:
@@ -199,5 +228,30 @@ def _block_name(upload_id: str, part: Part) -> str:
     It has the digest of the block, so that a part that is put again with other bytes
     replaces nothing.
     """
-    number, _, digest = part
-    return f"{upload_id}-{number:05d}-{digest}"
+    return f"{upload_id}-{part.number:05d}-{part.tag}"
+
+
+def _is_transient(error: Exception) -> bool:
+    from azure.core import exceptions
+
+    if isinstance(error, exceptions.HttpResponseError) and error.status_code is not None:
+        return error.status_code in _TRANSIENT_STATUS
+    unanswered = exceptions.ServiceRequestError | exceptions.ServiceResponseError
+    return isinstance(error, unanswered | ConnectionError | TimeoutError)
+
+
+def _explained(error: Exception, doing: str, options: dict[str, Any]) -> StoreError:
+    from azure.core.exceptions import ClientAuthenticationError
+
+    status = getattr(error, "status_code", None)
+    # the service's message goes on with request ids and signed text
+    reason = getattr(error, "error_code", None) or first_line(error, options)
+    if status == 404:
+        why = f"the container or blob does not exist ({reason})"
+        return StoreNotFoundError(f"cannot {doing}: {why}")
+    if status in (401, 403) or isinstance(error, ClientAuthenticationError | PermissionError):
+        why = f"access denied to the credentials in use ({reason})"
+        return StorePermissionError(f"cannot {doing}: {why}")
+    if status in (409, 412):
+        return StoreExistsError(f"cannot {doing}: the blob was written meanwhile ({reason})")
+    return StoreError(f"cannot {doing}: {reason}")

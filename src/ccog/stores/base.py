@@ -1,13 +1,14 @@
-"""The store protocol, the result of a finished write, and the record of an unfinished one."""
+"""What every store does, and the records of finished and unfinished writes."""
 
 from __future__ import annotations
 
 import re
 import uuid
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
 
+from ccog.errors import StoreError, StoreExistsError
 from ccog.geometry.parts import Buffer, Limits, Part
 from ccog.wording import byte_text, plural, size_text
 
@@ -88,25 +89,31 @@ class IncompleteUpload:
 MANIFEST = "manifest.json"
 
 
-class Store(Protocol):
+class Store(ABC):
     """A target that takes the parts of one file, in any order and from any process.
 
     Stores are small, frozen and picklable. ``begin`` returns an upload id, which every
     later call gets. Every method may be called again with the same arguments: the task
     that calls it runs again if its worker dies. All errors are StoreErrors.
+
+    What is defined here is right for a store that knows nothing of unfinished uploads.
     """
 
     @property
+    @abstractmethod
     def limits(self) -> Limits:
         """Sizes and number of the parts that this store takes."""
 
     @property
+    @abstractmethod
     def url(self) -> str:
         """The target, for people; without credentials."""
 
+    @abstractmethod
     def check(self) -> None:
         """Refuse a target that cannot be written, before any work."""
 
+    @abstractmethod
     def begin(self, write: str, unanswered: float = 0.0) -> str:
         """Start an upload and return its id.
 
@@ -123,24 +130,20 @@ class Store(Protocol):
             certainly belongs to this write.
         """
 
+    @abstractmethod
     def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
         """Store a part; a part of the same number is replaced.
 
         Raises StoreNotFoundError if the upload is over: completed or aborted.
         """
 
+    @abstractmethod
     def expected_part(self, number: int, buffers: list[Buffer]) -> Part:
         """The part that ``put`` returns for these bytes; nothing is stored."""
 
-    def stored_parts(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
-        """Stored parts, by number, among ``count`` numbers from ``first``.
-
-        Only those whose tag proves their content. Raises StoreNotFoundError if the
-        upload is over.
-        """
-
+    @abstractmethod
     def complete(self, upload_id: str, parts: list[Part], write: str | None = None) -> WriteResult:
-        """Join the parts in the order of their numbers, and make the file visible at once.
+        """Join the parts in order, and make the file visible at once.
 
         If an earlier call has completed the same file, the result is the same. If
         another file is there instead, StoreNotFoundError or StoreExistsError is raised.
@@ -148,11 +151,20 @@ class Store(Protocol):
         with another name began it.
         """
 
+    @abstractmethod
     def abort(self, upload_id: str) -> None:
         """Remove all parts and checkpoints; the target stays as it was.
 
         Nothing happens if the upload is over.
         """
+
+    def stored_parts(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
+        """Stored parts, by number, among ``count`` numbers from ``first``.
+
+        Only those whose tag proves their content. Raises StoreNotFoundError if the
+        upload is over.
+        """
+        return {}
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
         """Uploads to this target that were begun and neither completed nor aborted.
@@ -160,97 +172,61 @@ class Store(Protocol):
         ``quick``: ask once and wait a few seconds at most; ``resumable`` need not be
         right.
         """
+        return []
 
     @property
     def keeps_checkpoints(self) -> bool:
-        """Whether the store keeps checkpoints.
-
-        Another process can then continue an upload.
-        """
+        """Whether another process can continue an upload from checkpoints."""
+        return False
 
     def save_checkpoint(self, upload_id: str, name: str, data: bytes) -> None:
         """Keep a checkpoint, whole or not at all; one of the same name is replaced."""
+        raise NotImplementedError
 
     def load_checkpoint(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
         """The bytes of a checkpoint, or its first ``limit`` bytes.
 
         Raises StoreNotFoundError if there is none.
         """
-
-    def checkpoint_names(self, upload_id: str) -> frozenset[str]:
-        """Names of the checkpoints of an upload.
-
-        Names of its part files may be among them.
-        """
-
-    def remove_checkpoints(self, upload_id: str) -> None:
-        """Remove the checkpoints of an upload that is complete."""
-
-    def remove_stale_checkpoints(self) -> None:
-        """Remove checkpoints of uploads to this target that are over."""
-
-
-class NoCheckpoints:
-    """For stores that cannot list their parts and keep no checkpoints."""
-
-    def stored_parts(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
-        """No part is known."""
-        return {}
-
-    @property
-    def keeps_checkpoints(self) -> bool:
-        """False: the three methods below are never called."""
-        return False
-
-    def save_checkpoint(self, upload_id: str, name: str, data: bytes) -> None:
-        """Never called."""
-        raise NotImplementedError
-
-    def load_checkpoint(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
-        """Never called."""
         raise NotImplementedError
 
     def checkpoint_names(self, upload_id: str) -> frozenset[str]:
-        """None."""
+        """Names of the checkpoints of an upload; names of parts may be among them."""
         return frozenset()
 
-    def remove_checkpoints(self, upload_id: str) -> None:
-        """Nothing to remove."""
+    def remove_checkpoints(self, upload_id: str) -> None:  # noqa: B027
+        """Remove the checkpoints that a completed upload has left, if any."""
 
-    def remove_stale_checkpoints(self) -> None:
-        """Nothing to remove."""
+    def remove_stale_checkpoints(self) -> None:  # noqa: B027
+        """Remove the checkpoints of all uploads to this target that are over."""
 
 
 _PARTS_FOLDER = re.compile(r"\.(?P<target>.+)\.[0-9a-f]{32}\.parts")
 
 
 def parts_folder(target: str, write: str | None = None) -> str:
-    """Name of the hidden folder for the parts of the file ``target``.
-
-    A random one without ``write``.
-    """
+    """Name of the hidden folder for the parts of a file; random without ``write``."""
     return f".{target}.{write or uuid.uuid4().hex}.parts"
 
 
 def target_of(folder: str) -> str | None:
-    """Name of the file whose parts are in a folder of that name.
-
-    None if it is another folder.
-    """
+    """Name of the file whose parts are in such a folder; None for other folders."""
     match = _PARTS_FOLDER.fullmatch(folder)
     return match["target"] if match else None
-
-
-def new_part(number: int, size: int, tag: str) -> Part:
-    """A part: its number, its size in bytes, and the store's tag for its content."""
-    return Part(number, size, tag)
-
-
-def size_of(buffers: list[Buffer]) -> int:
-    """Bytes of all buffers together."""
-    return sum(len(buffer) for buffer in buffers)
 
 
 def total_size(parts: list[Part]) -> int:
     """Bytes of all parts together."""
     return sum(part.size for part in parts)
+
+
+def exists_error(url: str) -> StoreExistsError:
+    """The error of a target that may not be overwritten."""
+    return StoreExistsError(f"{url} exists; remove it, or allow overwriting")
+
+
+def checked_result(url: str, size: int | None, expected: int) -> WriteResult:
+    """The result of a write, if the store has as many bytes as were written."""
+    if size != expected:
+        raise StoreError(f"{url} has {size} bytes, not the {expected} written; write it again")
+    return WriteResult(url, expected)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 from ccog.geometry.parts import Buffer
 
-# large enough to cost little, small enough for the transport to send without a copy of the part
+# large enough to cost little, small enough to be sent without a copy of the part
 _CHUNK = 256 << 10
 
 
@@ -24,17 +24,14 @@ class Body:
 
     def __init__(self, buffers: list[Buffer]) -> None:
         self._views = [memoryview(buffer) for buffer in buffers if len(buffer)]
-        self._starts = list(itertools.accumulate((len(view) for view in self._views), initial=0))
+        self._starts = list(itertools.accumulate(map(len, self._views), initial=0))
         self._at = 0
 
     def __len__(self) -> int:
         return self._starts[-1]
 
     def read(self, size: int = -1) -> bytes | memoryview:
-        """All that is left, or a view of at most ``size`` bytes; empty at the end.
-
-        A view ends where its buffer ends, so it may be shorter.
-        """
+        """All that is left, or a view of at most ``size`` bytes of one buffer."""
         at = self._at
         if size is None or size < 0:
             self._at = len(self)

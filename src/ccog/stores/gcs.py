@@ -5,20 +5,21 @@ Parts are objects beside the target, composed in trees of 32.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError
-from ccog.geometry.parts import Buffer, Limits, Part
+from ccog.errors import StoreExistsError, StoreNotFoundError
+from ccog.geometry.parts import Buffer, Limits, Part, total
 from ccog.stores.base import (
     MANIFEST,
     QUICK_SECONDS,
     IncompleteUpload,
+    Store,
     WriteResult,
-    new_part,
+    checked_result,
+    exists_error,
     parts_folder,
-    size_of,
     target_of,
     total_size,
 )
@@ -32,29 +33,28 @@ _MARK_KEY = "ccog-write"
 # objects that one compose request takes (Cloud Storage, quotas)
 _FAN_IN = 32
 
+_COMPLETE, _ABORT = "complete the upload to", "abort the upload to"
+
 
 @dataclass(frozen=True)
-class GCSStore:
-    """The object ``key`` of ``bucket``.
-
-    ``options`` are those of gcsfs.GCSFileSystem, kept out of the repr.
+class GCSStore(Store):
+    """The object ``key`` of ``bucket``; ``options`` are those of gcsfs.GCSFileSystem.
 
     A body is joined before it is sent, since gcsfs takes bytes. The names of parts have
     their checksums, so that a part that is put again with other bytes replaces nothing.
-    An upload id is the name of the folder of its parts.
+    An upload id is the name of the folder of its parts. Checkpoints are beside them, and
+    go with them.
     """
 
     bucket: str
     key: str
     options: dict[str, Any] = field(default_factory=dict, repr=False)
+    _: KW_ONLY
     overwrite: bool = True
 
     @property
     def limits(self) -> Limits:
-        """Objects up to 5 TiB (quotas).
-
-        The number of parts is ours, to keep the clean-up short.
-        """
+        """Objects up to 5 TiB (quotas); the number of parts keeps the clean-up short."""
         return Limits(min_part=1 << 20, max_part=5 << 40, max_parts=_FAN_IN**3)
 
     @property
@@ -63,20 +63,20 @@ class GCSStore:
         return f"gs://{self._path}"
 
     @property
+    def _path(self) -> str:
+        return f"{self.bucket}/{self.key}"
+
+    @property
     def _client(self) -> GCSClient:
         return GCSClient(self.url, self.options)
 
     def check(self) -> None:
         """Refuse a missing package; without ``overwrite`` an existing object."""
         self._client.connect()
-        if not self.overwrite:
-            self._refuse_existing(BRISK)
+        self._refuse_existing(BRISK)
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
-        """Name the upload and put an empty object.
-
-        Missing buckets and permissions show now.
-        """
+        """Put an empty object, so that missing buckets and permissions show now."""
         upload_id = parts_folder(self.key.rpartition("/")[2])
         path = self._part_path(upload_id, self.expected_part(0, []))
         self._client.put(path, b"", "start an upload to", BRISK)
@@ -91,7 +91,7 @@ class GCSStore:
 
     def expected_part(self, number: int, buffers: list[Buffer]) -> Part:
         """Number, size and CRC32 of the part."""
-        return new_part(number, size_of(buffers), crc32(buffers).hex())
+        return Part(number, total(buffers), crc32(buffers).hex())
 
     def stored_parts(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
         """None is known: parts are put again."""
@@ -99,25 +99,18 @@ class GCSStore:
         return {}
 
     def complete(self, upload_id: str, parts: list[Part], write: str | None = None) -> WriteResult:
-        """Compose the parts in order, 32 at a time, in the end at the target.
-
-        The parts are removed afterwards.
-        """
+        """Compose the parts, 32 at a time, in the end at the target; remove them."""
         paths = [self._part_path(upload_id, part) for part in sorted(parts)]
         try:
             self._require_parts(upload_id)
             self._publish(self._joined(upload_id, paths), upload_id)
         except (StoreExistsError, StoreNotFoundError):
-            # an earlier call may have succeeded without an answer, and begun to remove the parts
+            # an earlier call may have succeeded without an answer, and removed parts
             if not self._is_of(upload_id):
                 raise
-        size, expected = self._size(), total_size(parts)
-        if size != expected:
-            raise StoreError(
-                f"{self.url} has {size} bytes after the upload, not {expected}; write it again"
-            )
+        result = checked_result(self.url, self._size(), total_size(parts))
         self.abort(upload_id)
-        return WriteResult(self.url, expected)
+        return result
 
     def _require_parts(self, upload_id: str) -> None:
         if not self._left(upload_id):
@@ -126,7 +119,7 @@ class GCSStore:
             )
 
     def _is_of(self, upload_id: str) -> bool:
-        """Whether the object was composed of the parts of this upload, as its metadata say."""
+        """Whether the metadata of the object name this upload."""
         info = self._client.info(self._path) or {}
         return (info.get("metadata") or {}).get(_MARK_KEY) == upload_id
 
@@ -136,34 +129,28 @@ class GCSStore:
         while len(paths) > _FAN_IN:
             joined: list[str] = []
             for start in range(0, len(paths), _FAN_IN):
-                path = f"{self._folder(upload_id)}/join-{depth}-{len(joined):05d}"
-                self._client.compose(paths[start : start + _FAN_IN], path, "complete the upload to")
+                path = self._beside(upload_id, f"join-{depth}-{len(joined):05d}")
+                self._client.compose(paths[start : start + _FAN_IN], path, _COMPLETE)
                 joined.append(path)
             paths, depth = joined, depth + 1
         return paths
 
     def _publish(self, paths: list[str], upload_id: str) -> None:
-        """Compose the last objects at the target.
-
-        Not all servers heed the condition, so look first.
-        """
-        if not self.overwrite:
-            self._refuse_existing()
+        """Compose the last objects at the target; not all servers heed the condition."""
+        self._refuse_existing()
         condition = {} if self.overwrite else {"ifGenerationMatch": "0"}
         mark = {_MARK_KEY: upload_id}
-        self._client.compose(
-            paths, self._path, "complete the upload to", metadata=mark, **condition
-        )
+        self._client.compose(paths, self._path, _COMPLETE, metadata=mark, **condition)
 
     def _refuse_existing(self, patience: Patience = PATIENT) -> None:
-        if self._size(patience) is not None:
-            raise StoreExistsError(f"{self.url} exists; remove it, or allow overwriting")
+        """Refuse an object that may not be overwritten."""
+        if not self.overwrite and self._size(patience) is not None:
+            raise exists_error(self.url)
 
     def abort(self, upload_id: str) -> None:
         """Delete the parts and checkpoints."""
-        doing = "abort the upload to"
-        if left := self._left(upload_id, doing, BRISK):
-            self._client.remove(left, doing, BRISK)
+        if left := self._left(upload_id, _ABORT, BRISK):
+            self._client.remove(left, _ABORT, BRISK)
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
         """Uploads to this object, or to those below a prefix that ends in a slash.
@@ -179,64 +166,65 @@ class GCSStore:
         )
         uploads: dict[str, IncompleteUpload] = {}
         for path, info in objects.items():
-            folder_path, _, object_name = path.rpartition("/")
-            parent, _, upload_id = folder_path.rpartition("/")
-            target = target_of(upload_id)
-            if target is None or (name and name != target):
-                continue
-            upload = IncompleteUpload(
-                url=f"gs://{parent}/{target}",
-                upload_id=upload_id,
-                started=datetime.fromisoformat(str(info["timeCreated"])).astimezone(UTC),
-                resumable=object_name == MANIFEST,
-            )
-            uploads[upload_id] = _merged(uploads.get(upload_id, upload), upload)
+            upload = _upload_of(path, info)
+            if upload is not None and (not name or upload.url == self.url):
+                key = upload.upload_id
+                uploads[key] = _merged(uploads.get(key, upload), upload)
         return list(uploads.values())
 
     @property
     def keeps_checkpoints(self) -> bool:
-        """True: checkpoints are objects beside the parts."""
+        """True: they are objects beside the parts."""
         return True
 
     def save_checkpoint(self, upload_id: str, name: str, data: bytes) -> None:
         """Upload a checkpoint as an object."""
-        self._client.put(f"{self._folder(upload_id)}/{name}", data, "keep a checkpoint of")
+        self._client.put(self._beside(upload_id, name), data, "keep a checkpoint of")
 
     def load_checkpoint(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
         """The bytes of the object, or the first of them."""
-        return self._client.read(f"{self._folder(upload_id)}/{name}", limit, "read a checkpoint of")
+        path = self._beside(upload_id, name)
+        return self._client.read(path, limit, "read a checkpoint of")
 
     def checkpoint_names(self, upload_id: str) -> frozenset[str]:
         """Names of all objects beside the parts, theirs included."""
         return frozenset(path.rpartition("/")[2] for path in self._left(upload_id))
 
-    def remove_checkpoints(self, upload_id: str) -> None:
-        """Nothing to remove: checkpoints go with the parts."""
-
-    def remove_stale_checkpoints(self) -> None:
-        """Nothing to remove, as for ``remove_checkpoints``."""
-
-    @property
-    def _path(self) -> str:
-        return f"{self.bucket}/{self.key}"
-
     def _folder(self, upload_id: str) -> str:
         return f"{self._path.rpartition('/')[0]}/{upload_id}"
 
+    def _beside(self, upload_id: str, name: str) -> str:
+        return f"{self._folder(upload_id)}/{name}"
+
     def _part_path(self, upload_id: str, part: Part) -> str:
-        number, _, checksum = part
-        return f"{self._folder(upload_id)}/{number:06d}-{checksum}"
+        return self._beside(upload_id, f"{part.number:06d}-{part.tag}")
 
     def _left(
         self, upload_id: str, doing: str = "look at", patience: Patience = PATIENT
     ) -> list[str]:
         """Paths of the parts and checkpoints of an upload."""
-        return list(self._client.find(self._folder(upload_id), doing=doing, patience=patience))
+        folder = self._folder(upload_id)
+        return list(self._client.find(folder, doing=doing, patience=patience))
 
     def _size(self, patience: Patience = PATIENT) -> int | None:
         """Size of the object; None if there is none."""
         info = self._client.info(self._path, patience)
         return None if info is None else int(info["size"])
+
+
+def _upload_of(path: str, info: dict[str, Any]) -> IncompleteUpload | None:
+    """The upload that an object is a part or checkpoint of; None for other objects."""
+    folder, _, name = path.rpartition("/")
+    parent, _, upload_id = folder.rpartition("/")
+    target = target_of(upload_id)
+    if target is None:
+        return None
+    return IncompleteUpload(
+        url=f"gs://{parent}/{target}",
+        upload_id=upload_id,
+        started=datetime.fromisoformat(str(info["timeCreated"])).astimezone(UTC),
+        resumable=name == MANIFEST,
+    )
 
 
 def _merged(one: IncompleteUpload, other: IncompleteUpload) -> IncompleteUpload:

@@ -1,4 +1,4 @@
-"""One Google Cloud Storage bucket through gcsfs: calls repeated by us, and errors in words.
+"""Google Cloud Storage through gcsfs: calls repeated by us, and errors in words.
 
 All that ccog uses of gcsfs stands in this module. Three things are not promised by its
 documentation; they were checked with gcsfs 2026.10:
@@ -40,9 +40,7 @@ _EMPTY = 416
 
 @dataclass(frozen=True)
 class GCSClient:
-    """Calls that serve the object of ``url``.
-
-    ``options`` are those of gcsfs.GCSFileSystem, kept out of the repr.
+    """Calls that serve the object of ``url``, with ``options`` of gcsfs.GCSFileSystem.
 
     Paths begin with the bucket. ``doing`` is followed by the URL in messages: "upload
     part 3 of".
@@ -57,31 +55,32 @@ class GCSClient:
 
     def put(self, path: str, body: bytes, doing: str, patience: Patience = PATIENT) -> None:
         """Store an object; gcsfs compares its MD5."""
-        filesystem = self._filesystem()
         settings = {"consistency": "md5", "content_type": CONTENT_TYPE}
-        self._retry(lambda: filesystem.pipe_file(path, body, **settings), doing, patience)
+        self._call(lambda gcs: gcs.pipe_file(path, body, **settings), doing, patience)
 
     def read(self, path: str, limit: int | None, doing: str) -> bytes:
         """The bytes of an object, or the first of them."""
-        filesystem = self._filesystem()
         start = None if limit is None else 0
 
-        def attempt() -> bytes:
+        def read(gcs: Any) -> bytes:
             try:
-                return bytes(filesystem.cat_file(path, start=start, end=limit))
+                return bytes(gcs.cat_file(path, start=start, end=limit))
             except Exception as error:
                 if getattr(error, "code", None) == _EMPTY:
                     return b""
                 raise
 
-        return self._retry(attempt, doing)
+        return self._call(read, doing)
 
     def info(self, path: str, patience: Patience = PATIENT) -> dict[str, Any] | None:
         """Properties of an object; None if there is none."""
-        filesystem = self._filesystem()
-        filesystem.invalidate_cache()
+
+        def look(gcs: Any) -> dict[str, Any]:
+            gcs.invalidate_cache()
+            return dict(gcs.info(path))
+
         try:
-            return dict(self._retry(lambda: filesystem.info(path), "look at", patience))
+            return self._call(look, "look at", patience)
         except StoreNotFoundError:
             return None
 
@@ -94,24 +93,19 @@ class GCSClient:
         patience: Patience = PATIENT,
         timeout: float | None = None,
     ) -> dict[str, dict[str, Any]]:
-        """Objects below a folder, by path, with their properties.
+        """Properties of the objects below a folder, if it exists, by path."""
 
-        None if the folder does not exist.
-        """
-        filesystem = self._filesystem()
-
-        def attempt() -> dict[str, dict[str, Any]]:
-            filesystem.invalidate_cache()
+        def find(gcs: Any) -> dict[str, dict[str, Any]]:
+            gcs.invalidate_cache()
             with contextlib.suppress(FileNotFoundError):
-                return dict(filesystem.find(folder, prefix=prefix, detail=True, timeout=timeout))
+                return dict(gcs.find(folder, prefix=prefix, detail=True, timeout=timeout))
             return {}
 
-        return self._retry(attempt, doing, patience)
+        return self._call(find, doing, patience)
 
     def remove(self, paths: list[str], doing: str, patience: Patience) -> None:
         """Delete objects."""
-        filesystem = self._filesystem()
-        self._retry(lambda: filesystem.rm(paths), doing, patience)
+        self._call(lambda gcs: gcs.rm(paths), doing, patience)
 
     def compose(
         self,
@@ -123,33 +117,22 @@ class GCSClient:
         **condition: str,
     ) -> None:
         """Join up to 32 objects to a new one, in the service."""
-        filesystem = self._filesystem()
         bucket, _, key = path.partition("/")
-        destination: dict[str, Any] = {
-            "name": key,
-            "bucket": bucket,
-            "contentType": CONTENT_TYPE,
-        }
+        new: dict[str, Any] = {"name": key, "bucket": bucket, "contentType": CONTENT_TYPE}
         if metadata:
-            destination["metadata"] = metadata
+            new["metadata"] = metadata
         request = {
             "kind": "storage#composeRequest",
             "sourceObjects": [{"name": source.partition("/")[2]} for source in paths],
-            "destination": destination,
+            "destination": new,
         }
+        headers = {"Content-Type": "application/json"}
 
-        def attempt() -> Any:
-            return filesystem.call(
-                "POST",
-                "b/{}/o/{}/compose",
-                bucket,
-                key,
-                headers={"Content-Type": "application/json"},
-                json=request,
-                **condition,
-            )
+        def compose(gcs: Any) -> Any:
+            place = ("b/{}/o/{}/compose", bucket, key)
+            return gcs.call("POST", *place, headers=headers, json=request, **condition)
 
-        self._retry(attempt, doing)
+        self._call(compose, doing)
 
     def _filesystem(self) -> Any:
         try:
@@ -161,14 +144,13 @@ class GCSClient:
             message = f"cannot use {self.url}: {first_line(error, self.options)}"
             raise StoreError(message) from harmless(error, self.options)
 
-    def _retry(self, call: Callable[[], T], doing: str, patience: Patience = PATIENT) -> T:
-        """Call until it succeeds.
-
-        The last error is ccog's and says what could not be done.
-        """
-        doing = f"{doing} {self.url}"
+    def _call(self, call: Callable[[Any], T], doing: str, patience: Patience = PATIENT) -> T:
+        """Run a call on the file system, repeated while its errors are transient."""
+        filesystem, doing = self._filesystem(), f"{doing} {self.url}"
         try:
-            return retry(call, _is_transient, doing, patience, options=self.options)
+            return retry(
+                lambda: call(filesystem), _is_transient, doing, patience, options=self.options
+            )
         except Exception as error:
             raise _explained(error, doing, self.options) from harmless(error, self.options)
 
@@ -179,13 +161,12 @@ def _uploader() -> Any:
         import gcsfs
     except ImportError:
         raise needs("writing to gs://", "gcsfs") from None
+    request = gcsfs.GCSFileSystem._request
 
     class Uploader(gcsfs.GCSFileSystem):  # type: ignore[misc]
-        """A file system without retries of its own; a subclass has instances of its own."""
+        """A file system without retries; a subclass has instances of its own."""
 
-        _request = getattr(
-            gcsfs.GCSFileSystem._request, "__wrapped__", gcsfs.GCSFileSystem._request
-        )
+        _request = getattr(request, "__wrapped__", request)
 
     return Uploader
 
@@ -203,7 +184,6 @@ def _explained(error: Exception, doing: str, options: dict[str, Any]) -> StoreEr
         return StoreExistsError(f"cannot {doing}: the object was written meanwhile")
     reason = first_line(error, options)
     if getattr(error, "code", None) in (401, 403) or str(error).startswith("Forbidden"):
-        return StorePermissionError(
-            f"cannot {doing}: access denied to the credentials in use ({reason})"
-        )
+        why = f"access denied to the credentials in use ({reason})"
+        return StorePermissionError(f"cannot {doing}: {why}")
     return StoreError(f"cannot {doing}: {reason}")

@@ -9,16 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ccog.errors import (
-    CCOGWarning,
-    MissingDependencyError,
-    StoreError,
-    StoreExistsError,
-    StorePermissionError,
-)
-from ccog.geometry.parts import Buffer
+from ccog.errors import CCOGWarning, MissingDependencyError, StoreError, StorePermissionError
+from ccog.geometry.parts import Buffer, total
 from ccog.redaction import harmless, redacted
-from ccog.stores.base import WriteResult, size_of
+from ccog.stores.base import WriteResult, checked_result, exists_error
 from ccog.stores.single_writer import SingleWriterStore
 
 # for tests: a single writer slows nothing down
@@ -27,7 +21,7 @@ _UNWARNED = ("memory",)
 
 @dataclass(frozen=True, repr=False)
 class FsspecStore(SingleWriterStore):
-    """The file at ``target`` (a URL) on the file system of its protocol, made with ``options``.
+    """The file at ``target`` (a URL); ``options`` are those of its file system.
 
     The URL may hold a password, which stays out of the repr and of messages.
     """
@@ -45,13 +39,10 @@ class FsspecStore(SingleWriterStore):
         return f"FsspecStore({self.url!r})"
 
     def check(self) -> None:
-        """Refuse an unknown protocol and a silent server.
-
-        Without ``overwrite``, refuse an existing file too.
-        """
+        """Refuse unknown protocols and silent servers; without ``overwrite`` a file."""
         filesystem, path = self._open()
         if not self.overwrite and filesystem.exists(path):
-            raise StoreExistsError(f"{self.url} exists; remove it, or allow overwriting")
+            raise exists_error(self.url)
         protocol = self.target.split("://", 1)[0]
         if protocol not in _UNWARNED:
             warnings.warn(
@@ -66,45 +57,24 @@ class FsspecStore(SingleWriterStore):
         """Write a file beside the target and move it there."""
         filesystem, path = self._open()
         with self._explained():
-            written = self._write(filesystem, path, buffers)
-        size = size_of(buffers)
-        if written != size:
-            raise StoreError(
-                f"{self.url} has {written} bytes, not the {size} that were written; write it again"
-            )
-        return WriteResult(self.url, size)
-
-    def _write(self, filesystem: Any, path: str, buffers: list[Buffer]) -> int:
-        """Write the file, and return the size that the file system reports."""
-        partial = f"{path}.{uuid.uuid4().hex}.part"
-        try:
-            with filesystem.open(partial, "wb") as file:
-                for buffer in buffers:
-                    file.write(buffer)
-            _move(filesystem, partial, path)
-            return int(filesystem.info(path)["size"])
-        finally:
-            with contextlib.suppress(Exception):
-                if filesystem.exists(partial):
-                    filesystem.rm(partial)
+            written = _write(filesystem, path, buffers)
+        return checked_result(self.url, written, total(buffers))
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Raise errors of the file system as ours, without credentials."""
         try:
             yield
-        except PermissionError as error:
-            message = f"cannot write {self.url}: {self._reason(error)}"
-            raise StorePermissionError(message) from harmless(error, self.options)
         except (OSError, NotImplementedError, ValueError) as error:
+            kind = StorePermissionError if isinstance(error, PermissionError) else StoreError
             message = f"cannot write {self.url}: {self._reason(error)}"
-            raise StoreError(message) from harmless(error, self.options)
+            raise kind(message) from harmless(error, self.options)
 
     def _open(self) -> tuple[Any, str]:
         """The file system, and the path of the target on it."""
-        try:
-            from fsspec.core import url_to_fs
+        from fsspec.core import url_to_fs
 
+        try:
             filesystem, path = url_to_fs(self.target, **self.options)
         except ImportError as error:
             raise MissingDependencyError(f"cannot write to {self.url}: {error}") from error
@@ -115,6 +85,21 @@ class FsspecStore(SingleWriterStore):
 
     def _reason(self, error: Exception) -> str:
         return redacted(error, self.options) or type(error).__name__
+
+
+def _write(filesystem: Any, path: str, buffers: list[Buffer]) -> int:
+    """Write the file, and return the size that the file system reports."""
+    partial = f"{path}.{uuid.uuid4().hex}.part"
+    try:
+        with filesystem.open(partial, "wb") as file:
+            for buffer in buffers:
+                file.write(buffer)
+        _move(filesystem, partial, path)
+        return int(filesystem.info(path)["size"])
+    finally:
+        with contextlib.suppress(Exception):
+            if filesystem.exists(partial):
+                filesystem.rm(partial)
 
 
 def _move(filesystem: Any, partial: str, path: str) -> None:

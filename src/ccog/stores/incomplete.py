@@ -12,7 +12,7 @@ from ccog.stores.base import IncompleteUpload, Store
 from ccog.stores.resolve import resolve_place, resolve_store
 from ccog.stores.single_writer import SingleWriterStore
 
-# buckets and hosts that did not answer: a program that writes many files waits for them once
+# buckets and hosts that did not answer: a program of many writes waits for them once
 _SILENT: set[str] = set()
 
 
@@ -126,6 +126,5 @@ def warn_of_unfinished(store: Store | SingleWriterStore) -> None:
 
 
 def _times(begun: list[datetime]) -> str:
-    first = f"{min(begun):%Y-%m-%d %H:%M:%SZ}"
-    last = f"{max(begun):%Y-%m-%d %H:%M:%SZ}"
-    return first if first == last else f"{first} to {last}"
+    ends = [f"{time:%Y-%m-%d %H:%M:%SZ}" for time in (min(begun), max(begun))]
+    return " to ".join(dict.fromkeys(ends))

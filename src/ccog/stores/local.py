@@ -1,6 +1,4 @@
-"""A local or shared file system.
-
-Part files are written beside the target, joined, compared and renamed into place.
+"""A local or shared file system: part files beside the target become the file.
 
 ``local_target`` decides which targets are refused, ``local_folder`` guards the
 directory of parts, ``local_join`` makes one file of them, ``local_errors`` explains
@@ -19,15 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ccog.errors import CCOGWarning, StoreError, StoreExistsError, StoreNotFoundError
-from ccog.geometry.parts import Buffer, Limits, Part
+from ccog.geometry.parts import Buffer, Limits, Part, total
 from ccog.stores import local_folder, local_join, local_target
 from ccog.stores.base import (
     MANIFEST,
     IncompleteUpload,
+    Store,
     WriteResult,
-    new_part,
+    exists_error,
     parts_folder,
-    size_of,
     target_of,
     total_size,
 )
@@ -38,16 +36,18 @@ from ccog.stores.local_join import Flaw, PartFile
 _REMOVALS = 10
 
 _CHANGED = "the source gave different pixels when it ran again"
+_TOUCHED = "something other than ccog has changed or removed files among the parts"
 
 # flaws that an error names; the others are counted
 _NAMED = 3
 
 
 @dataclass(frozen=True)
-class LocalStore:
+class LocalStore(Store):
     """The file at ``path`` (absolute), or the one that a symbolic link there points to.
 
-    An upload id is the name of the directory of its parts.
+    An upload id is the name of the directory of its parts. Checkpoints are beside them,
+    and go with them.
     """
 
     path: str
@@ -64,18 +64,15 @@ class LocalStore:
         return self.path
 
     def check(self) -> None:
-        """Refuse a target that cannot become a file.
+        """Refuse a target that cannot become a file; without ``overwrite`` a file.
 
-        Without ``overwrite`` an existing file.
-
-        Also refused: directories, pipes, sockets, devices and links to nothing; a
-        missing or read-only directory; a name that is too long; a file that may not be
-        replaced.
+        Refused are directories, pipes, sockets, devices and links to nothing; a missing
+        or read-only directory; a name that is too long; a file that may not be replaced.
         """
         extra = len(parts_folder(""))
         local_target.refuse_unwritable(self.path, self.overwrite, extra)
         if os.path.exists(self.path) and not self.overwrite:
-            raise self._exists()
+            raise exists_error(self.path)
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
         """Create the hidden directory beside the target that holds the parts.
@@ -99,27 +96,20 @@ class LocalStore:
         return upload_id
 
     def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
-        """Write a part file under a temporary name, then rename it.
-
-        A part is whole or absent.
-        """
+        """Write a part file, which is whole or absent."""
         part = self.expected_part(number, buffers)
         with self._folder(upload_id, f"write part {number} of") as folder:
-            local_folder.write_file(folder, local_join.name_of(number, part[2]), buffers)
+            local_folder.write_file(folder, local_join.name_of(number, part.tag), buffers)
         return part
 
     def expected_part(self, number: int, buffers: list[Buffer]) -> Part:
         """Number, size and checksum (XXH3) of the part."""
-        return new_part(number, size_of(buffers), local_join.checksum_of(buffers))
+        return Part(number, total(buffers), local_join.checksum_of(buffers))
 
     def complete(self, upload_id: str, parts: list[Part], write: str | None = None) -> WriteResult:
         """Join the parts into one file, flush it to disk, and rename it over the target.
 
-        Raises
-        ------
-        ccog.StoreError
-            A part is missing, has another size, or holds other bytes than were put. The
-            target stays as it was.
+        If a part is missing or holds other bytes than were put, the target stays as it was.
         """
         part_files = local_join.part_files(parts)
         try:
@@ -136,11 +126,8 @@ class LocalStore:
     def abort(self, upload_id: str) -> None:
         """Remove the part files; tasks that are still running fail to put theirs.
 
-        Raises
-        ------
-        ccog.StoreError
-            Something is left: the directory is somebody else's, or its file system does
-            not let go of it.
+        It is an error if something is left: the directory is somebody else's, or its file
+        system does not let go of it.
         """
         self._remove(upload_id)
         directory = self._directory(upload_id)
@@ -157,24 +144,21 @@ class LocalStore:
         if os.path.isdir(self.path):
             return list(_left_in(Path(self.path)))
         real = self._real
-        left = _left_in(real.parent)
-        return [replace(upload, url=self.path) for upload in left if upload.url == str(real)]
+        here = [upload for upload in _left_in(real.parent) if upload.url == str(real)]
+        return [replace(upload, url=self.path) for upload in here]
 
     def stored_parts(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
-        """None is known.
-
-        Only reading a file would prove its content, and writing it again takes no longer.
-        """
+        """None: to read a part for proof takes as long as to write it again."""
         with self._folder(upload_id, "look for parts of"):
             return {}
 
     @property
     def keeps_checkpoints(self) -> bool:
-        """True: checkpoints are files beside the parts."""
+        """True: they are files beside the parts."""
         return True
 
     def save_checkpoint(self, upload_id: str, name: str, data: bytes) -> None:
-        """Write a file under a temporary name, then rename it."""
+        """Write a file, which is whole or absent."""
         with self._folder(upload_id, "keep a checkpoint of") as folder:
             local_folder.write_file(folder, name, [data])
 
@@ -192,12 +176,6 @@ class LocalStore:
             return frozenset(os.listdir(folder))
         return frozenset()
 
-    def remove_checkpoints(self, upload_id: str) -> None:
-        """Nothing to remove: checkpoints go with the directory of the parts."""
-
-    def remove_stale_checkpoints(self) -> None:
-        """Nothing to remove, as for ``remove_checkpoints``."""
-
     @property
     def _real(self) -> Path:
         return local_target.real_path(self.path)
@@ -207,10 +185,7 @@ class LocalStore:
 
     @contextlib.contextmanager
     def _folder(self, upload_id: str, doing: str) -> Iterator[int]:
-        """A descriptor of the directory of parts.
-
-        Errors on the way say what was being done.
-        """
+        """A descriptor of the directory of parts; errors say what was being done."""
         with typed(doing, self._real):
             try:
                 with local_folder.opened(self._directory(upload_id)) as folder:
@@ -223,10 +198,7 @@ class LocalStore:
                 ) from error
 
     def _need_links(self, upload_id: str) -> None:
-        """Refuse file systems without hard links.
-
-        Only a look beforehand would protect an existing file.
-        """
+        """Refuse file systems without hard links, which protect an existing file."""
         with self._folder(upload_id, "write beside") as folder:
             possible = local_folder.can_link(folder)
         if not possible:
@@ -256,27 +228,17 @@ class LocalStore:
             )
 
     def _refusal(self, flaws: list[Flaw], changed: bool) -> StoreError:
-        """An error that names the flaws.
-
-        ``changed``: an earlier run has put other parts.
-        """
+        """An error that names the flaws; ``changed``: parts were put twice."""
         named = "; ".join(f"part {flaw.part.number} {flaw.why}" for flaw in flaws[:_NAMED])
         more = f"; so are {len(flaws) - _NAMED} others" if len(flaws) > _NAMED else ""
-        cause = (
-            _CHANGED
-            if changed
-            else "something other than ccog has changed or removed files among the parts"
-        )
+        cause = _CHANGED if changed else _TOUCHED
         return StoreError(
             f"{self.path} is as it was, since {named}{more}: {cause}. Write it again; "
             "with resume=True only what was lost is done again"
         )
 
     def _publish(self, folder: int, joined: int, name: str) -> None:
-        """Give the joined file the target's name.
-
-        It takes over mode, owner and attributes of a file that is there.
-        """
+        """Give the joined file the target's name, and the old file's properties."""
         real = self._real
         existing = local_target.refuse_other_kinds(real)
         if not self.overwrite:
@@ -285,7 +247,7 @@ class LocalStore:
             except FileExistsError:
                 # an earlier call may have linked it without an answer
                 if not os.path.samestat(os.lstat(real), os.fstat(joined)):
-                    raise self._exists() from None
+                    raise exists_error(self.path) from None
         else:
             if existing is not None:
                 local_target.take_over(existing, real, joined)
@@ -299,9 +261,6 @@ class LocalStore:
             shutil.rmtree(directory, ignore_errors=True)
             if not os.path.lexists(directory):
                 return
-
-    def _exists(self) -> StoreExistsError:
-        return StoreExistsError(f"{self.path} exists; remove it, or allow overwriting")
 
 
 def _left_in(folder: Path) -> Iterator[IncompleteUpload]:
@@ -328,9 +287,8 @@ def _left_in(folder: Path) -> Iterator[IncompleteUpload]:
 
 def _sync_directory(directory: Path) -> None:
     """Make the rename durable, where directories can be synced."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    with (
+        contextlib.suppress(OSError),
+        local_folder.closing(os.open(directory, os.O_RDONLY)) as descriptor,
+    ):
+        os.fsync(descriptor)

@@ -1,7 +1,4 @@
-"""Errors of the operating system, raised as errors of ccog.
-
-They name the action, the path, and what to do.
-"""
+"""Errors of the operating system as errors of ccog: action, path, what to do."""
 
 from __future__ import annotations
 
@@ -12,14 +9,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ccog.errors import (
-    StoreError,
-    StoreExistsError,
-    StoreNotFoundError,
-    StorePermissionError,
-)
+from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_TOO_LARGE = (
+    "; neither the file system nor the limit of this process (ulimit -f) allows so large a file"
+)
 _KINDS: tuple[tuple[type[OSError], type[StoreError]], ...] = (
     (FileNotFoundError, StoreNotFoundError),
     (PermissionError, StorePermissionError),
@@ -29,10 +24,7 @@ _KINDS: tuple[tuple[type[OSError], type[StoreError]], ...] = (
 
 @contextlib.contextmanager
 def typed(doing: str, path: str | Path) -> Iterator[None]:
-    """Raise each OSError as the StoreError that resembles it.
-
-    Its message is "cannot {doing} {path}: {reason}".
-    """
+    """Raise each OSError as the StoreError that resembles it: "cannot {doing} {path}"."""
     try:
         yield
     except StoreError:
@@ -51,12 +43,7 @@ def _kind(error: OSError) -> type[StoreError]:
 def _advice(error: OSError, path: str | Path) -> str:
     if error.errno in _FULL:
         return f" ({_free(path)}); make room, and write again"
-    if error.errno == errno.EFBIG:
-        return (
-            "; neither the file system nor the limit of this process (ulimit -f) "
-            "allows so large a file"
-        )
-    return ""
+    return _TOO_LARGE if error.errno == errno.EFBIG else ""
 
 
 def _free(path: str | Path) -> str:

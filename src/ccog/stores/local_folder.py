@@ -23,7 +23,7 @@ _SAFE = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC"))
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _SAFE
 _WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE
 
-#: Flags for files in the directory: to read one (no pipe keeps us waiting), to go on with one.
+#: Flags of files in the directory: to read (no pipe keeps us waiting), to go on.
 READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _SAFE
 GO_ON = os.O_RDWR | os.O_CREAT | _SAFE
 
@@ -32,15 +32,7 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[int]:
-    """A descriptor of the directory, which nobody but this user can write to.
-
-    Raises
-    ------
-    ccog.StorePermissionError
-        It is somebody else's.
-    OSError
-        It does not exist, or is not a directory.
-    """
+    """A descriptor of the directory; StorePermissionError if others can write to it."""
     with closing(os.open(path, _FOLDER)) as folder:
         _refuse_foreign(path, os.fstat(folder))
         yield folder
@@ -71,10 +63,7 @@ def _rights(status: os.stat_result) -> tuple[int, int]:
 
 
 def _rights_of_a_new_one(parent: Path) -> tuple[int, int] | None:
-    """Rights of a directory made now.
-
-    Some file systems keep neither owners nor modes (FAT, SMB, NFS for root).
-    """
+    """Rights of a new directory: FAT, SMB and NFS for root keep no owners or modes."""
     try:
         probe = tempfile.mkdtemp(prefix=".ccog-", dir=parent)
     except OSError:
@@ -86,26 +75,17 @@ def _rights_of_a_new_one(parent: Path) -> tuple[int, int] | None:
 
 
 def write_file(folder: int, name: str, buffers: list[Buffer]) -> None:
-    """Write a file under a temporary name, then rename it.
-
-    The file is whole or absent.
-    """
+    """Write a file under a temporary name, then rename it: it is whole or absent."""
     temporary = f"{name}.{uuid.uuid4().hex}"
     try:
-        with closing(os.open(temporary, _WRITE_NEW, 0o600, dir_fd=folder)) as descriptor:
+        with open(os.open(temporary, _WRITE_NEW, 0o600, dir_fd=folder), "wb") as file:
             for buffer in buffers:
-                _write_all(descriptor, buffer)
+                file.write(buffer)
         os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary, dir_fd=folder)
         raise
-
-
-def _write_all(descriptor: int, buffer: Buffer) -> None:
-    view = memoryview(buffer)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def read_file(folder: int, name: str, limit: int | None = None) -> bytes:
@@ -118,7 +98,8 @@ def has_file(path: Path, name: str) -> bool:
     """Whether a directory of this user alone has a file of that name."""
     try:
         with opened(path) as folder:
-            return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            return stat.S_ISREG(status.st_mode)
     except OSError:
         return False
 
@@ -127,15 +108,10 @@ def can_link(folder: int) -> bool:
     """Whether files can have a second name, which never replaces an existing file."""
     name = uuid.uuid4().hex
     write_file(folder, name, [])
+    link = f"{name}-link"
     try:
-        os.link(
-            name,
-            f"{name}-link",
-            src_dir_fd=folder,
-            dst_dir_fd=folder,
-            follow_symlinks=False,
-        )
-        os.unlink(f"{name}-link", dir_fd=folder)
+        os.link(name, link, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        os.unlink(link, dir_fd=folder)
     except OSError:
         return False
     finally:

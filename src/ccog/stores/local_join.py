@@ -9,11 +9,10 @@ after it was copied, and where its part file is gone.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +64,7 @@ def name_of(number: int, checksum: str) -> str:
     return f"{number:06d}-{checksum}"
 
 
-def checksum_of(buffers: list[Buffer]) -> str:
+def checksum_of(buffers: Iterable[Buffer]) -> str:
     """The XXH3 (64 bits, 16 hex digits) of the joined buffers."""
     digest = xxhash.xxh3_64()
     for buffer in buffers:
@@ -75,17 +74,17 @@ def checksum_of(buffers: list[Buffer]) -> str:
 
 def part_files(parts: list[Part]) -> list[PartFile]:
     """Parts in the order of their numbers, each with its offset."""
-    ordered = sorted(parts)
-    starts = itertools.accumulate((size for _, size, _ in ordered), initial=0)
-    return [
-        PartFile(number=number, size=size, checksum=checksum, start=start)
-        for (number, size, checksum), start in zip(ordered, starts, strict=False)
-    ]
+    files, start = [], 0
+    for number, size, checksum in sorted(parts):
+        files.append(PartFile(number=number, size=size, checksum=checksum, start=start))
+        start += size
+    return files
 
 
 def joined_name(parts: list[PartFile]) -> str:
-    """The file that exactly these parts are joined in; other parts are joined elsewhere."""
-    return _JOINED + checksum_of([f"{part.name} {part.size}\n".encode() for part in parts])
+    """Name of the file that these parts, and no others, are joined in."""
+    lines = [f"{part.name} {part.size}\n".encode() for part in parts]
+    return _JOINED + checksum_of(lines)
 
 
 @contextlib.contextmanager
@@ -100,15 +99,11 @@ def opened_joined(folder: int, parts: list[PartFile]) -> Iterator[int]:
 
 
 def join(folder: int, joined: int, parts: list[PartFile]) -> list[Flaw]:
-    """Copy each part to its range and remove its file; go on if that was cut short before.
+    """Copy each part to its range and remove its file, if that was not done before.
 
-    One after the other, since a file takes one write at a time.
-
-    Returns
-    -------
-    list of Flaw
-        Parts that are neither in their files nor in their ranges. If there are none,
-        the file is right and on disk.
+    One after the other, since a file takes one write at a time. Returned are the parts
+    that are neither in their files nor in their ranges. If there are none, the file is
+    right and on disk.
     """
     flaws = [flaw for flaw in (_join_one(folder, joined, part) for part in parts) if flaw]
     if not flaws:
@@ -124,22 +119,18 @@ def _join_one(folder: int, joined: int, part: PartFile) -> Flaw | None:
                 return Flaw(part, f"has {size} bytes, not the {part.size} that were written")
             checksum = _copy(source, joined, part)
     except FileNotFoundError:
-        # joined before, or lost
-        if _checksum_in(joined, part) == part.checksum:
-            return None
-        return Flaw(part, f"({part.size} bytes) is missing")
+        is_joined = _checksum_in(joined, part) == part.checksum
+        return None if is_joined else Flaw(part, f"({part.size} bytes) is missing")
     if checksum != part.checksum:
-        return Flaw(
-            part,
-            f"holds other bytes than were written (checksum {checksum}, not {part.checksum})",
-        )
+        why = f"holds other bytes than were written (checksum {checksum}, not {part.checksum})"
+        return Flaw(part, why)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(part.name, dir_fd=folder)
     return None
 
 
 def has_other_parts(folder: int, parts: list[PartFile]) -> bool:
-    """Whether an earlier run has put other bytes as one of the parts, or begun to join them."""
+    """Whether an earlier run has put or joined other bytes as one of the parts."""
     numbers = {part.number for part in parts}
     expected = {joined_name(parts), *(part.name for part in parts)}
     for name in set(os.listdir(folder)) - expected:
@@ -150,9 +141,7 @@ def has_other_parts(folder: int, parts: list[PartFile]) -> bool:
 
 
 def remove_checkpoints_of(folder: int, lost: list[PartFile]) -> None:
-    """Remove the checkpoints that speak of lost parts.
-
-    These parts are then uploaded again on resuming.
+    """Remove the checkpoints of lost parts, so that resuming uploads them again.
 
     A checkpoint names its parts with their checksums, uncompressed.
     """
@@ -183,28 +172,28 @@ def _length(parts: list[PartFile]) -> int:
 
 def _checksum_in(descriptor: int, part: PartFile) -> str:
     """The checksum of the range of a part in a file, or of as much of it as there is."""
-    digest = xxhash.xxh3_64()
-    for _, read in _read(descriptor, part.start, part.stop):
-        digest.update(read)
-    return str(digest.hexdigest())
+    return checksum_of(_read(descriptor, part.start, part.stop))
 
 
 def _copy(source: int, joined: int, part: PartFile) -> str:
     """Copy a part file to its range; returns the checksum of what was copied."""
-    digest = xxhash.xxh3_64()
-    for at, read in _read(source, 0, part.size):
-        digest.update(read)
-        _write(joined, part.start + at, read)
-    return str(digest.hexdigest())
+
+    def copied() -> Iterator[Buffer]:
+        at = part.start
+        for read in _read(source, 0, part.size):
+            _write(joined, at, read)
+            at += len(read)
+            yield read
+
+    return checksum_of(copied())
 
 
-def _read(descriptor: int, start: int, stop: int) -> Iterator[tuple[int, memoryview]]:
-    """Offsets and the bytes there, in a buffer that is used again."""
+def _read(descriptor: int, start: int, stop: int) -> Iterator[memoryview]:
+    """The bytes of a range, in a buffer that is used again."""
     buffer = memoryview(bytearray(min(_READ_BYTES, stop - start)))
-    at = start
-    while at < stop and (count := os.preadv(descriptor, [buffer[: stop - at]], at)):
-        yield at, buffer[:count]
-        at += count
+    while start < stop and (count := os.preadv(descriptor, [buffer[: stop - start]], start)):
+        yield buffer[:count]
+        start += count
 
 
 def _write(descriptor: int, at: int, data: memoryview) -> None:

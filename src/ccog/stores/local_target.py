@@ -11,19 +11,15 @@ from pathlib import Path
 
 from ccog.errors import StoreError, StoreNotFoundError, StorePermissionError
 from ccog.stores.local_errors import typed
+from ccog.stores.local_folder import closing
 
+_NO_FILE = "; a file would take its place. Give the name of a file"
 _KINDS = (
     (stat.S_ISDIR, "a directory; give the name of a file in it"),
-    (
-        stat.S_ISFIFO,
-        "a named pipe; a file would take its place. Give the name of a file",
-    ),
-    (stat.S_ISSOCK, "a socket; a file would take its place. Give the name of a file"),
-    (
-        stat.S_ISBLK,
-        "a block device; a file would take its place. Give the name of a file",
-    ),
-    (stat.S_ISCHR, "a device; a file would take its place. Give the name of a file"),
+    (stat.S_ISFIFO, f"a named pipe{_NO_FILE}"),
+    (stat.S_ISSOCK, f"a socket{_NO_FILE}"),
+    (stat.S_ISBLK, f"a block device{_NO_FILE}"),
+    (stat.S_ISCHR, f"a device{_NO_FILE}"),
 )
 
 # FS_IOC_GETFLAGS, FS_IMMUTABLE_FL and FS_APPEND_FL of Linux (linux/fs.h)
@@ -38,11 +34,8 @@ _ACL = "system.posix_acl_access"
 def real_path(path: str) -> Path:
     """The file that ``path`` names: what a symbolic link points to, else itself.
 
-    Raises
-    ------
-    StorePermissionError
-        Somebody else has put the link into a directory like /tmp, where everybody may.
-        Linux does not follow such links either, if ``fs.protected_symlinks`` is set.
+    A link that somebody else has put into a directory like /tmp, where everybody may, is
+    refused. Linux does not follow it either, if ``fs.protected_symlinks`` is set.
     """
     _refuse_impossible(path)
     with typed("look at", path):
@@ -68,9 +61,8 @@ def refuse_unwritable(path: str, overwrite: bool, extra: int) -> None:
     _refuse_long(Path(path), 0)
     real = real_path(path)
     with typed("write to", path):
-        status = _lstat(real)
+        status = refuse_other_kinds(real)
         _refuse_dangling(path, real, status)
-        _refuse_kind(real, status)
         _refuse_folder(real.parent)
         _refuse_long(real, extra)
         if status is not None and overwrite:
@@ -78,20 +70,18 @@ def refuse_unwritable(path: str, overwrite: bool, extra: int) -> None:
 
 
 def refuse_other_kinds(path: Path) -> os.stat_result | None:
-    """The status of the file at a path; None if there is none.
-
-    Anything else there is refused.
-    """
+    """The status of a file, or None; anything else at the path is refused."""
     status = _lstat(path)
-    _refuse_kind(path, status)
+    if status is None:
+        return None
+    for is_kind, advice in _KINDS:
+        if is_kind(status.st_mode):
+            raise StoreError(f"{path} is {advice}")
     return status
 
 
 def take_over(old: os.stat_result, path: Path, new: int) -> None:
-    """Give the open file ``new`` the properties of the file at ``path``, as far as allowed.
-
-    These are mode, owner and extended attributes.
-    """
+    """Give an open file mode, owner and attributes of an old one, as far as allowed."""
     mine = os.fstat(new)
     if (old.st_uid, old.st_gid) != (mine.st_uid, mine.st_gid):
         # giving a file away may be forbidden, while giving it to another group is allowed
@@ -102,7 +92,7 @@ def take_over(old: os.stat_result, path: Path, new: int) -> None:
     if hasattr(os, "listxattr"):
         _take_over_attributes(path, new)
     with contextlib.suppress(OSError):
-        # without the bits that run a file as its owner: writing to it would take them away too
+        # without the bits that run a file as its owner: writing would take them away too
         os.fchmod(new, stat.S_IMODE(old.st_mode) & 0o777)
 
 
@@ -146,14 +136,6 @@ def _refuse_dangling(path: str, real: Path, status: os.stat_result | None) -> No
         raise StoreError(f"{path} is a symbolic link that leads back to itself; remove it")
 
 
-def _refuse_kind(path: Path, status: os.stat_result | None) -> None:
-    if status is None:
-        return
-    for is_kind, advice in _KINDS:
-        if is_kind(status.st_mode):
-            raise StoreError(f"{path} is {advice}")
-
-
 def _refuse_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise StoreNotFoundError(f"the directory {folder} does not exist; create it first")
@@ -195,22 +177,14 @@ def _refuse_irreplaceable(path: Path, status: os.stat_result) -> None:
 
 
 def _is_fixed(path: Path) -> bool:
-    """Whether a file is immutable or may only grow (Linux).
-
-    False if that cannot be known.
-    """
+    """Whether Linux says that a file is immutable or may only grow."""
     if sys.platform != "linux":
         return False
     import fcntl
 
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    # a file that may not be read cannot be asked
+    with contextlib.suppress(OSError), closing(os.open(path, flags)) as descriptor:
         answer = fcntl.ioctl(descriptor, _GET_FLAGS, bytes(8))
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return bool(struct.unpack_from("i", answer)[0] & _FIXED)
+        return bool(struct.unpack_from("i", answer)[0] & _FIXED)
+    return False

@@ -41,15 +41,7 @@ class _Target(NamedTuple):
 def resolve_store(
     target: Any, storage_options: Mapping[str, Any] | None, *, overwrite: bool = True
 ) -> Store | SingleWriterStore:
-    """The store for a path, URL, fsspec mapping or None.
-
-    Raises
-    ------
-    ArgumentTypeError
-        The target is not a path or URL, or an array was given where the store belongs.
-    StoreError
-        The URL is incomplete or of an unknown protocol.
-    """
+    """The store for a path, URL, fsspec mapping or None."""
     if target is None:
         _refuse_options(dict(storage_options or {}), "without a store")
         return BytesStore()
@@ -58,7 +50,7 @@ def resolve_store(
         return LocalStore(_local_path(named), overwrite)
     if protocol in _S3:
         bucket, key = _bucket_and_key(named, "an object; use s3://bucket/path/name.tif")
-        return S3Store(bucket, key, options, overwrite)
+        return S3Store(bucket, key, options, overwrite=overwrite)
     if protocol in _AZURE:
         _bucket_and_key(named, "a blob; use az://container/path/name.tif")
         return AzureStore(text, options, overwrite)
@@ -76,10 +68,7 @@ def resolve_store(
 
 
 def resolve_place(target: Any, storage_options: Mapping[str, Any] | None) -> Store:
-    """The store of a target, or of the directory, bucket or prefix above targets.
-
-    It is only asked for unfinished uploads.
-    """
+    """The store of a target, or above targets, to ask for unfinished uploads."""
     named = _named(target, storage_options)
     if named.protocol in _LOCAL:
         return LocalStore(_local_path(named._replace(text=named.text.rstrip("/") or "/")))
@@ -172,8 +161,8 @@ def _in_gcs(
 ) -> GCSStore | S3Store:
     """By multipart upload if there are HMAC keys for it, else by composing objects."""
     if "key" not in options or "secret" not in options:
-        return GCSStore(bucket, key, options, overwrite)
+        return GCSStore(bucket, key, options, overwrite=overwrite)
     config = {"request_checksum_calculation": "when_required"}
     config |= dict(options.get("config_kwargs") or {})
     s3_options = {"endpoint_url": _GCS_ENDPOINT} | options | {"config_kwargs": config}
-    return S3Store(bucket, key, s3_options, overwrite, "gs")
+    return S3Store(bucket, key, s3_options, overwrite=overwrite, protocol="gs")

@@ -29,10 +29,7 @@ class Patience:
     longest: float = 10.0
 
     def wait(self, attempt: int) -> float:
-        """Seconds to wait after that many failed attempts.
-
-        They are random, up to the limit ("full jitter").
-        """
+        """Random seconds to wait after that many failures ("full jitter")."""
         return random.uniform(0, min(self.longest, self.first * 2 ** (attempt - 1)))
 
 
@@ -46,17 +43,13 @@ BRISK = Patience(seconds=10.0, longest=4.0)
 ONCE = Patience(seconds=0.0)
 
 
-def nothing_more(_: Exception) -> None:
-    """Ignore an error."""
-
-
 def retry(
     call: Callable[[], T],
     is_transient: Callable[[Exception], bool],
     doing: str,
     patience: Patience = PATIENT,
     *,
-    after: Callable[[Exception], None] = nothing_more,
+    after: Callable[[Exception], None] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> T:
     """Call until it succeeds, as long as errors are transient; then raise the last one.
@@ -77,7 +70,8 @@ def retry(
         except Exception as error:
             if not is_transient(error):
                 raise
-            after(error)
+            if after is not None:
+                after(error)
             now = time.monotonic()
             first_failure = first_failure or now
             left = patience.seconds - (now - first_failure)

@@ -1,51 +1,55 @@
 """An S3 object, by multipart upload.
 
-Each concern has its module: ``s3_begin`` (creating and marking an upload), ``s3_parts``,
-``s3_complete``, ``s3_uploads`` (listing and aborting), ``s3_checkpoints``, ``s3_proof``
-(checksums and ETags), ``s3_errors``. ``s3_client`` is the only one that calls s3fs.
+Each concern has its module: ``s3_begin`` (creating and marking an upload),
+``s3_uploads`` (parts, listing, aborting), ``s3_complete``, ``s3_checkpoints``,
+``s3_proof`` (checksums and ETags), ``s3_errors``. ``s3_client`` is the only one that
+calls s3fs.
 """
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
-from ccog.errors import StoreExistsError, StorePermissionError
-from ccog.geometry.parts import MIB, Buffer, Limits, Part
-from ccog.stores.base import IncompleteUpload, WriteResult, new_part, size_of
+from ccog.errors import StorePermissionError
+from ccog.geometry.parts import MIB, Buffer, Limits, Part, total
+from ccog.stores.base import IncompleteUpload, WriteResult, exists_error
 from ccog.stores.body import md5
 from ccog.stores.retry import BRISK, PATIENT
 from ccog.stores.s3_begin import begin_upload
 from ccog.stores.s3_checkpoints import S3Checkpoints
 from ccog.stores.s3_client import S3Client
 from ccog.stores.s3_complete import Completion, head_object
-from ccog.stores.s3_parts import put_part, stored_parts
-from ccog.stores.s3_uploads import abort_upload, is_marked, list_uploads, uploads_here_quickly
+from ccog.stores.s3_uploads import (
+    abort_upload,
+    is_marked,
+    list_uploads,
+    put_part,
+    stored_parts,
+    uploads_here,
+)
 
 
 @dataclass(frozen=True)
-class S3Store:
-    """The object ``key`` of ``bucket``.
-
-    ``options`` are those of s3fs.S3FileSystem, kept out of the repr.
+class S3Store(S3Checkpoints):
+    """The object ``key`` of ``bucket``; ``options`` are those of s3fs.S3FileSystem.
 
     ``fixed_upload_size=True`` among them, s3fs's word for it, makes all parts but the
-    last equally long.
+    last equally long. None of them is put before the end then, so there are no
+    checkpoints.
     """
 
     bucket: str
     key: str
     options: dict[str, Any] = field(default_factory=dict, repr=False)
+    _: KW_ONLY
     overwrite: bool = True
     protocol: str = "s3"
 
     @property
     def limits(self) -> Limits:
-        """Amazon S3 multipart upload limits (user guide, qfacts).
-
-        There may be 10,000 parts of 5 MiB to 5 GiB.
-        """
+        """10,000 parts of 5 MiB to 5 GiB (S3 user guide, multipart upload limits)."""
         equal = bool(self.options.get("fixed_upload_size"))
         return Limits(min_part=5 * MIB, max_part=5 << 30, max_parts=10_000, equal_parts=equal)
 
@@ -57,27 +61,22 @@ class S3Store:
     @property
     def _client(self) -> S3Client:
         return S3Client(
-            bucket=self.bucket,
-            key=self.key,
-            protocol=self.protocol,
-            options=self.options,
+            bucket=self.bucket, key=self.key, protocol=self.protocol, options=self.options
         )
 
     @property
-    def _checkpoints(self) -> S3Checkpoints:
-        return S3Checkpoints(self._client)
+    def keeps_checkpoints(self) -> bool:
+        """True, unless parts must be equal."""
+        return not self.limits.equal_parts
 
     def check(self) -> None:
         """Refuse a missing package; without ``overwrite`` an existing object."""
         self._client.connect()
         if not self.overwrite and head_object(self._client, BRISK) is not None:
-            raise StoreExistsError(f"{self.url} exists; remove it, or allow overwriting")
+            raise exists_error(self.url)
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
-        """Create the multipart upload.
-
-        This is where missing buckets and permissions show.
-        """
+        """Create the multipart upload: missing buckets and permissions show now."""
         mark = not self.limits.equal_parts
         return begin_upload(self._client, write, unanswered > 0, mark)
 
@@ -88,7 +87,7 @@ class S3Store:
 
     def expected_part(self, number: int, buffers: list[Buffer]) -> Part:
         """Number, size and MD5 of the part."""
-        return new_part(number, size_of(buffers), md5(buffers).hex())
+        return Part(number, total(buffers), md5(buffers).hex())
 
     def stored_parts(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
         """Parts as the server lists them, with their ETags."""
@@ -106,55 +105,23 @@ class S3Store:
         ).run()
 
     def abort(self, upload_id: str) -> None:
-        """Abort the multipart upload until the server has forgotten it.
-
-        Its checkpoints are removed too.
-        """
+        """Abort the upload until the server has forgotten it; remove its checkpoints."""
         abort_upload(self._client, upload_id)
         # without resume=True there is no need to be allowed to list the bucket
         with contextlib.suppress(StorePermissionError):
             self.remove_checkpoints(upload_id)
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
-        """Uploads to this key and to keys that begin with it.
-
-        If it must be quick, only uploads to this key.
-        """
+        """Uploads to keys that begin with this one; if quick, to this key only."""
         if quick:
-            return uploads_here_quickly(self._client)
+            return uploads_here(self._client, quick=True)
         return [self._judged(upload) for upload in list_uploads(self._client, PATIENT)]
 
     def _judged(self, upload: IncompleteUpload) -> IncompleteUpload:
         """The upload, with whether it can be resumed and whether ccog has begun it."""
-        key = upload.url.removeprefix(self._client.url_of(""))
-        client = replace(self._client, key=key)
+        store = replace(self, key=upload.url.removeprefix(self._client.url_of("")))
         resumable = False
         with contextlib.suppress(StorePermissionError):
-            resumable = S3Checkpoints(client).has_manifest(upload.upload_id)
-        by_ccog = resumable or is_marked(client, upload.upload_id)
+            resumable = store.has_manifest(upload.upload_id)
+        by_ccog = resumable or is_marked(store._client, upload.upload_id)
         return replace(upload, resumable=resumable, by_ccog=by_ccog)
-
-    @property
-    def keeps_checkpoints(self) -> bool:
-        """True, unless parts must be equal: none of them is put before the end then."""
-        return not self.limits.equal_parts
-
-    def save_checkpoint(self, upload_id: str, name: str, data: bytes) -> None:
-        """Put an object below ``<key>.ccog-resume/``."""
-        self._checkpoints.put(upload_id, name, data)
-
-    def load_checkpoint(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
-        """The bytes of the object, or the first of them."""
-        return self._checkpoints.read(upload_id, name, limit)
-
-    def checkpoint_names(self, upload_id: str) -> frozenset[str]:
-        """Names of the objects."""
-        return self._checkpoints.names(upload_id)
-
-    def remove_checkpoints(self, upload_id: str) -> None:
-        """Delete the objects."""
-        self._checkpoints.remove(upload_id)
-
-    def remove_stale_checkpoints(self) -> None:
-        """Delete the objects of uploads that the server no longer knows."""
-        self._checkpoints.remove_stale()

@@ -16,20 +16,20 @@ from functools import partial
 from typing import Any
 
 from ccog.errors import CCOGWarning, StoreError
-from ccog.stores.base import CONTENT_TYPE, new_part
+from ccog.geometry.parts import Part
+from ccog.stores.base import CONTENT_TYPE
 from ccog.stores.body import md5
-from ccog.stores.retry import BRISK, ONCE
+from ccog.stores.retry import BRISK
 from ccog.stores.s3_client import S3Client
 from ccog.stores.s3_errors import may_be_done
-from ccog.stores.s3_parts import put_part, stored_parts
 from ccog.stores.s3_proof import MARK_KEY, mark_of
-from ccog.stores.s3_uploads import abort_upload, uploads_here
+from ccog.stores.s3_uploads import abort_upload, first_part, put_part, uploads_here
 
 _LOGGER = logging.getLogger("ccog")
 
 
 def begin_upload(client: S3Client, write: str, unanswered: bool, mark: bool) -> str:
-    """Continue the upload that an unanswered call has begun for this write, or create one.
+    """Continue the upload that an unanswered call has begun, or create one.
 
     ``mark``: put the first part. Where all parts must have one size, a part of another
     size cannot be put.
@@ -56,10 +56,10 @@ def begin_upload(client: S3Client, write: str, unanswered: bool, mark: bool) -> 
 def _begun_before(client: S3Client, write: str) -> str | None:
     """The upload with the mark of this write; None if there is none."""
     mark = mark_of(write)
-    part = new_part(1, len(mark), md5([mark]).hex())
+    part = Part(1, len(mark), md5([mark]).hex())
     with contextlib.suppress(StoreError):
         for upload in uploads_here(client):
-            if stored_parts(client, upload.upload_id, 1, 1, ONCE).get(1) == part:
+            if first_part(client, upload.upload_id) == part:
                 return upload.upload_id
     return None
 
@@ -92,22 +92,17 @@ def _doing(client: S3Client) -> str:
 
 
 def _warn_of_empty_uploads(client: S3Client, upload_id: str | None) -> None:
-    """Name the uploads that unanswered calls may have created.
-
-    They may as well be somebody else's.
-    """
+    """Name the uploads that unanswered calls may have created, or somebody else."""
     try:
         others = [upload for upload in uploads_here(client) if upload.upload_id != upload_id]
-        empty = [
-            upload for upload in others if not stored_parts(client, upload.upload_id, 1, 1, ONCE)
-        ]
+        empty = [left for left in others if first_part(client, left.upload_id) is None]
     except StoreError as error:
-        _warn(f"an empty upload to {client.url} may remain, since a call was not answered: {error}")
+        why = f"since a call was not answered: {error}"
+        _warn(f"an empty upload to {client.url} may remain, {why}")
         return
     if not empty:
         return
-    first = min(upload.started for upload in empty)
-    one = len(empty) == 1
+    one, first = len(empty) == 1, min(upload.started for upload in empty)
     count = "an empty upload" if one else f"{len(empty)} empty uploads"
     _warn(
         f"{count} to {client.url} {'remains' if one else 'remain'}, begun since "

@@ -1,9 +1,6 @@
-"""One S3 object through s3fs.
+"""One S3 object through s3fs: calls repeated by us, and errors in words.
 
-Each call is a single attempt, which we repeat with a fresh body; errors are put into
-words.
-
-All that ccog uses of s3fs stands in this module. Four things are not promised by its
+All that ccog uses of s3fs stands in this module. Five things are not promised by its
 documentation; they were checked with s3fs 2026.9 and aiobotocore 3.10:
 
 - ``S3FileSystem.call_s3(method, timeout=..., **kwargs)`` makes any call of botocore's
@@ -16,18 +13,20 @@ documentation; they were checked with s3fs 2026.9 and aiobotocore 3.10:
 - fsspec keeps instances by class and options, so that ``_filesystem`` costs nothing
   after the first call. A subclass has instances of its own. Without it: ``retries``
   would change file systems that the user has made.
+- Errors are FileNotFoundError or PermissionError by S3's code, raised from botocore's.
+  Without it: name the codes in ``s3_errors``.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ccog.errors import needs
+from ccog.errors import StoreError, needs
 from ccog.redaction import harmless, redact_logs
-from ccog.stores.retry import PATIENT, Patience, nothing_more, retry
+from ccog.stores.retry import PATIENT, Patience, retry
 from ccog.stores.s3_errors import code_of, explained, is_expired, is_transient
 
 T = TypeVar("T")
@@ -51,10 +50,7 @@ _EMPTY = frozenset(("InvalidRange", "416"))
 
 @dataclass(frozen=True, kw_only=True)
 class S3Client:
-    """Calls about the object ``key`` of ``bucket``.
-
-    ``options`` are those of s3fs.S3FileSystem, kept out of the repr.
-    """
+    """Calls about an object, with ``options`` of s3fs.S3FileSystem."""
 
     bucket: str
     key: str
@@ -70,33 +66,16 @@ class S3Client:
         """The URL of another object of the bucket."""
         return f"{self.protocol}://{self.bucket}/{key}"
 
-    @property
-    def who(self) -> str:
-        """Whose credentials are used, without the credentials."""
-        options = self.options | dict(self.options.get("client_kwargs") or {})
-        if options.get("anon"):
-            return "anonymous users (anon=True)"
-        if options.get("key") or options.get("username") or options.get("aws_access_key_id"):
-            return "the access key in storage_options"
-        if options.get("profile"):
-            return f"the profile {options['profile']!r}"
-        return "the credentials found in this process's environment"
-
     def connect(self) -> None:
         """Refuse a missing package, and options that s3fs refuses."""
         self._filesystem()
 
     def once(
-        self,
-        method: str,
-        slow: bool = False,
-        timeout: float | None = None,
-        **kwargs: Any,
+        self, method: str, slow: bool = False, timeout: float | None = None, **kwargs: Any
     ) -> Any:
         """One attempt of an S3 call, with the errors of s3fs.
 
-        ``slow`` waits longer for the answer; ``timeout`` limits the attempt as a whole,
-        in seconds.
+        ``slow`` waits longer for the answer; ``timeout`` limits the attempt, in seconds.
         """
         filesystem = self._filesystem(slow)
         return filesystem.call_s3(method, Bucket=self.bucket, timeout=timeout, **kwargs)
@@ -107,32 +86,42 @@ class S3Client:
         doing: str,
         patience: Patience = PATIENT,
         *,
-        after: Callable[[Exception], None] = nothing_more,
+        after: Callable[[Exception], None] | None = None,
     ) -> T:
-        """Attempt until it succeeds.
-
-        The last error is ccog's and says what could not be done.
-        """
+        """Attempt until it succeeds; the last error says what could not be done."""
 
         def renew_and_more(error: Exception) -> None:
             self.renew(error)
-            after(error)
+            if after is not None:
+                after(error)
 
+        options = self.options
         try:
             return retry(
-                attempt,
-                is_transient,
-                doing,
-                patience,
-                after=renew_and_more,
-                options=self.options,
+                attempt, is_transient, doing, patience, after=renew_and_more, options=options
             )
         except Exception as error:
-            raise explained(error, doing, self.who) from harmless(error, self.options)
+            raise self.explained(error, doing) from harmless(error, options)
+
+    def explained(self, error: Exception, doing: str) -> StoreError:
+        """The error of s3fs as ccog raises it."""
+        return explained(error, doing, self._who)
 
     def call(self, method: str, doing: str, patience: Patience = PATIENT, **kwargs: Any) -> Any:
         """An S3 call, repeated while its errors are transient."""
         return self.retry(lambda: self.once(method, **kwargs), doing, patience)
+
+    def pages(
+        self, method: str, doing: str, patience: Patience, *, markers: Sequence[str], **kwargs: Any
+    ) -> Iterator[dict[str, Any]]:
+        """Pages of a listing; ``markers`` are the arguments that ask for the next."""
+        marker: dict[str, Any] = {}
+        while True:
+            page = self.call(method, doing, patience, **kwargs, **marker)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            marker = {name: page[f"Next{name}"] for name in markers}
 
     def read(self, key: str, limit: int | None, doing: str) -> bytes:
         """The bytes of an object of the bucket, or the first of them."""
@@ -149,15 +138,27 @@ class S3Client:
 
         return self.retry(attempt, doing)
 
+    def drop_cached_listing(self) -> None:
+        """Have s3fs forget what it listed before this object was written."""
+        self._filesystem().invalidate_cache(f"{self.bucket}/{self.key}")
+
+    @property
+    def _who(self) -> str:
+        """Whose credentials are used, without the credentials."""
+        options = self.options | dict(self.options.get("client_kwargs") or {})
+        if options.get("anon"):
+            return "anonymous users (anon=True)"
+        if options.get("key") or options.get("username") or options.get("aws_access_key_id"):
+            return "the access key in storage_options"
+        if options.get("profile"):
+            return f"the profile {options['profile']!r}"
+        return "the credentials found in this process's environment"
+
     def renew(self, error: Exception) -> None:
         """Look the credentials up anew if they have expired."""
         if is_expired(error):
             for slow in (False, True):
                 self._filesystem(slow).connect(refresh=True)
-
-    def drop_cached_listing(self) -> None:
-        """Have s3fs forget what it listed before this object was written."""
-        self._filesystem().invalidate_cache(f"{self.bucket}/{self.key}")
 
     def _filesystem(self, slow: bool = False) -> Any:
         config: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Completing an upload to an S3 object, and proving that the object there is the one just written.
+"""Completing an upload to S3, and proving that the object is the one just written.
 
 The answer to a completion may be lost, and the call repeated. The server then says that
 the upload is over, or that an object is there; whether that object is ours is decided
@@ -9,22 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from ccog.errors import (
-    StoreError,
-    StoreExistsError,
-    StoreNotFoundError,
-    StorePermissionError,
-)
+from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
 from ccog.geometry.parts import Part
 from ccog.redaction import harmless
 from ccog.stores.base import WriteResult, total_size
 from ccog.stores.retry import BRISK, PATIENT, Patience, retry
 from ccog.stores.s3_client import S3Client
-from ccog.stores.s3_errors import code_of, explained, is_transient
-from ccog.stores.s3_parts import PAGE, stored_parts
+from ccog.stores.s3_errors import code_of, is_transient
 from ccog.stores.s3_proof import are_md5s, difference, is_proven
+from ccog.stores.s3_uploads import PAGE, stored_parts
 
 # answers to a completion whose upload is over, and to one that may not replace an object
 _OVER = frozenset(("NoSuchUpload", "404"))
@@ -36,9 +32,7 @@ class Completion:
     """The completion of an upload.
 
     ``parts`` are sorted; ``write`` is the name of the write, None if that is not known.
-
-    ``abort`` removes the upload; it is called if the answer was lost, but the object is
-    there.
+    ``abort`` is called if the answer was lost, but the object is there.
     """
 
     client: S3Client
@@ -72,10 +66,7 @@ class Completion:
         return f"complete the upload to {self.client.url}"
 
     def _refuse_another(self) -> None:
-        """Look once more before completing.
-
-        Not all servers heed the condition that guards it.
-        """
+        """Look once more before completing: not all servers heed the condition."""
         head = head_object(self.client)
         if head is not None and not is_proven(head, self.parts, self.write):
             raise StoreExistsError(
@@ -83,11 +74,8 @@ class Completion:
             )
 
     def _complete(self) -> Any:
-        """The server's answer.
-
-        Errors stay those of s3fs, since their codes are looked at.
-        """
-        listed = [{"PartNumber": number, "ETag": f'"{tag}"'} for number, _, tag in self.parts]
+        """The server's answer; errors are those of s3fs, with their codes."""
+        listed = [{"PartNumber": part.number, "ETag": f'"{part.tag}"'} for part in self.parts]
         request: dict[str, Any] = {
             "Key": self.client.key,
             "UploadId": self.upload_id,
@@ -95,22 +83,13 @@ class Completion:
         }
         if not self.overwrite:
             request["IfNoneMatch"] = "*"
-
-        def attempt() -> Any:
-            return self.client.once("complete_multipart_upload", slow=True, **request)
-
+        attempt = partial(self.client.once, "complete_multipart_upload", slow=True, **request)
         renew, options = self.client.renew, self.client.options
         return retry(attempt, is_transient, self._doing, after=renew, options=options)
 
     def _completed_before(self, error: Exception) -> dict[str, Any]:
-        """Properties of the object that an unanswered call has completed.
-
-        Raises an error if that is not proven.
-        """
-        code, explanation = (
-            code_of(error),
-            explained(error, self._doing, self.client.who),
-        )
+        """Properties of the object, if an unanswered call has certainly completed it."""
+        code, explanation = code_of(error), self.client.explained(error, self._doing)
         cause = harmless(error, self.client.options)
         if code == "InvalidPart":
             raise self._changed() or explanation from cause
@@ -131,26 +110,20 @@ class Completion:
         raise explanation from cause
 
     def _changed(self) -> StoreError | None:
-        """An error that names the parts which were put again with other bytes.
-
-        None if there are none.
-        """
+        """An error that names the parts which were put again with other bytes, if any."""
         stored: dict[int, Part] = {}
-        last = self.parts[-1][0]
         try:
-            for first in range(1, last + 1, PAGE):
+            for first in range(1, self.parts[-1].number + 1, PAGE):
                 stored |= stored_parts(self.client, self.upload_id, first, PAGE)
         except StoreError:
             return None
-        changed = [part[0] for part in self.parts if stored.get(part[0], part) != part]
+        changed = [part.number for part in self.parts if stored.get(part.number, part) != part]
         if not changed:
             return None
         others = f" and {len(changed) - 1} others" if len(changed) > 1 else ""
-        perhaps = (
-            ""
-            if are_md5s(self.parts)
-            else " (or the store names equal bytes differently, as with encryption by KMS)"
-        )
+        perhaps = " (or the store names equal bytes differently, as with encryption by KMS)"
+        if are_md5s(self.parts):
+            perhaps = ""
         return StoreError(
             f"cannot {self._doing}: part {changed[0]}{others} was put twice with different bytes. "
             "The source gave different pixels when a chunk was computed again, after a worker had "
@@ -174,9 +147,7 @@ class Completion:
 def head_object(client: S3Client, patience: Patience = PATIENT) -> dict[str, Any] | None:
     """Properties of the object; None if there is none."""
     try:
-        head: dict[str, Any] = client.call(
-            "head_object", f"look at {client.url}", patience, Key=client.key
-        )
+        doing = f"look at {client.url}"
+        return dict(client.call("head_object", doing, patience, Key=client.key))
     except StoreNotFoundError:
         return None
-    return head

@@ -5,76 +5,50 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from ccog.errors import (
-    StoreError,
-    StoreExistsError,
-    StoreNotFoundError,
-    StorePermissionError,
-)
+from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
 from ccog.redaction import redacted
 
-_TRANSIENT_CODES = frozenset(
-    (
-        "BadDigest",
-        "IncompleteBody",
-        "InternalError",
-        "InvalidDigest",
-        "OperationAborted",
-        "RequestTimeout",
-        "RequestTimeoutException",
-        "ServiceUnavailable",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequests",
-        "XAmzContentSHA256Mismatch",
-    )
-)
-_TRANSIENT_STATUS = frozenset((408, 425, 429, 500, 502, 503, 504))
-_EXPIRED_CODES = frozenset(("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"))
-
-_KINDS: dict[str, type[StoreError]] = {
-    "404": StoreNotFoundError,
-    "NotFound": StoreNotFoundError,
-    "NoSuchBucket": StoreNotFoundError,
-    "NoSuchKey": StoreNotFoundError,
-    "NoSuchUpload": StoreNotFoundError,
-    "XMinioInvalidObjectName": StoreNotFoundError,
-    "403": StorePermissionError,
-    "AccessDenied": StorePermissionError,
-    "AccountProblem": StorePermissionError,
-    "AllAccessDisabled": StorePermissionError,
-    "ExpiredToken": StorePermissionError,
-    "Forbidden": StorePermissionError,
-    "InvalidAccessKeyId": StorePermissionError,
-    "InvalidToken": StorePermissionError,
-    "SignatureDoesNotMatch": StorePermissionError,
-    "412": StoreExistsError,
-    "PreconditionFailed": StoreExistsError,
-    "ConditionalRequestConflict": StoreExistsError,
+_EXPIRED_CODES = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
+_TRANSIENT_CODES = {
+    *_EXPIRED_CODES,
+    "BadDigest",
+    "IncompleteBody",
+    "InternalError",
+    "InvalidDigest",
+    "OperationAborted",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+    "XAmzContentSHA256Mismatch",
 }
+_TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
-# botocore's errors of finding credentials, by name, so that it need not be imported to compare
-_NO_CREDENTIALS = frozenset(
-    (
-        "NoCredentialsError",
-        "PartialCredentialsError",
-        "ProfileNotFound",
-        "CredentialRetrievalError",
-        "TokenRetrievalError",
-    )
-)
-_UNREACHABLE = frozenset(
-    (
-        "ClientError",  # of aiohttp; botocore's carries a response and is looked at first
-        "ConnectionError",
-        "FSTimeoutError",
-        "HTTPClientError",
-        "IncompleteReadError",
-        "ResponseParserError",
-    )
-)
-_NEVER_SENT = frozenset(("ConnectTimeoutError", "EndpointConnectionError"))
+# codes besides those that s3fs raises as FileNotFoundError or PermissionError
+_NOT_FOUND_CODES = {"NotFound", "XMinioInvalidObjectName"}
+_DENIED_CODES = {"Forbidden", "InvalidToken"}
+_EXISTS_CODES = {"412", "PreconditionFailed", "ConditionalRequestConflict"}
+
+# errors of botocore and others by name, so that they need not be imported to compare
+_NO_CREDENTIALS = {
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "ProfileNotFound",
+    "CredentialRetrievalError",
+    "TokenRetrievalError",
+}
+_UNREACHABLE = {
+    "ClientError",  # of aiohttp; botocore's carries a response and is looked at first
+    "ConnectionError",
+    "FSTimeoutError",
+    "HTTPClientError",
+    "IncompleteReadError",
+    "ResponseParserError",
+}
+_NEVER_SENT = {"ConnectTimeoutError", "EndpointConnectionError"}
 
 
 class TagMismatchError(Exception):
@@ -91,24 +65,22 @@ def is_transient(error: Exception) -> bool:
     response = _response(error)
     if response:
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return code_of(error) in _TRANSIENT_CODES | _EXPIRED_CODES or status in _TRANSIENT_STATUS
+        return code_of(error) in _TRANSIENT_CODES or status in _TRANSIENT_STATUS
     return is_unanswered(error) or isinstance(error, TagMismatchError)
 
 
 def is_unanswered(error: Exception) -> bool:
     """Whether no answer reached us."""
-    if _response(error):
-        return False
     names = _class_names(error)
-    if "SSLError" in names:
+    if _response(error) or "SSLError" in names:
         return False
     builtin = isinstance(error, ConnectionError | TimeoutError | asyncio.TimeoutError)
-    return builtin or not names.isdisjoint(_UNREACHABLE)
+    return builtin or bool(names & _UNREACHABLE)
 
 
 def may_be_done(error: Exception) -> bool:
     """Whether the call may have done its work although it failed."""
-    return is_unanswered(error) and _class_names(error).isdisjoint(_NEVER_SENT)
+    return is_unanswered(error) and not _class_names(error) & _NEVER_SENT
 
 
 def is_expired(error: Exception) -> bool:
@@ -119,26 +91,21 @@ def is_expired(error: Exception) -> bool:
 def explained(error: Exception, doing: str, who: str) -> StoreError:
     """The error as ccog raises it: what failed, why, and whose credentials were used."""
     code, message = code_of(error), _message(error)
-    kind = _KINDS.get(code, StoreError)
-    if not _class_names(error).isdisjoint(_NO_CREDENTIALS):
+    if _class_names(error) & _NO_CREDENTIALS:
         return StorePermissionError(f"cannot {doing}: no usable credentials ({message}); {who}")
     if code == "NoSuchBucket":
         return StoreNotFoundError(f"cannot {doing}: the bucket does not exist ({message})")
-    if kind is StorePermissionError or isinstance(error, PermissionError):
+    if code in _DENIED_CODES or isinstance(error, PermissionError):
         return StorePermissionError(f"cannot {doing}: access denied to {who} ({message})")
-    if kind is StoreExistsError:
-        return StoreExistsError(
-            f"cannot {doing}: the object was written meanwhile and overwriting is not allowed"
-        )
-    if kind is StoreNotFoundError or isinstance(error, FileNotFoundError):
-        return StoreNotFoundError(
-            f"cannot {doing}: the bucket, object or upload does not exist ({message})"
-        )
+    if code in _EXISTS_CODES:
+        why = "the object was written meanwhile and overwriting is not allowed"
+        return StoreExistsError(f"cannot {doing}: {why}")
+    if code in _NOT_FOUND_CODES or isinstance(error, FileNotFoundError):
+        why = f"the bucket, object or upload does not exist ({message})"
+        return StoreNotFoundError(f"cannot {doing}: {why}")
     if is_unanswered(error):
-        return StoreError(
-            f"cannot {doing}: no answer from the server ({message}); "
-            "check endpoint_url and the network"
-        )
+        why = f"no answer from the server ({message}); check endpoint_url and the network"
+        return StoreError(f"cannot {doing}: {why}")
     return StoreError(f"cannot {doing}: {message}")
 
 

@@ -1,6 +1,4 @@
-"""Proof that an S3 server holds what was sent.
-
-It consists of checksums of parts, ETags of objects, and marks of our own.
+"""Proof that an S3 server holds what was sent: checksums, ETags, marks of our own.
 
 An upload carries the name of its write twice: as metadata, which the server shows of
 the finished object, and as part 1, which the server lists while the upload is in
@@ -14,8 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ccog.geometry.parts import Buffer, Part
-from ccog.stores.base import size_of, total_size
+from ccog.geometry.parts import Buffer, Part, total
+from ccog.stores.base import total_size
 from ccog.stores.body import md5
 from ccog.stores.s3_errors import TagMismatchError
 
@@ -27,10 +25,7 @@ _MD5_OF_MD5S = re.compile(r"[0-9a-f]{32}-\d+")
 
 
 def mark_of(write: str) -> bytes:
-    """The part that marks the upload of a write (32 hex digits).
-
-    No other program's first part is so short.
-    """
+    """The part that marks an upload; no other program's first part is so short."""
     return f"ccog {write}".encode("ascii")
 
 
@@ -43,8 +38,7 @@ def checked_tag(
 ) -> str:
     """The ETag of an uploaded part; TagMismatchError if the server received other bytes.
 
-    If the answer has no CRC32, an ETag that looks like an MD5 must be the MD5 of the
-    part.
+    If the answer has no CRC32, an ETag that looks like an MD5 must be the MD5 of the part.
     """
     tag = _tag_of(answer)
     if "ChecksumCRC32" in answer and "ChecksumCRC32" in checksum:
@@ -54,17 +48,14 @@ def checked_tag(
     else:
         same = tag == md5(buffers).hex()
     if not same:
-        size = size_of(buffers)
         raise TagMismatchError(
-            f"the store received other bytes: it answers {tag} to a part of {size} bytes"
+            f"the store received other bytes: it answers {tag} to a part of {total(buffers)} bytes"
         )
     return tag
 
 
 def is_proven(head: Mapping[str, Any], parts: list[Part], write: str | None) -> bool:
-    """Whether the object is certainly made of these parts.
-
-    By its ETag, or else by its mark.
+    """Whether the object is made of these parts, by its ETag, or else by its mark.
 
     The mark counts only where ETags say nothing: an array that is written twice has the
     same mark twice.
@@ -78,10 +69,7 @@ def is_proven(head: Mapping[str, Any], parts: list[Part], write: str | None) -> 
 
 
 def difference(head: Mapping[str, Any], parts: list[Part], write: str | None) -> str:
-    """How the object differs from these parts, in words: by size, ETag or mark.
-
-    Empty if it does not.
-    """
+    """How the object differs from these parts by size, ETag or mark; or nothing."""
     size, expected_size = int(head["ContentLength"]), total_size(parts)
     if size != expected_size:
         return f"{size} bytes instead of {expected_size}"
@@ -96,7 +84,7 @@ def difference(head: Mapping[str, Any], parts: list[Part], write: str | None) ->
 
 def are_md5s(parts: list[Part]) -> bool:
     """Whether equal bytes have equal tags."""
-    return all(_MD5.fullmatch(tag) for _, _, tag in parts)
+    return all(_MD5.fullmatch(part.tag) for part in parts)
 
 
 def _tag_of(head: Mapping[str, Any]) -> str:
@@ -108,7 +96,7 @@ def _expected_tag(head: Mapping[str, Any], parts: list[Part]) -> str | None:
     opaque = _has_opaque_tags(head) or not _MD5_OF_MD5S.fullmatch(_tag_of(head))
     if opaque or not are_md5s(parts):
         return None
-    digests = b"".join(bytes.fromhex(tag) for _, _, tag in parts)
+    digests = b"".join(bytes.fromhex(part.tag) for part in parts)
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
@@ -120,9 +108,6 @@ def _mark_shown(head: Mapping[str, Any]) -> str | None:
 
 
 def _has_opaque_tags(answer: Mapping[str, Any]) -> bool:
-    """Whether ETags are not MD5s.
-
-    They are not with encryption by a key of KMS or of the customer (S3 API, Object).
-    """
+    """Whether encryption by KMS or a customer's key makes ETags other than MD5s."""
     encryption = str(answer.get("ServerSideEncryption", ""))
     return encryption.startswith("aws:kms") or "SSECustomerAlgorithm" in answer

@@ -5,35 +5,28 @@ Parts stay with the tasks, and the last task writes them all.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 from ccog.geometry.parts import Buffer, Limits, Part
-from ccog.stores.base import IncompleteUpload, NoCheckpoints, WriteResult
+from ccog.stores.base import Store, WriteResult
 
 _LARGER_THAN_ANY_FILE = 1 << 62
 
 
 @dataclass(frozen=True)
-class SingleWriterStore(NoCheckpoints):
-    """A store that never takes a part, since its smallest part is larger than any file."""
+class SingleWriterStore(Store):
+    """A store that never takes a part: its smallest is larger than any file."""
+
+    @abstractmethod
+    def write(self, buffers: list[Buffer]) -> bytes | WriteResult:
+        """Write the whole file, given in order."""
 
     @property
     def limits(self) -> Limits:
         """A smallest part that no file reaches."""
-        return Limits(
-            min_part=_LARGER_THAN_ANY_FILE,
-            max_part=_LARGER_THAN_ANY_FILE,
-            max_parts=_LARGER_THAN_ANY_FILE,
-        )
-
-    @property
-    def url(self) -> str:
-        """The target, for people."""
-        raise NotImplementedError
-
-    def write(self, buffers: list[Buffer]) -> bytes | WriteResult:
-        """Write the whole file, given in order."""
-        raise NotImplementedError
+        most = _LARGER_THAN_ANY_FILE
+        return Limits(min_part=most, max_part=most, max_parts=most)
 
     def check(self) -> None:
         """Accept any target."""
@@ -56,10 +49,6 @@ class SingleWriterStore(NoCheckpoints):
 
     def abort(self, upload_id: str) -> None:
         """Nothing to remove."""
-
-    def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
-        """Nothing is ever left."""
-        return []
 
 
 @dataclass(frozen=True)
