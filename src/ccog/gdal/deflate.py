@@ -4,7 +4,7 @@ The GTiff driver copies each tile four times on its way to libdeflate, and openi
 the interpreter lock for a millisecond. Calling libdeflate directly gives the same bytes, takes up
 to a fifth less time, and holds the lock for some microseconds a tile.
 
-The same cannot be done with libzstd: rasterio's wheels hold a second one, in blosc, and the functions
+The same cannot be done with libzstd: rasterio's wheels hold a second one, in blosc, and functions
 of the two mix in one process. Calling them crashed (rasterio 1.4.4).
 
 Whatever this module does not know (sparse files, odd bits, a GDAL without libdeflate) goes through

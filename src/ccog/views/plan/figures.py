@@ -155,15 +155,17 @@ def _memory(job: WriteJob, ratio: float) -> int:
 
     Of the waiting ones the compressed tiles are held, and the reduced pixels: a quarter, a third
     with all levels. With halos, reduced pixels of the rows before and after wait too: three
-    quarters of a row of blocks, and a quarter at further levels.
+    quarters of a row of blocks, and a quarter at further levels. Where halos are not parted from
+    tiles, the tiles of a row wait with them.
     """
     geometry = job.geometry
     height, width = map(min, geometry.level(0).block, geometry.level(0).size)
     pixel = geometry.raster.count * geometry.raster.itemsize + geometry.raster.has_mask
     block = height * width * pixel
     waiting = _waiting_by_chunk(geometry) if geometry.by_chunk else _waiting_by_row(job)
-    halos = geometry.level(0).blocks[1] / parallelism() if _has_halos(geometry) else 0.0
-    return int(block * (1 + waiting * (ratio + 1 / 3) + halos)) + _ENCODING
+    row = geometry.level(0).blocks[1] / parallelism() if _has_halos(geometry) else 0.0
+    with_halos = row if geometry.parts_halos else row * (1 + ratio)
+    return int(block * (1 + waiting * (ratio + 1 / 3) + with_halos)) + _ENCODING
 
 
 def _has_halos(geometry: CogGeometry) -> bool:
