@@ -6,7 +6,6 @@ Then the raster is cut into chunks that suit the job. No pixel is touched here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -15,13 +14,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from dask.array.core import normalize_chunks
 
-from ccog.errors import (
-    ArgumentTypeError,
-    OptionError,
-    RasterError,
-    raise_together,
-    warn_user,
-)
+from ccog.errors import ArgumentTypeError, OptionError, raise_together, warn_user
 from ccog.gdal.codec_options import tried_codecs
 from ccog.gdal.statistics import gdal_keeps_statistics
 from ccog.gdal.template import HeaderSpec, write_template
@@ -31,9 +24,9 @@ from ccog.geometry.cog import CogGeometry
 from ccog.geometry.file_order import FileLayout
 from ccog.geometry.intervals import Size
 from ccog.geometry.options import CreationOptions
-from ccog.geometry.parts import PartPlan, fewest_parts
+from ccog.geometry.part_numbers import assign_parts
 from ccog.geometry.pyramid import Pyramid, level_sizes
-from ccog.geometry.raster_facts import MaskKind, Palette, RasterFacts
+from ccog.geometry.raster_facts import Palette, RasterFacts
 from ccog.geometry.settings import settings
 from ccog.geometry.source_grid import SourceGrid
 from ccog.geometry.tiff_limits import check_tiles, needs_big_tiff
@@ -52,23 +45,20 @@ from ccog.input.profile import (
 from ccog.input.raster import Raster, read_raster
 from ccog.input.source import Source
 from ccog.runtime.manifest import find_resumable, manifest_of
-from ccog.stores import SingleWriterStore, Store, resolve_store
+from ccog.stores import resolve_store
 from ccog.tasks.job import WriteJob
-
-# methods by which GDAL makes the colours of overviews, not the pixel values
-_OF_COLOURS = ("average", "gauss", "rms")
-
-
-# GDAL takes the statistics of the first band for those of all if it has these
-_NEEDED_STATISTICS = ("MINIMUM", "MAXIMUM", "MEAN", "STDDEV")
-
-
-# the one dtype that is asked for, of pixels that NumPy has no type for
-_STORED_TYPE = "complex_int16"
 
 # options that are not for the layout of the file
 _OTHER_OPTIONS = (*METADATA_OPTIONS, "OVERWRITE", "OVERVIEW_MASKS")
 
+# the one dtype that is asked for, of pixels that NumPy has no type for
+_STORED_TYPE = "complex_int16"
+
+# GDAL takes the statistics of the first band for those of all if it has these
+_NEEDED_STATISTICS = ("MINIMUM", "MAXIMUM", "MEAN", "STDDEV")
+
+# methods by which GDAL makes the colours of overviews, not the pixel values
+_OF_COLOURS = ("average", "gauss", "rms")
 
 # methods for complex pixels (GDALRegenerateOverviewsEx)
 _OF_COMPLEX = ("nearest", "average", "mode", "rms")
@@ -101,32 +91,37 @@ def prepare(
     CCOGError
         An argument is wrong, or does not fit the others.
     """
-    _check_layout(layout)
-    given = _split_options(_with_own_options(arr, creation_options))
-    target = resolve_store(store, storage_options, overwrite=given.overwrite)
+    if layout not in get_args(FileLayout):
+        raise OptionError(f"layout={layout!r} is neither 'gdal' nor 'chunk'")
+    source = arr if isinstance(arr, Source) else Source(array=arr)
+    asked = _split_options(_with_own_options(source, creation_options))
+    target = resolve_store(store, storage_options, overwrite=asked.overwrite)
+
     problems: list[OptionError] = []
-    asked = as_cog_options(given.profile, given.creation, problems)
-    options = CreationOptions.parse(asked, _OTHER_OPTIONS, problems)
-    cut = _cut(options, layout)
-    raster = read_raster(arr, mask, given.metadata, cut)
-    check_array(given.profile, raster, problems)
+    of_layout = as_cog_options(asked.profile, asked.creation, problems)
+    options = CreationOptions.parse(of_layout, _OTHER_OPTIONS, problems)
+    cut = partial(cut_array, blocksize=options.blocksize, by_chunk=layout == "chunk")
+    raster = read_raster(source, mask, asked.metadata, cut)
+    check_array(asked.profile, raster, problems)
     raise_together(problems)
-    raster = with_colours(given.profile, raster)
+
+    raster = with_colours(asked.profile, raster)
     options = _with_kept_statistics(options, raster)
-    overviews = given.overviews or _overviews_of(arr)
+    overviews: GivenOverviews | None = asked.overviews or source.overviews
     overviews = overviews and overviews.used_by(options, raster)
     if overviews is not None:
         raster = with_overviews(raster, overviews, cut)
     raster = raster.suited_to(options)
-    geometry = _geometry(raster, options, layout)
+
+    geometry = _geometry(raster, options, layout, cut)
     made_by = None if raster.overviews is None else raster.overviews_made_by
     spec = HeaderSpec.of(raster.header, geometry, made_by)
     template = write_template(spec)
-    check_photometric(given.profile, template.image)
+    check_photometric(asked.profile, template.image)
     geometry = replace(geometry, planar=template.planar)
     check_tiles(geometry)
     codecs = tried_codecs(geometry, template)
-    geometry, parts = _assign_parts(geometry, target)
+    geometry, parts = assign_parts(geometry, target.limits, target.url)
     job = WriteJob(
         geometry=geometry,
         store=target,
@@ -153,7 +148,7 @@ def continued(prepared: Prepared, arr: Any, mask: Any) -> Prepared:
     manifest = manifest_of(
         (arr, mask),
         None if overviews is None else (overviews.arrays, overviews.masks),
-        [_chunks_of(level) for level in _levels(raster)],
+        [_chunks_of(level) for level in raster.levels],
         job.header_spec,
         job.template,
         (job.geometry, job.parts),
@@ -163,54 +158,15 @@ def continued(prepared: Prepared, arr: Any, mask: Any) -> Prepared:
     return prepared._replace(job=replace(job, manifest=manifest))
 
 
-def on_grid(prepared: Prepared) -> list[LevelArrays]:
-    """The arrays of each level in chunks that make up its blocks; warns where that costs much."""
-    mismatch = chunk_mismatch(prepared)
-    if mismatch is not None:
-        warn_user(mismatch)
-    geometry, levels = prepared.job.geometry, _levels(prepared.raster)
-    return [_level_on_grid(level, geometry, k) for k, level in enumerate(levels)]
-
-
-def _levels(raster: Raster) -> list[Raster]:
-    """Full resolution, and overviews if they are given."""
-    return [raster, *(raster.overviews or ())]
-
-
 def _chunks_of(level: Raster) -> list[Chunks]:
     arrays = level.pixels, level.mask
     return [array.chunks for array in arrays if array is not None]
 
 
-def _level_on_grid(level: Raster, geometry: CogGeometry, k: int) -> LevelArrays:
-    block = geometry.level(k).block
-    pixels = level.pixels.astype(geometry.raster.array_type)
-    pixels = rechunked(pixels, _fitting_chunks(pixels.chunks, block))
-    mask = level.mask
-    if mask is not None:
-        mask = rechunked(mask, _fitting_chunks(mask.chunks, block))
-    return LevelArrays(pixels, mask)
-
-
-def chunk_mismatch(prepared: Prepared) -> str | None:
-    """Why the array's chunks are costly to rechunk; None where they are kept, or only cut."""
-    chunks = prepared.raster.pixels.chunks
-    fitting = _fitting_chunks(chunks, prepared.job.geometry.level(0).block)
-    if _are_only_cut(chunks, fitting):
-        return None
-    ideal = _largest(fitting)
-    return (
-        f"chunks of {_largest(chunks)} (band, y, x) do not match the tiles: "
-        f"every block of {ideal} is cut from several chunks, "
-        "which then stay in memory longer and cross between workers; "
-        f"chunks of {ideal} are ideal"
-    )
-
-
 # Options
 
 
-class _GivenOptions(NamedTuple):
+class _AskedOptions(NamedTuple):
     """COG_creation_options by whom they are for: the layout of the file, the raster, the store.
 
     ``profile`` are those that only a profile of rasterio has.
@@ -224,15 +180,7 @@ class _GivenOptions(NamedTuple):
 
 
 def all_options(mapping: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """COG_creation_options, and the options that were given one by one.
-
-    Raises
-    ------
-    ArgumentTypeError
-        The first is not a mapping.
-    OptionError
-        An option is in both.
-    """
+    """COG_creation_options, and the options that were given one by one."""
     if mapping is not None and not isinstance(mapping, Mapping):
         raise ArgumentTypeError(
             f"COG_creation_options is a mapping such as dict(compress='deflate'), not {mapping!r}"
@@ -250,12 +198,14 @@ def all_options(mapping: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**mapping, **options}
 
 
-def _check_layout(layout: FileLayout) -> None:
-    if layout not in get_args(FileLayout):
-        raise OptionError(f"layout={layout!r} is neither 'gdal' nor 'chunk'")
+def _with_own_options(source: Source, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The user's options, and those that a source comes with where the user gives none."""
+    asked = {str(key).upper() for key in options}
+    own = {key: value for key, value in source.options.items() if key.upper() not in asked}
+    return {**own, **options}
 
 
-def _split_options(options: Mapping[str, Any]) -> _GivenOptions:
+def _split_options(options: Mapping[str, Any]) -> _AskedOptions:
     creation, metadata, profile = {}, {}, {}
     overwrite, overviews, masks = True, None, None
     for key, value in options.items():
@@ -265,29 +215,16 @@ def _split_options(options: Mapping[str, Any]) -> _GivenOptions:
         elif name in METADATA_OPTIONS:
             metadata[name] = value
         elif name == "OVERWRITE":
-            overwrite = _overwrite(value)
+            overwrite = value
         elif name == "OVERVIEWS" and not isinstance(value, str | None):
             overviews = value
         elif name == "OVERVIEW_MASKS":
             masks = value
         else:
             creation[key] = value
-    return _GivenOptions(creation, metadata, profile, _users_overviews(overviews, masks), overwrite)
-
-
-def _with_own_options(arr: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The user's options, and those that a source comes with where the user gives none."""
-    if not isinstance(arr, Source):
-        return options
-    asked = {str(key).upper() for key in options}
-    own = {key: value for key, value in arr.options.items() if key.upper() not in asked}
-    return {**own, **options}
-
-
-def _overviews_of(arr: Any) -> GivenOverviews | None:
-    """Those of a file."""
-    overviews: GivenOverviews | None = arr.overviews if isinstance(arr, Source) else None
-    return overviews
+    if not isinstance(overwrite, bool):
+        raise OptionError(f"overwrite={overwrite!r} is neither True nor False")
+    return _AskedOptions(creation, metadata, profile, _users_overviews(overviews, masks), overwrite)
 
 
 def _users_overviews(overviews: Any, masks: Any) -> GivenOverviews | None:
@@ -296,12 +233,6 @@ def _users_overviews(overviews: Any, masks: Any) -> GivenOverviews | None:
     if masks is not None:
         raise OptionError("overview_masks belong to overviews=[array, ...], which is not given")
     return None
-
-
-def _overwrite(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise OptionError(f"overwrite={value!r} is neither True nor False")
-    return value
 
 
 def _with_kept_statistics(options: CreationOptions, raster: Raster) -> CreationOptions:
@@ -316,77 +247,45 @@ def _with_kept_statistics(options: CreationOptions, raster: Raster) -> CreationO
 # Geometry
 
 
-def _geometry(raster: Raster, options: CreationOptions, layout: FileLayout) -> CogGeometry:
+def _geometry(
+    raster: Raster, options: CreationOptions, layout: FileLayout, cut: Cut
+) -> CogGeometry:
     """Levels, tiles and blocks; which levels are planar is known once there is a template."""
-    method = options.overview_resampling or _default_method(raster)
-    if raster.overviews is not None:
-        # no kernel makes them, but for the one of the template, which this suits always
-        method = "nearest"
+    method = _method(raster, options)
     sizes = _level_sizes(raster, options)
     _check_resampling(raster, method, has_overviews=len(sizes) > 1)
-    pixel_bytes = raster.count * raster.pixels.dtype.itemsize
-    by_chunk = layout == "chunk"
-    block = choose_block(raster.pixels.chunks, options.blocksize, pixel_bytes, by_chunk=by_chunk)
-    if all(len(sides) == 1 for sides in raster.pixels.chunks[1:]):
-        block = _cut(options, layout)(sizes[0], pixel_bytes)
-    facts = RasterFacts(
-        count=raster.count,
-        dtype=raster.stored_type,
-        has_mask=raster.has_mask,
-        nodata=raster.metadata.nodata,
-        has_alpha=raster.metadata.has_alpha,
-        alphas=raster.metadata.alphas,
-        nodata_by_band=raster.nodata_by_band,
-        nodata_values=raster.nodata_values,
-        mask_kind=_mask_kind(raster, options),
-        palette=_palette(raster, method),
-        source_bits=raster.metadata.bits,
-    )
+    facts = _facts(raster, options, method)
     kernel = Kernel.of(method, raster.pixels.dtype.name, masked=facts.is_masked)
+    pyramid = _pyramid(raster, options, layout, cut, sizes, kernel)
+    group_size = choose_group(sizes[0], pyramid.levels[0].block, raster.pixel_bytes)
     return CogGeometry(
         raster=facts,
         options=options,
-        pyramid=_pyramid(raster, options, sizes, block, kernel, by_chunk=by_chunk),
+        pyramid=pyramid,
         method=method,
         layout=layout,
-        group_size=choose_group(sizes[0], block, pixel_bytes),
-        parts_halos=kernel.has_halos and not fits_memory(sizes[0], pixel_bytes),
+        group_size=group_size,
+        parts_halos=kernel.has_halos and not fits_memory(sizes[0], raster.pixel_bytes),
     )
 
 
-def _cut(options: CreationOptions, layout: FileLayout) -> Cut:
-    """How an array in one chunk is cut."""
-    return partial(cut_array, blocksize=options.blocksize, by_chunk=layout == "chunk")
-
-
-def _mask_kind(raster: Raster, options: CreationOptions) -> MaskKind:
-    """How GDAL weighs the mask of what it copies: a VRT, if it computes statistics before."""
-    is_vrt = options.statistics == "YES"
-    return "file" if is_vrt and raster.mask_kind == "bits" else raster.mask_kind
-
-
-def _default_method(raster: Raster) -> str:
-    """CUBIC, but NEAREST for palettes and complex data (cogdriver.cpp, GetResampling)."""
+def _method(raster: Raster, options: CreationOptions) -> str:
+    """That of the user, CUBIC, or NEAREST for palettes and complex data (GetResampling)."""
+    if raster.overviews is not None:
+        # no kernel makes them, but for the one of the template, which this suits always
+        return "nearest"
     is_nearest = raster.metadata.colormap is not None or raster.pixels.dtype.kind == "c"
-    return "nearest" if is_nearest else "cubic"
-
-
-def _palette(raster: Raster, method: str) -> Palette | None:
-    """The palette where GDAL averages colours (GDALRegenerateOverviewsEx)."""
-    if not raster.metadata.has_palette or method not in _OF_COLOURS:
-        return None
-    return tuple(sorted((raster.metadata.colormap or {}).items()))
+    return options.overview_resampling or ("nearest" if is_nearest else "cubic")
 
 
 def _level_sizes(raster: Raster, options: CreationOptions) -> tuple[Size, ...]:
     if raster.overviews is not None:
-        return tuple((level.height, level.width) for level in _levels(raster))
+        return tuple((level.height, level.width) for level in raster.levels)
     # an array has none that could be used
     has_none = options.overviews in ("NONE", "FORCE_USE_EXISTING")
     count = 0 if has_none else options.overview_count
     on_scheme = options.tiling_scheme is not None
-    shape = raster.height, raster.width
-    return level_sizes(*shape, options.blocksize, count, half_up=on_scheme)
+    return level_sizes(raster.height, raster.width, options.blocksize, count, half_up=on_scheme)
 
 
 def _check_resampling(raster: Raster, method: str, *, has_overviews: bool) -> None:
@@ -404,93 +303,94 @@ def _check_resampling(raster: Raster, method: str, *, has_overviews: bool) -> No
         )
 
 
+def _facts(raster: Raster, options: CreationOptions, method: str) -> RasterFacts:
+    # GDAL copies a VRT, which has a mask of 8 bits, if it computes statistics before
+    is_vrt = options.statistics == "YES" and raster.mask_kind == "bits"
+    return RasterFacts(
+        count=raster.count,
+        dtype=raster.stored_type,
+        has_mask=raster.has_mask,
+        nodata=raster.metadata.nodata,
+        has_alpha=raster.metadata.has_alpha,
+        alphas=raster.metadata.alphas,
+        nodata_by_band=raster.nodata_by_band,
+        nodata_values=raster.nodata_values,
+        mask_kind="file" if is_vrt else raster.mask_kind,
+        palette=_palette(raster, method),
+        source_bits=raster.metadata.bits,
+    )
+
+
+def _palette(raster: Raster, method: str) -> Palette | None:
+    """The palette where GDAL averages colours (GDALRegenerateOverviewsEx)."""
+    if not raster.metadata.has_palette or method not in _OF_COLOURS:
+        return None
+    return tuple(sorted((raster.metadata.colormap or {}).items()))
+
+
 def _pyramid(
     raster: Raster,
     options: CreationOptions,
+    layout: FileLayout,
+    cut: Cut,
     sizes: tuple[Size, ...],
-    block: Size,
     kernel: Kernel,
-    *,
-    by_chunk: bool,
 ) -> Pyramid:
-    pixel_bytes = raster.count * raster.pixels.dtype.itemsize
-    is_given = raster.overviews is not None
-    split = 1
-    least = None if by_chunk or is_given else settings().wide_block_bytes // pixel_bytes
+    chunks, pixel_bytes, by_chunk = raster.pixels.chunks, raster.pixel_bytes, layout == "chunk"
+    block = choose_block(chunks, options.blocksize, pixel_bytes, by_chunk=by_chunk)
+    if all(len(sides) == 1 for sides in chunks[1:]):
+        block = cut(sizes[0], pixel_bytes)
+    chunks_a_side, least_low_pixels = 1, None
     if by_chunk:
-        chunk = choose_chunk(raster.pixels.chunks, options.blocksize, pixel_bytes)
-        split = block[0] // chunk[0]
+        chunks_a_side = block[0] // choose_chunk(chunks, options.blocksize, pixel_bytes)[0]
+    elif raster.overviews is None:
+        least_low_pixels = settings().wide_block_bytes // pixel_bytes
     return Pyramid.build(
         sizes,
         options.blocksize,
         block,
         kernel,
-        chunks_a_side=split,
-        given=is_given,
-        least_low_pixels=least,
+        chunks_a_side=chunks_a_side,
+        given=raster.overviews is not None,
+        least_low_pixels=least_low_pixels,
     )
-
-
-# Part numbers
-
-
-def _assign_parts(
-    geometry: CogGeometry, store: Store | SingleWriterStore
-) -> tuple[CogGeometry, PartPlan]:
-    """The part numbers, and the geometry: more blocks are uploaded together if numbers are few.
-
-    The parts suffice however badly the tiles compress. Near the limit of the store they suffice
-    only if the tiles compress well enough, and a warning says so.
-    """
-    limits = store.limits
-    parts = PartPlan.build(geometry.groups.sizes, limits)
-    while parts is None and _can_upload_more_together(geometry):
-        geometry = replace(geometry, group_size=2 * geometry.group_size)
-        parts = PartPlan.build(geometry.groups.sizes, limits)
-    if parts is not None:
-        return geometry, parts
-    if geometry.options.effective_compress != "NONE":
-        fit = PartPlan.build_for_compressed(geometry.groups.sizes, limits)
-        if fit is not None:
-            parts, percent = fit
-            warn_user(
-                f"{store.url} takes {limits.max_parts} parts of at most "
-                f"{limits.max_part} bytes: blocks that are uploaded together must compress "
-                f"to {percent} % of their {_largest_upload(geometry)} bytes, "
-                "or the write fails when they do not"
-            )
-            return geometry, parts
-    raise _too_few_parts(geometry, store)
-
-
-def _can_upload_more_together(geometry: CogGeometry) -> bool:
-    return geometry.by_chunk and geometry.group_size < math.prod(geometry.level(0).blocks)
-
-
-def _largest_upload(geometry: CogGeometry) -> int:
-    return max(size for _, size in geometry.groups.sizes)
-
-
-def _too_few_parts(geometry: CogGeometry, store: Store | SingleWriterStore) -> RasterError:
-    limits = store.limits
-    groups = "runs" if geometry.by_chunk else "rows"
-    needed = fewest_parts(geometry.groups.sizes, limits)
-    return RasterError(
-        f"{len(geometry.groups.all)} {groups} of blocks of up to {_largest_upload(geometry)} bytes "
-        f"need {needed} parts, and {store.url} takes {limits.max_parts} of at most "
-        f"{limits.max_part} bytes; {_how_to_need_fewer_parts(geometry)}"
-    )
-
-
-def _how_to_need_fewer_parts(geometry: CogGeometry) -> str:
-    if geometry.by_chunk:
-        return "split the raster into several files"
-    if geometry.file_order.planes(0) > 1:
-        return "use interleave='pixel' or layout='chunk', which upload all bands together"
-    return "use chunks with more rows"
 
 
 # Chunks
+
+
+def on_grid(prepared: Prepared) -> list[LevelArrays]:
+    """The arrays of each level in chunks that make up its blocks; warns where that costs much."""
+    mismatch = chunk_mismatch(prepared)
+    if mismatch is not None:
+        warn_user(mismatch)
+    geometry = prepared.job.geometry
+    levels = enumerate(prepared.raster.levels)
+    return [_in_blocks(raster, geometry, geometry.level(k).block) for k, raster in levels]
+
+
+def _in_blocks(level: Raster, geometry: CogGeometry, block: Size) -> LevelArrays:
+    pixels = level.pixels.astype(geometry.raster.array_type)
+    pixels = rechunked(pixels, _fitting_chunks(pixels.chunks, block))
+    mask = level.mask
+    if mask is not None:
+        mask = rechunked(mask, _fitting_chunks(mask.chunks, block))
+    return LevelArrays(pixels, mask)
+
+
+def chunk_mismatch(prepared: Prepared) -> str | None:
+    """Why the array's chunks are costly to rechunk; None where they are kept, or only cut."""
+    chunks = prepared.raster.pixels.chunks
+    fitting = _fitting_chunks(chunks, prepared.job.geometry.level(0).block)
+    if all(map(_holds_edges, fitting, chunks)):
+        return None
+    ideal = _largest(fitting)
+    return (
+        f"chunks of {_largest(chunks)} (band, y, x) do not match the tiles: "
+        f"every block of {ideal} is cut from several chunks, "
+        "which then stay in memory longer and cross between workers; "
+        f"chunks of {ideal} are ideal"
+    )
 
 
 def _fitting_chunks(chunks: Chunks, block: Size) -> Chunks:
@@ -503,13 +403,8 @@ def _fitting_chunks(chunks: Chunks, block: Size) -> Chunks:
     return fitting
 
 
-def _are_only_cut(before: Chunks, after: Chunks) -> bool:
-    """Whether chunks still begin wherever chunks began before."""
-    axes = zip(before, after, strict=True)
-    return before == after or all(_holds_edges(new, old) for old, new in axes)
-
-
 def _holds_edges(new: tuple[int, ...], old: tuple[int, ...]) -> bool:
+    """Whether chunks along an axis still begin wherever they began before."""
     old_edges, new_edges = np.cumsum(old, dtype=np.int64), np.cumsum(new, dtype=np.int64)
     return bool(np.isin(old_edges, new_edges).all())
 

@@ -453,3 +453,21 @@ def test_a_tile_index_is_read_as_gdal_reads_it(tmp_path: Path, build_vrt: Build)
     assert found == copied(f"GTI:{index}")
     # which is as good as a VRT where files do not differ
     assert found == copied(build_vrt(paths))
+
+
+@pytest.mark.parametrize(
+    "opened", [lambda path: open_sources([path]), lambda path: open_mosaic([path])]
+)
+def test_inputs_whose_urls_differ_in_the_signature_only_are_told_apart(
+    opened: Callable[[str], Source],
+) -> None:
+    sources, files = [], []
+    for value in (1, 2):
+        data = gdal_cog(np.full((1, 64, 64), value, np.uint8), {}, **GEO)
+        name = f"a.tif?X-Amz-Signature={value}"
+        files.append(rasterio.MemoryFile(data, dirname="signed", filename=name))
+        sources.append(opened(files[-1].name))
+    first, second = da.compute(sources[0].array, sources[1].array)
+    assert (first.max(), second.max()) == (1, 2)
+    for file in files:
+        file.close()

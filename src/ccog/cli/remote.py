@@ -83,7 +83,7 @@ def names_for_gdal(sources: Sequence[str], request: Request) -> Sequence[str]:
 
 
 def _name_for_gdal(text: str) -> str:
-    from ccog.input.gdal_name import gdal_name
+    from ccog.input.gdal_names import gdal_name
     from ccog.input.opening import is_variable
 
     if is_variable(text):

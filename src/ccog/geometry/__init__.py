@@ -4,5 +4,5 @@ From below to above: sizes and areas (``intervals``), creation options (``option
 their tiles and blocks (``pyramid``), what reductions read (``axis_reduction``) and what straddles
 blocks (``seams``), from which level an overview comes (``level_reductions``), what comes where in
 the file (``file_order``, ``tile_order``), what is uploaded together (``upload_groups``) and as
-which parts (``parts``), and all of this for one file (``cog``).
+which parts (``parts``, ``part_numbers``), and all of this for one file (``cog``).
 """

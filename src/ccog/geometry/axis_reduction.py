@@ -9,7 +9,6 @@ import itertools
 import math
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property, lru_cache
-from typing import NamedTuple
 
 from ccog.geometry.intervals import Interval, ceil_div
 
@@ -43,23 +42,14 @@ _MARGIN = 2
 
 @dataclass(frozen=True)
 class Kernel:
-    """What a reduction reads around each pixel.
-
-    Attributes
-    ----------
-    radius
-        In source pixels at scale 1.
-    sampled
-        The kernel needs just the source pixels under its destination.
-    spare
-        A read must fetch a pixel that no kernel weighs (see :mod:`ccog.gdal.resample`).
-    touched
-        A sampled kernel needs all source pixels that its destination touches.
-    """
+    """What a reduction reads around each pixel; ``radius`` is in source pixels at scale 1."""
 
     radius: int
+    #: The kernel needs just the source pixels under its destination.
     sampled: bool = False
+    #: A read must fetch a pixel that no kernel weighs (see :mod:`ccog.gdal.resample`).
     spare: bool = False
+    #: A sampled kernel needs all source pixels that its destination touches.
     touched: bool = False
 
     @property
@@ -80,60 +70,35 @@ class Kernel:
 class ExactRead:
     """A read along one axis whose size ratio GDAL computes to the very float of the whole axis.
 
-    Attributes
-    ----------
-    keep
-        The destination pixels that are wanted.
-    dst
-        The destination pixels that are read: ``keep`` and up to a few before or one after it.
-    offset, length
-        The window, in source pixels, that is handed to GDAL.
-    queried
-        The source pixels GDAL fetches for it.
-    spare
-        A fetched source pixel that no pixel of ``keep`` depends on; None where there is none.
+    ``keep`` are the destination pixels that are wanted.
     """
 
     keep: Interval
+    #: The destination pixels that are read: ``keep``, a few before it and up to one after it.
     dst: Interval
+    #: The window, in source pixels, that is handed to GDAL.
     offset: float
     length: float
+    #: The source pixels that GDAL fetches for it.
     queried: Interval
+    #: A fetched source pixel that no pixel of ``keep`` depends on, if there is one.
     spare: int | None = None
-
-
-class _Support(NamedTuple):
-    """Source positions between which kernels have weight."""
-
-    start: float
-    stop: float
 
 
 @dataclass(frozen=True)
 class AxisReduction:
-    """How one axis of a level becomes the same axis of another level.
-
-    Attributes
-    ----------
-    src, dst
-        Lengths of the axis in pixels, before and after.
-    kernel
-        What is read around each pixel.
-    align
-        Reads start and end on multiples of this. GDAL's vectorised loops run in groups along x and
-        round the rest of a line differently, so groups must lie where they lie for the whole line.
-    swath
-        Height of the swaths in which GDAL reduces complex data; 0 where it does not matter.
-    longest
-        Most source pixels of a read.
-    """
+    """How an axis of a level, ``src`` pixels long, becomes that of another of ``dst`` pixels."""
 
     src: int
     dst: int
     kernel: Kernel
     _: KW_ONLY
+    #: Reads start and end on multiples of this. GDAL's vectorised loops run in groups along x and
+    #: round the rest of a line differently, so groups must lie where they lie for the whole line.
     align: int = 1
+    #: Height of the swaths in which GDAL reduces complex data; 0 where it does not matter.
     swath: int = 0
+    #: Most source pixels of a read.
     longest: int = MAX_READ_SIDE
 
     @cached_property
@@ -199,24 +164,20 @@ class AxisReduction:
         buffer; here the window grows downwards until that quotient is the float ``src / dst``.
         """
         if self.kernel.spare:
-            support = self._support(keep)
+            # between these positions the kernels of ``keep`` have weight, with a pixel for rounding
+            reach = max(self.kernel.radius, 0.5) * max(1.0, self.ratio)
+            first = (keep.start + 0.5) * self.ratio - reach - 1
+            last = (keep.stop - 0.5) * self.ratio + reach + 0.5
             after = self._grown(keep, keep.start, keep.stop + 1)
-            if after is not None and after.queried.stop - 1 >= support.stop:
+            if after is not None and after.queried.stop - 1 >= last:
                 return replace(after, spare=after.queried.stop - 1)
             before = self._grown(keep, keep.start - 1, keep.stop)
-            if before is not None and before.queried.start + 1 <= support.start:
+            if before is not None and before.queried.start + 1 <= first:
                 return replace(before, spare=before.queried.start)
         read = self._grown(keep, keep.start, keep.stop)
         if read is None:
             raise AssertionError(f"no exact read of {keep} in {self}")
         return read
-
-    def _support(self, keep: Interval) -> _Support:
-        """Where the kernels of ``keep`` have weight, with a pixel for rounding."""
-        reach = max(self.kernel.radius, 0.5) * max(1.0, self.ratio)
-        start = (keep.start + 0.5) * self.ratio - reach - 1
-        stop = (keep.stop - 0.5) * self.ratio + reach + 0.5
-        return _Support(start, stop)
 
     def _grown(self, keep: Interval, start: int, stop: int) -> ExactRead | None:
         """The shortest exact read of [start, stop); None where that leaves the axis."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ccog.geometry.intervals import Size, ceil_div
-from ccog.geometry.settings import Settings, settings
+from ccog.geometry.settings import settings
 
 #: Sizes of the chunks of an array along band, y and x.
 Chunks = tuple[tuple[int, ...], ...]
@@ -20,27 +20,19 @@ def choose_block(
     """
     height, width = choose_chunk(chunks, blocksize, pixel_bytes)
     shape = sum(chunks[1]), sum(chunks[2])
-    limit = settings().most_block_bytes
-    while (
-        _are_too_many(shape, (height, width), pixel_bytes)
-        and 4 * height * width * pixel_bytes <= limit
-    ):
-        height, width = 2 * height, 2 * width
-    if by_chunk:
-        return height, width
-    return height, _wide_enough(shape, (height, width), pixel_bytes)
-
-
-def _wide_enough(shape: Size, block: Size, pixel_bytes: int) -> int:
-    """Width of small blocks side by side that make up a larger one, while enough are left."""
-    height, width = block
     limits = settings()
     while (
-        2 * height * width * pixel_bytes <= limits.wide_block_bytes
+        _are_too_many(shape, (height, width), pixel_bytes)
+        and 4 * height * width * pixel_bytes <= limits.most_block_bytes
+    ):
+        height, width = 2 * height, 2 * width
+    while (
+        not by_chunk
+        and 2 * height * width * pixel_bytes <= limits.wide_block_bytes
         and _block_count(shape, (height, 2 * width)) >= limits.enough_wide_blocks
     ):
         width *= 2
-    return width
+    return height, width
 
 
 def choose_chunk(chunks: Chunks, blocksize: int, pixel_bytes: int) -> Size:
@@ -72,7 +64,7 @@ def cut_array(shape: Size, pixel_bytes: int, *, blocksize: int, by_chunk: bool) 
         half = (_half_of_tiles(height, blocksize), width)
         if width > height:
             half = (height, _half_of_tiles(width, blocksize))
-        if _is_tiny((min(half[0], shape[0]), min(half[1], shape[1])), pixel_bytes, limits):
+        if _is_tiny((min(half[0], shape[0]), min(half[1], shape[1])), pixel_bytes):
             break
         block = half
     return block
@@ -81,19 +73,18 @@ def cut_array(shape: Size, pixel_bytes: int, *, blocksize: int, by_chunk: bool) 
 def choose_group(shape: Size, block: Size, pixel_bytes: int) -> int:
     """Blocks of full resolution in an upload group of ``layout="chunk"``: a power of two."""
     limits = settings()
-    if not is_small(shape, block, pixel_bytes):
+    if not _are_few(shape, block, pixel_bytes):
         return limits.group_blocks
     fitting = limits.group_bytes // (block[0] * block[1] * pixel_bytes)
     wanted = min(limits.group_blocks, fitting)
     return 1 << max(0, wanted.bit_length() - 1)
 
 
-def is_small(shape: Size, block: Size, pixel_bytes: int) -> bool:
+def _are_few(shape: Size, block: Size, pixel_bytes: int) -> bool:
     """Whether a raster has so few blocks that there may be more tasks for each."""
     limits = settings()
-    few = limits.few_blocks
-    if _is_tiny(block, pixel_bytes, limits):
-        few = min(few, limits.few_tiny_blocks)
+    is_tiny = _is_tiny(block, pixel_bytes)
+    few = min(limits.few_blocks, limits.few_tiny_blocks) if is_tiny else limits.few_blocks
     return _block_count(shape, block) <= few
 
 
@@ -105,14 +96,13 @@ def fits_memory(shape: Size, pixel_bytes: int) -> bool:
 def _are_too_many(shape: Size, block: Size, pixel_bytes: int) -> bool:
     """Whether the tasks of the blocks would cost a scheduler more than they do themselves."""
     limits = settings()
-    many = limits.many_blocks
-    if _is_tiny(block, pixel_bytes, limits):
-        many = min(many, limits.many_tiny_blocks)
+    is_tiny = _is_tiny(block, pixel_bytes)
+    many = min(limits.many_blocks, limits.many_tiny_blocks) if is_tiny else limits.many_blocks
     return _block_count(shape, block) > many
 
 
-def _is_tiny(block: Size, pixel_bytes: int, limits: Settings) -> bool:
-    return block[0] * block[1] * pixel_bytes < limits.tiny_block_bytes
+def _is_tiny(block: Size, pixel_bytes: int) -> bool:
+    return block[0] * block[1] * pixel_bytes < settings().tiny_block_bytes
 
 
 def _block_count(shape: Size, block: Size) -> int:

@@ -16,36 +16,19 @@ from ccog.geometry.upload_groups import UploadGroups
 
 @dataclass(frozen=True, kw_only=True)
 class CogGeometry:
-    """What is written, and the geometry that follows.
-
-    Attributes
-    ----------
-    options
-        Creation options.
-    raster
-        Bands, type and masks.
-    pyramid
-        Levels with their tiles and blocks.
-    method
-        The overview kernel after defaults.
-    layout
-        Order of the tiles of a level.
-    planar
-        Whether the bands of full resolution, and those of the overviews, are compressed each by
-        itself.
-    group_size
-        Blocks of full resolution in an upload group of ``layout="chunk"``.
-    parts_halos
-        Whether what a block of full resolution gives to the overviews is parted from its tiles.
-    """
+    """What is written, and the geometry that follows."""
 
     options: CreationOptions
     raster: RasterFacts
     pyramid: Pyramid
+    #: Method of resampling, after defaults.
     method: str
     layout: FileLayout = "gdal"
+    #: Whether the bands of full resolution, and of the overviews, are compressed each by itself.
     planar: tuple[bool, bool] = (False, False)
+    #: Blocks of full resolution in an upload group of ``layout="chunk"``.
     group_size: int = 1
+    #: Whether what a block of full resolution gives to the overviews is parted from its tiles.
     parts_halos: bool = False
 
     def __getstate__(self) -> dict[str, Any]:

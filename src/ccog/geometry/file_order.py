@@ -78,25 +78,15 @@ class GroupSequence:
 
 @dataclass(frozen=True, kw_only=True)
 class FileOrder:
-    """The order of levels, planes and tiles.
-
-    Attributes
-    ----------
-    pyramid, raster
-        The levels, and what they hold.
-    by_chunk
-        Whether the tiles of a chunk lie together.
-    interleave
-        The creation option INTERLEAVE.
-    planar
-        Whether the bands of full resolution, and those of the overviews, are compressed each by
-        itself.
-    """
+    """The order of levels, planes and tiles."""
 
     pyramid: Pyramid
     raster: RasterFacts
+    #: Whether the tiles of a chunk lie together.
     by_chunk: bool
+    #: The creation option INTERLEAVE.
     interleave: str | None
+    #: Whether the bands of full resolution, and of the overviews, are compressed each by itself.
     planar: tuple[bool, bool]
 
     def is_planar(self, k: int) -> bool:

@@ -12,10 +12,10 @@ from ccog.geometry.pyramid import Level, Pyramid
 from ccog.geometry.raster_facts import RasterFacts
 from ccog.geometry.seams import Seams
 
-# GDALRegenerateOverviewsEx works in swaths of at most this size
 # complex data: methods by which GDAL makes each overview from the one before
 _CASCADED = ("average", "mode", "rms")
 
+# GDALRegenerateOverviewsEx works in swaths of at most this size
 _SWATH_BYTES = 10 << 20
 
 # GDAL's temporary overviews have blocks of this many lines, an array in memory those of one
@@ -24,19 +24,7 @@ _LINES_OF_OVERVIEW = 128
 
 @dataclass(frozen=True, kw_only=True)
 class LevelReduction:
-    """How one level is reduced to another.
-
-    Attributes
-    ----------
-    source, target
-        Indices of the levels.
-    pixels, mask
-        Whether the pixels of the target come from the source, and whether its mask does.
-    y, x
-        The reductions of the axes.
-    row_seams, col_seams
-        What each row, and each column, of source blocks reduces alone.
-    """
+    """How level ``source`` is reduced to level ``target``: its pixels, its mask, or both."""
 
     source: int
     target: int
@@ -44,6 +32,7 @@ class LevelReduction:
     mask: bool
     y: AxisReduction
     x: AxisReduction
+    #: What each row, and each column, of source blocks reduces alone.
     row_seams: Seams
     col_seams: Seams
 

@@ -7,33 +7,24 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 from ccog.errors import OptionError, ReprojectionError
 from ccog.geometry.axis_reduction import KERNEL_RADIUS
-from ccog.geometry.tiling_scheme import GOOGLE_MAPS
 
-COMPRESSIONS = (
-    "NONE",
-    "LZW",
-    "DEFLATE",
-    "ZSTD",
-    "LZMA",
-    "JPEG",
-    "WEBP",
-    "LERC",
-    "LERC_DEFLATE",
-    "LERC_ZSTD",
-    "JXL",
-)
+#: The one tiling scheme that ccog writes to, as GDAL names it.
+GOOGLE_MAPS = "GoogleMapsCompatible"
 
-#: Options that make the COG driver warp: they are refused.
-REPROJECTING = ("TARGET_SRS", "RES", "EXTENT")
+_LERC = ("LERC", "LERC_DEFLATE", "LERC_ZSTD")
+_COMPRESSIONS = ("NONE", "LZW", "DEFLATE", "ZSTD", "LZMA", "JPEG", "WEBP", *_LERC, "JXL")
 
-#: Options that say how to warp, and mean nothing where nothing is warped, as in GDAL.
-OF_WARPING = ("WARP_RESAMPLING", "ADD_ALPHA", "ZOOM_LEVEL_STRATEGY")
+# options that make the COG driver warp: they are refused
+_REPROJECTING = ("TARGET_SRS", "RES", "EXTENT")
+
+# threads are the scheduler's business; the others mean nothing where nothing is warped, as in GDAL
+_WITHOUT_EFFECT = ("NUM_THREADS", "WARP_RESAMPLING", "ADD_ALPHA", "ZOOM_LEVEL_STRATEGY")
 
 # lowest and highest LEVEL of a compression
 _LEVELS = {
@@ -56,24 +47,129 @@ _NOT_IN_LERC = ("int64", "uint64", "float16")
 # tile side where there is a tiling scheme and no BLOCKSIZE
 _SCHEME_TILE = 256
 
-_TRUE = ("YES", "TRUE", "ON", "1")
-_FALSE = ("NO", "FALSE", "OFF", "0")
-_PREDICTORS = {
-    "2": "STANDARD",
-    "3": "FLOATING_POINT",
-    "STANDARD": "STANDARD",
-    "FLOATING_POINT": "FLOATING_POINT",
-}
+_YES = dict.fromkeys(("TRUE", "ON", "1"), "YES")
+_NO = dict.fromkeys(("FALSE", "OFF", "0"), "NO")
 _RESAMPLING_ALIASES = {
     "near": "nearest",
     "cubic_spline": "cubicspline",
     "nearest_neighbour": "nearest",
 }
 
+# arguments of the calls that take options, by what they look like among these
+_ARGUMENTS = {
+    "MASK": "mask",
+    "COG_CREATION_OPTIONS": "COG_creation_options",
+    "STORAGE_OPTIONS": "storage_options",
+    "RASTERIO_ENV_OPTIONS": "rasterio_env_options",
+    "LAYOUT": "layout",
+    "RESUME": "resume of write_ccog",
+    "COMPUTE": "compute of write_ccog",
+    "SAMPLE": "sample of plan",
+}
+
+# gets the name of an option and its value, as people write it
+_Parser = Callable[[str, Any], Any]
+
+
+def is_false(value: Any) -> bool:
+    """Whether a value says no, as people write it."""
+    return str(value).upper() in ("NO", *_NO)
+
+
+def _choice(*allowed: str, synonyms: Mapping[str, str] | None = None) -> _Parser:
+    def parse(key: str, value: Any) -> str:
+        word = str(value).upper()
+        name = (synonyms or {}).get(word, word)
+        if name not in allowed:
+            raise OptionError(f"{key}={value!r} is not allowed; choose one of {', '.join(allowed)}")
+        return name
+
+    return parse
+
+
+def _integer(least: int, most: int) -> _Parser:
+    def parse(key: str, value: Any) -> int:
+        try:
+            number = int(str(value))
+        except ValueError:
+            raise OptionError(f"{key}={value!r} is not a whole number") from None
+        if isinstance(value, bool) or not least <= number <= most:
+            raise OptionError(f"{key}={value} is out of range; {least} to {most} are allowed")
+        return number
+
+    return parse
+
+
+_compression = _choice(*_COMPRESSIONS)
+_yes_or_no = _choice("YES", "NO", synonyms=_YES | _NO)
+_auto_yes_or_no = _choice("AUTO", "YES", "NO", synonyms=_YES | _NO)
+_quality = _integer(1, 100)
+
+# the numbers are those of the tag in a TIFF, 1 being no predictor
+_predictor = _choice(
+    *("YES", "NO", "STANDARD", "FLOATING_POINT"),
+    synonyms={"TRUE": "YES", "ON": "YES", "FALSE": "NO", "OFF": "NO"}
+    | {"1": "NO", "2": "STANDARD", "3": "FLOATING_POINT"},
+)
+
+
+def _blocksize(key: str, value: Any) -> Any:
+    number = _integer(16, 1 << 16)(key, value)
+    if number % 16:
+        raise OptionError(
+            f"{key}={value} is not a multiple of 16, which TIFF tiles must be (TIFF 6.0, TileWidth)"
+        )
+    return number
+
+
+def _number(key: str, value: Any) -> float | int:
+    """A number in the form it was given in: some are written to the file as text."""
+    text = str(value).strip()
+    try:
+        number: float | int = int(text) if text.isdigit() else float(text)
+    except ValueError:
+        raise OptionError(f"{key}={value!r} is not a number") from None
+    if isinstance(value, bool) or not math.isfinite(number) or number < 0:
+        raise OptionError(f"{key}={value} must be a finite number, 0 or more")
+    return value if isinstance(value, int | float) else number
+
+
+def _boolean(key: str, value: Any) -> bool:
+    return bool(_yes_or_no(key, value) == "YES")
+
+
+def _tiling_scheme(key: str, value: Any) -> str | None:
+    name = str(value)
+    if name.upper() == "CUSTOM":
+        return None
+    if name != GOOGLE_MAPS:
+        raise ReprojectionError(
+            f"{key}={value!r} is not supported: CUSTOM, the default, and {GOOGLE_MAPS} for a "
+            "raster that already lies on its grid"
+        )
+    return name
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise OptionError(f"{key}={value!r} is not text")
+    return value
+
+
+def _resampling(key: str, value: Any) -> str:
+    word = str(getattr(value, "name", value)).lower()
+    method = _RESAMPLING_ALIASES.get(word, word)
+    if method not in KERNEL_RADIUS:
+        known = ", ".join(sorted(KERNEL_RADIUS))
+        raise OptionError(f"{key}={value!r} is not allowed; choose one of {known}")
+    return method
+
 
 @dataclass(frozen=True, kw_only=True)
 class CreationOptions:
     """How the file is laid out and compressed; None leaves GDAL's own default.
+
+    Each option is annotated with the function that parses it.
 
     ``blocksize`` is the tile side in pixels. ``overview_resampling`` is a key of ``KERNEL_RADIUS``,
     or None: cubic, or nearest for palettes and complex data. GDAL writes it to the file as it was
@@ -81,34 +177,38 @@ class CreationOptions:
     tile.
     """
 
-    blocksize: int = 512
-    compress: str | None = None
-    level: int | None = None
-    predictor: str | None = None
-    quality: int | None = None
-    max_z_error: float | int | None = None
-    bigtiff: str | None = None
-    overview_resampling: str | None = None
-    overviews: str = "AUTO"
-    overview_count: int | None = None
-    overview_compress: str | None = None
-    overview_quality: int | None = None
-    overview_predictor: str | None = None
-    geotiff_version: str | None = None
-    sparse_ok: bool = False
-    interleave: str | None = None
-    nbits: int | None = None
-    max_z_error_overview: float | int | None = None
-    jxl_lossless: str | None = None
-    jxl_effort: int | None = None
-    jxl_distance: float | int | None = None
-    jxl_alpha_distance: float | int | None = None
-    statistics: str | None = None
-    copy_src_mdd: str | None = None
-    src_mdd: str | None = None
-    tiling_scheme: str | None = None
-    zoom_level: int | None = None
-    aligned_levels: int | None = None
+    blocksize: Annotated[int, _blocksize] = 512
+    compress: Annotated[str | None, _compression] = None
+    level: Annotated[int | None, _integer(0, 22)] = None
+    predictor: Annotated[str | None, _predictor] = None
+    quality: Annotated[int | None, _quality] = None
+    max_z_error: Annotated[float | int | None, _number] = None
+    bigtiff: Annotated[
+        str | None, _choice("YES", "NO", "IF_NEEDED", "IF_SAFER", synonyms=_YES | _NO)
+    ] = None
+    overview_resampling: Annotated[str | None, _resampling] = None
+    overviews: Annotated[str, _choice("AUTO", "NONE", "IGNORE_EXISTING", "FORCE_USE_EXISTING")] = (
+        "AUTO"
+    )
+    overview_count: Annotated[int | None, _integer(0, 64)] = None
+    overview_compress: Annotated[str | None, _choice(*_COMPRESSIONS, "AUTO")] = None
+    overview_quality: Annotated[int | None, _quality] = None
+    overview_predictor: Annotated[str | None, _predictor] = None
+    geotiff_version: Annotated[str | None, _choice("AUTO", "1.0", "1.1")] = None
+    sparse_ok: Annotated[bool, _boolean] = False
+    interleave: Annotated[str | None, _choice("PIXEL", "BAND", "TILE")] = None
+    nbits: Annotated[int | None, _integer(1, 32)] = None
+    max_z_error_overview: Annotated[float | int | None, _number] = None
+    jxl_lossless: Annotated[str | None, _yes_or_no] = None
+    jxl_effort: Annotated[int | None, _integer(1, 9)] = None
+    jxl_distance: Annotated[float | int | None, _number] = None
+    jxl_alpha_distance: Annotated[float | int | None, _number] = None
+    statistics: Annotated[str | None, _auto_yes_or_no] = None
+    copy_src_mdd: Annotated[str | None, _auto_yes_or_no] = None
+    src_mdd: Annotated[str | None, _text] = None
+    tiling_scheme: Annotated[str | None, _tiling_scheme] = None
+    zoom_level: Annotated[int | None, _integer(0, 30)] = None
+    aligned_levels: Annotated[int | None, _integer(0, 10)] = None
     resampling_text: str | None = None
 
     @classmethod
@@ -119,15 +219,13 @@ class CreationOptions:
 
         ``others`` are names of options that are known elsewhere. Unknown options and bad values are
         added to ``problems``, with what is allowed.
-
-        Raises
-        ------
-        OptionError
-            A name is not text, or is there twice.
         """
         upper = _upper_keys(options)
-        _refuse(upper, problems)
-        _settle_aliases(upper)
+        _refuse_reprojection(upper, problems)
+        if upper.get("RESAMPLING") is not None:
+            upper.setdefault("OVERVIEW_RESAMPLING", upper["RESAMPLING"])
+        for key in ("RESAMPLING", *_WITHOUT_EFFECT):
+            upper.pop(key, None)
         values: dict[str, Any] = {}
         for key, value in upper.items():
             if key not in _PARSERS:
@@ -163,11 +261,6 @@ class CreationOptions:
         """Refuse what no codec could encode, in words: GDAL says little.
 
         Samples have ``source_bits`` where the file has fewer than the type and NBITS says nothing.
-
-        Raises
-        ------
-        OptionError
-            The compression, its predictor or NBITS does not suit so many bands of the type.
         """
         for name in dict.fromkeys((self.effective_compress, self.effective_overview_compress)):
             self._check_codec(name, dtype, count, self.nbits or source_bits)
@@ -198,7 +291,7 @@ class CreationOptions:
                 f"COMPRESS=JPEG: JPEG takes up to {_MOST_JPEG_BANDS} bands, and the array has "
                 f"{count}; use another compression, or INTERLEAVE=BAND (GDAL 3.11 and later)"
             )
-        if name.startswith("LERC") and (dtype in _NOT_IN_LERC or dtype.startswith("complex")):
+        if name in _LERC and (dtype in _NOT_IN_LERC or dtype.startswith("complex")):
             raise OptionError(
                 f"COMPRESS={name}: LERC takes integers of up to 32 bits, float32 and float64, and "
                 f"the array is {dtype}; {others}, or cast it, e.g. arr.astype('float32')"
@@ -238,6 +331,13 @@ class CreationOptions:
         return {key: str(value) for key, value in values.items() if value is not None}
 
 
+_PARSERS: dict[str, _Parser] = {
+    name.upper(): hint.__metadata__[0]
+    for name, hint in get_type_hints(CreationOptions, include_extras=True).items()
+    if hasattr(hint, "__metadata__")
+}
+
+
 def _upper_keys(options: Mapping[str, Any]) -> dict[str, Any]:
     upper: dict[str, Any] = {}
     for key, value in options.items():
@@ -249,53 +349,31 @@ def _upper_keys(options: Mapping[str, Any]) -> dict[str, Any]:
     return upper
 
 
-def _settle_aliases(upper: dict[str, Any]) -> None:
-    """RESAMPLING stands for overviews; threads are the scheduler's business, and accepted."""
-    resampling = upper.pop("RESAMPLING", None)
-    if resampling is not None:
-        upper.setdefault("OVERVIEW_RESAMPLING", resampling)
-    for key in ("NUM_THREADS", *OF_WARPING):
-        upper.pop(key, None)
-
-
-def _refuse(upper: dict[str, Any], problems: list[OptionError]) -> None:
-    given = {key: str(upper.pop(key)) for key in REPROJECTING if upper.get(key) is not None}
-    if given:
-        named = ", ".join(f"{key}={value}" for key, value in given.items())
+def _refuse_reprojection(upper: dict[str, Any], problems: list[OptionError]) -> None:
+    asked = {key: str(upper.pop(key)) for key in _REPROJECTING if upper.get(key) is not None}
+    if asked:
+        named = ", ".join(f"{key}={value}" for key, value in asked.items())
         problems.append(
             ReprojectionError(
                 f"{named} would reproject the raster, which ccog does not do: reproject the array "
-                f"first, {_reprojecting_call(given)}, then write it without {' and '.join(given)}"
+                f"first, {_reprojecting_call(asked)}, then write it without {' and '.join(asked)}"
             )
         )
 
 
-def _reprojecting_call(given: Mapping[str, str]) -> str:
+def _reprojecting_call(asked: Mapping[str, str]) -> str:
     """The call of odc-geo that does what these options of the COG driver do."""
-    crs = repr(given["TARGET_SRS"]) if "TARGET_SRS" in given else "arr.odc.crs"
-    resolution = given.get("RES", f"arr.odc.output_geobox({crs}).resolution")
-    if "EXTENT" in given:
+    crs = repr(asked["TARGET_SRS"]) if "TARGET_SRS" in asked else "arr.odc.crs"
+    resolution = asked.get("RES", f"arr.odc.output_geobox({crs}).resolution")
+    if "EXTENT" in asked:
         target = (
-            f"odc.geo.geobox.GeoBox.from_bbox(({given['EXTENT']}), {crs}, resolution={resolution})"
+            f"odc.geo.geobox.GeoBox.from_bbox(({asked['EXTENT']}), {crs}, resolution={resolution})"
         )
-    elif "RES" in given:
+    elif "RES" in asked:
         target = f"{crs}, resolution={resolution}"
     else:
         target = crs
     return f'arr = odc.geo.xr.xr_reproject(arr, {target}, resampling="cubic")'
-
-
-# arguments of the calls that take options, by what they look like among these
-_ARGUMENTS = {
-    "MASK": "mask",
-    "COG_CREATION_OPTIONS": "COG_creation_options",
-    "STORAGE_OPTIONS": "storage_options",
-    "RASTERIO_ENV_OPTIONS": "rasterio_env_options",
-    "LAYOUT": "layout",
-    "RESUME": "resume of write_ccog",
-    "COMPUTE": "compute of write_ccog",
-    "SAMPLE": "sample of plan",
-}
 
 
 def _unknown(key: str, others: Sequence[str]) -> OptionError:
@@ -307,151 +385,3 @@ def _unknown(key: str, others: Sequence[str]) -> OptionError:
         )
     question = f": did you mean {near[0]}?" if near else "."
     return OptionError(f"no creation option {key!r}{question} Known are {', '.join(known)}")
-
-
-def is_false(value: Any) -> bool:
-    """Whether a value says no, as people write it."""
-    return str(value).upper() in _FALSE
-
-
-def _choice(*allowed: str) -> Any:
-    def parse(key: str, value: Any) -> str:
-        name = str(value).upper()
-        if name not in allowed:
-            raise OptionError(f"{key}={value!r} is not allowed; choose one of {', '.join(allowed)}")
-        return name
-
-    return parse
-
-
-def _integer(least: int, most: int) -> Any:
-    def parse(key: str, value: Any) -> int:
-        try:
-            number = int(str(value))
-        except ValueError:
-            raise OptionError(f"{key}={value!r} is not a whole number") from None
-        if isinstance(value, bool) or not least <= number <= most:
-            raise OptionError(f"{key}={value} is out of range; {least} to {most} are allowed")
-        return number
-
-    return parse
-
-
-def _blocksize(key: str, value: Any) -> int:
-    number: int = _integer(16, 1 << 16)(key, value)
-    if number % 16:
-        raise OptionError(
-            f"{key}={value} is not a multiple of 16, which TIFF tiles must be (TIFF 6.0, TileWidth)"
-        )
-    return number
-
-
-def _number(key: str, value: Any) -> float | int:
-    """A number in the form it was given in: some are written to the file as text."""
-    try:
-        number = value if isinstance(value, int | float) else _literal(str(value))
-    except ValueError:
-        raise OptionError(f"{key}={value!r} is not a number") from None
-    if isinstance(value, bool) or not math.isfinite(number) or number < 0:
-        raise OptionError(f"{key}={value} must be a finite number, 0 or more")
-    return number
-
-
-def _literal(text: str) -> float | int:
-    return int(text) if text.strip().isdigit() else float(text)
-
-
-def _boolean(key: str, value: Any) -> bool:
-    word = str(value).upper()
-    if word not in _TRUE + _FALSE:
-        raise OptionError(f"{key}={value!r} is neither yes nor no")
-    return word in _TRUE
-
-
-def _yes_or_no(key: str, value: Any) -> str:
-    return "YES" if _boolean(key, value) else "NO"
-
-
-def _auto_or_boolean(key: str, value: Any) -> str:
-    return "AUTO" if str(value).upper() == "AUTO" else _yes_or_no(key, value)
-
-
-def _tiling_scheme(key: str, value: Any) -> str | None:
-    name = str(value)
-    if name.upper() == "CUSTOM":
-        return None
-    if name != GOOGLE_MAPS:
-        raise ReprojectionError(
-            f"{key}={value!r} is not supported: CUSTOM, the default, and {GOOGLE_MAPS} for a "
-            "raster that already lies on its grid"
-        )
-    return name
-
-
-def _text(key: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise OptionError(f"{key}={value!r} is not text")
-    return value
-
-
-def _predictor(key: str, value: Any) -> str:
-    word = str(value).upper()
-    if word in ("YES", "TRUE", "ON"):
-        return "YES"
-    # 1 is the number of no predictor in a TIFF
-    if word in ("NO", "FALSE", "OFF", "1"):
-        return "NO"
-    if word not in _PREDICTORS:
-        raise OptionError(
-            f"{key}={value!r} is not allowed; choose YES, NO, STANDARD (2) or FLOATING_POINT (3)"
-        )
-    return _PREDICTORS[word]
-
-
-def _resampling(key: str, value: Any) -> str:
-    word = str(getattr(value, "name", value)).lower()
-    method = _RESAMPLING_ALIASES.get(word, word)
-    if method not in KERNEL_RADIUS:
-        known = ", ".join(sorted(KERNEL_RADIUS))
-        raise OptionError(f"{key}={value!r} is not allowed; choose one of {known}")
-    return method
-
-
-def _bigtiff(key: str, value: Any) -> str:
-    word = str(value).upper()
-    if word in _TRUE + _FALSE:
-        return "YES" if word in _TRUE else "NO"
-    result: str = _choice("YES", "NO", "IF_NEEDED", "IF_SAFER")(key, value)
-    return result
-
-
-_PARSERS: dict[str, Any] = {
-    "BLOCKSIZE": _blocksize,
-    "COMPRESS": _choice(*COMPRESSIONS),
-    "LEVEL": _integer(0, 22),
-    "PREDICTOR": _predictor,
-    "QUALITY": _integer(1, 100),
-    "MAX_Z_ERROR": _number,
-    "BIGTIFF": _bigtiff,
-    "OVERVIEW_RESAMPLING": _resampling,
-    "OVERVIEWS": _choice("AUTO", "NONE", "IGNORE_EXISTING", "FORCE_USE_EXISTING"),
-    "OVERVIEW_COUNT": _integer(0, 64),
-    "OVERVIEW_COMPRESS": _choice(*COMPRESSIONS, "AUTO"),
-    "OVERVIEW_QUALITY": _integer(1, 100),
-    "OVERVIEW_PREDICTOR": _predictor,
-    "GEOTIFF_VERSION": _choice("AUTO", "1.0", "1.1"),
-    "SPARSE_OK": _boolean,
-    "INTERLEAVE": _choice("PIXEL", "BAND", "TILE"),
-    "NBITS": _integer(1, 32),
-    "MAX_Z_ERROR_OVERVIEW": _number,
-    "JXL_LOSSLESS": _yes_or_no,
-    "JXL_EFFORT": _integer(1, 9),
-    "JXL_DISTANCE": _number,
-    "JXL_ALPHA_DISTANCE": _number,
-    "STATISTICS": _auto_or_boolean,
-    "COPY_SRC_MDD": _auto_or_boolean,
-    "SRC_MDD": _text,
-    "TILING_SCHEME": _tiling_scheme,
-    "ZOOM_LEVEL": _integer(0, 30),
-    "ALIGNED_LEVELS": _integer(0, 10),
-}

@@ -48,27 +48,16 @@ def overview_blocksize(blocksize: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """One resolution of the raster; sizes are in pixels.
-
-    Attributes
-    ----------
-    index
-        0 for full resolution, then one more for each overview.
-    height, width
-        Size of the level.
-    blocksize
-        Side of its tiles.
-    block
-        (height, width) of its blocks, whole tiles.
-    chunks_a_side
-        Chunks down and across a block. In ``layout="chunk"`` the tiles of a chunk lie together.
-    """
+    """One resolution of the raster; ``index`` is 0 for full resolution. Sizes are in pixels."""
 
     index: int
     height: int
     width: int
+    #: Side of the tiles.
     blocksize: int
+    #: (height, width) of the blocks: whole tiles.
     block: Size
+    #: Chunks down and across a block. In ``layout="chunk"`` the tiles of a chunk lie together.
     chunks_a_side: int = 1
 
     @property

@@ -26,43 +26,26 @@ _ARRAY_TYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class RasterFacts:
-    """Bands, type and masks of the raster, as they are in the file.
+    """Bands, type and masks of the raster, as they are in the file."""
 
-    Attributes
-    ----------
-    count
-        Number of bands.
-    dtype
-        Rasterio's name of the type of the pixels.
-    has_mask
-        Whether there is an internal mask.
-    nodata
-        The nodata value; None where there is none.
-    nodata_by_band
-        The nodata value of each band where they differ; the file keeps that of the first.
-    has_alpha
-        Whether the last band is the alpha of the others.
-    alphas
-        The bands, counted from 0, that are said to be alpha.
-    nodata_values
-        Values of the bands that together mean nodata (the tag NODATA_VALUES).
-    mask_kind
-        How the mask is weighed.
-    palette
-        Pixel values and their colours, where overviews are made of colours.
-    source_bits
-        Bits of a sample of the source file; None where they are those of the type.
-    """
-
+    #: Number of bands.
     count: int
+    #: Rasterio's name of the type of the pixels.
     dtype: str
+    #: Whether there is an internal mask.
     has_mask: bool = False
     nodata: float | int | None = None
+    #: Whether the last band is the alpha of the others.
     has_alpha: bool = False
+    #: The bands, counted from 0, that are said to be alpha.
     alphas: tuple[int, ...] = ()
+    #: Where overviews are made of colours.
     palette: Palette | None = None
+    #: Bits of a sample of the source file, where they are fewer than those of the type.
     source_bits: int | None = None
+    #: Where bands differ in it; the file keeps that of the first.
     nodata_by_band: tuple[float | int | None, ...] | None = None
+    #: Values of the bands that together mean nodata (the tag NODATA_VALUES).
     nodata_values: tuple[float, ...] | None = None
     mask_kind: MaskKind = "array"
 
@@ -100,10 +83,9 @@ class RasterFacts:
     @property
     def itemsize(self) -> int:
         """Bytes of one sample in the file."""
-        if self.is_whole_complex:
-            return {"complex_int16": 4, "complex_int32": 8}[self.dtype]
-        bits = "".join(character for character in self.dtype if character.isdigit())
-        return int(bits) // 8
+        bits = int("".join(filter(str.isdigit, self.dtype)))
+        # the number in the name of complex integers is that of one part
+        return bits // 4 if self.is_whole_complex else bits // 8
 
     @property
     def pixel_bytes(self) -> int:

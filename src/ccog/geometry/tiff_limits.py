@@ -20,12 +20,9 @@ _MOST_BLOCKSIZE = 4096
 
 
 def needs_big_tiff(geometry: CogGeometry) -> bool | None:
-    """GDAL's choice (GTiffDataset::CreateLL); None where it is classic, if that can hold the data.
+    """GDAL's choice (GTiffDataset::CreateLL).
 
-    Raises
-    ------
-    RasterError
-        BIGTIFF=NO, and the pixels, which are not compressed, take too many bytes.
+    None is classic TIFF where that can hold the compressed data, else BigTIFF.
     """
     bigtiff = geometry.options.bigtiff or "IF_NEEDED"
     pixels = sum(level.height * level.width for level in geometry.pyramid.levels)
@@ -45,13 +42,7 @@ def needs_big_tiff(geometry: CogGeometry) -> bool | None:
 
 
 def check_tiles(geometry: CogGeometry) -> None:
-    """Refuse a raster with more tiles in a level than libtiff, and so GDAL, can write or read.
-
-    Raises
-    ------
-    RasterError
-        A level has more tiles, counted in all bands where these are compressed each by itself.
-    """
+    """Refuse a raster with more tiles in a level than libtiff, and so GDAL, can write or read."""
     most = _MOST_OFFSET_BYTES // (4 if geometry.options.bigtiff == "NO" else 8) - 1
     for level in geometry.pyramid.levels:
         planes = geometry.file_order.encoded_planes(level.index)

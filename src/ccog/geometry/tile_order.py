@@ -95,26 +95,10 @@ def tile_positions(
 ) -> Array:
     """Where each tile of a level lies in ``layout="chunk"``, counted from the level's first.
 
-    Of each chunk one plane lies after the other, the mask's last; where ``by_tile`` the planes'
-    tiles of a place lie side by side.
-
-    Parameters
-    ----------
-    level
-        The level.
-    planes
-        How many planes the image has.
-    mask
-        Whether there is a mask, which is one more plane.
-    by_tile
-        Whether the planes' tiles of a place lie side by side.
-    corner
-        (rows, columns) of tiles at the upper left: only these are looked at.
-
-    Returns
-    -------
-    numpy.ndarray
-        (plane, tile), tiles row-major; the mask is the last plane.
+    Of each chunk one plane lies after the other; where ``by_tile`` the tiles of all ``planes`` of
+    the image lie side by side. A mask is one more plane, the last. With a ``corner`` only so many
+    (rows, columns) of tiles at the upper left are looked at. The shape is (plane, tile), tiles
+    row-major.
     """
     tiles = _within_chunks(level, corner or level.tiles)
     stack = planes + mask

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from affine import Affine
 
 from ccog.errors import ReprojectionError
+from ccog.geometry.options import GOOGLE_MAPS, CreationOptions
 
-#: As GDAL names it.
-GOOGLE_MAPS = "GoogleMapsCompatible"
+#: The CRS of the scheme.
 EPSG = 3857
 
 #: Half of the side of the whole map in metres (OGC Tile Matrix Set, WebMercatorQuad).
@@ -55,35 +58,12 @@ class _Axis:
         return begins and math.isclose(self.length, self.count * self.span, abs_tol=tolerance)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SchemeOptions:
-    """What the user asks of the scheme.
-
-    ``blocksize`` is the tile side in pixels. ``zoom_level`` None is the one nearest to the pixels.
-    The tiles of ``aligned_levels`` zoom levels begin where tiles of the raster begin.
-    """
-
-    blocksize: int
-    zoom_level: int | None = None
-    aligned_levels: int | None = None
-
-
-def check_grid(
-    transform: tuple[float, ...], height: int, width: int, options: SchemeOptions
-) -> None:
-    """Refuse a raster in EPSG:3857 that GDAL would move to the scheme's grid.
-
-    ``transform`` holds the affine coefficients a to f.
-
-    Raises
-    ------
-    ReprojectionError
-        The raster is rotated, or its pixels or corners are not those of the scheme's tiles.
-    """
-    is_north_up = not transform[1] and not transform[3] and transform[4] < 0
-    is_square = math.isclose(transform[0], -transform[4], rel_tol=_TOLERANCE)
-    _zoom, x, y = _axes(transform, height, width, options)
-    is_of_zoom = math.isclose(transform[0], x.span / options.blocksize, rel_tol=_TOLERANCE)
+def check_grid(transform: Affine, height: int, width: int, options: CreationOptions) -> None:
+    """Refuse a raster in EPSG:3857 that GDAL would move to the scheme's grid."""
+    is_north_up = not transform.b and not transform.d and transform.e < 0
+    is_square = math.isclose(transform.a, -transform.e, rel_tol=_TOLERANCE)
+    _zoom, x, y = _on_grid(transform, height, width, options)
+    is_of_zoom = math.isclose(transform.a, x.span / options.blocksize, rel_tol=_TOLERANCE)
     if not (is_north_up and is_square and is_of_zoom and x.fits and y.fits):
         raise ReprojectionError(
             f"the raster is not on the grid of TILING_SCHEME={GOOGLE_MAPS}; "
@@ -91,12 +71,12 @@ def check_grid(
         )
 
 
-def advice(transform: tuple[float, ...], height: int, width: int, options: SchemeOptions) -> str:
+def advice(transform: Affine, height: int, width: int, options: CreationOptions) -> str:
     """The call that brings a raster to the grid on which it takes the fewest tiles.
 
     The arguments say where GDAL would reproject it to in EPSG:3857.
     """
-    zoom, x, y = _axes(transform, height, width, options)
+    zoom, x, y = _on_grid(transform, height, width, options)
     left, upper = x.first * x.span - _HALF, _HALF - y.first * y.span
     right, lower = left + x.count * x.span, upper - y.count * y.span
     rows, cols = y.count * options.blocksize, x.count * options.blocksize
@@ -108,17 +88,26 @@ def advice(transform: tuple[float, ...], height: int, width: int, options: Schem
     )
 
 
-def _axes(
-    transform: tuple[float, ...], height: int, width: int, options: SchemeOptions
-) -> tuple[int, _Axis, _Axis]:
-    """The zoom level, and the two axes of the raster on it."""
+class _OnGrid(NamedTuple):
+    """A raster on the grid of a zoom level."""
+
+    zoom: int
+    x: _Axis
+    y: _Axis
+
+
+def _on_grid(transform: Affine, height: int, width: int, options: CreationOptions) -> _OnGrid:
+    """The raster on the zoom level that is asked for, or on the one nearest to its pixels.
+
+    The tiles of so many ALIGNED_LEVELS begin where tiles of the raster begin.
+    """
     zoom = options.zoom_level
     if zoom is None:
-        zoom = _nearest_zoom(transform[0] * options.blocksize)
+        zoom = _nearest_zoom(transform.a * options.blocksize)
     span = 2 * _HALF / 2**zoom
     step = 2 ** max(0, min(options.aligned_levels or 0, zoom) - 1)
-    x = _Axis(transform[2] + _HALF, width * transform[0], span, step)
-    return zoom, x, _Axis(_HALF - transform[5], -height * transform[4], span, step)
+    x = _Axis(transform.c + _HALF, width * transform.a, span, step)
+    return _OnGrid(zoom, x, _Axis(_HALF - transform.f, -height * transform.e, span, step))
 
 
 def _nearest_zoom(tile: float) -> int:

@@ -22,20 +22,11 @@ _FRAMING = 8
 
 @dataclass(frozen=True, kw_only=True)
 class UploadGroups:
-    """The groups of each plane of each level: its block rows, or runs along the Morton curve.
-
-    Attributes
-    ----------
-    order
-        What comes where in the file.
-    reductions
-        What each block needs.
-    size
-        Blocks of full resolution in a group of ``layout="chunk"``; overviews have fewer.
-    """
+    """The groups of each plane of each level: its block rows, or runs along the Morton curve."""
 
     order: FileOrder
     reductions: LevelReductions
+    #: Blocks of full resolution in a group of ``layout="chunk"``; overviews have fewer.
     size: int
 
     @property

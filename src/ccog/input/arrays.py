@@ -41,41 +41,34 @@ class UserArray(NamedTuple):
     name: str
     encoding: Encoding | None = None
 
+    @classmethod
+    def in_usual_order(cls, arr: Any, name: str) -> UserArray:
+        """An array that is (y, x) or (band, y, x); its shape is checked later."""
+        return cls(arr, tuple(range(getattr(arr, "ndim", 0))), name)
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of its pixels."""
         dtype: np.dtype[Any] = self.array.dtype
         return dtype if self.encoding is None else self.encoding.dtype
 
-    def as_dask(self, cut: Cut, count: int) -> UserArray:
-        """The same as a dask array; ``count`` arrays are the bands of one raster."""
-        return self._replace(array=_as_dask(self.array, self.axes, self.name, cut, count))
-
     @property
     def is_masked(self) -> bool:
         """Whether its chunks are masked arrays; of dask arrays only."""
         return isinstance(self.array._meta, np.ma.MaskedArray)
 
-
-def in_usual_order(arr: Any, name: str) -> UserArray:
-    """An array that is (y, x) or (band, y, x); its shape is checked later."""
-    return UserArray(arr, _usual_axes(arr), name)
-
-
-def _usual_axes(arr: Any) -> tuple[int, ...]:
-    return tuple(range(getattr(arr, "ndim", 0)))
-
-
-def _as_dask(arr: Any, axes: tuple[int, ...], name: str, cut: Cut, count: int = 1) -> da.Array:
-    if isinstance(arr, da.Array):
-        return arr
-    if isinstance(arr, np.ndarray):
-        arr = arr if isinstance(arr, np.ma.MaskedArray) else np.asarray(arr)
-        return _in_chunks(arr, _cut_sides(arr, axes, cut, count))
-    raise ArgumentTypeError(
-        f"{name} is {type_name(arr)}; "
-        "pass an xarray.DataArray, a dask.array.Array or a numpy.ndarray"
-    )
+    def as_dask(self, cut: Cut, count: int = 1) -> UserArray:
+        """The same as a dask array; ``count`` arrays are the bands of one raster."""
+        arr = self.array
+        if isinstance(arr, da.Array):
+            return self
+        if isinstance(arr, np.ndarray):
+            arr = arr if isinstance(arr, np.ma.MaskedArray) else np.asarray(arr)
+            return self._replace(array=_in_chunks(arr, _cut_sides(arr, self.axes, cut, count)))
+        raise ArgumentTypeError(
+            f"{self.name} is {type_name(arr)}; "
+            "pass an xarray.DataArray, a dask.array.Array or a numpy.ndarray"
+        )
 
 
 def _cut_sides(arr: Array, axes: tuple[int, ...], cut: Cut, count: int) -> tuple[int, ...]:
@@ -120,14 +113,9 @@ def checked_pixels(
 
 
 def checked_mask(mask: Any, shape: tuple[int, int], cut: Cut) -> da.Array:
-    """The mask of a raster of ``shape`` (y, x) as booleans, True being valid, every chunk checked.
-
-    Raises
-    ------
-    RasterError, DtypeError, ArgumentTypeError
-        It has another shape, cannot say what is valid, or is not an array.
-    """
-    array = _as_dask(mask, _usual_axes(mask), "the mask", cut)
+    """The mask of a raster of ``shape`` (y, x) as booleans, True valid; every chunk is checked."""
+    source = UserArray.in_usual_order(mask, "the mask").as_dask(cut)
+    array: da.Array = source.array
     sides = array.shape[1:] if array.ndim == 3 and array.shape[0] == 1 else array.shape
     if sides != shape:
         raise RasterError(
@@ -138,7 +126,7 @@ def checked_mask(mask: Any, shape: tuple[int, int], cut: Cut) -> da.Array:
             f"the mask has dtype {array.dtype}; pass booleans or integers, non-zero meaning valid"
         )
     letters = _AXES[-array.ndim :]
-    intake = MaskIntake(Declared("the mask", tuple(range(array.ndim)), array.dtype))
+    intake = MaskIntake(Declared(source.name, source.axes, array.dtype))
     valid = _taken_in(intake, array, letters, letters, np.empty((0,) * array.ndim, bool))
     return valid[0] if valid.ndim == 3 else valid
 

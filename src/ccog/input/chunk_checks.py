@@ -45,13 +45,7 @@ class Declared:
     dtype: np.dtype[Any]
 
     def check(self, chunk: Any, position: ChunkPosition) -> Array:
-        """The chunk, masked or not, in memory that GDAL can read.
-
-        Raises
-        ------
-        ChunkError
-            It is not a NumPy array, or has another shape or dtype than was declared.
-        """
+        """The chunk, masked or not, in memory that GDAL can read."""
         if hasattr(chunk, "__cuda_array_interface__") and hasattr(chunk, "get"):
             chunk = chunk.get()
         is_array = isinstance(chunk, np.ndarray)
@@ -78,11 +72,11 @@ class Declared:
     def error(self, position: ChunkPosition, declared: str, came: str, remedy: str) -> ChunkError:
         """The error of a chunk that differs from what was declared."""
         return ChunkError(
-            f"{self.place(position)}, is not what {self.name} declares: "
+            f"{self.describe(position)}, is not what {self.name} declares: "
             f"{declared} was declared, {came} came; {remedy}"
         )
 
-    def place(self, position: ChunkPosition) -> str:
+    def describe(self, position: ChunkPosition) -> str:
         """Names a chunk, and its pixels."""
         names = ("band", "row", "column")[-len(self.axes) :]
         order = ", ".join(name for _, name in sorted(zip(self.axes, names, strict=True)))
@@ -126,7 +120,7 @@ class PixelIntake:
             return encoding.pixels(values, self.nodata, first_band)
         except ValueError as error:
             raise ChunkError(
-                f"{self.declared.place(position)}, cannot be stored as the encoding says: "
+                f"{self.declared.describe(position)}, cannot be stored as the encoding says: "
                 f"{error}; {REMEDY}"
             ) from None
 

@@ -19,19 +19,9 @@ from ccog.versions import GDAL_VERSION
 _OF_DATASET = {"SRS", "GeoTransform", "GCPList", "Metadata", "VRTRasterBand", "MaskBand"}
 _OF_MASK = {"VRTRasterBand"}
 _OF_BAND = {
-    "CategoryNames",
-    "ColorInterp",
-    "ColorTable",
-    "Description",
-    "GDALRasterAttributeTable",
-    "HideNoDataValue",
-    "MaskBand",
-    "Metadata",
-    "NoDataValue",
-    "Offset",
-    "Scale",
-    "UnitType",
-}
+    "CategoryNames", "ColorInterp", "ColorTable", "Description", "GDALRasterAttributeTable",
+    "HideNoDataValue", "MaskBand", "Metadata", "NoDataValue", "Offset", "Scale", "UnitType",
+}  # fmt: skip
 _BAND_ATTRIBUTES = {"dataType", "band"}
 
 # what GDAL does not store in a TIFF

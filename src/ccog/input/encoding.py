@@ -25,6 +25,8 @@ Number = float | int
 # kinds of dtypes that an encoding may ask for: text and times are not pixels
 _PIXEL_KINDS = "iufc"
 
+_WHOLE_COMPLEX = "complex_int16"
+
 _FILL_VALUES = ("_FillValue", "missing_value")
 
 #: What users do who want the values in the file as they hold them.
@@ -125,25 +127,21 @@ def _out_of_range(pixel: Any, dtype: np.dtype[Any]) -> ValueError:
 
 
 def encoding_of(arr: Any, count: int) -> Encoding:
-    """What the encoding of a DataArray of ``count`` bands says, read as rioxarray reads it.
-
-    Raises
-    ------
-    RasterError
-        The encoding contradicts the attributes, or values cannot be stored as it says.
-    """
+    """What the encoding of a DataArray of ``count`` bands says, read as rioxarray reads it."""
     encoding = {str(key): value for key, value in arr.encoding.items() if value is not None}
     _check_attributes(encoding, arr.attrs)
     dtype = _dtype(encoding, arr.dtype)
     scales = encoding.get("scales", encoding.get("scale_factor"))
     offsets = encoding.get("offsets", encoding.get("add_offset"))
+    # rioxarray keeps the type of the file, for which NumPy has none, beside the dtype
+    is_whole_complex = encoding.get("rasterio_dtype") == _WHOLE_COMPLEX and dtype == np.complex64
     of_bands = Encoding(
         decoded=arr.dtype,
         dtype=dtype,
         nodata=_nodata(encoding, dtype),
         scales=per_band("encoding['scale_factor']", scales, count, float),
         offsets=per_band("encoding['add_offset']", offsets, count, float),
-        stored_type=_stored_type(encoding, dtype),
+        stored_type=_WHOLE_COMPLEX if is_whole_complex else None,
     )
     _check_scales(of_bands)
     return of_bands
@@ -206,12 +204,6 @@ def _rounded(nodata: Number, dtype: np.dtype[Any]) -> Number:
     with np.errstate(over="ignore"):
         rounded = float(dtype.type(nodata))
     return rounded if math.isfinite(rounded) else nodata
-
-
-def _stored_type(encoding: Mapping[str, Any], dtype: np.dtype[Any]) -> str | None:
-    """The type in the file where NumPy has none, which rioxarray keeps beside the dtype."""
-    is_complex_int = encoding.get("rasterio_dtype") == "complex_int16" and dtype == np.complex64
-    return "complex_int16" if is_complex_int else None
 
 
 def _check_scales(encoding: Encoding) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 from ccog.errors import DtypeError, RasterError
 from ccog.input.arrays import UserArray
 from ccog.input.encoding import encoding_of
-from ccog.input.georeferencing import NAMES, dimension, georeferencing, has_rioxarray
+from ccog.input.georeferencing import NAMES, dimension, georeferenced, has_rioxarray
 from ccog.input.metadata import Metadata, per_band, python_number
 
 # attributes that hold the nodata value, the first that is there, as rioxarray takes them
@@ -68,35 +68,22 @@ def mask_of(arr: Any) -> Any:
     return array_inside(arr.transpose(..., dimension(arr, "y"), dimension(arr, "x")))
 
 
-def arrays_and_metadata(arr: Any, given: Collection[str]) -> tuple[list[UserArray], Metadata]:
+def arrays_and_metadata(arr: Any, replaced: Collection[str]) -> tuple[list[UserArray], Metadata]:
     """The arrays whose bands are those of the raster, and its metadata.
 
-    ``given`` are the options (upper case) that the user gives instead: with one nodata value for
-    all, variables of a Dataset may differ in theirs.
-
-    Raises
-    ------
-    RasterError
-        Dimensions or coordinates are not those of one raster, or per-band attributes do not fit
-        the bands.
-    DtypeError
-        Variables of a Dataset differ in dtype.
+    ``replaced`` are the options (upper case) that the user gives instead: with one nodata value
+    for all, variables of a Dataset may differ in theirs.
     """
     if hasattr(arr, "data_vars"):
-        return _from_dataset(arr, given)
+        return _from_dataset(arr, replaced)
     array, metadata = _from_array(arr, "the array")
-    return [array], _placed(metadata, arr, given)
-
-
-def _placed(metadata: Metadata, arr: Any, given: Collection[str]) -> Metadata:
-    place = georeferencing(arr, given)
-    return replace(metadata, crs=place.crs, transform=place.transform, gcps=place.gcps)
+    return [array], georeferenced(metadata, arr, replaced)
 
 
 # Datasets
 
 
-def _from_dataset(dataset: Any, given: Collection[str]) -> tuple[list[UserArray], Metadata]:
+def _from_dataset(dataset: Any, replaced: Collection[str]) -> tuple[list[UserArray], Metadata]:
     variables = {str(name): v for name, v in dataset.data_vars.items() if v.ndim >= 2}
     if not variables:
         raise RasterError(
@@ -110,14 +97,14 @@ def _from_dataset(dataset: Any, given: Collection[str]) -> tuple[list[UserArray]
             "ds.astype(...) first"
         )
     nodata = {name: band.metadata.nodata for name, band in bands.items()}
-    if "NODATA" not in given and len(set(map(repr, nodata.values()))) > 1:
+    if "NODATA" not in replaced and len(set(map(repr, nodata.values()))) > 1:
         raise RasterError(
             f"the variables have nodata values {_listed(nodata)}; bands share one: give nodata="
         )
     arrays = [band.array for band in bands.values()]
     metadata = _together({name: band.metadata for name, band in bands.items()}, dataset.attrs)
     first = next(iter(variables.values())).squeeze(drop=True)
-    return arrays, _placed(metadata, first, given)
+    return arrays, georeferenced(metadata, first, replaced)
 
 
 def _one_band(variable: Any, name: str) -> _Described:
@@ -183,12 +170,12 @@ def _from_array(arr: Any, name: str) -> _Described:
     encoding = encoding_of(arr, arr.sizes[others[0]] if others else 1)
     nodata = _nodata(arr) if encoding.nodata is None else encoding.nodata
     metadata = _with_attributes(Metadata(nodata=nodata), arr, others)
-    if encoding.scales is not None:
-        metadata = replace(metadata, scales=encoding.scales)
-    if encoding.offsets is not None:
-        metadata = replace(metadata, offsets=encoding.offsets)
-    if encoding.stored_type is not None:
-        metadata = replace(metadata, stored_type=encoding.stored_type)
+    metadata = replace(
+        metadata,
+        scales=encoding.scales or metadata.scales,
+        offsets=encoding.offsets or metadata.offsets,
+        stored_type=encoding.stored_type,
+    )
     array = UserArray(array_inside(arr), axes, name, encoding if encoding.changes_values else None)
     return _Described(array, metadata)
 
@@ -216,8 +203,8 @@ def _nodata(arr: Any) -> float | int | None:
     """Nodata of values that were not decoded."""
     if has_rioxarray():
         return python_number(arr.rio.nodata)
-    given = (arr.attrs[name] for name in _NODATA_NAMES if name in arr.attrs)
-    return python_number(next(given, None))
+    values = (arr.attrs[name] for name in _NODATA_NAMES if name in arr.attrs)
+    return python_number(next(values, None))
 
 
 def _with_attributes(metadata: Metadata, arr: Any, band_dims: list[Any]) -> Metadata:

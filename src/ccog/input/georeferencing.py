@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -36,13 +37,7 @@ _UNEVEN, _IRREGULAR = 0.05, 0.25
 
 
 def dimension(arr: Any, axis: _Axis) -> Any:
-    """The name of the dimension of rows or columns.
-
-    Raises
-    ------
-    RasterError
-        It cannot be told.
-    """
+    """The name of the dimension of rows or columns."""
     chosen = chosen_dimension(arr, axis)
     if chosen in arr.dims:
         return chosen
@@ -56,28 +51,22 @@ def dimension(arr: Any, axis: _Axis) -> Any:
     return dims[0]
 
 
-def georeferencing(arr: Any, given: Collection[str]) -> Metadata:
-    """CRS, transform and ground control points of a DataArray.
+def georeferenced(metadata: Metadata, arr: Any, replaced: Collection[str]) -> Metadata:
+    """The metadata with CRS, transform and ground control points of a DataArray.
 
-    ``given`` are the options (upper case) that the user gives instead.
-
-    Raises
-    ------
-    RasterError
-        The coordinates are not those of a raster.
+    ``replaced`` are the options (upper case) that the user gives instead.
     """
     y, x = dimension(arr, "y"), dimension(arr, "x")
-    crs, gcps = None, None
+    crs, gcps, transform = None, None, None
     if has_rioxarray():
         arr = arr.rio.set_spatial_dims(x_dim=x, y_dim=y)
         crs, gcps = arr.rio.crs, arr.rio.get_gcps()
-    if gcps or "TRANSFORM" in given:
-        transform = None
-    else:
+    if not gcps and "TRANSFORM" not in replaced:
         transform = _transform(arr, y, x)
-        if crs is None and "CRS" not in given:
+        if crs is None and "CRS" not in replaced:
             _warn_of_missing_crs(arr, y, x)
-    return Metadata(
+    return replace(
+        metadata,
         crs=None if crs is None else CRS.from_user_input(crs),
         transform=transform,
         gcps=tuple(gcps) if gcps else None,
@@ -173,19 +162,18 @@ def _from_coordinates(arr: Any, y: Any, x: Any) -> Affine | None:
 
 def _line_of(arr: Any, dim: Any) -> tuple[float, float]:
     """The first coordinate along a dimension, and the step to the next."""
-    given = np.asarray(arr[dim].values)
-    if given.dtype.kind not in "iuf":
-        raise _irregular(dim, f"are {given.dtype}, not numbers")
-    values = given.astype(float)
+    coordinates = np.asarray(arr[dim].values)
+    dtype = coordinates.dtype
+    if dtype.kind not in "iuf":
+        raise _irregular(dim, f"are {dtype}, not numbers")
+    values = coordinates.astype(float)
     first, last = values[0], values[-1]
     step = (last - first) / (len(values) - 1)
     if not math.isfinite(step) or step == 0:
         raise _irregular(dim, f"begin with {first} and end with {last}")
     uneven = np.abs(values - (first + step * np.arange(len(values))))
     # coordinates may have been rounded to few digits
-    rounding = (
-        np.finfo(given.dtype).eps * max(abs(first), abs(last)) if given.dtype.kind == "f" else 0
-    )
+    rounding = np.finfo(dtype).eps * max(abs(first), abs(last)) if dtype.kind == "f" else 0
     worst = np.max(uneven) - 2 * rounding
     if not worst <= _IRREGULAR * abs(step):
         raise _irregular(dim, f"{_some(values)} are not evenly spaced")

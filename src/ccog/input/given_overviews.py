@@ -24,33 +24,16 @@ _LEAST_IN_VRT = 128
 
 @dataclass(frozen=True, kw_only=True)
 class GivenOverviews:
-    """Arrays to write as overviews, level 1 first.
-
-    Attributes
-    ----------
-    arrays
-        Pixels, as ``write_ccog`` takes them.
-    masks
-        The mask of each, None where there is none.
-    made_by
-        What the file that they come from says they were made by; None for a user's own arrays.
-    """
+    """Arrays to write as overviews, level 1 first, and the mask of each, or None."""
 
     arrays: tuple[Any, ...]
     masks: tuple[Any, ...]
+    #: What the file that they come from says they were made by; None for a user's own arrays.
     made_by: str | None = None
 
     @classmethod
     def of_user(cls, arrays: Any, masks: Any) -> GivenOverviews:
-        """A user's own, for which there may be a list of masks.
-
-        Raises
-        ------
-        ArgumentTypeError
-            They are not in a list.
-        OptionError
-            There are not as many masks as overviews.
-        """
+        """A user's own, for which there may be a list of masks."""
         if not isinstance(arrays, list | tuple):
             raise ArgumentTypeError(
                 f"overviews is {type_name(arrays)}; give a list of arrays, level 1 first, or one "
@@ -108,19 +91,13 @@ def _is_copied_to_vrt(options: CreationOptions) -> bool:
     return options.statistics == "YES" and GDAL_VERSION < _ALL_IN_VRT
 
 
-def with_overviews(raster: Raster, given: GivenOverviews, cut: Cut) -> Raster:
-    """The raster with those overviews, each checked to be one of it, NumPy arrays cut by ``cut``.
-
-    Raises
-    ------
-    RasterError, DtypeError, ArgumentTypeError, OptionError
-        One cannot be written, or does not suit the raster.
-    """
-    pairs = zip(given.arrays, given.masks, strict=True)
+def with_overviews(raster: Raster, overviews: GivenOverviews, cut: Cut) -> Raster:
+    """The raster with its overviews, each checked to fit it; NumPy arrays are cut by ``cut``."""
+    pairs = zip(overviews.arrays, overviews.masks, strict=True)
     levels = [_read(raster, arr, mask, n, cut) for n, (arr, mask) in enumerate(pairs, 1)]
-    if given.made_by is None:
+    if overviews.made_by is None:
         _check_sizes([raster, *levels])
-    return replace(raster, overviews=tuple(levels), overviews_made_by=given.made_by or "")
+    return replace(raster, overviews=tuple(levels), overviews_made_by=overviews.made_by or "")
 
 
 def _read(raster: Raster, arr: Any, mask: Any, n: int, cut: Cut) -> Raster:

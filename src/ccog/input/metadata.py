@@ -87,11 +87,6 @@ def with_options(metadata: Metadata, options: Mapping[str, Any], count: int) -> 
     """Metadata of ``count`` bands with the user's options in its place.
 
     Keys of ``options`` are those of METADATA_OPTIONS.
-
-    Raises
-    ------
-    OptionError
-        rasterio would not take a value, or it does not fit the bands.
     """
     changes: dict[str, Any] = {}
     for option, parse in _PARSERS.items():
@@ -118,13 +113,7 @@ def python_number(value: Any) -> float | int | None:
 
 
 def per_band(name: str, value: Any, count: int, kind: type) -> tuple[Any, ...] | None:
-    """One value for all bands, or one each; None where there is none.
-
-    Raises
-    ------
-    RasterError
-        There are fewer or more values than bands, or they are not of the kind.
-    """
+    """One value for all bands, or one each; None where there is none."""
     if value is None:
         return None
     values = [value] if isinstance(value, str) else np.asarray(value).reshape(-1).tolist()

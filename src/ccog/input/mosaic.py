@@ -35,8 +35,9 @@ from rasterio.warp import transform_bounds
 from ccog.errors import OptionError, RasterError, StoreError
 from ccog.geometry.intervals import Area, Interval, ceil_div
 from ccog.input.files import open_raster
+from ccog.input.gdal_names import gdal_type
 from ccog.input.gdal_options import Opener
-from ccog.input.source import Source, file_stamp
+from ccog.input.source import Source, absolute_path, file_stamp
 from ccog.redaction import Address, harmless, in_words, redacted
 
 #: Which input is seen where several overlap: as the methods of ``rasterio.merge``.
@@ -57,11 +58,7 @@ _KEPT_OF_BAND = ("NoDataValue", "Offset", "Scale", "ColorInterp", "ColorTable")
 
 @dataclass(frozen=True, kw_only=True)
 class _Header:
-    """What an input says of itself.
-
-    ``facts`` are by name what all inputs share; ``masked`` says of each band whether a mask, or
-    alpha, hides pixels of it.
-    """
+    """What an input says of itself; ``facts`` are by name what all inputs share."""
 
     path: str
     crs: Any
@@ -69,26 +66,18 @@ class _Header:
     shape: tuple[int, int]
     block: tuple[int, int]
     facts: dict[str, Any]
+    #: Of each band, whether a mask, or alpha, hides pixels of it.
     masked: tuple[bool, ...]
     has_mask: bool
 
 
 class _Input(NamedTuple):
-    """An input, and the pixel of the mosaic that its upper left one is."""
+    """An input, and its pixels of the mosaic."""
 
     path: Address
-    row: int
-    col: int
-    height: int
-    width: int
+    area: Area
     block: tuple[int, int]
     masked: tuple[bool, ...]
-
-    @property
-    def area(self) -> Area:
-        """Its pixels of the mosaic."""
-        rows = Interval(self.row, self.row + self.height)
-        return Area(rows, Interval(self.col, self.col + self.width))
 
 
 class _Band(NamedTuple):
@@ -117,20 +106,11 @@ def open_mosaic(
     ``chunk`` is the side of the chunks in pixels. Where inputs overlap, the last is seen, or the
     one that ``overlap`` names; nodata and masked pixels let those below shine through. Pixels
     without input are nodata, or 0.
-
-    Raises
-    ------
-    StoreError
-        An input cannot be opened.
-    RasterError
-        An input differs from the first in CRS, grid, type, bands, nodata, colours or scales.
-    OptionError
-        Complex pixels have no ``overlap`` by value.
     """
-    headers = _headers([_absolute(path) for path in paths])
-    inputs = _placed(headers)
-    height = max(placed.area.rows.stop for placed in inputs)
-    width = max(placed.area.cols.stop for placed in inputs)
+    headers = _headers([absolute_path(path) for path in paths])
+    inputs = _inputs(headers)
+    height = max(each.area.rows.stop for each in inputs)
+    width = max(each.area.cols.stop for each in inputs)
     has_mask = any(header.has_mask for header in headers)
     root = _description(headers, (height, width), has_mask=has_mask)
     source = open_raster(ET.tostring(root, "unicode"), chunk, tags=True)
@@ -138,18 +118,15 @@ def open_mosaic(
     layout = _Layout(_bands(root), has_mask, dtype, overlap, Opener.current())
     if overlap in ("min", "max") and source.array.dtype.kind == "c":
         raise OptionError(f"overlap={overlap} does not order complex pixels; use first or last")
-    stamps = [file_stamp(path) for path in paths]
-    token = tokenize(source.array.name, inputs, stamps, layout)
+    # the token of an Address is that of its repr, which leaves out what signed URLs differ in
+    files = [(path, file_stamp(path)) for path in paths]
+    token = tokenize(source.array.name, inputs, files, layout)
     blocks = _by_block(inputs if overlap != "first" else inputs[::-1], source.array.chunks[1:])
     array = _lazy(source.array, f"read-mosaic-{token}", blocks, _read_pixels, layout)
     if source.mask is None:
         return replace(source, array=array)
     mask = _lazy(source.mask, f"read-mosaic-mask-{token}", blocks, _read_mask, layout)
     return replace(source, array=array, mask=mask)
-
-
-def _absolute(path: str) -> str:
-    return os.path.abspath(path) if os.path.exists(path) else path
 
 
 # Headers
@@ -259,11 +236,9 @@ def _crs_text(crs: Any) -> str:
 
 def _check_grid(header: _Header, first: _Header) -> None:
     theirs, ours = header.transform, first.transform
-    drift = (
-        abs(theirs.a / ours.a - 1) * header.shape[1],
-        abs(theirs.e / ours.e - 1) * header.shape[0],
-    )
-    if max(drift) > _MOST_SHIFT:
+    height, width = header.shape
+    drift = max(abs(theirs.a / ours.a - 1) * width, abs(theirs.e / ours.e - 1) * height)
+    if drift > _MOST_SHIFT:
         sizes = [f"{abs(of.a)!r} x {abs(of.e)!r}" for of in (theirs, ours)]
         raise _refusal(header, first, "pixel size", *sizes)
     position = _position(header, first)
@@ -281,9 +256,6 @@ def _position(header: _Header, first: _Header) -> tuple[float, float]:
 
 # a warp changes these; the others have no command that is always right
 _WARPED = ("CRS", "pixel size", "upper left corner", "data type", "nodata")
-
-# names of types that GDAL calls otherwise than NumPy
-_OF_GDAL = {"uint8": "Byte", "complex64": "CFloat32", "complex128": "CFloat64"}
 
 
 def _refusal(header: _Header, first: _Header, name: str, value: Any, expected: Any) -> RasterError:
@@ -311,7 +283,7 @@ def _warp_command(header: _Header, first: _Header) -> str:
         command += ["-t_srs", _crs_text(first.crs)]
     dtype, nodata = first.facts["data type"], first.facts["nodata"]
     if dtype != header.facts["data type"]:
-        command += ["-ot", _OF_GDAL.get(dtype, dtype)]
+        command += ["-ot", gdal_type(dtype)]
     if nodata is not None and not _is_same(nodata, header.facts["nodata"]):
         command += ["-dstnodata", nodata]
     command += [redacted(header.path), "OUT.tif"]
@@ -321,17 +293,16 @@ def _warp_command(header: _Header, first: _Header) -> str:
 # Layout
 
 
-def _placed(headers: Sequence[_Header]) -> list[_Input]:
-    """The inputs by their first pixels."""
+def _inputs(headers: Sequence[_Header]) -> list[_Input]:
     positions = [_position(header, headers[0]) for header in headers]
-    corners = [(round(row), round(col)) for row, col in positions]
-    top, left = (min(numbers) for numbers in zip(*corners, strict=True))
-    return [
-        _Input(
-            Address(header.path), row - top, col - left, *header.shape, header.block, header.masked
-        )
-        for header, (row, col) in zip(headers, corners, strict=True)
-    ]
+    first_row, first_col = (round(min(axis)) for axis in zip(*positions, strict=True))
+    inputs = []
+    for header, position in zip(headers, positions, strict=True):
+        row, col = round(position[0]) - first_row, round(position[1]) - first_col
+        rows = Interval(row, row + header.shape[0])
+        area = Area(rows, Interval(col, col + header.shape[1]))
+        inputs.append(_Input(Address(header.path), area, header.block, header.masked))
+    return inputs
 
 
 def _description(
@@ -380,12 +351,14 @@ def _by_block(
     inputs: Iterable[_Input], chunks: tuple[tuple[int, ...], ...]
 ) -> dict[tuple[int, int], list[_Input]]:
     """The inputs that touch each chunk, by its row and column of chunks."""
+    height, width = chunks[0][0], chunks[1][0]
     blocks = defaultdict(list)
-    for placed in inputs:
-        rows = range(placed.row // chunks[0][0], ceil_div(placed.area.rows.stop, chunks[0][0]))
-        cols = range(placed.col // chunks[1][0], ceil_div(placed.area.cols.stop, chunks[1][0]))
-        for block in itertools.product(rows, cols):
-            blocks[block].append(placed)
+    for each in inputs:
+        rows, cols = each.area.rows, each.area.cols
+        down = range(rows.start // height, ceil_div(rows.stop, height))
+        across = range(cols.start // width, ceil_div(cols.stop, width))
+        for block in itertools.product(down, across):
+            blocks[block].append(each)
     return blocks
 
 
@@ -397,7 +370,7 @@ def _lazy(
     layout: _Layout,
 ) -> da.Array:
     """An array with the chunks of ``like``, of which each is read from the inputs it touches."""
-    rows, cols = (_intervals(sizes) for sizes in like.chunks[-2:])
+    rows, cols = map(_intervals, like.chunks[-2:])
     leading = (0,) * (like.ndim - 2)
     tasks = {}
     for i, j in itertools.product(range(len(rows)), range(len(cols))):
@@ -442,10 +415,10 @@ def _ordered_by_value(inputs: tuple[_Input, ...], area: Area, layout: _Layout) -
     pixels = np.array(_read_pixels((), area, layout))
     seen = np.zeros(pixels.shape, bool)
     order = np.less if layout.overlap == "min" else np.greater
-    for placed in inputs:
-        common = Area(area.rows.intersect(placed.area.rows), area.cols.intersect(placed.area.cols))
-        there = slice(None), common.rows.slice_of(area.rows), common.cols.slice_of(area.cols)
-        values, valid = _read((placed,), common, layout, _values_and_validity)
+    for each in inputs:
+        common = area.intersect(each.area)
+        there = slice(None), *common.slices_of(area)
+        values, valid = _read((each,), common, layout, _values_and_validity)
         better = valid & (order(values, pixels[there]) | ~seen[there])
         pixels[there][better] = values[better]
         seen[there] |= better
@@ -468,7 +441,7 @@ def _read(
             return read(dataset)
     except RasterioError as error:
         reason = in_words(error)
-    names = [redacted(placed.path) for placed in inputs]
+    names = [redacted(each.path) for each in inputs]
     raise StoreError(f"cannot read {' or '.join(names)}: {reason}")
 
 
@@ -487,32 +460,33 @@ def _window_vrt(inputs: tuple[_Input, ...], area: Area, layout: _Layout) -> str:
             parts.append(f"<NoDataValue>{band.nodata}</NoDataValue>")
         if band.is_alpha:
             parts.append("<ColorInterp>Alpha</ColorInterp>")
-        parts += [_source(placed, area, band, number) for placed in inputs]
+        parts += [_source(each, area, band, number) for each in inputs]
         parts.append("</VRTRasterBand>")
     if layout.has_mask:
         mask = _Band("Byte", None, is_alpha=False)
-        sources = [_source(placed, area, mask, "mask,1") for placed in inputs]
-        bands = f'<VRTRasterBand dataType="Byte">{"".join(sources)}</VRTRasterBand>'
-        parts.append(f"<MaskBand>{bands}</MaskBand>")
+        parts.append('<MaskBand><VRTRasterBand dataType="Byte">')
+        parts += [_source(each, area, mask, "mask,1") for each in inputs]
+        parts.append("</VRTRasterBand></MaskBand>")
     return "".join([*parts, "</VRTDataset>"])
 
 
-def _source(placed: _Input, area: Area, band: _Band, number: int | str) -> str:
+def _source(source: _Input, area: Area, band: _Band, number: int | str) -> str:
     """An input of a band, as gdalbuildvrt has it (VRTBuilder::CreateVRTNonSeparate)."""
-    of_mask = isinstance(number, str)
     hidden = ""
     if band.nodata is not None:
         hidden = f"<NODATA>{band.nodata}</NODATA>"
-    elif of_mask or placed.masked[int(number) - 1]:
+    elif isinstance(number, str) or source.masked[number - 1]:
         hidden = "<UseMaskBand>true</UseMaskBand>"
-    size = f'xSize="{placed.width}" ySize="{placed.height}"'
-    row, col = placed.row - area.rows.start, placed.col - area.cols.start
+    (height, width), block = source.area.shape, source.block
+    size = f'xSize="{width}" ySize="{height}"'
+    row = source.area.rows.start - area.rows.start
+    col = source.area.cols.start - area.cols.start
     kind = "ComplexSource" if hidden else "SimpleSource"
     return (
-        f'<{kind}><SourceFilename relativeToVRT="0">{escape(placed.path)}</SourceFilename>'
+        f'<{kind}><SourceFilename relativeToVRT="0">{escape(source.path)}</SourceFilename>'
         f"<SourceBand>{number}</SourceBand>"
-        f'<SourceProperties RasterXSize="{placed.width}" RasterYSize="{placed.height}" '
-        f'DataType="{band.type}" BlockXSize="{placed.block[1]}" BlockYSize="{placed.block[0]}"/>'
+        f'<SourceProperties RasterXSize="{width}" RasterYSize="{height}" '
+        f'DataType="{band.type}" BlockXSize="{block[1]}" BlockYSize="{block[0]}"/>'
         f'<SrcRect xOff="0" yOff="0" {size}/><DstRect xOff="{col}" yOff="{row}" {size}/>'
         f"{hidden}</{kind}>"
     )

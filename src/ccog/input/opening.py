@@ -60,7 +60,8 @@ def open_sources(
     if add_mask and (len(paths) > 1 or is_variable(paths[0])):
         raise RasterError("--add-mask is for one file that GDAL reads; without it nodata is kept")
     if add_mask:
-        return _with_mask(paths[0], chunk, tags=tags, changes=changes)
+        unmasked = replace(changes, nodata=NO_NODATA).path(paths[0])
+        return with_mask_of(open_raster(unmasked, chunk, tags=tags), changes.path(paths[0]))
     if len(paths) == 1:
         return open_source(
             paths[0], chunk, variable=variable, tags=tags, changes=changes, storage=storage
@@ -68,12 +69,6 @@ def open_sources(
     if variable:
         raise RasterError(f"--variable {variable} is of one file, and {len(paths)} are given")
     return open_mosaic([changes.path(path) for path in paths], chunk, overlap=overlap)
-
-
-def _with_mask(path: str, chunk: int | None, *, tags: bool, changes: Translation) -> Source:
-    """A file whose nodata value becomes a mask."""
-    source = open_raster(replace(changes, nodata=NO_NODATA).path(path), chunk, tags=tags)
-    return with_mask_of(source, changes.path(path))
 
 
 def _paths(text: str) -> list[str]:
@@ -124,14 +119,6 @@ def open_source(
 
     Files of polygons are opened as GDAL's tile indices. ``storage`` are options of fsspec for the
     URL of a Zarr or netCDF file.
-
-    Raises
-    ------
-    StoreError
-        It cannot be opened.
-    RasterError
-        There is no such variable, the file has several and none was named, or it cannot be changed
-        so.
     """
     match = _VARIABLE.fullmatch(text)
     if match:

@@ -5,7 +5,7 @@ Some say what the array is, and are checked. Others are options of the GTiff dri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -54,86 +54,78 @@ def as_cog_options(
     What cannot be had is added to ``problems``.
     """
     upper = {key.upper(): value for key, value in options.items() if isinstance(key, str)}
-    asked = _blocksize(profile, "BLOCKSIZE" in upper, problems)
+    asked: dict[str, tuple[str, Any]] = {}
+    try:
+        asked |= _blocksize(profile, "BLOCKSIZE" in upper)
+    except OptionError as problem:
+        problems.append(problem)
+    compress = str(upper.get("COMPRESS") or "LZW").upper()
     for key, (name, compressions) in _OF_COMPRESSIONS.items():
-        value, compress = profile.get(key), str(upper.get("COMPRESS") or "LZW").upper()
+        value = profile.get(key)
         if value is None:
             continue
         if compress in compressions:
             asked[name] = (key, value)
         else:
             known = " and ".join(compressions)
-            problems.append(
-                OptionError(
-                    f"{key.lower()}={value!r} is for {known}, and compress is {compress}: "
-                    "leave it out"
-                )
-            )
+            text = f"is for {known}, and compress is {compress}: leave it out"
+            problems.append(OptionError(f"{key.lower()}={value!r} {text}"))
     added = {}
     for name, (key, value) in asked.items():
         own = upper.get(name)
         if own is None:
             added[name] = value
         elif str(own) != str(value):
-            problems.append(
-                OptionError(
-                    f"{name.lower()}={own!r} and {key.lower()}={value!r} contradict each other: "
-                    "leave one out"
-                )
-            )
+            both = f"{name.lower()}={own!r} and {key.lower()}={value!r}"
+            problems.append(OptionError(f"{both} contradict each other: leave one out"))
     return {**options, **added}
 
 
-def _blocksize(
-    profile: Mapping[str, Any], has_blocksize: bool, problems: list[OptionError]
-) -> dict[str, tuple[str, Any]]:
+def _blocksize(profile: Mapping[str, Any], has_blocksize: bool) -> dict[str, tuple[str, Any]]:
+    """BLOCKSIZE, and the key of the profile that it comes from."""
     tiled, x, y = map(profile.get, _BLOCKS)
     if tiled is not None and is_false(tiled):
-        if not has_blocksize:
-            problems.append(
-                OptionError(
-                    "tiled=False: a COG has tiles; add blocksize=512, or leave out tiled, "
-                    "blockxsize and blockysize"
-                )
-            )
-        return {}
-    if x is not None and y is not None and str(x) != str(y):
-        problems.append(
-            OptionError(
-                f"blockxsize={x!r} and blockysize={y!r}: tiles of a COG are square; "
-                f"leave both out and give blocksize, e.g. blocksize={x}"
-            )
+        if has_blocksize:
+            return {}
+        raise OptionError(
+            "tiled=False: a COG has tiles; add blocksize=512, or leave out tiled, "
+            "blockxsize and blockysize"
         )
-        return {}
+    if x is not None and y is not None and str(x) != str(y):
+        raise OptionError(
+            f"blockxsize={x!r} and blockysize={y!r}: tiles of a COG are square; "
+            f"leave both out and give blocksize, e.g. blocksize={x}"
+        )
     key, side = ("BLOCKXSIZE", x) if x is not None else ("BLOCKYSIZE", y)
     return {} if side is None else {"BLOCKSIZE": (key, side)}
 
 
 def check_array(profile: Mapping[str, Any], raster: Raster, problems: list[OptionError]) -> None:
     """Add to ``problems`` what a profile says of the array that is not so."""
+    problems += map(OptionError, _contradictions(profile, raster))
+
+
+def _contradictions(profile: Mapping[str, Any], raster: Raster) -> Iterator[str]:
     driver = profile.get("DRIVER")
     if driver is not None and str(driver).upper() not in ("COG", "GTIFF"):
-        problems.append(
-            OptionError(f"driver={driver!r}: ccog writes COGs; leave it out, or give driver='COG'")
-        )
-    facts = {"WIDTH": raster.width, "HEIGHT": raster.height, "COUNT": raster.count}
-    nouns = {"WIDTH": "columns", "HEIGHT": "rows", "COUNT": "bands"}
-    for key, fact in facts.items():
+        yield f"driver={driver!r}: ccog writes COGs; leave it out, or give driver='COG'"
+    facts = {
+        "WIDTH": (raster.width, "columns"),
+        "HEIGHT": (raster.height, "rows"),
+        "COUNT": (raster.count, "bands"),
+    }
+    for key, (fact, noun) in facts.items():
         value = profile.get(key)
         if value is not None and str(value) != str(fact):
-            problems.append(
-                OptionError(
-                    f"{key.lower()}={value!r}, and the array has {fact} {nouns[key]}: "
-                    "leave it out, or write the array that it describes"
-                )
+            yield (
+                f"{key.lower()}={value!r}, and the array has {fact} {noun}: "
+                "leave it out, or write the array that it describes"
             )
     dtype = profile.get("DTYPE")
     if dtype is not None and _type_name(dtype) != raster.stored_type:
-        problems.append(
-            OptionError(
-                f"dtype={_type_name(dtype)!r}, and the array is {raster.stored_type}: cast it, "
-                f"arr.astype({_type_name(dtype)!r}), or leave dtype out"
-            )
+        yield (
+            f"dtype={_type_name(dtype)!r}, and the array is {raster.stored_type}: cast it, "
+            f"arr.astype({_type_name(dtype)!r}), or leave dtype out"
         )
 
 
@@ -146,13 +138,7 @@ def _type_name(dtype: Any) -> str:
 
 
 def check_photometric(profile: Mapping[str, Any], image: Directory) -> None:
-    """Refuse another photometric than that of the file, which follows from colours and codec.
-
-    Raises
-    ------
-    OptionError
-        It is another one.
-    """
+    """Refuse another photometric than that of the file, which follows from colours and codec."""
     asked = profile.get("PHOTOMETRIC")
     if asked is None:
         return

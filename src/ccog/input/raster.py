@@ -18,10 +18,10 @@ from rasterio.transform import array_bounds
 from rasterio.warp import calculate_default_transform
 
 from ccog.errors import DtypeError, OptionError, RasterError, ReprojectionError
-from ccog.geometry.options import CreationOptions
+from ccog.geometry.options import GOOGLE_MAPS, CreationOptions
 from ccog.geometry.raster_facts import MaskKind
-from ccog.geometry.tiling_scheme import EPSG, GOOGLE_MAPS, SchemeOptions, advice, check_grid
-from ccog.input.arrays import Cut, UserArray, checked_mask, checked_pixels, in_usual_order
+from ccog.geometry.tiling_scheme import EPSG, advice, check_grid
+from ccog.input.arrays import Cut, UserArray, checked_mask, checked_pixels
 from ccog.input.encoding import REMEDY, Encoding
 from ccog.input.from_xarray import arrays_and_metadata, is_xarray, mask_of
 from ccog.input.metadata import Metadata, with_options
@@ -42,12 +42,8 @@ _MOST_BANDS = 65535
 class Raster:
     """(band, y, x) pixels, (y, x) mask (True valid) or None, and metadata.
 
-    Masks of files are bytes, and so is an alpha band that is the mask: ``mask_kind`` says how GDAL
-    weighs them. ``nodata_by_band`` are the nodata values of the bands where they differ,
-    ``nodata_values`` those that mean nodata where all bands have them. Pixels may be masked arrays
-    (``is_masked``) with a mask of their own; then a pixel is valid if both masks say so. Overviews
-    are None where they are to be computed; ``overviews_made_by`` is what a file said of its own.
-    ``decoded`` is the type of the values that the user holds, where the pixels are their encoding.
+    Masks of files are bytes, and so is an alpha band that is the mask. For ``mask_kind`` and the
+    values of nodata see :class:`~ccog.geometry.raster_facts.RasterFacts`.
     """
 
     pixels: da.Array
@@ -57,9 +53,13 @@ class Raster:
     mask_kind: MaskKind = "array"
     nodata_by_band: tuple[float | int | None, ...] | None = None
     nodata_values: tuple[float, ...] | None = None
+    #: Whether pixels are masked arrays; then a pixel is valid if their mask and ``mask`` say so.
     is_masked: bool = False
+    #: None where they are to be computed.
     overviews: tuple[Raster, ...] | None = None
+    #: What a file says that its overviews were made by.
     overviews_made_by: str = ""
+    #: The type of the values that the user holds, where the pixels are their encoding.
     decoded: str | None = None
 
     @property
@@ -83,6 +83,16 @@ class Raster:
         return int(self.pixels.shape[0])
 
     @property
+    def pixel_bytes(self) -> int:
+        """Bytes of one pixel in memory, all bands."""
+        return self.count * int(self.pixels.dtype.itemsize)
+
+    @property
+    def levels(self) -> tuple[Raster, ...]:
+        """Full resolution, and overviews if they are given."""
+        return (self, *(self.overviews or ()))
+
+    @property
     def height(self) -> int:
         """Rows."""
         return int(self.pixels.shape[1])
@@ -93,18 +103,11 @@ class Raster:
         return int(self.pixels.shape[2])
 
     def suited_to(self, options: CreationOptions) -> Raster:
-        """The raster as a file with these options can store it.
-
-        Raises
-        ------
-        OptionError, ReprojectionError, RasterError
-            No such file can store it.
-        """
+        """The raster as a file with these options can store it; refused where none can."""
         if options.tiling_scheme is not None:
             self._check_on_scheme(options)
         raster = self._with_alpha_as_mask() if self.alpha_becomes_mask(options) else self
-        dtype, bits = raster.pixels.dtype.name, raster.metadata.bits
-        options.check_raster(dtype, raster.count, bits)
+        options.check_raster(raster.pixels.dtype.name, raster.count, raster.metadata.bits)
         return raster
 
     def alpha_becomes_mask(self, options: CreationOptions) -> bool:
@@ -118,18 +121,13 @@ class Raster:
 
     def _check_on_scheme(self, options: CreationOptions) -> None:
         crs, transform = self.metadata.crs, self.metadata.transform
-        wanted = SchemeOptions(
-            blocksize=options.blocksize,
-            zoom_level=options.zoom_level,
-            aligned_levels=options.aligned_levels,
-        )
         if crs is None or transform is None:
             raise ReprojectionError(
                 f"TILING_SCHEME={GOOGLE_MAPS} needs a raster in EPSG:{EPSG}, this one has CRS "
                 f"{crs} and transform {transform}: give both"
             )
         if crs.to_epsg() == EPSG:
-            check_grid(tuple(transform)[:6], self.height, self.width, wanted)
+            check_grid(transform, self.height, self.width, options)
             return
         bounds = array_bounds(self.height, self.width, transform)
         moved, width, height = calculate_default_transform(
@@ -137,7 +135,7 @@ class Raster:
         )
         raise ReprojectionError(
             f"TILING_SCHEME={GOOGLE_MAPS} needs a raster in EPSG:{EPSG}, this one is in {crs}; "
-            + advice(tuple(moved)[:6], height, width, wanted)
+            + advice(moved, height, width, options)
         )
 
     def _with_alpha_as_mask(self) -> Raster:
@@ -163,24 +161,20 @@ class Raster:
 def read_raster(
     arr: Any, mask: Any, options: Mapping[str, Any], cut: Cut, *, is_ordered: bool = False
 ) -> Raster:
-    """Normalise the user's array, mask and metadata options (upper-case keys of METADATA_OPTIONS).
+    """The user's array, mask and metadata options (upper-case keys of METADATA_OPTIONS), checked.
 
     NumPy arrays are cut into chunks by ``cut``. Of an array that ``is_ordered`` it is known that
     bands come first.
-
-    Raises
-    ------
-    RasterError, DtypeError, ArgumentTypeError, OptionError
-        Something cannot be written; the message says what is allowed and what to do.
     """
     if isinstance(arr, Source):
         return _read_source(arr, mask, options, cut)
-    arrays, described = [in_usual_order(arr, "the array")], Metadata()
     if is_xarray(arr):
-        given = [name for name, value in options.items() if value is not None]
-        arrays, described = arrays_and_metadata(arr, given)
-    raster = _from_arrays(arrays, mask, described, options, cut)
-    if not (is_ordered or is_xarray(arr)):
+        named = [name for name, value in options.items() if value is not None]
+        arrays, described = arrays_and_metadata(arr, named)
+        return _from_arrays(arrays, mask, described, options, cut)
+    array = UserArray.in_usual_order(arr, "the array")
+    raster = _from_arrays([array], mask, Metadata(), options, cut)
+    if not is_ordered:
         _check_order(raster.pixels.shape)
     return raster
 
@@ -190,9 +184,9 @@ def _read_source(source: Source, mask: Any, options: Mapping[str, Any], cut: Cut
     if source.header is None:
         mask = source.mask if mask is None else mask
         return read_raster(source.array, mask, options, cut)
-    arrays = [in_usual_order(source.array, "the array")]
+    array = UserArray.in_usual_order(source.array, "the array")
     raster = replace(
-        _from_arrays(arrays, mask, source.metadata, options, cut),
+        _from_arrays([array], mask, source.metadata, options, cut),
         file_header=with_options(source.header, options, source.array.shape[0]),
         nodata_values=source.nodata_values,
     )
@@ -224,22 +218,17 @@ def _from_arrays(
     if is_masked:
         _check_fill(metadata.nodata, dtype)
     with_masks = is_masked and metadata.nodata is None
-    bands = [
-        checked_pixels(array, dtype, metadata.nodata, with_masks=with_masks) for array in arrays
-    ]
+    nodata = metadata.nodata
+    bands = [checked_pixels(array, dtype, nodata, with_masks=with_masks) for array in arrays]
+    if is_xarray(mask):
+        mask = mask_of(mask)
     return Raster(
         pixels=bands[0] if len(bands) == 1 else da.concatenate(bands),
-        mask=_mask(mask, shape[1:], cut),
+        mask=None if mask is None else checked_mask(mask, shape[1:], cut),
         metadata=metadata,
         is_masked=with_masks,
         decoded=None if encoding is None else str(encoding.decoded),
     )
-
-
-def _mask(mask: Any, shape: tuple[int, int], cut: Cut) -> da.Array | None:
-    if mask is None:
-        return None
-    return checked_mask(mask_of(mask) if is_xarray(mask) else mask, shape, cut)
 
 
 def _shape(arrays: list[UserArray]) -> tuple[int, int, int]:
@@ -319,10 +308,10 @@ def _check_stored_type(stored_type: str | None, dtype: np.dtype[Any]) -> None:
 def _check_scales(described: Metadata, metadata: Metadata) -> None:
     """Refuse other scales than those that the pixels are encoded with."""
     for name in ("scales", "offsets"):
-        encoded, given = getattr(described, name), getattr(metadata, name)
-        if encoded != given:
+        encoded, asked = getattr(described, name), getattr(metadata, name)
+        if encoded != asked:
             raise OptionError(
-                f"{name}={given} is not what the values are encoded with, {encoded}; "
+                f"{name}={asked} is not what the values are encoded with, {encoded}; "
                 f"set arr.encoding instead, or {REMEDY}"
             )
 

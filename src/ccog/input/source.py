@@ -27,10 +27,8 @@ _STEP = 512
 class Source:
     """A raster to write: pixels, mask and metadata, as ``write_ccog`` takes them.
 
-    A file has ``metadata``, and ``header``, from which the header of its copy is made. Its mask is
-    bytes (y, x) that GDAL weighs by its ``mask_kind``, or those of each band (band, y, x).
-    ``nodata_by_band`` are the nodata values where bands differ, ``nodata_values`` those that mean
-    nodata where all bands have them. ``overviews`` are those that it has (``GivenOverviews``).
+    A mask of a file is bytes (y, x), or those of each band (band, y, x). For ``mask_kind`` and the
+    values of nodata see :class:`~ccog.geometry.raster_facts.RasterFacts`.
     """
 
     array: Any
@@ -38,9 +36,11 @@ class Source:
     mask_kind: MaskKind = "array"
     nodata_by_band: tuple[float | int | None, ...] | None = None
     nodata_values: tuple[float, ...] | None = None
+    #: Those that a file has (``GivenOverviews``).
     overviews: Any = None
     options: dict[str, Any] = field(default_factory=dict)
     metadata: Metadata = field(default_factory=Metadata)
+    #: What the header of the copy of a file is made from.
     header: Metadata | None = None
 
 
@@ -70,6 +70,11 @@ def _step(block: int) -> int:
 
 def _multiple(length: int, step: int) -> int:
     return max(length // step, 1) * step
+
+
+def absolute_path(path: str) -> str:
+    """The path of a local file in any directory: workers may run in another one."""
+    return os.path.abspath(path) if os.path.exists(path) else path
 
 
 def file_stamp(path: str) -> tuple[int, int] | None:

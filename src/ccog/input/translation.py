@@ -7,12 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ccog.errors import OptionError, RasterError, StoreError
-from ccog.input.gdal_name import gdal_name
+from ccog.input.gdal_names import gdal_name, gdal_type
 from ccog.input.source import VRT_CONNECTION, Source
 from ccog.redaction import redacted
-
-# names of types that GDAL calls otherwise than NumPy
-_OF_GDAL = {"uint8": "Byte", "complex64": "CFloat32", "complex128": "CFloat64"}
 
 #: What removes the nodata value, as in ``gdal_translate -a_nodata none``.
 NO_NODATA = "none"
@@ -31,15 +28,7 @@ class Translation:
     crs: str | None = None
 
     def path(self, path: str) -> str:
-        """What GDAL opens to see the file at ``path`` with the changes.
-
-        Raises
-        ------
-        OptionError
-            The nodata value is not a number.
-        StoreError
-            The path has a "?", where GDAL takes a connection's options to begin.
-        """
+        """What GDAL opens to see the file at ``path`` with the changes."""
         options = self._options()
         if not options:
             return path
@@ -54,15 +43,7 @@ class Translation:
         return f"{VRT_CONNECTION}{name}?{pairs}"
 
     def of_variable(self, source: Source) -> Source:
-        """A variable of a Zarr or netCDF file with the changes.
-
-        Raises
-        ------
-        RasterError
-            Bands or type would change.
-        OptionError
-            The nodata value is not a number.
-        """
+        """A variable of a Zarr or netCDF file with the changes."""
         if self.bands or self.dtype:
             raise RasterError(
                 "bands and type of a Zarr or netCDF variable cannot be changed on the way; "
@@ -78,13 +59,12 @@ class Translation:
 
     def _options(self) -> dict[str, str]:
         """Options of a connection, which are those of gdal_translate."""
-        dtype = None if self.dtype is None else _OF_GDAL.get(self.dtype, self.dtype)
         if self.nodata is not None:
             # GDAL takes other words for 0
             _number(self.nodata)
         options = {
             "bands": ",".join(map(str, self.bands)),
-            "ot": dtype,
+            "ot": self.dtype and gdal_type(self.dtype),
             "a_nodata": self.nodata,
             "a_srs": self.crs,
         }

@@ -106,8 +106,6 @@ def _level_counts(geometry: CogGeometry, level: Level, groups: list[UploadedGrou
     (order,) = tile_positions(level)
     image = sizes.image[:, order].reshape(-1)
     mask = None if sizes.mask is None else sizes.mask[order]
-    by_tile = geometry.file_order.side_by_side > 1
-    places = tile_positions(level, planes, mask=geometry.raster.has_mask, by_tile=by_tile)
     return LevelCounts(
         height=level.height,
         width=level.width,
@@ -115,7 +113,7 @@ def _level_counts(geometry: CogGeometry, level: Level, groups: list[UploadedGrou
         mask=mask,
         planar=planar,
         side_by_side=planes,
-        positions=places,
+        positions=geometry.file_order.tile_positions(level.index),
     )
 
 

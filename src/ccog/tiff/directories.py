@@ -130,11 +130,14 @@ class Tag(NamedTuple):
     offset: int | None = None
 
     @property
+    def size(self) -> int:
+        """Bytes of the values."""
+        return FIELD_SIZES.get(self.type, 1) * self.count
+
+    @property
     def extent(self) -> Range | None:
         """Where the values lie, if that is outside the directory."""
-        if self.offset is None:
-            return None
-        return self.offset, self.offset + FIELD_SIZES.get(self.type, 1) * self.count
+        return None if self.offset is None else (self.offset, self.offset + self.size)
 
     @classmethod
     def integer(cls, value: int) -> Tag:

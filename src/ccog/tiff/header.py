@@ -9,9 +9,9 @@ level, and then the pixel data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,18 +21,10 @@ from ccog.geometry.tile_order import TileOrder
 from ccog.tiff import directories as tiff
 from ccog.tiff import tags
 from ccog.tiff.directories import Directory, Layout, Tag
-from ccog.tiff.tags import LONG, LONG8, SHORT
+from ccog.tiff.tags import LONG, LONG8, SHORT, TILE_BYTE_COUNTS, TILE_OFFSETS
 
 Counts = npt.NDArray[np.uint32]
 _Offsets = npt.NDArray[np.int64]
-
-_TILE_TAGS = (tags.TILE_OFFSETS, tags.TILE_BYTE_COUNTS)
-
-# values of COMPRESSION, PHOTOMETRIC, PLANAR_CONFIG
-_UNCOMPRESSED, _YCBCR, _CONTIGUOUS = 1, 6, 1
-
-# values of NEW_SUBFILE_TYPE
-_IMAGE, _OVERVIEW, _MASK, _OVERVIEW_MASK = 0, 1, 4, 5
 
 #: Bytes before each tile (its size) and after it (its last four bytes again), COG ghost area.
 LEADER, TRAILER = 4, 4
@@ -60,31 +52,20 @@ def framing(ghost: str) -> Framing:
 
 @dataclass(frozen=True, kw_only=True)
 class LevelCounts:
-    """Size of one level, and the byte counts of its tiles (0 for a sparse tile).
-
-    Attributes
-    ----------
-    height, width
-        Size of the level in pixels.
-    image
-        Flat, tiles row-major, band after band where bands are compressed each by itself.
-    mask
-        The same for the mask; None where there is none.
-    planar
-        Whether the file holds the bands, and then the mask, one after the other.
-    side_by_side
-        How many bands are compressed each by itself and do not lie so.
-    positions
-        In ``layout="chunk"`` where each tile lies, (plane, tile), the mask last, counted in tiles
-        from the first of the level.
-    """
+    """Size of one level in pixels, and the byte counts of its tiles (0 for a sparse tile)."""
 
     height: int
     width: int
+    #: Flat, tiles row-major, band after band where bands are compressed each by itself.
     image: Counts
+    #: The same for the mask, if there is one.
     mask: Counts | None
+    #: Whether the file holds the bands, and then the mask, one after the other.
     planar: bool
+    #: How many bands are compressed each by itself and do not lie so.
     side_by_side: int = 1
+    #: In ``layout="chunk"`` where each tile lies, (plane, tile), the mask last, counted in tiles
+    #: from the first of the level.
     positions: npt.NDArray[np.int64] | None = None
 
     @property
@@ -113,13 +94,12 @@ class Template:
         """Pick the four kinds of directory from a template file."""
         parsed = tiff.parse(data)
         kinds = {d.value(tags.NEW_SUBFILE_TYPE): d for d in reversed(parsed.directories)}
-        image = kinds[_IMAGE]
         return cls(
             ghost=parsed.ghost,
-            image=image,
-            overview=kinds.get(_OVERVIEW, image),
-            mask=kinds.get(_MASK),
-            overview_mask=kinds.get(_OVERVIEW_MASK),
+            image=kinds[0],
+            overview=kinds.get(tags.REDUCED, kinds[0]),
+            mask=kinds.get(tags.MASK),
+            overview_mask=kinds.get(tags.REDUCED | tags.MASK),
         )
 
     def image_of(self, k: int) -> Directory:
@@ -173,116 +153,67 @@ class Template:
 
 
 def _is_planar(directory: Directory) -> bool:
-    return directory.value(tags.PLANAR_CONFIG, _CONTIGUOUS) == tags.SEPARATE
+    return directory.value(tags.PLANAR_CONFIG) == tags.SEPARATE
 
 
 def _with_tiles(directory: Directory, side: int) -> Directory:
-    return _with_integers(directory, {tags.TILE_WIDTH: side, tags.TILE_LENGTH: side})
+    tag = Tag.integer(side)
+    return directory.with_tags({tags.TILE_WIDTH: tag, tags.TILE_LENGTH: tag})
 
 
-def _with_integers(directory: Directory, values: dict[int, int]) -> Directory:
-    """A directory with other values of integer tags."""
-    return directory.with_tags({number: Tag.integer(value) for number, value in values.items()})
+class _Image(NamedTuple):
+    """The image or the mask of a level: its tags, and the byte counts of its tiles.
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Image:
-    """The image or the mask of a level: its directory, and the byte counts of its tiles."""
+    The tags of the tile arrays have no values yet.
+    """
 
     level: int
     is_mask: bool
-    directory: Directory
+    tags: Mapping[int, Tag]
     counts: Counts
-    offsets_type: int
-    counts_type: int
-
-    @property
-    def array_sizes(self) -> tuple[int, int]:
-        """Bytes of its two tile arrays, offsets and byte counts."""
-        count = self.counts.size
-        return count * tags.FIELD_SIZES[self.offsets_type], count * tags.FIELD_SIZES[
-            self.counts_type
-        ]
-
-    def tile_arrays(self, offsets: _Offsets) -> tuple[_TileArray, _TileArray]:
-        """Its tile arrays, once the offsets are known."""
-        return (
-            _TileArray(tags.TILE_OFFSETS, self.offsets_type, offsets),
-            _TileArray(tags.TILE_BYTE_COUNTS, self.counts_type, self.counts),
-        )
 
 
-class _TileArray(NamedTuple):
-    """The values of a tag that has one for each tile."""
-
-    tag: int
-    type: int
-    values: npt.NDArray[Any]
-
-    def packed(self) -> bytes:
-        return tiff.pack_array(self.values, self.type)
-
-
-class _ArrayOffsets(NamedTuple):
-    """Where the tile arrays of an image lie in the file; 0 for one that lies in its directory."""
-
-    offsets: int
-    counts: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Arrangement:
+class _Arrangement(NamedTuple):
     """Where all of the header lies, which follows before the offsets of tiles are known.
 
-    Attributes
-    ----------
-    layout
-        Classic TIFF or BigTIFF.
-    images
-        The directories, in the order of the file.
-    out_of_line
-        Of each directory: tags whose values lie behind it, in the order they lie there.
-    starts
-        Offsets of the directories.
-    arrays
-        Offsets of the tile arrays of each directory.
-    data_start
-        Where the pixel data begins.
+    ``starts`` are the offsets of the directories; ``values`` those of values outside of them, by
+    number of directory and of tag. The pixel data begins at ``data_start``.
     """
 
-    layout: Layout
-    images: list[_Image]
-    out_of_line: list[list[int]]
     starts: list[int]
-    arrays: list[_ArrayOffsets]
+    values: dict[tuple[int, int], int]
     data_start: int
 
 
 def build_header(template: Template, levels: tuple[LevelCounts, ...], *, big: bool) -> bytes:
     """Header bytes of a COG whose levels (full size first) have the given tile sizes.
 
-    The pixel data is understood to follow at once: smallest overview first, tiles in the order of
-    each level (``LevelCounts.order``).
+    The pixel data follows at once: smallest overview first, tiles in the order of each level
+    (``LevelCounts.order``).
     """
-    places = _arrange(template, levels, big=big)
+    layout = Layout(big)
+    images = _images(template, levels, layout)
+    places = _arrange(template, images, layout)
     offsets = _tile_offsets(levels, places.data_start, template)
-    offsets_of = [offsets[image.level].of(image) for image in places.images]
-    header = bytearray(places.layout.header(places.starts[0]) + template.ghost)
-    for n, start in enumerate(places.starts):
-        header += b"\0" * (start - len(header))
-        header += _directory_bytes(places, n, offsets_of[n])
-    for n in _array_order(places.images):
-        image, at = places.images[n], places.arrays[n]
-        for array, offset in zip(image.tile_arrays(offsets_of[n]), at, strict=True):
-            header += array.packed() if offset else b""
-    if len(header) != places.data_start:
-        raise AssertionError(f"header of {len(header)} bytes, planned {places.data_start}")
+    header = bytearray(places.data_start)
+    _put(header, 0, layout.header(places.starts[0]) + template.ghost)
+    for n, image in enumerate(images):
+        entries = []
+        for number, tag in _with_tiles_at(image, offsets[image.level, image.is_mask]).items():
+            value, offset = tag.raw, places.values.get((n, number))
+            if offset is not None:
+                _put(header, offset, tag.raw)
+                value = layout.pack_offset(offset)
+            entries.append((number, tag.type, tag.count, value))
+        following = places.starts[n + 1] if n + 1 < len(images) else 0
+        _put(header, places.starts[n], layout.directory(entries, following))
     return bytes(header)
 
 
 def header_size(template: Template, levels: tuple[LevelCounts, ...], *, big: bool) -> int:
     """Bytes of the header; of the counts only how many there are matters."""
-    return _arrange(template, levels, big=big).data_start
+    layout = Layout(big)
+    return _arrange(template, _images(template, levels, layout), layout).data_start
 
 
 def data_size(template: Template, levels: tuple[LevelCounts, ...]) -> int:
@@ -296,44 +227,17 @@ def data_size(template: Template, levels: tuple[LevelCounts, ...]) -> int:
     return size
 
 
+def _put(header: bytearray, offset: int, raw: bytes) -> None:
+    stop = offset + len(raw)
+    if stop > len(header):
+        raise AssertionError(f"{len(raw)} bytes at {offset} of a header of {len(header)} bytes")
+    header[offset:stop] = raw
+
+
 def _framed(counts: Counts, frame: int) -> _Offsets:
     """Bytes that tiles take in the file: sparse tiles have no frame."""
     wide = counts.astype(np.int64)
     return np.where(wide > 0, wide + frame, 0) if frame else wide
-
-
-def _arrange(template: Template, levels: tuple[LevelCounts, ...], *, big: bool) -> _Arrangement:
-    """Lay out the directories, their values and the tile arrays, one after the other."""
-    layout = Layout(big)
-    images = _images(template, levels, layout)
-    out_of_line = [_out_of_line(image.directory, layout) for image in images]
-    starts, position = [], layout.header_size + len(template.ghost)
-    for image, numbers in zip(images, out_of_line, strict=True):
-        starts.append(_even(position))
-        position = starts[-1] + layout.directory_size(len(image.directory.tags))
-        for tag in numbers:
-            position = _even(position) + len(image.directory.tags[tag].raw)
-    arrays = [_ArrayOffsets(0, 0)] * len(images)
-    for n in _array_order(images):
-        of_image = []
-        for size in images[n].array_sizes:
-            is_inline = size <= layout.inline
-            of_image.append(0 if is_inline else position)
-            position += 0 if is_inline else size
-        arrays[n] = _ArrayOffsets(*of_image)
-    return _Arrangement(
-        layout=layout,
-        images=images,
-        out_of_line=out_of_line,
-        starts=starts,
-        arrays=arrays,
-        data_start=position,
-    )
-
-
-def _even(position: int) -> int:
-    """The next word boundary, where libtiff puts directories and values, but not tile arrays."""
-    return position + (position & 1)
 
 
 def _images(template: Template, levels: tuple[LevelCounts, ...], layout: Layout) -> list[_Image]:
@@ -352,23 +256,21 @@ def _image(
 ) -> _Image:
     """A directory of the template with the size and the tiles of level ``k``."""
     counts = level.mask if is_mask and level.mask is not None else level.image
-    size = {tags.IMAGE_WIDTH: level.width, tags.IMAGE_LENGTH: level.height}
     # libtiff chooses a type for arrays only
     counts_type = layout.offset_type if counts.size == 1 else _counts_type(source)
-    return _Image(
-        level=k,
-        is_mask=is_mask,
-        directory=_with_integers(source, size),
-        counts=counts,
-        offsets_type=layout.offset_type,
-        counts_type=counts_type,
-    )
+    own = {
+        tags.IMAGE_WIDTH: Tag.integer(level.width),
+        tags.IMAGE_LENGTH: Tag.integer(level.height),
+        TILE_OFFSETS: Tag(layout.offset_type, counts.size, b""),
+        TILE_BYTE_COUNTS: Tag(counts_type, counts.size, b""),
+    }
+    return _Image(k, is_mask, source.with_tags(own).tags, counts)
 
 
 def _counts_type(source: Directory) -> int:
     """Field type of tile byte counts, from the largest a tile may get (libtiff, _WriteAsType)."""
     tile = uncompressed_tile(source)
-    if source.value(tags.COMPRESSION) == _UNCOMPRESSED:
+    if source.value(tags.COMPRESSION) == tags.UNCOMPRESSED:
         exceeds = [tile > limit for limit in (0xFFFF, 0xFFFFFFFF)]
     else:
         # the worst case is ten times the raw size
@@ -386,33 +288,50 @@ def uncompressed_tile(source: Directory) -> int:
     return -(-bits * width // 8) * height
 
 
-def _out_of_line(directory: Directory, layout: Layout) -> list[int]:
+def _arrange(template: Template, images: Sequence[_Image], layout: Layout) -> _Arrangement:
+    """Lay out the directories, each with its values, and then the tile arrays by level."""
+    starts: list[int] = []
+    values: dict[tuple[int, int], int] = {}
+    position = layout.header_size + len(template.ghost)
+    for n, image in enumerate(images):
+        starts.append(_even(position))
+        position = starts[-1] + layout.directory_size(len(image.tags))
+        for number in _out_of_line(image, layout):
+            values[n, number] = _even(position)
+            position = _even(position) + image.tags[number].size
+    in_order = sorted(enumerate(images), key=lambda of: (of[1].level, of[1].is_mask))
+    for n, image in in_order:
+        for number in (TILE_OFFSETS, TILE_BYTE_COUNTS):
+            size = image.tags[number].size
+            if size > layout.inline:
+                values[n, number] = position
+                position += size
+    return _Arrangement(starts, values, position)
+
+
+def _even(position: int) -> int:
+    """The next word boundary, where libtiff puts directories and values, but not tile arrays."""
+    return position + (position & 1)
+
+
+def _out_of_line(image: _Image, layout: Layout) -> list[int]:
     """Tags whose values lie behind the directory, tile arrays aside, in the order they lie."""
-    tags = directory.tags
-    large = [n for n, tag in tags.items() if len(tag.raw) > layout.inline and n not in _TILE_TAGS]
-    return sorted(large, key=lambda n: (tags[n].offset is None, tags[n].offset or n))
-
-
-def _array_order(images: Sequence[_Image]) -> list[int]:
-    """Indices of the images in the order of their tile arrays: by level, image before mask."""
-    return sorted(range(len(images)), key=lambda n: (images[n].level, images[n].is_mask))
-
-
-class _LevelOffsets(NamedTuple):
-    """Offsets of the tiles of a level, 0 for sparse tiles, in the order of its byte counts."""
-
-    image: _Offsets
-    mask: _Offsets
-
-    def of(self, entry: _Image) -> _Offsets:
-        return self.mask if entry.is_mask else self.image
+    large = {
+        number: tag.offset
+        for number, tag in image.tags.items()
+        if tag.size > layout.inline and number not in (TILE_OFFSETS, TILE_BYTE_COUNTS)
+    }
+    return sorted(large, key=lambda number: (large[number] is None, large[number] or number))
 
 
 def _tile_offsets(
     levels: tuple[LevelCounts, ...], start: int, template: Template
-) -> list[_LevelOffsets]:
-    """Offsets of the tiles of each level, full size first."""
-    of_levels = []
+) -> dict[tuple[int, bool], _Offsets]:
+    """Offsets of the tiles of each level, and of its mask (True): 0 for sparse tiles.
+
+    They are in the order of the byte counts.
+    """
+    offsets = {}
     for k, level in in_file_order(list(enumerate(levels))):
         frame = template.framing_of(k)
         planes = [*_framed(level.image, sum(frame)).reshape(level.side_by_side, -1)]
@@ -423,28 +342,14 @@ def _tile_offsets(
         in_file = np.where(sizes > 0, ends - sizes + frame.leader, 0)
         start = int(ends[-1])
         by_plane = level.order.from_file(in_file, len(planes))
-        of_levels.append(_LevelOffsets(*np.split(by_plane, [level.image.size])))
-    return of_levels[::-1]
+        offsets[k, False], offsets[k, True] = np.split(by_plane, [level.image.size])
+    return offsets
 
 
-def _directory_bytes(places: _Arrangement, n: int, offsets: _Offsets) -> bytes:
-    """The ``n``-th directory, and its values that lie behind it."""
-    layout, image = places.layout, places.images[n]
-    tags, out_of_line = image.directory.tags, places.out_of_line[n]
-    entries = []
-    for number, tag in tags.items():
-        if number not in _TILE_TAGS and number not in out_of_line:
-            entries.append((number, tag.type, tag.count, tag.raw))
-    values, position = b"", places.starts[n] + layout.directory_size(len(tags))
-    for number in out_of_line:
-        tag = tags[number]
-        if (position + len(values)) % 2:
-            values += b"\0"
-        value = layout.pack_offset(position + len(values))
-        entries.append((number, tag.type, tag.count, value))
-        values += tag.raw
-    for array, offset in zip(image.tile_arrays(offsets), places.arrays[n], strict=True):
-        value = layout.pack_offset(offset) if offset else array.packed()
-        entries.append((array.tag, array.type, array.values.size, value))
-    following = places.starts[n + 1] if n + 1 < len(places.starts) else 0
-    return layout.directory(entries, following) + values
+def _with_tiles_at(image: _Image, offsets: _Offsets) -> dict[int, Tag]:
+    """The tags of an image with the values of its tile arrays."""
+    filled = dict(image.tags)
+    for number, values in ((TILE_OFFSETS, offsets), (TILE_BYTE_COUNTS, image.counts)):
+        tag = filled[number]
+        filled[number] = tag._replace(raw=tiff.pack_array(values, tag.type))
+    return filled

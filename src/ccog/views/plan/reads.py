@@ -8,7 +8,6 @@ import numpy as np
 
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.intervals import Size, ceil_div
-from ccog.geometry.tile_order import tile_positions
 from ccog.views.plan.report import PlannedRead
 from ccog.views.plan.sizes import band_planes
 
@@ -58,13 +57,7 @@ def _requests_by_chunk(geometry: CogGeometry, k: int, tiles: Size) -> int:
     if tiles == level.tiles:
         chunks = map(ceil_div, level.size, level.chunk)
         return 2 * math.prod(chunks) if geometry.raster.has_mask else 1
-    positions = tile_positions(
-        level,
-        planes,
-        mask=geometry.raster.has_mask,
-        by_tile=geometry.file_order.side_by_side > 1,
-        corner=tiles,
-    )
+    positions = geometry.file_order.tile_positions(k, tiles)
     requests = 0
     for part in (positions[:planes], positions[planes:]):
         in_order = np.sort(part, axis=None)

@@ -1,4 +1,4 @@
-"""How GDAL calls a file that a user names by a path or URL.
+"""How GDAL calls files and types.
 
 It relies on ``rasterio._path``, by which ``rasterio.open`` itself turns URLs into GDAL's names.
 Without it, ``s3://`` and ``https://`` files could not stand in a VRT. Checked with rasterio 1.4.4
@@ -10,6 +10,14 @@ from __future__ import annotations
 import os
 
 from rasterio._path import _parse_path, _vsi_path
+
+# types that GDAL calls otherwise than NumPy
+_TYPES = {"uint8": "Byte", "complex64": "CFloat32", "complex128": "CFloat64"}
+
+
+def gdal_type(dtype: str) -> str:
+    """GDAL's name of a type of NumPy."""
+    return _TYPES.get(dtype, dtype)
 
 
 def gdal_name(path: str) -> str:
