@@ -10,18 +10,30 @@ from typing import Any
 
 import click
 
-from ccog.cli.options import FILE, GroupedCommand, examples, storage_option, storage_options
+from ccog.cli.options import (
+    FILE,
+    Decorator,
+    GroupedCommand,
+    examples,
+    storage_option,
+    storage_options,
+)
 from ccog.cli.reporting import echo, reported
 
-_with_json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON, with the fields of ccog's Python values."
-)
+
+def _json_option(name: str) -> Decorator:
+    """The option --json, which prints the fields of a class of ccog."""
+    text = f"Print JSON with the fields of {name}."
+    return click.option("--json", "as_json", is_flag=True, help=text)
+
+
 _with_storage_option = storage_option("Passed to fsspec to read URL.")
 
 
 @click.command(
     "inspect",
     cls=GroupedCommand,
+    short_help="Show how a GeoTIFF is stored.",
     epilog=examples(
         "ccog inspect out.tif --svg out.svg",
         "ccog inspect s3://bucket/out.tif --storage-option anon=true",
@@ -34,7 +46,7 @@ _with_storage_option = storage_option("Passed to fsspec to read URL.")
     metavar="FILE",
     help="Save a picture of the file.",
 )
-@_with_json_option
+@_json_option("ccog.Inspection")
 @_with_storage_option
 def inspect_file(url: str, svg: str | None, as_json: bool, storage: tuple[str, ...]) -> None:
     """Show how the GeoTIFF at URL is stored, by reading only its header.
@@ -53,6 +65,7 @@ def inspect_file(url: str, svg: str | None, as_json: bool, storage: tuple[str, .
 @click.command(
     "validate",
     cls=GroupedCommand,
+    short_help="Check that a file is a valid COG.",
     epilog=examples("ccog validate out.tif", "ccog validate https://host/out.tif --all -v"),
 )
 @click.argument("url", type=FILE)
@@ -62,7 +75,7 @@ def inspect_file(url: str, svg: str | None, as_json: bool, storage: tuple[str, .
     is_flag=True,
     help="Look at every tile and overview pixel, not at samples.",
 )
-@_with_json_option
+@_json_option("ccog.Validation")
 @click.option("--verbose", "-v", is_flag=True, help="Print every check, also of a good file.")
 @_with_storage_option
 def validate_file(

@@ -81,15 +81,6 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
-def _refuse_to_reproject(_: click.Context, __: click.Parameter, value: bool) -> None:
-    if value:
-        raise click.UsageError(
-            "ccog does not reproject. First gdalwarp -of VRT -t_srs EPSG:3857 INPUT web.vrt, then "
-            "ccog create web.vrt OUTPUT --co TILING_SCHEME=GoogleMapsCompatible, "
-            "whose error says on which grid it must lie"
-        )
-
-
 #: A path or URL, for which shells complete names of files.
 FILE = click.Path(readable=False)
 
@@ -121,21 +112,9 @@ def positive(text: str) -> int:
     raise click.BadParameter(f"{text!r} is not a whole number from 1")
 
 
-# what gdal_translate and rio cogeo have, and --help need not show
-_HABITS = (
-    click.option("-of", type=click.Choice(["COG"], False), expose_value=False, hidden=True),
-    click.option(
-        "--web-optimized",
-        "-w",
-        is_flag=True,
-        expose_value=False,
-        hidden=True,
-        callback=_refuse_to_reproject,
-    ),
-)
-
 with_write_options = together(
-    *_HABITS,
+    # a habit from gdal_translate, which --help need not show
+    click.option("-of", type=click.Choice(["COG"], False), expose_value=False, hidden=True),
     of_output(
         "--profile",
         "-p",

@@ -6,6 +6,7 @@ read it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,8 +27,9 @@ from ccog.input.description import describe, exact_nodata
 from ccog.input.gdal_options import Opener
 from ccog.input.metadata import Metadata
 from ccog.input.overviews import overviews_of
-from ccog.input.source import Source, chunk_shape, file_stamp
+from ccog.input.source import VRT_CONNECTION, Source, chunk_shape, file_stamp
 from ccog.redaction import Address, harmless, in_words, redact_logs, redacted
+from ccog.wording import plural
 
 # (height, width) in pixels
 Sides = tuple[int, int]
@@ -56,7 +58,17 @@ def open_raster(path: str, chunk: int | None = None, *, tags: bool = True) -> So
             overviews = overviews_of(dataset, path, chunk, source.array.dtype)
             return replace(source, overviews=overviews)
     except RasterioError as error:
-        raise StoreError(f"cannot open {redacted(path)}: {redacted(error)}") from harmless(error)
+        raise StoreError(_not_opened(path, redacted(error))) from harmless(error)
+
+
+def _not_opened(path: str, reason: str) -> str:
+    """Why a file cannot be opened, or cannot be seen through GDAL's vrt:// as a user asks."""
+    is_changed = path.startswith(VRT_CONNECTION)
+    file = path.removeprefix(VRT_CONNECTION).partition("?")[0] if is_changed else path
+    if "Invalid band number" in reason:
+        with contextlib.suppress(RasterioError), rasterio.open(file) as dataset:
+            reason += f"; it has {plural(dataset.count, 'band')}"
+    return f"cannot open {redacted(file)}: {reason}"
 
 
 def with_mask_of(source: Source, path: str) -> Source:

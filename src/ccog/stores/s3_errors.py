@@ -121,7 +121,10 @@ def explained(error: Exception, doing: str, who: str) -> StoreError:
     code, message = code_of(error), _message(error)
     kind = _KINDS.get(code, StoreError)
     if not _class_names(error).isdisjoint(_NO_CREDENTIALS):
-        return StorePermissionError(f"cannot {doing}: no usable credentials ({message}); {who}")
+        return StorePermissionError(
+            f"cannot {doing}: no usable credentials ({message}); ccog tried {who}. Give key and "
+            "secret, profile or anon as storage options, or set the AWS_* variables"
+        )
     if code == "NoSuchBucket":
         return StoreNotFoundError(f"cannot {doing}: the bucket does not exist ({message})")
     if kind is StorePermissionError or isinstance(error, PermissionError):
