@@ -116,7 +116,7 @@ def test_what_cannot_be_done_leaves_no_file(rgb: Path, typed: str, says: str) ->
         ("in.tif out.tif --compress=zstd", "ccog has no option --compress; give -p zstd, or --co"),
         ("in.tif out.tif -w", "ccog does not reproject"),
         ("in.tif out.tif -t_srs EPSG:4326", "gdalwarp"),
-        ("-projwin 0 10 10 0 in.tif out.tif", "First gdal_translate -of VRT -projwin ... INPUT"),
+        ("-projwin 0 10 10 0 in.tif out.tif", "first gdal_translate -of VRT -projwin ... INPUT"),
         ("-stats in.tif out.tif", "--co STATISTICS=YES"),
         ("in.tif out.tif --overview-level 3", "--co OVERVIEW_COUNT=N"),
         ("in.tif out.tif --forward-band-tags", "all tags are kept unless --no-tags"),

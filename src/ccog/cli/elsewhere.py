@@ -7,11 +7,11 @@ import click
 from ccog.cli.options import GroupedCommand
 
 _REPROJECT = (
-    "ccog does not reproject. First gdalwarp -of VRT -t_srs EPSG:3857 INPUT web.vrt, then "
+    "ccog does not reproject: first gdalwarp -of VRT -t_srs EPSG:3857 INPUT web.vrt, then "
     "ccog create web.vrt OUTPUT --co TILING_SCHEME=GoogleMapsCompatible, "
     "whose error says on which grid it must lie"
 )
-_TRANSLATE = "First gdal_translate -of VRT {name} ... INPUT in.vrt, then ccog create in.vrt OUTPUT"
+_TRANSLATE = "first gdal_translate -of VRT {name} ... INPUT in.vrt, then ccog create in.vrt OUTPUT"
 _NEEDLESS = "leave it out: ccog writes COGs only, and needs no copy of the raster on the way"
 _TAGS = "leave it out: all tags are kept unless --no-tags is given"
 

@@ -53,7 +53,17 @@ _LOSSY = (
 
 @dataclass(frozen=True)
 class Check:
-    """One check: its name, its outcome, and the findings."""
+    """One check of a file.
+
+    Attributes
+    ----------
+    name
+        What was checked, as in "order of tiles".
+    outcome
+        "ok", "warning", "error" or "skipped".
+    detail
+        The findings.
+    """
 
     name: str
     outcome: Outcome
