@@ -24,6 +24,7 @@ from ccog.views.inspect.report import level_names
 from ccog.views.inspect.tiles import Grid, Spans
 from ccog.views.tables import Report, Reported, Table
 from ccog.views.validate.overviews import EXACT, OverviewArea, compare_overviews
+from ccog.wording import plural
 
 Outcome = Literal["ok", "warning", "error", "skipped"]
 
@@ -258,7 +259,8 @@ def _check_ranges(header: Header, grids: Sequence[Grid]) -> Check:
         errors.append(f"{len(overlaps)} overlaps, the first at bytes {first} to {stop}")
     if gaps := spans.gaps(header.size):
         total = sum(stop - start for start, stop in gaps)
-        remarks.append(f"{len(gaps)} gaps of {total} bytes, the first at byte {gaps[0][0]}")
+        count = plural(len(gaps), "gap")
+        remarks.append(f"{count} of {total:,} bytes, the first at byte {gaps[0][0]}")
     return Check.of("places of tiles", errors, remarks, "no overlap, no gap, all before the end")
 
 
