@@ -28,4 +28,4 @@ def on_page_content(html: str, **_: Any) -> str:
     """Link what Sphinx writes as ``:func:`name```, and leave out where the notebook ran."""
     link = r'<autoref optional identifier="\1"><code>\1</code></autoref>'
     html = re.sub(r":(?:func|class|meth|mod):<code>(.*?)</code>", link, html)
-    return html.replace(f"{_folder.name}/", "")
+    return re.sub(r"(?:/[\w.-]+)+/(?=tour\.tif)", "", html)

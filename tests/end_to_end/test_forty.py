@@ -120,6 +120,7 @@ SHELL: list[Row] = [
     ("ccog demo --help", ["[0]", "Start an S3 server", "runs until Ctrl-C"]),
     # looking at files
     ("ccog inspect cog.tif --json", ["[0]", '"crs": "EPSG:32632"']),
+    ("ccog inspect cog.tif --svg nowhere/a.svg", ["[1]", "Error: nowhere/a.svg: No such file or directory"]),
     ("ccog inspect notes.txt", ["[1]", "notes.txt is not a TIFF"]),
     ("ccog validate cog.tif", ["[0] cog.tif: valid"]),
     ("ccog validate cog.tif -v", ["[0]", "rio-cogeo", "overview pixels"]),
