@@ -25,6 +25,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Link what Sphinx writes as ``:func:`name```."""
+    """Link what Sphinx writes as ``:func:`name```, and leave out where the notebook ran."""
     link = r'<autoref optional identifier="\1"><code>\1</code></autoref>'
-    return re.sub(r":(?:func|class|meth|mod):<code>(.*?)</code>", link, html)
+    html = re.sub(r":(?:func|class|meth|mod):<code>(.*?)</code>", link, html)
+    return re.sub(r"(?:/[\w.-]+)+/(?=tour\.tif)", "", html)

@@ -2,7 +2,7 @@
 
 import dask.array as da
 import numpy as np
-import rioxarray  # noqa: F401 - adds .rio
+import rioxarray  # adds .rio
 import xarray as xr
 
 import ccog

@@ -80,7 +80,7 @@ def write_ccog(
         driver. ``"chunk"``: the tiles of a chunk of ``arr`` lie together, without leaders and
         trailers, and chunks follow the Morton curve. A chunk is then read with one request. With
         overviews by average or nearest, a wider raster hardly needs more memory.
-        ``docs/layouts.md`` says which layout is for whom.
+        "Two orders of tiles" in the documentation says which one is for whom.
     resume
         Continue an unfinished write of an earlier call with the same arguments, this one included.
         If this call fails, is interrupted or killed, leave what a later call can continue. Off by

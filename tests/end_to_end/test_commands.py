@@ -90,8 +90,8 @@ def test_bands_of_several_inputs_are_chosen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ("-b 4", "Invalid band number: 4"),
-        ("--crs nowhere", "nowhere"),
+        ("-b 4", "a b&c.tif: Invalid band number: 4; it has 3 bands"),
+        ("--crs nowhere", "a b&c.tif: Failed to process SRS definition: nowhere"),
         ("--nodata nothing", "nodata='nothing' is not a number"),
         ("--config AWS_ACCESS_KEY_ID=me", "AWS_ACCESS_KEY_ID"),
     ],
@@ -112,6 +112,15 @@ def test_what_cannot_be_done_leaves_no_file(rgb: Path, typed: str, says: str) ->
         ("in.tif out.tif --config CACHE", "'CACHE' is not KEY=VALUE"),
         ("in.tif out.tif --config GDAL_CACHEMAX=5%", "GDAL_CACHEMAX is a number of MB"),
         ("in.tif out.tif --threads many", "'many' is not a whole number from 1"),
+        ("in.tif", "give INPUT and OUTPUT"),
+        ("in.tif out.tif --compress=zstd", "ccog has no option --compress; give -p zstd, or --co"),
+        ("in.tif out.tif -w", "ccog does not reproject"),
+        ("in.tif out.tif -t_srs EPSG:4326", "gdalwarp"),
+        ("-projwin 0 10 10 0 in.tif out.tif", "first gdal_translate -of VRT -projwin ... INPUT"),
+        ("-stats in.tif out.tif", "--co STATISTICS=YES"),
+        ("in.tif out.tif --overview-level 3", "--co OVERVIEW_COUNT=N"),
+        ("in.tif out.tif --forward-band-tags", "all tags are kept unless --no-tags"),
+        ("in.tif out.tif --in-memory", "leave it out"),
     ],
 )
 def test_wrong_words_are_explained(typed: str, says: str) -> None:
@@ -139,7 +148,7 @@ def test_a_variable_has_nodata_and_crs_of_the_user(tmp_path: Path) -> None:
     assert ccog("create", f"{path}:depth", out, *options).exit_code == 0
     with rasterio.open(out) as written:
         assert (written.nodata, written.crs.to_epsg()) == (-9, 32632)
-    assert "1 dimension(s) (x)" in failure("create", f"{path}:line", out)
+    assert "has 1 dimension (x)" in failure("create", f"{path}:line", out)
     assert "select them with xarray" in failure("create", f"{path}:depth", out, "-b", "1")
 
 

@@ -98,8 +98,14 @@ def test_the_site_is_whole(tmp_path: Path) -> None:
     subprocess.run(command, cwd=ROOT, check=True)
     pages = {page.parent.name: page.read_text() for page in tmp_path.rglob("index.html")}
     assert "<svg" in pages["tour"]
-    wrong = re.compile(r"UNSET|:(func|class|meth|mod):|--8&lt;--")
-    assert [name for name, html in pages.items() if wrong.search(html)] == []
+    # where modules lie and the notebook ran is not for readers, nor are texts with gaps
+    wrong = re.compile(r"UNSET|:(func|class|meth|mod):|--8&lt;--|/\w+/tour\.tif|Bases:|, {}</td>")
+    texts = {
+        name: re.sub(r"<(script|style).*?</\1>", "", html, flags=re.S)
+        for name, html in pages.items()
+    }
+    assert [name for name, html in texts.items() if wrong.search(html)] == []
+    assert "ccog.views" not in re.sub(r"<[^>]*>", "", texts["reference"])
     home = pages.pop(tmp_path.name)
     assert [name for name in pages if f'{name}/"' not in home] == []  # all are in the navigation
 

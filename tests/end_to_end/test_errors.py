@@ -102,7 +102,7 @@ def unknown_chunks() -> da.Array:
 
 ARRAYS: list[tuple[Any, type[Exception], type[Exception], str]] = [
     (lazy((2, 2, 100, 100)), errors.RasterError, ValueError, "4 dimensions"),
-    (lazy((100,)), errors.RasterError, ValueError, "1 dimensions"),
+    (lazy((100,)), errors.RasterError, ValueError, "has 1 dimension, shape"),
     (np.zeros((0, 5)), errors.RasterError, ValueError, "empty"),
     (unknown_chunks(), errors.RasterError, ValueError, "compute_chunk_sizes"),
     (np.zeros((5, 5), object), errors.DtypeError, TypeError, "cast"),

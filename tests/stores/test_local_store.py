@@ -114,10 +114,13 @@ DAMAGES = {
     "holds other bytes": flip,
 }
 
-lost = pytest.mark.parametrize("says", [
-    pytest.param(says, marks=pytest.mark.tried(f"a part file on local disk {what}, {{}}", "refused, old file kept"))
-    for says, what in zip(DAMAGES, ("removed", "cut short", "made longer", "with one bit flipped"), strict=True)
-])  # fmt: skip
+
+def lost(when: str) -> pytest.MarkDecorator:
+    words = ("removed", "cut short", "made longer", "with one bit flipped")
+    return pytest.mark.parametrize("says", [
+        pytest.param(says, marks=pytest.mark.tried(f"a part file on local disk {what} {when}", "refused, old file kept"))
+        for says, what in zip(DAMAGES, words, strict=True)
+    ])  # fmt: skip
 
 
 def damage(raster: Raster, says: str) -> None:
@@ -125,7 +128,7 @@ def damage(raster: Raster, says: str) -> None:
     DAMAGES[says](next(path for path in raster.parts() if path.stat().st_size == PART))
 
 
-@lost
+@lost("while the file is written")
 def test_a_part_damaged_while_writing_is_found(raster: Raster, says: str) -> None:
     raster.last = lambda: damage(raster, says)
     with pytest.raises(
@@ -138,7 +141,7 @@ def test_a_part_damaged_while_writing_is_found(raster: Raster, says: str) -> Non
     assert raster.target.read_bytes() == raster.expected()
 
 
-@lost
+@lost("before the write is resumed")
 def test_a_part_damaged_before_resuming_is_found_and_only_its_row_done_again(
     raster: Raster, says: str
 ) -> None:

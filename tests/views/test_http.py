@@ -37,6 +37,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET(body=False)
 
     def do_GET(self, *, body: bool = True) -> None:
+        if self._kind.isdecimal():
+            self.send_error(int(self._kind))
+            return
         if self._kind == "redirect":
             self.send_response(302)
             self.send_header("Location", self._target)
@@ -88,12 +91,26 @@ def cog() -> bytes:
         ("no ranges", "serves no byte ranges"),
         ("short", "try again"),
         ("page", "answers with a page"),
+        ("403", "cannot read .*: the server answers 403 Forbidden"),
+        ("503", "cannot read .*: the server answers 503 Service Unavailable"),
+        ("404", "does not exist"),
+        ("redirect", "cannot read .*: TooManyRedirects"),
     ],
 )
 def test_what_is_not_the_file_is_an_error(look: str, kind: str, says: str, cog: bytes) -> None:
     data = b"<html>please log in</html>" * 9000 if kind == "page" else cog
-    with serving(kind, data) as url, pytest.raises(ccog.StoreError, match=says):
+    # which leads a redirect in a circle
+    with serving(kind, data, "/a.tif") as url, pytest.raises(ccog.StoreError, match=says):
         LOOKS[look](url)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_server_that_is_not_there_does_not_mean_that_the_file_is_not(look: str) -> None:
+    with serving("page", b"") as url:
+        pass
+    with pytest.raises(ccog.StoreError, match="; check the address") as caught:
+        LOOKS[look](url)
+    assert not isinstance(caught.value, ccog.StoreNotFoundError)
 
 
 def test_an_answer_that_is_short_after_the_header_is_not_a_finding(cog: bytes) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ccog.cli.elsewhere import WriteCommand
 from ccog.cli.options import (
     FILE,
-    GroupedCommand,
     Request,
     examples,
     of_input,
@@ -42,8 +42,14 @@ def _bands(text: str) -> tuple[int, ...]:
     return tuple(map(positive, text.split(",")))
 
 
+def _some(_: click.Context, __: click.Parameter, sources: tuple[str, ...]) -> tuple[str, ...]:
+    if not sources:
+        raise click.UsageError("give INPUT and OUTPUT, as in: ccog create in.tif out.tif")
+    return sources
+
+
 _with_source_options = together(
-    click.argument("sources", metavar="INPUT...", nargs=-1, required=True, type=FILE),
+    click.argument("sources", metavar="INPUT...", nargs=-1, type=FILE, callback=_some),
     click.argument("output", type=FILE),
     of_input(
         "--bidx -b",
@@ -94,7 +100,8 @@ _with_source_options = together(
 
 
 @click.command(
-    cls=GroupedCommand,
+    cls=WriteCommand,
+    short_help="Write rasters to one COG.",
     epilog=examples(
         "ccog create in.tif out.tif --profile deflate --co PREDICTOR=YES",
         "ccog create 'tiles/*.tif' s3://bucket/out.tif -b 3,2,1 --scheduler tcp://host:8786",
@@ -106,17 +113,17 @@ _with_source_options = together(
 def create(sources: Sequence[str], **options: Any) -> None:
     """Write INPUT to OUTPUT, a path or URL such as s3://bucket/name.tif.
 
-    INPUT is anything that rasterio opens, or a variable of a Zarr or netCDF file. All is kept that
-    GDAL keeps: georeferencing, nodata, mask, overviews, colours, descriptions, scales, offsets,
-    units and tags; --co wins. The compression of INPUT is not kept.
+    INPUT is anything that rasterio opens, or a variable of a Zarr or netCDF file. What GDAL keeps
+    is kept: georeferencing, nodata, mask, overviews, colours, descriptions, scales, offsets, units
+    and tags; --co wins over INPUT. The compression of INPUT is not kept.
 
-    An INPUT on S3, Azure or Google Cloud Storage is read with the --storage-option of OUTPUT that
-    say who asks, and where (key, secret, token, anon, endpoint_url, account_name, ...); for other
-    places give GDAL's own options with --config. A Zarr or netCDF INPUT takes every one of fsspec.
+    An INPUT on S3, Azure or Google Cloud Storage is read with the same --storage-option as OUTPUT
+    (key, secret, token, anon, endpoint_url, account_name, ...). For other places give GDAL's own
+    options with --config. A Zarr or netCDF INPUT takes every option of fsspec.
 
-    Several INPUTs on one grid make one raster, the VRT of gdalbuildvrt. So do a pattern
-    ('tiles/*.tif'), a text file with one path in each line (@list.txt) and a tile index of GDAL
-    (tiles.gpkg).
+    Several INPUTs on one grid become one raster, as gdalbuildvrt makes it. INPUT may also be a
+    pattern ('tiles/*.tif'), a text file with one path in each line (@list.txt) or a tile index of
+    GDAL (tiles.gpkg).
     """
     with _opened(sources, options) as (source, request):
         from ccog.cli.running import written
@@ -126,7 +133,8 @@ def create(sources: Sequence[str], **options: Any) -> None:
 
 @click.command(
     "plan",
-    cls=GroupedCommand,
+    cls=WriteCommand,
+    short_help="Say what `create` would write, and its cost.",
     epilog=examples(
         "ccog plan in.tif s3://bucket/out.tif --profile zstd",
         "ccog plan in.tif out.tif --sample 8",

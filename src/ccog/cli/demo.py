@@ -31,6 +31,7 @@ _CREATION = {"COMPRESS": "DEFLATE", "PREDICTOR": "YES"}
 
 @click.command(
     cls=GroupedCommand,
+    short_help="Write a synthetic terrain, to try ccog.",
     epilog=examples("ccog demo terrain.tif --size 4096", "ccog demo --s3 --keep"),
 )
 @click.argument("output", default="ccog-demo.tif", type=FILE)
@@ -51,9 +52,10 @@ _CREATION = {"COMPRESS": "DEFLATE", "PREDICTOR": "YES"}
 @with_write_options
 @with_resume_option
 def demo(size: int, on_s3: bool, keep: bool, **options: Any) -> None:
-    """Make a synthetic terrain block by block and write it to OUTPUT.
+    """Make a synthetic terrain block by block and write it to OUTPUT, by default ccog-demo.tif.
 
-    With --s3 OUTPUT is the name of an object. The server, SeaweedFS, keeps it until it is stopped.
+    It is compressed by deflate with a predictor unless -p or --co says otherwise. With --s3 OUTPUT
+    is the name of an object on a server (SeaweedFS) that starts here and loses it when it ends.
     """
     if keep and not on_s3:
         raise click.UsageError("--keep is for the server of --s3")

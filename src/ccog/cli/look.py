@@ -9,18 +9,29 @@ from typing import Any
 
 import click
 
-from ccog.cli.options import FILE, GroupedCommand, examples, other_option, storage_option
+from ccog.cli.options import (
+    FILE,
+    Decorator,
+    GroupedCommand,
+    examples,
+    other_option,
+    storage_option,
+)
 from ccog.cli.reporting import echo, reported
 
-_with_json_option = other_option(
-    "--json as_json", "Print JSON, with the fields of ccog's Python values.", is_flag=True
-)
+
+def _json_option(name: str) -> Decorator:
+    """The option --json, which prints the fields of a class of ccog."""
+    return other_option("--json as_json", f"Print JSON with the fields of {name}.", is_flag=True)
+
+
 _with_storage_option = storage_option("Passed to fsspec to read URL.")
 
 
 @click.command(
     "inspect",
     cls=GroupedCommand,
+    short_help="Show how a GeoTIFF is stored.",
     epilog=examples(
         "ccog inspect out.tif --svg out.svg",
         "ccog inspect s3://bucket/out.tif --storage-option anon=true",
@@ -30,7 +41,7 @@ _with_storage_option = storage_option("Passed to fsspec to read URL.")
 @other_option(
     "--svg", "Save a picture of the file.", type=click.Path(dir_okay=False), metavar="FILE"
 )
-@_with_json_option
+@_json_option("ccog.Inspection")
 @_with_storage_option
 def inspect_file(url: str, svg: str | None, as_json: bool, storage: dict[str, Any]) -> None:
     """Show how the GeoTIFF at URL is stored, by reading only its header.
@@ -49,13 +60,14 @@ def inspect_file(url: str, svg: str | None, as_json: bool, storage: dict[str, An
 @click.command(
     "validate",
     cls=GroupedCommand,
+    short_help="Check that a file is a valid COG.",
     epilog=examples("ccog validate out.tif", "ccog validate https://host/out.tif --all -v"),
 )
 @click.argument("url", type=FILE)
 @other_option(
     "--all thorough", "Look at every tile and overview pixel, not at samples.", is_flag=True
 )
-@_with_json_option
+@_json_option("ccog.Validation")
 @other_option("--verbose -v", "Print every check, also of a good file.", is_flag=True)
 @_with_storage_option
 def validate_file(

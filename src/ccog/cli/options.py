@@ -87,15 +87,6 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
-def _refuse_to_reproject(_: click.Context, __: click.Parameter, value: bool) -> None:
-    if value:
-        raise click.UsageError(
-            "ccog does not reproject. First gdalwarp -of VRT -t_srs EPSG:3857 INPUT web.vrt, then "
-            "ccog create web.vrt OUTPUT --co TILING_SCHEME=GoogleMapsCompatible, "
-            "whose error says on which grid it must lie"
-        )
-
-
 def positive(text: str) -> int:
     """A whole number from 1."""
     if text.strip().isdecimal() and int(text) > 0:
@@ -160,12 +151,9 @@ def storage_option(text: str) -> Decorator:
     return of_run("--storage-option storage", text, callback=_storage, **_KEY_VALUE)
 
 
-# what gdal_translate and rio cogeo have, and --help need not show
-_HABIT: dict[str, Any] = {"expose_value": False, "hidden": True}
-
 with_write_options = together(
-    click.option("-of", type=click.Choice(["COG"], False), **_HABIT),
-    click.option("--web-optimized", "-w", is_flag=True, callback=_refuse_to_reproject, **_HABIT),
+    # a habit from gdal_translate, which --help need not show
+    click.option("-of", type=click.Choice(["COG"], False), expose_value=False, hidden=True),
     of_output(
         "--profile -p --cog-profile",
         "Compression; --co wins. Default: lzw, as GDAL. raw is none.",

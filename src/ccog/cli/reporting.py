@@ -44,8 +44,11 @@ def reported() -> Iterator[None]:
                 yield
         except StoreExistsError as error:
             _fail(f"{error} (--overwrite)")
-        except (CCOGError, RasterioError, OSError) as error:
+        except (CCOGError, RasterioError) as error:
             _fail(str(error) or type(error).__name__)
+        except OSError as error:
+            named = error.filename and f"{error.filename}: {error.strerror}"
+            _fail(named or str(error) or type(error).__name__)
         except KeyboardInterrupt as error:
             _end(error)
         except click.Abort as error:

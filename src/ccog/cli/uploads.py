@@ -44,6 +44,7 @@ def uploads() -> None:
 @uploads.command(
     "list",
     cls=GroupedCommand,
+    short_help="List unfinished writes.",
     epilog=examples("ccog uploads list .", "ccog uploads list s3://bucket/prefix/"),
 )
 @_with_uploads_options
@@ -60,6 +61,7 @@ def list_uploads(url: str, storage: dict[str, Any], older_than: float) -> None:
 @uploads.command(
     "abort",
     cls=GroupedCommand,
+    short_help="Remove the unfinished writes of ccog.",
     epilog=examples(
         "ccog uploads abort out.tif",
         "ccog uploads abort s3://bucket/prefix/ --older-than 24 --yes",

@@ -28,6 +28,7 @@ from ccog.input.metadata import Metadata
 from ccog.tiff.directories import Directory
 from ccog.tiff.header import Template
 from ccog.tiff.tags import GDAL_METADATA
+from ccog.wording import plural
 
 # small enough to cost nothing, large enough for an overview
 _SIDE = 16
@@ -120,7 +121,8 @@ def write_template(
             write(memory, _profile(spec, options, metadata), metadata, spec.has_mask)
             data = memory.read()
     except GDAL_FAILURES as error:
-        raise _refusal(spec, options, f": {error}") from error
+        advice = _NO_CODEC if "missing codec" in str(error) else ""
+        raise _refusal(spec, options, f": {error}{advice}") from error
     if not data:
         raise _refusal(spec, options)
     blocksize = spec.options.blocksize
@@ -268,9 +270,13 @@ def _with_resampling(template: Template, text: str) -> Template:
     return replace(template, image=Directory(by_number))
 
 
+#: What to do where GDAL was built without a codec, as rasterio's wheels are without JPEG XL.
+_NO_CODEC = " Choose another COMPRESS, or a GDAL that has the codec, e.g. that of conda-forge"
+
+
 def _refusal(spec: HeaderSpec, options: Mapping[str, str], reason: str = "") -> OptionError:
     asked = [f"{key}={value}" for key, value in options.items() if key not in _OF_TEMPLATE]
     return OptionError(
-        f"GDAL {rasterio.__gdal_version__} refuses {spec.count} band(s) of {spec.dtype} "
+        f"GDAL {rasterio.__gdal_version__} refuses {plural(spec.count, 'band')} of {spec.dtype} "
         f"with {', '.join(asked)}{reason}"
     )

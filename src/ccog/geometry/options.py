@@ -229,13 +229,13 @@ class CreationOptions:
         values: dict[str, Any] = {}
         for key, value in upper.items():
             if key not in _PARSERS:
-                problems.append(_unknown(key, others))
                 continue
             try:
                 if value is not None:
                     values[key.lower()] = _PARSERS[key](key, value)
             except OptionError as error:
                 problems.append(error)
+        problems.extend(_unknown([key for key in upper if key not in _PARSERS], others))
         if isinstance(upper.get("OVERVIEW_RESAMPLING"), str):
             values["resampling_text"] = upper["OVERVIEW_RESAMPLING"]
         if values.get("tiling_scheme") is not None:
@@ -376,12 +376,17 @@ def _reprojecting_call(asked: Mapping[str, str]) -> str:
     return f'arr = odc.geo.xr.xr_reproject(arr, {target}, resampling="cubic")'
 
 
-def _unknown(key: str, others: Sequence[str]) -> OptionError:
+def _unknown(keys: Sequence[str], others: Sequence[str]) -> list[OptionError]:
+    """An error for each name that is not an option; the known ones follow the last."""
     known = sorted({*_PARSERS, "RESAMPLING", *others})
+    texts = [f"no creation option {key!r}{_guess(key, known)}" for key in keys]
+    if any("the argument" not in text for text in texts):
+        texts[-1] += f" Known are {', '.join(known)}"
+    return [OptionError(text) for text in texts]
+
+
+def _guess(key: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(key, [*known, *_ARGUMENTS], n=1)
     if near and near[0] in _ARGUMENTS:
-        return OptionError(
-            f"no creation option {key!r}: did you mean the argument {_ARGUMENTS[near[0]]}?"
-        )
-    question = f": did you mean {near[0]}?" if near else "."
-    return OptionError(f"no creation option {key!r}{question} Known are {', '.join(known)}")
+        return f": did you mean the argument {_ARGUMENTS[near[0]]}?"
+    return f": did you mean {near[0]}?" if near else "."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +17,9 @@ from ccog.input.description import describe, exact_nodata
 from ccog.input.given_overviews import GivenOverviews
 from ccog.input.lazy_file import LazyFile
 from ccog.input.metadata import Metadata
-from ccog.input.source import Source, absolute_path
+from ccog.input.source import VRT_CONNECTION, Source, absolute_path
 from ccog.redaction import harmless, redact_logs, redacted
+from ccog.wording import plural
 
 # types of files that NumPy has not, and what they are read as
 _WHOLE_COMPLEX = {"complex_int16": "complex64", "complex_int32": "complex128"}
@@ -39,7 +41,17 @@ def open_raster(path: str, chunk: int | None = None, *, tags: bool = True) -> So
         with rasterio.open(path) as dataset:
             return _source(dataset, path, chunk, tags=tags)
     except RasterioError as error:
-        raise StoreError(f"cannot open {redacted(path)}: {redacted(error)}") from harmless(error)
+        raise StoreError(_not_opened(path, redacted(error))) from harmless(error)
+
+
+def _not_opened(path: str, reason: str) -> str:
+    """Why a file cannot be opened, or cannot be seen through GDAL's vrt:// as a user asks."""
+    is_changed = path.startswith(VRT_CONNECTION)
+    file = path.removeprefix(VRT_CONNECTION).partition("?")[0] if is_changed else path
+    if "Invalid band number" in reason:
+        with contextlib.suppress(RasterioError), rasterio.open(file) as dataset:
+            reason += f"; it has {plural(dataset.count, 'band')}"
+    return f"cannot open {redacted(file)}: {reason}"
 
 
 def with_mask_of(source: Source, path: str) -> Source:

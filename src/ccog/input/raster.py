@@ -26,6 +26,7 @@ from ccog.input.encoding import REMEDY, Encoding
 from ccog.input.from_xarray import arrays_and_metadata, is_xarray, mask_of
 from ccog.input.metadata import Metadata, with_options
 from ccog.input.source import Source
+from ccog.wording import plural
 
 _DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
            "float16", "float32", "float64", "complex64", "complex128")  # fmt: skip
@@ -236,7 +237,7 @@ def _shape(arrays: list[UserArray]) -> tuple[int, int, int]:
     array, axes = arrays[0].array, arrays[0].axes
     if array.ndim not in (2, 3):
         raise RasterError(
-            f"the array has {array.ndim} dimensions, shape {array.shape}; "
+            f"the array has {plural(array.ndim, 'dimension')}, shape {array.shape}; "
             "write (y, x) or (band, y, x), one raster at a time"
         )
     sides = tuple(array.shape[axis] for axis in axes)

@@ -14,6 +14,7 @@ from dask.base import tokenize
 from ccog.errors import RasterError, StoreError, needs
 from ccog.input.source import Source, chunk_shape, file_stamp
 from ccog.redaction import harmless, redacted
+from ccog.wording import plural
 
 # metadata options of write_ccog, and the attributes that they come from
 _ATTRIBUTES = {
@@ -40,8 +41,8 @@ def open_variable(
     if variable.ndim < 2:
         dims = ", ".join(map(str, variable.dims))
         raise RasterError(
-            f"variable {variable.name} of {redacted(path)} has {variable.ndim} dimension(s) "
-            f"({dims}); a raster has (y, x) or (band, y, x)"
+            f"variable {variable.name} of {redacted(path)} has "
+            f"{plural(variable.ndim, 'dimension')} ({dims}); a raster has (y, x) or (band, y, x)"
         )
     if variable.ndim > 3:
         leading = variable.dims[:-2]

@@ -41,7 +41,7 @@ def list_incomplete(
     Raises
     ------
     ccog.StoreError
-        The target does not exist, or may not be listed.
+        The bucket does not exist, or may not be listed.
     """
     uploads = resolve_place(store, storage_options).incomplete()
     uploads = sorted(uploads, key=lambda upload: upload.started)
@@ -66,13 +66,17 @@ def abort_incomplete(
 
     Parameters
     ----------
-    store, storage_options, older_than
+    store
+        As for :func:`list_incomplete`.
+    storage_options
+        As for :func:`list_incomplete`.
+    older_than
         As for :func:`list_incomplete`.
 
     Raises
     ------
     ccog.StoreError
-        The target does not exist, or access is refused. What could be removed is removed.
+        The bucket does not exist, or access is refused. What could be removed is removed.
     """
     uploads = list_incomplete(store, storage_options, older_than=older_than)
     abort_these(uploads, store, storage_options)

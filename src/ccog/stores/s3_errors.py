@@ -92,7 +92,10 @@ def explained(error: Exception, doing: str, who: str) -> StoreError:
     """The error as ccog raises it: what failed, why, and whose credentials were used."""
     code, message = code_of(error), _message(error)
     if _class_names(error) & _NO_CREDENTIALS:
-        return StorePermissionError(f"cannot {doing}: no usable credentials ({message}); {who}")
+        return StorePermissionError(
+            f"cannot {doing}: no usable credentials ({message}); ccog tried {who}. Give key and "
+            "secret, profile or anon as storage options, or set the AWS_* variables"
+        )
     if code == "NoSuchBucket":
         return StoreNotFoundError(f"cannot {doing}: the bucket does not exist ({message})")
     if code in _DENIED_CODES or isinstance(error, PermissionError):

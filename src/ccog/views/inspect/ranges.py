@@ -276,6 +276,20 @@ def _open_remote(url: str, options: dict[str, Any]) -> RangeReader:
     return _RemoteReader(shown, int(size), filesystem, path)
 
 
+def _not_found(url: str, cause: BaseException | None) -> StoreError:
+    """The error for a file that is not there, as fsspec says whatever a web server answers."""
+    status = getattr(cause, "status", 0)
+    is_of_server = type(cause).__module__.startswith("aiohttp") or isinstance(cause, TimeoutError)
+    if not is_of_server or status in (404, 410):
+        return StoreNotFoundError(f"{url} does not exist")
+    if not status:
+        reason = redacted(cause) if isinstance(cause, OSError) else type(cause).__name__
+        return StoreError(f"cannot read {url}: {reason}; check the address and the network")
+    answer = f"the server answers {status} {getattr(cause, 'message', '')}".rstrip()
+    kind = StorePermissionError if status in (401, 403) else StoreError
+    return kind(f"cannot read {url}: {answer}")
+
+
 @contextmanager
 def _translated(
     url: str, kind: type[Exception] | tuple[type[Exception], ...] = OSError
@@ -286,7 +300,7 @@ def _translated(
     except StoreError:
         raise
     except FileNotFoundError as error:
-        raise StoreNotFoundError(f"{url} does not exist") from harmless(error)
+        raise _not_found(url, error.__cause__) from harmless(error)
     except PermissionError as error:
         problem = f"{url} may not be read: {redacted(error)}"
         raise StorePermissionError(problem) from harmless(error)

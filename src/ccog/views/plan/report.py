@@ -118,7 +118,7 @@ class CogPlan(Pictured):
         Parts of the upload; None where one writer writes the file as a whole.
     memory
         A guess at the bytes that each of a worker's threads needs, the imports of the process and
-        what computes the chunks aside: see ``docs/guides/planning.md``.
+        what computes the chunks aside: see "See the plan first" in the documentation.
     group_memory
         A guess at the compressed bytes of an upload group, which meet on the worker that uploads
         them: a row of blocks, or with ``layout="chunk"`` some that follow each other.

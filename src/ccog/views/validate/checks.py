@@ -23,6 +23,7 @@ from ccog.views.inspect.ranges import RangeReader, open_ranges
 from ccog.views.inspect.spans import Spans
 from ccog.views.tables import Report, Reported, Table
 from ccog.views.validate.overviews import EXACT, OverviewArea, compare_overviews
+from ccog.wording import plural
 
 Outcome = Literal["ok", "warning", "error", "skipped"]
 
@@ -46,7 +47,17 @@ _LOSSY = (
 
 @dataclass(frozen=True)
 class Check:
-    """One check: its name, its outcome, and the findings."""
+    """One check of a file.
+
+    Attributes
+    ----------
+    name
+        What was checked, as in "order of tiles".
+    outcome
+        "ok", "warning", "error" or "skipped".
+    detail
+        The findings.
+    """
 
     name: str
     outcome: Outcome
@@ -238,7 +249,8 @@ def _check_ranges(header: Header) -> Check:
         errors.append(f"{len(overlaps)} overlaps, the first at bytes {first} to {stop}")
     if gaps := spans.gaps(header.size):
         total = sum(stop - start for start, stop in gaps)
-        remarks.append(f"{len(gaps)} gaps of {total} bytes, the first at byte {gaps[0][0]}")
+        count = plural(len(gaps), "gap")
+        remarks.append(f"{count} of {total:,} bytes, the first at byte {gaps[0][0]}")
     fine = "no overlap, no gap, all before the end"
     return Check.of("places of tiles", errors, remarks, fine)
 
