@@ -14,7 +14,7 @@ from ccog.geometry.raster_facts import Palette
 
 Array = npt.NDArray[Any]
 
-# the smallest tile of the COG driver, so that it makes an overview of anything larger
+# more than a side of such a level: larger tiles would only be filled with zeros
 _BLOCKSIZE = 128
 
 
