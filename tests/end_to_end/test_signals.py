@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,6 +190,37 @@ def test_a_signal_is_an_answer_to_a_question(number: signal.Signals, tmp_path: P
     assert process.returncode == 128 + number
     assert err.endswith(f"Aborted by {number.name}!\n")
     assert left(tmp_path) == before
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_is_heard_while_python_drops_what_is_raised(number: signal.Signals) -> None:
+    # a signal may come while a weak reference is called back, and Python drops what its handler raises
+    script = f"""
+        import os, time, weakref
+        from ccog.cli.reporting import reported
+
+        class Watched:
+            pass
+
+        def interrupted(_):
+            os.kill(os.getpid(), {int(number)})
+            time.sleep(0.1)
+
+        @reported()
+        def command():
+            watched = Watched()
+            reference = weakref.ref(watched, interrupted)
+            del watched
+            time.sleep(60)
+
+        command()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=30, preexec_fn=heed_the_end_of_a_terminal
+    )
+    assert done.returncode == 128 + number, done.stderr
+    assert done.stderr == f"Aborted by {number.name}!\n"
 
 
 @pytest.mark.tried(

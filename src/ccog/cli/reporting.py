@@ -89,6 +89,10 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+# seconds after which a signal that was lost is sent again
+_AGAIN_SECONDS = 0.05
+
+
 class _EndedError(KeyboardInterrupt):
     """A signal asks the program to end."""
 
@@ -104,18 +108,31 @@ def _ended_by_signals() -> Iterator[None]:
     A signal that is ignored, as SIGHUP is under nohup, stays ignored. After the first signal, or
     Ctrl-C, only another Ctrl-C disturbs the clean-up and the end of the program.
     """
-    before = _unchanged_handlers()
+    before, show_ignored = _unchanged_handlers(), sys.unraisablehook
 
     def end(number: int, _: Any) -> NoReturn:
         for other in before.keys() - {signal.SIGINT}:
             signal.signal(other, _ignore)
         raise _EndedError(number)
 
+    def send_again(ignored: Any) -> None:
+        # Python drops what is raised while it calls back for a weak reference or removes an object
+        if not isinstance(ignored.exc_value, _EndedError):
+            show_ignored(ignored)
+            return
+        number = ignored.exc_value.number
+        signal.signal(number, end)
+        main = threading.main_thread().ident
+        threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, (main, number)).start()
+
     try:
         for number in before:
             signal.signal(number, end)
+        if before:
+            sys.unraisablehook = send_again
         yield
     finally:
+        sys.unraisablehook = show_ignored
         for number, handler in before.items():
             # which also holds while the interpreter ends
             is_ending = signal.getsignal(number) == _ignore

@@ -18,16 +18,11 @@ from ccog.input.given_overviews import GivenOverviews
 from ccog.input.lazy_file import LazyFile
 from ccog.input.metadata import Metadata
 from ccog.input.source import VRT_CONNECTION, Source, absolute_path
-from ccog.redaction import harmless, redact_logs, redacted
+from ccog.redaction import harmless, redacted
 from ccog.wording import plural
 
 # types of files that NumPy has not, and what they are read as
 _WHOLE_COMPLEX = {"complex_int16": "complex64", "complex_int32": "complex128"}
-
-# rasterio logs the names of files at DEBUG, and GDAL's messages with them
-redact_logs(
-    "rasterio", "rasterio._base", "rasterio._env", "rasterio._err", "rasterio._io", "rasterio.env"
-)
 
 
 def open_raster(path: str, chunk: int | None = None, *, tags: bool = True) -> Source:

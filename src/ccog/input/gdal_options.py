@@ -1,4 +1,4 @@
-"""Configuration options of GDAL for tasks that read files: those of the call that opened them."""
+"""How files are opened, here and in tasks: with the user's options of GDAL, and quiet logs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import rasterio
+
+from ccog.redaction import redact_logs
+
+# rasterio logs the names of files at DEBUG, and GDAL's messages with them; every worker that reads
+# a file imports this module
+redact_logs(
+    "rasterio", "rasterio._base", "rasterio._env", "rasterio._err", "rasterio._io", "rasterio.env"
+)
 
 _CURRENT: ContextVar[tuple[tuple[str, Any], ...]] = ContextVar("_CURRENT", default=())
 

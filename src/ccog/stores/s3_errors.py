@@ -93,8 +93,8 @@ def explained(error: Exception, doing: str, who: str) -> StoreError:
     code, message = code_of(error), _message(error)
     if _class_names(error) & _NO_CREDENTIALS:
         return StorePermissionError(
-            f"cannot {doing}: no usable credentials ({message}); ccog tried {who}. Give key and "
-            "secret, profile or anon as storage options, or set the AWS_* variables"
+            f"cannot {doing}: no usable credentials ({message}); ccog tried {who}. Give them as "
+            "storage options (key, profile, anon, ...), or set the AWS_* variables"
         )
     if code == "NoSuchBucket":
         return StoreNotFoundError(f"cannot {doing}: the bucket does not exist ({message})")
