@@ -8,6 +8,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
 
 import ccog
 from ccog.gdal import encode
@@ -95,3 +96,17 @@ def test_the_file_is_the_same_where_gdal_has_no_libdeflate(
     array = da.from_array(pixels, chunks=(2, 512, 1024))
     written = ccog.write_ccog(array, mask=mask, COG_creation_options=GEO | options).compute()
     assert written == gdal_cog(pixels, options, mask)
+
+
+def test_who_asks_gdal_for_zlib_gets_zlib() -> None:
+    pixels, options = smooth((1, 1100, 1300), "uint16"), {"compress": "deflate", "blocksize": 256}
+    array = da.from_array(pixels, chunks=(1, 512, 1024))
+    written = {}
+    for env in ({}, {"GDAL_TIFF_DEFLATE_SUBCODEC": "ZLIB"}):
+        delayed = ccog.write_ccog(
+            array, rasterio_env_options=env, COG_creation_options=GEO | options
+        )
+        written[len(env)] = delayed.compute(scheduler="threads")
+        with rasterio.Env(**env):
+            assert written[len(env)] == gdal_cog(pixels, options)
+    assert written[0] != written[1]

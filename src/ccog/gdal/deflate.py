@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rasterio.env import get_gdal_config
 
 from ccog.gdal.rasterio_edges import Deflater, has_libdeflate
 
@@ -32,6 +33,9 @@ _LEVELS = {6: 7, 7: 8, 8: 9, 9: 10}
 
 #: Side in pixels of the tiles that are compressed both ways before the first of a kind.
 TRIAL_SIDE = 64
+
+# the option of GDAL by which users ask for zlib instead, which gives other bytes
+_SUBCODEC = "GDAL_TIFF_DEFLATE_SUBCODEC"
 
 _KNOWN_OPTIONS = frozenset({"compress", "predictor", "zlevel", "nbits"})
 
@@ -65,6 +69,8 @@ def tile_kind(pixels: Array, options: dict[str, str]) -> TileKind | None:
     Bands are those that are compressed together.
     """
     if options.get("compress") != "DEFLATE" or not _KNOWN_OPTIONS.issuperset(options):
+        return None
+    if str(get_gdal_config(_SUBCODEC) or "LIBDEFLATE").upper() != "LIBDEFLATE":
         return None
     dtype, bits = pixels.dtype, "nbits" in options
     if not (dtype.isnative and sys.byteorder == "little" and has_libdeflate()):
