@@ -220,7 +220,8 @@ def test_the_default_client_is_found(client: Any, screen: Recorder) -> None:
 
 
 def test_what_is_not_waited_for_is_not_complete(client: Any, screen: Recorder) -> None:
-    writer = ccog.write_ccog(slow(0.5), COG_creation_options=ZSTD)
+    # longer by far than a busy machine may halt the client between its look and ours
+    writer = ccog.write_ccog(slow(2), COG_creation_options=ZSTD)
     with ccog.progress(client):
         future = client.compute(writer)
         time.sleep(1)
