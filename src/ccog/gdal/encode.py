@@ -206,8 +206,8 @@ def _framed(tile: memoryview) -> tuple[bytes | memoryview, ...]:
 # among all of them
 _MANY_BANDS = 256
 
-# bytes of pixels that are not worth to be compressed without the driver: the first of a kind are
-# compressed both ways
+# with fewer bytes of pixels the driver is used: the first tiles of a kind are compressed both ways,
+# which must pay
 _LEAST_DEFLATED = 1 << 20
 
 # pixels are compressed in strips of whole tile rows of about this size: these fit the cache, and

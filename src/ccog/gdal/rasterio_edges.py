@@ -197,4 +197,6 @@ class Deflater:
         size = self._library.libdeflate_zlib_compress(
             self._handle, values.ctypes.data, values.nbytes, self._out.ctypes.data, bound
         )
+        if not size:
+            raise ValueError(f"libdeflate could not compress {values.nbytes} bytes")
         return self._out[:size].tobytes()
