@@ -5,6 +5,7 @@ It may serve only those who know a word, which they send as the header ``X-Word`
 
 from __future__ import annotations
 
+import json
 import mimetypes
 import subprocess
 import sys
@@ -16,6 +17,10 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+# where a server tells which ranges were asked for
+_LOG = "/.ranges"
 
 
 @dataclass
@@ -24,6 +29,19 @@ class RangeServer:
 
     url: str
     ranges: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass
+class ServerApart:
+    """A server in another process."""
+
+    url: str
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """The (first, last) bytes of each GET until now."""
+        with urlopen(self.url + _LOG) as answer:
+            return [(first, last) for first, last in json.load(answer)]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -42,6 +60,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(body=True)
 
     def _answer(self, *, body: bool) -> None:
+        if self.path == _LOG:
+            self._tell()
+            return
         if self.headers.get("X-Word") != self._word:
             self.send_error(403)
             return
@@ -68,6 +89,13 @@ class _Handler(BaseHTTPRequestHandler):
                 file.seek(first)
                 self.wfile.write(file.read(last - first + 1))
 
+    def _tell(self) -> None:
+        told = json.dumps(self._log).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(told)))
+        self.end_headers()
+        self.wfile.write(told)
+
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
@@ -92,17 +120,22 @@ def range_server(folder: Path, word: str | None = None) -> Iterator[RangeServer]
 
 
 @contextmanager
-def range_server_apart(folder: Path, word: str) -> Iterator[str]:
-    """The URL of a server in another process: GDAL may hold the interpreter lock while it waits for an answer."""
-    command = [sys.executable, __file__, str(folder), word]
+def range_server_apart(folder: Path, word: str | None = None) -> Iterator[ServerApart]:
+    """Serve a folder from another process, for all that GDAL reads.
+
+    GDAL may hold the interpreter lock while it waits for an answer. A server in the same
+    process would never give one, and no signal would be heard.
+    """
+    command = [sys.executable, __file__, str(folder), *([word] if word else [])]
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        # the end of its standard input is the end of the process
-        process.communicate()
+        try:
+            yield ServerApart(process.stdout.readline().strip())
+        finally:
+            process.kill()
 
 
 if __name__ == "__main__":
-    with range_server(Path(sys.argv[1]), sys.argv[2]) as _server:
+    with range_server(Path(sys.argv[1]), *sys.argv[2:]) as _server:
         print(_server.url, flush=True)
         sys.stdin.read()

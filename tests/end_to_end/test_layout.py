@@ -36,7 +36,7 @@ from ccog.runtime.task_names import parse_name
 from ccog.tiff import directories as tiff
 from ccog.tiff import tags
 from conftest import GEO, terrain
-from range_server import range_server
+from range_server import range_server, range_server_apart
 
 pytestmark = pytest.mark.filterwarnings("ignore::ccog.CCOGWarning")
 
@@ -308,7 +308,7 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str, n
 
 def test_gdal_reads_a_chunk_with_one_request(remote: tuple[Path, str, np.ndarray, int]) -> None:
     folder, _, pixels, masks = remote
-    with range_server(folder) as server, rasterio.Env(**VSICURL):
+    with range_server_apart(folder) as server, rasterio.Env(**VSICURL):
         with rasterio.open(f"/vsicurl/{server.url}/a.tif") as dataset:
             opened = len(server.ranges)
             found = dataset.read(window=Window(1024, 1024, 1024, 1024))
@@ -321,7 +321,7 @@ def test_gdal_reads_a_chunk_with_one_request(remote: tuple[Path, str, np.ndarray
 def test_gdal_reads_the_same_row_by_row_with_eight(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 200, (1, 3000, 3000), "uint8")
     (tmp_path / "a.tif").write_bytes(written(pixels, (1, 1024, 1024), {}, "gdal"))
-    with range_server(tmp_path) as server, rasterio.Env(**VSICURL):
+    with range_server_apart(tmp_path) as server, rasterio.Env(**VSICURL):
         with rasterio.open(f"/vsicurl/{server.url}/a.tif") as dataset:
             opened = len(server.ranges)
             dataset.read(window=Window(1024, 1024, 1024, 1024))

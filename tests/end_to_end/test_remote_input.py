@@ -60,7 +60,7 @@ def test_tasks_read_input_with_options_of_gdal(
     if on == "cluster":
         args += ["--scheduler", request.getfixturevalue("client").scheduler.address]
     with range_server_apart(tmp_path, WORD) as server:
-        urls = [f"{server}/{path.name}" for path in chosen]
+        urls = [f"{server.url}/{path.name}" for path in chosen]
         config = [f"--config={key}={value}" for key, value in CONFIG.items()]
         done = command("create", *urls, remote, *args, *config)
     assert done.exit_code == 0, done.output
@@ -69,14 +69,14 @@ def test_tasks_read_input_with_options_of_gdal(
 
 def test_input_that_may_not_be_read_is_an_error(pair: list[Path], tmp_path: Path) -> None:
     with range_server_apart(tmp_path, WORD) as server:
-        assert "403" in failure("create", f"{server}/{pair[0].name}", tmp_path / "out.tif")
+        assert "403" in failure("create", f"{server.url}/{pair[0].name}", tmp_path / "out.tif")
 
 
 def test_rasterio_env_options_reach_the_tasks_and_stay_secret(
     pair: list[Path], tmp_path: Path
 ) -> None:
     with range_server_apart(tmp_path, WORD) as server:
-        writer = ccog.write_ccog(f"{server}/0.tif", rasterio_env_options=CONFIG)
+        writer = ccog.write_ccog(f"{server.url}/0.tif", rasterio_env_options=CONFIG)
         assert WORD not in repr(dict(writer.__dask_graph__()))
         assert writer.compute() == ccog.write_ccog(pair[0]).compute()
 

@@ -7,9 +7,6 @@ import contextlib
 import logging
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 import time
 import traceback
 import urllib.request
@@ -27,9 +24,10 @@ from test_cleanup import failing, no_pixels
 import ccog
 from ccog.input.opening import open_source
 from ccog.stores.retry import Patience
-from conftest import TESTS, gdal_cog, terrain
+from conftest import gdal_cog, terrain
 from faults import Fault, proxied
 from kills import CHUNK, CREATION, pixels, until
+from range_server import range_server_apart
 from servers import AZURE_KEY, KEY, SECRET
 
 TOKEN, ENV_SECRET = "verysecrettoken/123+4", "envuser:envsecret"
@@ -210,25 +208,6 @@ def _removals(dask_scheduler: Any) -> int:
     return len(dask_scheduler.plugins["ccog"].uploads.removals)
 
 
-@contextlib.contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """The URL of a web server of the folder, in a process of its own: rasterio keeps this one waiting."""
-    script = f"""
-        import sys, threading, pathlib; sys.path.insert(0, {str(TESTS)!r})
-        from range_server import range_server
-        with range_server(pathlib.Path({str(folder)!r})) as server:
-            print(server.url, flush=True)
-            threading.Event().wait()
-    """
-    command = [sys.executable, "-c", textwrap.dedent(script)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=-3, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().strip()
-        finally:
-            server.kill()
-
-
 @pytest.mark.tried(
     "A source behind a presigned URL, read by a cluster until the URL fails; logs, pages and errors searched",
     "right: the signature is nowhere",
@@ -240,18 +219,18 @@ def test_a_presigned_source_is_read_without_showing_its_signature(
     for name in ("good", "gone"):
         pixels = gdal_cog(terrain((1, 1500, 1500)), {"compress": "deflate"})
         (tmp_path / f"{name}.tif").write_bytes(pixels)
-    with serving(tmp_path) as server:
+    with range_server_apart(tmp_path) as server:
         query = f"X-Amz-Credential=x&X-Amz-Signature={signature}"
         futures = []
         for name in ("good", "gone"):
-            opened = open_source(f"{server}/{name}.tif?{query}", 512)
+            opened = open_source(f"{server.url}/{name}.tif?{query}", 512)
             delayed = ccog.write_ccog(opened.array, str(tmp_path / f"out-{name}.tif"))
             seen.keep(opened, opened.array, delayed, delayed.dask, *delayed.dask.to_dict().items())
             if name == "gone":
                 (tmp_path / "gone.tif").unlink()
             futures.append(seen.client.compute(delayed))
         seen.keep(futures[0].result(timeout=60))
-        missing = f"{server}/missing.tif?{query}"
+        missing = f"{server.url}/missing.tif?{query}"
         for fail in (
             lambda: futures[1].result(timeout=60),
             lambda: open_source(missing),

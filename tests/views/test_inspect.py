@@ -24,7 +24,7 @@ from ccog.tiff import tags
 from ccog.views.inspect.header import Header, read_header
 from ccog.views.inspect.ranges import open_ranges
 from conftest import gdal_cog, terrain
-from range_server import range_server
+from range_server import range_server, range_server_apart
 
 ROW_MAJOR = {"compress": "deflate", "blocksize": 128}
 
@@ -235,7 +235,7 @@ def test_read_costs_are_gdals_requests(tmp_path: Path, order: str, framing: int,
         (Window(1024, 1024, 128, 128), one),
         (Window(1024, 1024, 1024, 1024), window),
     ):
-        with range_server(tmp_path) as server, rasterio.Env(**environment):
+        with range_server_apart(tmp_path) as server, rasterio.Env(**environment):
             with rasterio.open(f"/vsicurl/{server.url}/a.tif") as dataset:
                 opened = len(server.ranges)
                 dataset.read(window=pixels)
