@@ -8,10 +8,13 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
+from rasterio.env import get_gdal_config
 
 import ccog
 from ccog import errors
+from ccog.gdal.environment import WithEnv
 
 
 def touched(*_: Any) -> Any:
@@ -216,6 +219,35 @@ def test_credentials_are_refused_among_options_of_gdal(name: str, call: Any) -> 
     with pytest.raises(errors.OptionError, match=message) as raised:
         call(np.ones((300, 300), "uint8"), rasterio_env_options={name: "hiddenvalue"})
     assert "hiddenvalue" not in str(raised.value)
+
+
+@pytest.mark.parametrize("given", [0, -1, "5%", True, 0.5, None])
+def test_a_cache_of_gdal_without_a_size_is_refused(given: Any) -> None:
+    with pytest.raises(errors.OptionError, match="is not a positive number of MB, such as 512"):
+        ccog.write_ccog(np.ones((9, 9), "uint8"), rasterio_env_options={"GDAL_CACHEMAX": given})
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(64, 64 << 20), ("64", 64 << 20), (99_999, 99_999 << 20), (128_000_000, 128_000_000)],
+)
+def test_gdals_cache_has_as_many_megabytes_as_gdal_would_give_it(given: Any, expected: int) -> None:
+    delayed = ccog.write_ccog(
+        np.ones((300, 300), "uint8"), rasterio_env_options={"gdal_cachemax": given}
+    )
+    set_while_gdal_runs = WithEnv(dict(delayed.dask.layers)[delayed.key].mapping.job.env)
+    assert set_while_gdal_runs(get_gdal_config, "GDAL_CACHEMAX") == expected
+    assert delayed.compute(scheduler="sync")
+
+
+def test_a_cache_of_some_bytes_is_refused_wherever_it_was_set() -> None:
+    delayed = ccog.write_ccog(np.ones((300, 300), "uint8"))
+    with (
+        rasterio.Env(GDAL_CACHEMAX=512),
+        pytest.raises(errors.OptionError, match=r"limited to 512 bytes.*Give MB << 20 there"),
+    ):
+        delayed.compute(scheduler="sync")
+    assert delayed.compute(scheduler="sync")
 
 
 @pytest.mark.parametrize("given", ["GDAL_CACHEMAX=1", {1: 2}])

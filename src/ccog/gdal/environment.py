@@ -9,22 +9,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rasterio.env import get_gdal_config
+
 from ccog.errors import ArgumentTypeError, OptionError
 from ccog.gdal.rasterio_edges import memory_env
 
 # rasterio hands credentials to GDAL itself, and refuses these (rasterio.env.Env, "Notes")
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
+# rasterio takes bytes for what GDAL's own option gives in MB (GDALGetCacheMax64)
+_CACHE = "GDAL_CACHEMAX"
+_LEAST_BYTES = 100_000
+
 
 def environment_options(env: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The options as a dictionary.
+    """The options as a dictionary, as rasterio takes them.
 
     Raises
     ------
     ArgumentTypeError
         They are not a mapping with text as keys.
     OptionError
-        Credentials are among them that rasterio does not take as options.
+        Credentials are among them that rasterio does not take as options, or a size of GDAL's
+        cache that is not a positive number.
     """
     if env is not None and not isinstance(env, Mapping):
         raise ArgumentTypeError(
@@ -47,7 +54,20 @@ def environment_options(env: Mapping[str, Any] | None) -> dict[str, Any]:
             "rasterio_env_options=dict(session=rasterio.session.AWSSession(...)), "
             "or set the variables of these names in the environment of the workers"
         )
-    return options
+    return {key: _cache_bytes(v) if key.upper() == _CACHE else v for key, v in options.items()}
+
+
+def _cache_bytes(value: Any) -> int:
+    """The size of GDAL's cache in bytes: numbers below 100,000 are MB, as in GDAL.
+
+    rasterio would take 64 for 64 bytes. Threads then write each other's tiles out of a cache that
+    is always full, and GDAL crashes or waits for ever.
+    """
+    is_number = isinstance(value, int | str) and not isinstance(value, bool)
+    if not (is_number and str(value).isdecimal() and int(value)):
+        raise OptionError(f"{_CACHE}={value!r} is not a positive number of MB, such as 512")
+    size = int(value)
+    return size << 20 if size < _LEAST_BYTES else size
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,16 @@ class WithEnv:
     options: tuple[tuple[str, Any], ...] = field(repr=False)
 
     def __call__(self, func: Callable[..., Any], *args: Any) -> Any:
-        """``func(*args)`` under the options."""
+        """``func(*args)`` under the options; OptionError if GDAL's cache holds next to nothing."""
         with memory_env(**dict(self.options)):
+            _refuse_tiny_cache()
             return func(*args)
+
+
+def _refuse_tiny_cache() -> None:
+    size = get_gdal_config(_CACHE)
+    if size < _LEAST_BYTES:
+        raise OptionError(
+            f"GDAL's cache is limited to {size} bytes, with which its threads crash: rasterio.Env "
+            f"takes {_CACHE} in bytes. Give MB << 20 there, or leave it out"
+        )
