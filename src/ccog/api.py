@@ -75,7 +75,7 @@ def write_ccog(
         As fsspec takes them for the store's protocol.
     rasterio_env_options
         GDAL configuration options. They are set wherever GDAL runs while the file is written.
-        ``GDAL_CACHEMAX`` below 100,000 is in MB, as in GDAL.
+        A ``GDAL_CACHEMAX`` below 100,000 is in MB, as in GDAL, and any other in bytes.
     layout
         Order of the tiles of a level. ``"gdal"``, the default: row by row, the bytes of GDAL's COG
         driver. ``"chunk"``: the tiles of a chunk of ``arr`` lie together, without leaders and

@@ -17,7 +17,7 @@ from ccog.gdal.rasterio_edges import memory_env
 # rasterio hands credentials to GDAL itself, and refuses these (rasterio.env.Env, "Notes")
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
-# rasterio takes bytes for what GDAL's own option gives in MB (GDALGetCacheMax64)
+# rasterio takes it in bytes. GDAL takes numbers below 100,000 for MB (GDALGetCacheMax64)
 _CACHE = "GDAL_CACHEMAX"
 _LEAST_BYTES = 100_000
 
@@ -54,7 +54,8 @@ def environment_options(env: Mapping[str, Any] | None) -> dict[str, Any]:
             "rasterio_env_options=dict(session=rasterio.session.AWSSession(...)), "
             "or set the variables of these names in the environment of the workers"
         )
-    return {key: _cache_bytes(v) if key.upper() == _CACHE else v for key, v in options.items()}
+    sizes = {key: _cache_bytes(value) for key, value in options.items() if key.upper() == _CACHE}
+    return options | sizes
 
 
 def _cache_bytes(value: Any) -> int:
@@ -77,7 +78,7 @@ class WithEnv:
     options: tuple[tuple[str, Any], ...] = field(repr=False)
 
     def __call__(self, func: Callable[..., Any], *args: Any) -> Any:
-        """``func(*args)`` under the options; OptionError if GDAL's cache holds next to nothing."""
+        """``func(*args)`` under the options; OptionError if GDAL's cache is tiny."""
         with memory_env(**dict(self.options)):
             _refuse_tiny_cache()
             return func(*args)
@@ -87,6 +88,7 @@ def _refuse_tiny_cache() -> None:
     size = get_gdal_config(_CACHE)
     if size < _LEAST_BYTES:
         raise OptionError(
-            f"GDAL's cache is limited to {size} bytes, with which its threads crash: rasterio.Env "
-            f"takes {_CACHE} in bytes. Give MB << 20 there, or leave it out"
+            f"GDAL's cache is limited to {size} bytes, and with so few its threads crash: "
+            f"rasterio.Env takes {_CACHE} in bytes. Give MB << 20 there (512 << 20 for 512 MB), "
+            "or leave it out"
         )
