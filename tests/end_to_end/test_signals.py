@@ -192,32 +192,44 @@ def test_a_signal_is_an_answer_to_a_question(number: signal.Signals, tmp_path: P
     assert left(tmp_path) == before
 
 
+#: Each sends a signal to its own process, and drops what the handler raises.
+DROPPING = {
+    "as Python does in a callback of a weak reference": """
+        watched = {0}
+        reference = weakref.ref(watched, lambda _: interrupted())
+        del watched
+    """,
+    "as an extension module may while it is imported": """
+        with contextlib.suppress(KeyboardInterrupt):
+            interrupted()
+    """,
+}
+
+
+@pytest.mark.parametrize("dropping", DROPPING.values(), ids=DROPPING)
 @pytest.mark.parametrize("number", ENDING)
-def test_a_signal_is_heard_while_python_drops_what_is_raised(number: signal.Signals) -> None:
-    # a signal may come while a weak reference is called back, and Python drops what its handler raises
+def test_a_signal_is_heard_where_what_is_raised_is_dropped(
+    number: signal.Signals, dropping: str
+) -> None:
     script = f"""
-        import os, time, weakref
-        from ccog.cli.reporting import reported
+def interrupted():
+    os.kill(os.getpid(), {int(number)})
+    time.sleep(0.1)
 
-        class Watched:
-            pass
+@reported()
+def command():
+{textwrap.indent(textwrap.dedent(dropping), "    ")}
+    time.sleep(60)
 
-        def interrupted(_):
-            os.kill(os.getpid(), {int(number)})
-            time.sleep(0.1)
-
-        @reported()
-        def command():
-            watched = Watched()
-            reference = weakref.ref(watched, interrupted)
-            del watched
-            time.sleep(60)
-
-        command()
-    """
-    command = [sys.executable, "-c", textwrap.dedent(script)]
+command()
+"""
+    imports = "import contextlib, os, time, weakref; from ccog.cli.reporting import reported"
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=30, preexec_fn=heed_the_end_of_a_terminal
+        [sys.executable, "-c", imports + script],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        preexec_fn=heed_the_end_of_a_terminal,
     )
     assert done.returncode == 128 + number, done.stderr
     assert done.stderr == f"Aborted by {number.name}!\n"

@@ -89,8 +89,10 @@ def _write_to_local_s3(size: int, request: Request, *, keep: bool) -> None:
             "The server runs until Ctrl-C. In another terminal:\n"
             f"ccog inspect {url} {' '.join(options)}"
         )
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
             threading.Event().wait()
+        except KeyboardInterrupt as asked:
+            raise SystemExit(0) from asked
 
 
 def _write_terrain(size: int, request: Request) -> None:

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import click
@@ -94,53 +94,73 @@ _AGAIN_SECONDS = 0.05
 
 
 class _EndedError(KeyboardInterrupt):
-    """A signal asks the program to end."""
+    """A signal asks the program to end.
 
-    def __init__(self, number: int) -> None:
+    Python drops what is raised while it calls back for a weak reference or removes an object, and
+    modules that Cython compiled drop what is raised while they are imported. An error that is gone
+    before it has ended the program was dropped.
+    """
+
+    def __init__(self, number: int, *, when_gone: Callable[[int], None]) -> None:
         super().__init__(number)
         self.number = number
+        self._when_gone = when_gone
+
+    def __del__(self) -> None:
+        self._when_gone(self.number)
+
+
+class _Ending:
+    """Whether a signal has asked the program to end.
+
+    After the first signal, or Ctrl-C, only another Ctrl-C disturbs the clean-up.
+    """
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self.is_over = False
+
+    def ask(self, number: int, _: Any) -> None:
+        """Handle a signal, as `signal.signal` takes it."""
+        if self.is_asked and number != signal.SIGINT:
+            return
+        self.is_asked = True
+        raise _EndedError(number, when_gone=self._ask_again)
+
+    def _ask_again(self, number: int) -> None:
+        if self.is_over:
+            return
+        self.is_asked = False
+        main = threading.main_thread().ident
+        threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, (main, number)).start()
 
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end the block as Ctrl-C does, so that an unfinished write is removed.
 
-    A signal that is ignored, as SIGHUP is under nohup, stays ignored. After the first signal, or
-    Ctrl-C, only another Ctrl-C disturbs the clean-up and the end of the program.
+    A signal that is ignored, as SIGHUP is under nohup, stays ignored.
     """
-    before, show_ignored = _unchanged_handlers(), sys.unraisablehook
+    before, show_dropped = _unchanged_handlers(), sys.unraisablehook
+    ending = _Ending()
 
-    def end(number: int, _: Any) -> NoReturn:
-        for other in before.keys() - {signal.SIGINT}:
-            signal.signal(other, _ignore)
-        raise _EndedError(number)
-
-    def send_again(ignored: Any) -> None:
-        # Python drops what is raised while it calls back for a weak reference or removes an object
-        if not isinstance(ignored.exc_value, _EndedError):
-            show_ignored(ignored)
-            return
-        number = ignored.exc_value.number
-        signal.signal(number, end)
-        main = threading.main_thread().ident
-        threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, (main, number)).start()
+    def show_others(dropped: Any) -> None:
+        if not isinstance(dropped.exc_value, _EndedError):
+            show_dropped(dropped)
 
     try:
         for number in before:
-            signal.signal(number, end)
+            signal.signal(number, ending.ask)
         if before:
-            sys.unraisablehook = send_again
+            sys.unraisablehook = show_others
         yield
     finally:
-        sys.unraisablehook = show_ignored
+        ending.is_over = True
+        sys.unraisablehook = show_dropped
         for number, handler in before.items():
             # which also holds while the interpreter ends
-            is_ending = signal.getsignal(number) == _ignore
-            signal.signal(number, signal.SIG_IGN if is_ending else handler)
-
-
-def _ignore(*_: Any) -> None:
-    """Do nothing; of SIG_IGN Python complains where a signal is on its way already."""
+            is_ignored = ending.is_asked and number != signal.SIGINT
+            signal.signal(number, signal.SIG_IGN if is_ignored else handler)
 
 
 def _unchanged_handlers() -> dict[int, Any]:
