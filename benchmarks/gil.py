@@ -1,8 +1,10 @@
 """How long the interpreter lock is held: python benchmarks/gil.py [RUNS=3].
 
-A raster in memory is written to a local file by two threads, in chunks of several sizes, each time
-in a fresh process. ``gilknocker`` (pip install gilknocker) asks for the lock every millisecond; its
-metric is the share of time in which it had to wait.
+A raster in memory is written to a local file, in chunks of several sizes, by one thread and by two,
+each time in a fresh process. ``gilknocker`` (pip install gilknocker) asks for the lock every
+millisecond; its metric is the share of time in which it had to wait. It also waits where no thread
+has the lock and no core is free, so threads that compress a large block by zlib, without the lock,
+are measured too.
 """
 
 from __future__ import annotations
@@ -12,56 +14,88 @@ import statistics
 import sys
 import tempfile
 import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import dask
 import dask.array as da
+import numpy as np
 from common import in_fresh_process, terrain
 
 import ccog
 
-SIZE, THREADS = 8192, 2
+SIZE = 8192
+THREADS = (1, 2)
 CHUNKS = (512, 1024, 2048, 4096)
 METHODS = ("average", "cubic")
 KNOCK_MICROSECONDS = 1000
+WITHOUT_LOCK_BYTES = 128 << 20
 
 
-def measure(chunk: int, method: str) -> dict[str, float]:
-    """The share of time in which the lock was held, and the seconds that the write took."""
+def measured(work: Any) -> dict[str, float]:
+    """The share of time in which the lock was held, and the seconds that the work took."""
     from gilknocker import KnockKnock
 
-    array = da.from_array(terrain(SIZE), chunks=chunk, name=False)
-    options = {"compress": "deflate", "predictor": "yes", "overview_resampling": method}
     knocker = KnockKnock(KNOCK_MICROSECONDS)
-    with tempfile.TemporaryDirectory() as folder:
-        # imports hold the lock, and happen once
-        small, target = array[:512, :512], Path(folder, "a.tif")
-        ccog.write_ccog(small, target, COG_creation_options=options).compute()
-        delayed = ccog.write_ccog(array, target, COG_creation_options=options)
-        knocker.start()
-        started = time.perf_counter()
-        delayed.compute(scheduler="threads", num_workers=THREADS)
-        seconds = time.perf_counter() - started
-        held = knocker.contention_metric
-        knocker.stop()
+    knocker.start()
+    started = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - started
+    held = knocker.contention_metric
+    knocker.stop()
     return {"held": held, "seconds": seconds}
 
 
-def row(chunk: int, method: str, runs: int) -> str:
-    found = [in_fresh_process(__file__, "measure", str(chunk), method) for _ in range(runs)]
-    held, seconds = (statistics.median(run[key] for run in found) for key in ("held", "seconds"))
-    return f"| {chunk} | {method} | {100 * held:.1f} % | {seconds:.2f} s |"
+def without_lock(threads: int) -> dict[str, float]:
+    """Each thread makes one call that lets go of the lock."""
+    noise = np.random.default_rng(0).integers(0, 256, WITHOUT_LOCK_BYTES, np.uint8).tobytes()
+    with ThreadPoolExecutor(threads) as pool:
+        return measured(lambda: list(pool.map(zlib.compress, [noise] * threads)))
+
+
+def with_ccog(chunk: int, method: str, threads: int) -> dict[str, float]:
+    """A write, with the making of its graph."""
+    array = da.from_array(terrain(SIZE), chunks=chunk, name=False)
+    options = {"compress": "deflate", "predictor": "yes", "overview_resampling": method}
+
+    def write(pixels: da.Array) -> None:
+        ccog.write_ccog(pixels, target, COG_creation_options=options).compute()
+
+    with tempfile.TemporaryDirectory() as folder, dask.config.set(num_workers=threads):
+        target = Path(folder, "a.tif")
+        # imports hold the lock, and happen once
+        write(array[:512, :512])
+        return measured(lambda: write(array))
+
+
+def row(runs: int, chunk: int, method: str) -> str:
+    """One line of the table; no chunks are the threads that never ask for the lock."""
+    cells = []
+    for threads in THREADS:
+        args = str(chunk), method, str(threads)
+        found = [in_fresh_process(__file__, "measure", *args) for _ in range(runs)]
+        held = [f"{100 * run['held']:.0f}" for run in found]
+        seconds = statistics.median(run["seconds"] for run in found)
+        cells += [f"{min(held, key=int)} to {max(held, key=int)} %", f"{seconds:.1f} s"]
+    name = f"chunks of {chunk}, {method}" if chunk else "zlib without the lock"
+    return f"| {name} | {' | '.join(cells)} |"
 
 
 def main() -> None:
     if sys.argv[1:2] == ["measure"]:
-        print(json.dumps(measure(int(sys.argv[2]), sys.argv[3])))
+        chunk, method, threads = sys.argv[2:]
+        call = (int(chunk), method, int(threads))
+        print(json.dumps(with_ccog(*call) if call[0] else without_lock(call[2])))
         return
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    print(f"{SIZE} x {SIZE} uint16, deflate with predictor, {THREADS} threads\n")
-    print("| chunks | resampling | lock held | write |\n|---|---|---|---|")
+    print(f"{SIZE} x {SIZE} uint16, deflate with predictor; the lock held, {runs} runs each:\n")
+    print("| what | 1 thread | | 2 threads | |\n|---|---|---|---|---|")
+    print(row(runs, 0, "none"), flush=True)
     for method in METHODS:
         for chunk in CHUNKS:
-            print(row(chunk, method, runs), flush=True)
+            print(row(runs, chunk, method), flush=True)
 
 
 if __name__ == "__main__":

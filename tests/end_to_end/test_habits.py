@@ -111,6 +111,24 @@ def test_ccog_imports_no_heavy_package_of_its_own() -> None:
     assert python(code) == "set()"
 
 
+@pytest.mark.parametrize(
+    "setting",
+    ["{}", "{'scheduler': 'threads'}", "{'scheduler': 'Sync'}"],
+    ids=["nothing said", "threads", "sync"],
+)
+def test_a_write_without_a_cluster_does_not_import_distributed(setting: str) -> None:
+    # which takes as long as writing ten megapixels, and dask does it to learn of a client
+    write = "ccog.write_ccog(numpy.ones((9, 9)))"
+    code = f"""
+import ccog, dask, numpy, sys
+{write}.compute(**{setting})
+with dask.config.set(**{setting}):
+    {write}.compute()
+print("distributed" in sys.modules)
+"""
+    assert python(code) == "False"
+
+
 def test_ccog_works_without_xarray() -> None:
     write = "print(len(ccog.write_ccog(numpy.ones((9, 9))).compute()))"
     assert (

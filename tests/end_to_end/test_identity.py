@@ -60,9 +60,9 @@ def test_any_case_is_identical(case: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@settings(FUZZ, max_examples=int(os.environ.get("CCOG_FUZZ", "120")))
+@settings(FUZZ, max_examples=int(os.environ.get("CCOG_FUZZ", "60")))
 @given(cases())
-def test_any_of_120_cases_or_as_many_as_ccog_fuzz_says_is_identical(case: dict[str, Any]) -> None:
+def test_any_of_60_cases_or_as_many_as_ccog_fuzz_says_is_identical(case: dict[str, Any]) -> None:
     assert_identical(case)
 
 

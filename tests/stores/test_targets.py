@@ -26,7 +26,7 @@ from faults import proxied
 CREATION = GEO | {"blocksize": 256, "compress": "none", "overview_resampling": "average"}
 
 #: Sides of square uint16 rasters, and what their files weigh.
-SIDES = {"0.02 MB": 80, "6 MB": 1500, "60 MB": 4700, "600 MB": 15000}
+SIDES = {"0.02 MB": 80, "6 MB": 1500, "60 MB": 4700, "300 MB": 10600}
 
 
 def noise(block_info: Any) -> np.ndarray:
@@ -80,7 +80,7 @@ SERVERS = {"s3_options": "s3", "juicefs_options": "s3", "moto_options": "s3", "a
 
 #: Each size but the largest goes to each server from threads and from processes.
 WRITES = list(product([*SIDES][:-1], SERVERS, ["threads", "processes"]))
-LARGEST = [("600 MB", "s3_options", "threads"), ("600 MB", "juicefs_options", "processes")]
+LARGEST = [("300 MB", "s3_options", "threads"), ("300 MB", "juicefs_options", "processes")]
 WRITES += [pytest.param(*write, marks=pytest.mark.slow) for write in LARGEST]
 
 

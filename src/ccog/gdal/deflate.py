@@ -14,6 +14,7 @@ the driver. So does every kind of tile whose bytes differ from the driver's when
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ import numpy.typing as npt
 from rasterio.env import get_gdal_config
 
 from ccog.gdal.rasterio_edges import Deflater, has_libdeflate
+from ccog.geometry.intervals import ceil_div
 
 Array = npt.NDArray[Any]
 
@@ -52,6 +54,11 @@ class TileKind:
     predictor: int
     level: int
     bits: bool
+
+    def tile_bytes(self, side: int) -> int:
+        """How many bytes of a tile of that side are compressed."""
+        size = side * side * self.count * np.dtype(self.dtype).itemsize
+        return size // 8 if self.bits else size
 
     @property
     def trial(self) -> Array:
@@ -89,8 +96,16 @@ def tile_kind(pixels: Array, options: dict[str, str]) -> TileKind | None:
 
 def deflated_tiles(pixels: Array, blocksize: int, kind: TileKind) -> list[memoryview]:
     """The compressed tiles of pixels (band, y, x), row-major; tiles at the edges end with zeros."""
-    with Deflater(kind.level) as deflate:
-        return [memoryview(deflate(tile)) for tile in _filtered_tiles(pixels, blocksize, kind)]
+    count = math.prod(ceil_div(side, blocksize) for side in pixels.shape[1:])
+    tiles, at = [], 0
+    with Deflater(kind.level) as deflater:
+        # one after the other: they are copied once, when it is known where each row of tiles ends
+        out = np.empty(count * deflater.bound(kind.tile_bytes(blocksize)), np.uint8)
+        for values in _filtered_tiles(pixels, blocksize, kind):
+            size = deflater.compress(values, out[at:])
+            tiles.append(out[at : at + size].data)
+            at += size
+    return tiles
 
 
 def _filtered_tiles(pixels: Array, blocksize: int, kind: TileKind) -> Iterator[Array]:

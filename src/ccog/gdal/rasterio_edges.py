@@ -181,7 +181,6 @@ class Deflater:
         self._handle = self._library.libdeflate_alloc_compressor(level)
         if not self._handle:
             raise MemoryError(f"libdeflate gives no compressor of level {level}")
-        self._out: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
 
     def __enter__(self) -> Deflater:
         return self
@@ -189,14 +188,18 @@ class Deflater:
     def __exit__(self, *error: object) -> None:
         self._library.libdeflate_free_compressor(self._handle)
 
-    def __call__(self, values: npt.NDArray[Any]) -> bytes:
-        """The zlib stream of a contiguous array, made without the interpreter lock."""
-        bound = self._library.libdeflate_zlib_compress_bound(self._handle, values.nbytes)
-        if self._out.size < bound:
-            self._out = np.empty(bound, np.uint8)
+    def bound(self, size: int) -> int:
+        """How many bytes the stream of an array of ``size`` bytes has at most."""
+        return int(self._library.libdeflate_zlib_compress_bound(self._handle, size))
+
+    def compress(self, values: npt.NDArray[Any], out: npt.NDArray[np.uint8]) -> int:
+        """Write the zlib stream of a contiguous array, without the interpreter lock.
+
+        Returned is its size. ``out`` has room for ``bound`` bytes.
+        """
         size = self._library.libdeflate_zlib_compress(
-            self._handle, values.ctypes.data, values.nbytes, self._out.ctypes.data, bound
+            self._handle, values.ctypes.data, values.nbytes, out.ctypes.data, out.nbytes
         )
         if not size:
             raise ValueError(f"libdeflate could not compress {values.nbytes} bytes")
-        return self._out[:size].tobytes()
+        return int(size)

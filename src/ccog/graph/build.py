@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import dask
 import dask.array as da
-import dask.threaded
+from dask.base import named_schedulers
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
@@ -43,9 +43,10 @@ class CcogDelayed(Delayed):  # type: ignore[misc]
 
     def compute(self, **kwargs: Any) -> Any:
         """Write the file; whatever goes wrong, the target stays as it was and no part remains."""
-        if not (has_distributed() or kwargs.get("scheduler") or dask.config.get("scheduler", None)):
+        asked = kwargs.get("scheduler") or dask.config.get("scheduler", None) or "threads"
+        if isinstance(asked, str) and not has_distributed():
             # dask would import distributed to learn that there is no client
-            kwargs["scheduler"] = dask.threaded.get
+            kwargs["scheduler"] = named_schedulers.get(asked.lower(), asked)
         try:
             return super().compute(**kwargs)
         except BaseException:
