@@ -6,7 +6,7 @@ scheduler take CPU of the same machine, so what the work itself costs is counted
 of the process whose threads write. Some runs write to a local file, which needs no server.
 
 Workers that dask's nanny starts give memory back to the system at once (MALLOC_TRIM_THRESHOLD_), which costs page
-faults, so one run of threads has the same setting, and one run of workers a better one. Last, one and two workers of
+faults, so one run of threads has the same setting, and two runs of workers a better one. Last, one and two workers of
 half the speed, which leaves a core to server and scheduler: each is let run half of the time, in turns.
 """
 
@@ -39,6 +39,8 @@ TURN = 0.01
 AS_WORKERS = {"MALLOC_TRIM_THRESHOLD_": "65536"}
 KEEPING = {"DASK_DISTRIBUTED__NANNY__PRE_SPAWN_ENVIRON":
            "{'MALLOC_TRIM_THRESHOLD_': 67108864, 'MALLOC_MMAP_THRESHOLD_': 33554432}"}  # fmt: skip
+# workers do not look at the stacks of their threads
+WITHOUT_PROFILE = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}
 Store = tuple[str, dict[str, Any]]
 OPTIONS = {
     "compress": "zstd",
@@ -170,6 +172,7 @@ RUNS = (
     Run("2 workers", 2),
     Run("2 workers, layout=chunk", 2, "chunk"),
     Run("2 workers, allocator that keeps memory", 2, env=KEEPING),
+    Run("2 workers, the same, no look at stacks", 2, env=KEEPING | WITHOUT_PROFILE),
     Run("2 threads, local file", 0, kind="file"),
     Run("1 worker, local file", 1, kind="file"),
     Run("2 workers, local file", 2, kind="file"),
@@ -209,6 +212,7 @@ def main() -> None:
             "2 workers",
             "2 workers, layout=chunk",
             "2 workers, allocator that keeps memory",
+            "2 workers, the same, no look at stacks",
         ):
             print(
                 f"{two}: {found[other]['cpu'] / found[two]['cpu']:.2f} of the throughput for each CPU of {other}"
