@@ -16,8 +16,8 @@ import sys
 import tempfile
 import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import dask
 import dask.array as da
@@ -35,7 +35,7 @@ KNOCK_MICROSECONDS = 1000
 WITHOUT_LOCK_TASKS, WITHOUT_LOCK_BYTES = 16, 8 << 20
 
 
-def measured(work: Any) -> dict[str, float]:
+def measured(work: Callable[[], object]) -> dict[str, float]:
     """The share of time in which the lock was held, and the seconds that the work took."""
     from gilknocker import KnockKnock
 
@@ -77,18 +77,18 @@ def row(runs: int, chunk: int, method: str) -> str:
     for threads in THREADS:
         args = str(chunk), method, str(threads)
         found = [in_fresh_process(__file__, "measure", *args) for _ in range(runs)]
-        held = [f"{100 * run['held']:.0f}" for run in found]
+        held = [100 * run["held"] for run in found]
         seconds = statistics.median(run["seconds"] for run in found)
-        cells += [f"{min(held, key=int)} to {max(held, key=int)} %", f"{seconds:.1f} s"]
+        cells += [f"{min(held):.0f} to {max(held):.0f} %", f"{seconds:.1f} s"]
     name = f"chunks of {chunk}, {method}" if chunk else "zlib alone"
     return f"| {name} | {' | '.join(cells)} |"
 
 
 def main() -> None:
     if sys.argv[1:2] == ["measure"]:
-        chunk, method, threads = sys.argv[2:]
-        call = (int(chunk), method, int(threads))
-        print(json.dumps(with_ccog(*call) if call[0] else without_lock(call[2])), flush=True)
+        chunk, method, threads = int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+        found = with_ccog(chunk, method, threads) if chunk else without_lock(threads)
+        print(json.dumps(found), flush=True)
         # the knocker's thread may abort an interpreter that ends in the usual way
         os._exit(0)
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3

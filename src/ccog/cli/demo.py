@@ -92,6 +92,7 @@ def _write_to_local_s3(size: int, request: Request, *, keep: bool) -> None:
         try:
             threading.Event().wait()
         except KeyboardInterrupt as asked:
+            # a signal that is only caught counts as lost, and would be sent again
             raise SystemExit(0) from asked
 
 

@@ -17,7 +17,7 @@ import click
 from ccog.errors import CCOGError, StoreExistsError
 
 # sent by batch systems, Kubernetes, `timeout`, closed terminals; Windows has no SIGHUP
-_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 # errors of writing to a pipe whose reader has gone, and to a terminal that is closed
 _NOBODY_READS = (errno.EPIPE, errno.EIO)
@@ -167,7 +167,7 @@ def _unchanged_handlers() -> dict[int, Any]:
     """Handlers that nobody has changed; only the main thread may set others."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    usual: dict[int, Any] = dict.fromkeys(_ENDING, signal.SIG_DFL)
+    usual: dict[int, Any] = dict.fromkeys(_ENDING_SIGNALS, signal.SIG_DFL)
     usual[signal.SIGINT] = signal.default_int_handler
     unchanged = [number for number in usual if signal.getsignal(number) == usual[number]]
     return {number: usual[number] for number in unchanged}

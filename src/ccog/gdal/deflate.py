@@ -14,7 +14,6 @@ the driver. So does every kind of tile whose bytes differ from the driver's when
 from __future__ import annotations
 
 import itertools
-import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -94,9 +93,15 @@ def tile_kind(pixels: Array, options: dict[str, str]) -> TileKind | None:
     )
 
 
+def tile_count(pixels: Array, blocksize: int) -> int:
+    """How many tiles pixels (band, y, x) have in a plane."""
+    down, across = (ceil_div(int(side), blocksize) for side in pixels.shape[1:])
+    return down * across
+
+
 def deflated_tiles(pixels: Array, blocksize: int, kind: TileKind) -> list[memoryview]:
     """The compressed tiles of pixels (band, y, x), row-major; tiles at the edges end with zeros."""
-    count = math.prod(ceil_div(side, blocksize) for side in pixels.shape[1:])
+    count = tile_count(pixels, blocksize)
     tiles, at = [], 0
     with Deflater(kind.level) as deflater:
         # one after the other: they are copied once, when it is known where each row of tiles ends

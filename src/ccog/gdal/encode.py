@@ -22,7 +22,7 @@ from rasterio.io import MemoryFile
 
 from ccog.errors import EncodeError
 from ccog.gdal.blank import is_blank, is_nodata
-from ccog.gdal.deflate import TRIAL_SIDE, TileKind, deflated_tiles, tile_kind
+from ccog.gdal.deflate import TRIAL_SIDE, TileKind, deflated_tiles, tile_count, tile_kind
 from ccog.gdal.rasterio_edges import GDAL_FAILURES, SILENT_TRANSFORM, MemoryDataset
 from ccog.gdal.uncompressed import plain_tiles
 from ccog.geometry.intervals import ceil_div
@@ -227,7 +227,7 @@ def _compress(files: ExitStack, pixels: Array, codec: Codec) -> list[list[memory
     They are valid while ``files`` is open.
     """
     if _is_sparse(pixels, codec):
-        missing = [memoryview(b"")] * _tile_count(pixels, codec.blocksize)
+        missing = [memoryview(b"")] * tile_count(pixels, codec.blocksize)
         return [missing] * codec.planes(len(pixels))
     return _deflated(pixels, codec) or _compress_by_driver(files, pixels, codec)
 
@@ -325,11 +325,6 @@ def _is_copied(pixels: Array, codec: Codec, options: dict[str, str]) -> bool:
         or (compress == "JPEG" and codec.planar and count > 1)
         or count > _MANY_BANDS
     )
-
-
-def _tile_count(pixels: Array, blocksize: int) -> int:
-    down, across = (ceil_div(int(side), blocksize) for side in pixels.shape[1:])
-    return down * across
 
 
 def _padded_by_chance(pixels: Array, codec: Codec, options: dict[str, str]) -> bool:
