@@ -36,7 +36,7 @@ class ArgumentTypeError(CCOGError, TypeError):
 
 
 class EncodeError(CCOGError, RuntimeError):
-    """GDAL failed to compress a block; nothing is written."""
+    """GDAL failed to compress a block, or is not that of the client; nothing is written."""
 
 
 class StoreError(CCOGError, OSError):

@@ -16,6 +16,7 @@ from dask.array.core import normalize_chunks
 
 from ccog.errors import ArgumentTypeError, OptionError, raise_together, warn_user
 from ccog.gdal.codec_options import tried_codecs
+from ccog.gdal.environment import options_of_tasks
 from ccog.gdal.statistics import gdal_keeps_statistics
 from ccog.gdal.template import HeaderSpec, write_template
 from ccog.geometry.axis_reduction import Kernel
@@ -93,6 +94,7 @@ def prepare(
     """
     if layout not in get_args(FileLayout):
         raise OptionError(f"layout={layout!r} is neither 'gdal' nor 'chunk'")
+    env = options_of_tasks(env)
     source = arr if isinstance(arr, Source) else Source(array=arr)
     asked = _split_options(_with_own_options(source, creation_options))
     target = resolve_store(store, storage_options, overwrite=asked.overwrite)

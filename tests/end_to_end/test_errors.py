@@ -14,7 +14,6 @@ from rasterio.env import get_gdal_config
 
 import ccog
 from ccog import errors
-from ccog.gdal.environment import WithEnv
 
 
 def touched(*_: Any) -> Any:
@@ -235,7 +234,7 @@ def test_gdals_cache_has_as_many_megabytes_as_gdal_would_give_it(given: Any, exp
     delayed = ccog.write_ccog(
         np.ones((300, 300), "uint8"), rasterio_env_options={"gdal_cachemax": given}
     )
-    set_while_gdal_runs = WithEnv(delayed.dask.layers[delayed.key].mapping.job.env)
+    set_while_gdal_runs = delayed.dask.layers[delayed.key].mapping.job.with_env
     assert set_while_gdal_runs(get_gdal_config, "GDAL_CACHEMAX") == expected
     assert delayed.compute(scheduler="sync")
 

@@ -19,6 +19,7 @@ from ccog.geometry.raster_facts import RasterFacts
 from ccog.tiff import tags
 from ccog.tiff.directories import Directory
 from ccog.tiff.header import Template
+from ccog.tiff.tile_tags import TileTags
 
 # TIFF's numbers of a colour space and of compressions
 _MASK_COMPRESSIONS = {1: "NONE", 8: "DEFLATE", 32773: "PACKBITS", 5: "LZW"}
@@ -97,6 +98,8 @@ def _level_codec(geometry: CogGeometry, template: Template, *, overview: bool) -
         by_tile=options.interleave == "TILE",
         by_chunk=geometry.by_chunk,
         framed=any(template.framing_of(int(overview))),
+        tile_tags=TileTags.of(directory),
+        mask_tile_tags=None if mask is None else TileTags.of(mask),
     )
 
 

@@ -28,11 +28,18 @@ from ccog.gdal.uncompressed import plain_tiles
 from ccog.geometry.intervals import ceil_div
 from ccog.tiff import directories as tiff
 from ccog.tiff import tags
+from ccog.tiff.tile_tags import TileTags
 
 Array = npt.NDArray[Any]
 
 #: Consecutive bytes of the file: tiles of one tile row.
 TileBytes = bytes | npt.NDArray[np.uint8]
+
+#: What to do where GDAL did not do as it was told.
+UNKNOWN_OPTION = (
+    "An option of GDAL that ccog does not know seems to be set in rasterio.Env or in the "
+    "environment of this process: remove it"
+)
 
 #: Bytes of each tile, (plane, tile row, tile column).
 Sizes = npt.NDArray[np.uint32]
@@ -58,7 +65,7 @@ class Codec:
     ``dtype`` is rasterio's name of the pixels' type in the file. Bands are compressed apart where
     ``planar``, and their tiles still lie side by side where ``by_tile``. In ``layout="chunk"``
     (``by_chunk``) mask tiles lie behind all of the image. ``framed`` tiles have leaders and
-    trailers.
+    trailers. ``tile_tags`` and ``mask_tile_tags`` are what the header says of the tiles.
     """
 
     blocksize: int
@@ -72,12 +79,20 @@ class Codec:
     is_mask: bool = False
     by_chunk: bool = False
     framed: bool = True
+    tile_tags: TileTags | None = None
+    mask_tile_tags: TileTags | None = None
 
     @property
     def of_mask(self) -> Codec:
         """How mask tiles are compressed."""
         return replace(
-            self, dtype="uint8", image=self.mask, nodata=None, planar=False, is_mask=True
+            self,
+            dtype="uint8",
+            image=self.mask,
+            tile_tags=self.mask_tile_tags,
+            nodata=None,
+            planar=False,
+            is_mask=True,
         )
 
     def planes(self, count: int) -> int:
@@ -160,6 +175,8 @@ def _is_plain(pixels: Array, codec: Codec) -> bool:
     """Whether tiles are the pixels as they are: whole, present, neither compressed nor packed."""
     whole = not any(side % codec.blocksize for side in pixels.shape[1:])
     plain = codec.image == (("compress", "NONE"),) and codec.dtype == pixels.dtype.name
+    if codec.tile_tags is not None and codec.tile_tags.compression != tags.UNCOMPRESSED:
+        return False
     return whole and plain and not (codec.sparse or codec.planar)
 
 
@@ -290,7 +307,7 @@ def _compress_by_driver(files: ExitStack, pixels: Array, codec: Codec) -> list[l
         else:
             with memory.open(**profile) as dataset:
                 dataset.write(pixels)
-        tiles = _tiles_of(memoryview(memory.getbuffer()))
+        tiles = _tiles_of(memoryview(memory.getbuffer()), codec)
     except GDAL_FAILURES as error:
         raise EncodeError(
             f"GDAL {rasterio.__gdal_version__} could not compress a block of "
@@ -362,8 +379,21 @@ def _write_by_copy(pixels: Array, memory: MemoryFile, profile: dict[str, Any]) -
         rasterio.shutil.copy(file.name, memory.name, copy_src_overviews="YES", **options)
 
 
-def _tiles_of(data: memoryview) -> list[memoryview]:
+def _tiles_of(data: memoryview, codec: Codec) -> list[memoryview]:
     directory = tiff.parse(data).directories[0]
+    _check_tags(TileTags.of(directory), codec)
     offsets = directory.array(tags.TILE_OFFSETS).tolist()
     counts = directory.array(tags.TILE_BYTE_COUNTS).tolist()
+    if not codec.sparse and 0 in counts:
+        raise EncodeError(f"GDAL left out tiles. {UNKNOWN_OPTION}")
     return [data[at : at + size] for at, size in zip(offsets, counts, strict=True)]
+
+
+def _check_tags(found: TileTags, codec: Codec) -> None:
+    """Raise an EncodeError if readers of the header would misread the tiles."""
+    if codec.tile_tags is None or codec.tile_tags == found:
+        return
+    raise EncodeError(
+        f"the header and the tiles would differ in {codec.tile_tags.differences(found)}. "
+        f"{UNKNOWN_OPTION}"
+    )

@@ -11,8 +11,9 @@ from typing import Any
 
 from rasterio.env import get_gdal_config
 
-from ccog.errors import ArgumentTypeError, OptionError
-from ccog.gdal.rasterio_edges import memory_env
+from ccog.errors import ArgumentTypeError, EncodeError, OptionError
+from ccog.gdal.configuration import HONOURED, gdal_env, honoured_here, refuse_options
+from ccog.versions import Libraries
 
 # rasterio hands credentials to GDAL itself, and refuses these (rasterio.env.Env, "Notes")
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -71,17 +72,55 @@ def _cache_bytes(value: Any) -> int:
     return size << 20 if size < _LEAST_BYTES else size
 
 
+def options_of_tasks(env: Mapping[str, Any]) -> dict[str, Any]:
+    """The user's options, and those that decide what the file holds, as they are set here.
+
+    Raises
+    ------
+    OptionError
+        An option is set that ccog does not take.
+    """
+    refuse_options()
+    found = honoured_here()
+    decisive = {name: value for name, value in found.items() if value != HONOURED[name]}
+    others = {key: value for key, value in env.items() if key.upper() not in HONOURED}
+    return others | decisive
+
+
 @dataclass(frozen=True)
 class WithEnv:
-    """Runs a function in one environment of GDAL, whose options stay out of the repr."""
+    """Runs a function in one environment of GDAL, whose options stay out of the repr.
+
+    ``libraries`` are those of the client: another GDAL gives other bytes.
+    """
 
     options: tuple[tuple[str, Any], ...] = field(repr=False)
+    libraries: Libraries
 
     def __call__(self, func: Callable[..., Any], *args: Any) -> Any:
-        """``func(*args)`` under the options; OptionError if GDAL's cache is tiny."""
-        with memory_env(**dict(self.options)):
+        """``func(*args)`` under the options.
+
+        Raises
+        ------
+        EncodeError
+            This process has another GDAL than the client.
+        OptionError
+            GDAL's cache is tiny, or an option is set here that ccog does not take.
+        """
+        _refuse_other_libraries(self.libraries)
+        with gdal_env(**{**HONOURED, **dict(self.options)}):
+            refuse_options()
             _refuse_tiny_cache()
             return func(*args)
+
+
+def _refuse_other_libraries(of_client: Libraries) -> None:
+    here = Libraries.here()
+    if here != of_client:
+        raise EncodeError(
+            f"this worker has {here}, the client {of_client}: their tiles are not the same, byte "
+            "for byte. Install the same versions for the client and for all workers"
+        )
 
 
 def _refuse_tiny_cache() -> None:

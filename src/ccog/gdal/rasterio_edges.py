@@ -12,7 +12,7 @@ import glob
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +22,11 @@ import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio._io import MemoryDataset
 from rasterio._path import _UnparsedPath
-from rasterio.env import getenv, hasenv
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetWriter
 from rasterio.windows import Window
+
+from ccog.gdal.configuration import gdal_env
 
 __all__ = [
     "GDAL_FAILURES",
@@ -35,13 +36,10 @@ __all__ = [
     "Frame",
     "MemoryDataset",
     "has_libdeflate",
-    "memory_env",
 ]
 
 #: Any but the identity, of which rasterio would warn.
 SILENT_TRANSFORM = rasterio.Affine(1, 0, 1, 0, -1, 1)
-
-_MAY_OPEN = "GDAL_MEM_ENABLE_OPEN"
 
 #: Exceptions in which rasterio hands on an error of GDAL.
 #:
@@ -68,17 +66,6 @@ class ExactWindow(Window):  # type: ignore[misc]
         return self
 
 
-def memory_env(**options: Any) -> AbstractContextManager[Any]:
-    """GDAL's options, and that it may open a pointer to memory; does nothing if that is so already.
-
-    To enter takes 0.2 ms, for which many small datasets should not pay one by one.
-    """
-    if not options and hasenv() and getenv().get(_MAY_OPEN):
-        return nullcontext()
-    env: AbstractContextManager[Any] = rasterio.Env(**options, **{_MAY_OPEN: True})
-    return env
-
-
 @dataclass(frozen=True)
 class Frame:
     """A dataset that is larger than the array in it: (height, width), and where the array begins.
@@ -101,7 +88,7 @@ class Frame:
     def open(self, pixels: npt.NDArray[Any]) -> Iterator[Any]:
         """A dataset with the pixels (band, y, x) in it, whose lines must be contiguous."""
         path = _UnparsedPath(self._name(pixels))
-        with memory_env(), DatasetWriter(path, "r+") as dataset:
+        with gdal_env(), DatasetWriter(path, "r+") as dataset:
             yield dataset
 
     def _name(self, pixels: npt.NDArray[Any]) -> str:

@@ -19,6 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
 from ccog.errors import OptionError
+from ccog.gdal.configuration import gdal_env
 from ccog.gdal.rasterio_edges import GDAL_FAILURES
 from ccog.gdal.statistics import BandStatistics
 from ccog.geometry.cog import CogGeometry
@@ -114,7 +115,7 @@ def write_template(
     try:
         with (
             warnings.catch_warnings(),
-            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+            gdal_env(),
             MemoryFile() as memory,
         ):
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -126,7 +127,11 @@ def write_template(
     if not data:
         raise _refusal(spec, options)
     blocksize = spec.options.blocksize
-    template = Template.parse(data).with_tiles(blocksize, overview_blocksize(blocksize))
+    template = Template.parse(data)
+    side = int(options.get("BLOCKSIZE", blocksize))
+    if template.sides != (side, overview_blocksize(side) if spec.overviews else side):
+        raise _refusal(spec, options, f": its tiles have sides of {template.sides} pixels")
+    template = template.with_tiles(blocksize, overview_blocksize(blocksize))
     if spec.given_by is not None:
         template = _with_resampling(template, spec.given_by)
     if nodata is not None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from dask.task_spec import Task, TaskRef
 
-from ccog.gdal.environment import WithEnv
 from ccog.geometry.file_order import UploadGroup
 from ccog.geometry.intervals import ceil_div
 from ccog.geometry.source_grid import LevelSource
@@ -73,7 +72,7 @@ class GraphContext:
 
     def with_gdal(self, key: Any, func: Callable[..., Any], *args: Any) -> Task:
         """A task that runs GDAL, with the user's configuration options."""
-        return Task(key, WithEnv(self.job.env), func, *args)
+        return Task(key, self.job.with_env, func, *args)
 
     def has_halo_tasks(self, k: int) -> bool:
         """Whether partial overviews are parted from the tiles of their block by tasks of their own.

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ccog.errors import RasterError
-from ccog.gdal.environment import WithEnv
+from ccog.errors import EncodeError, RasterError
+from ccog.gdal.encode import UNKNOWN_OPTION
 from ccog.gdal.statistics import merged
 from ccog.gdal.template import write_template
 from ccog.geometry.cog import CogGeometry
@@ -25,7 +25,7 @@ from ccog.tasks.uploads import (
     Uploader,
     merge_segments,
 )
-from ccog.tiff.header import CLASSIC_LIMIT, LevelCounts, build_header, data_size
+from ccog.tiff.header import CLASSIC_LIMIT, LevelCounts, Template, build_header, data_size
 
 # parts that are uploaded at a time
 _UPLOADERS = 4
@@ -75,7 +75,8 @@ def _header(job: WriteJob, groups: list[UploadedGroup]) -> bytes:
     statistics = [group.statistics for group in groups if group.statistics is not None]
     template = job.template
     if statistics:
-        template = WithEnv(job.env)(write_template, job.header_spec, merged(statistics))
+        template = job.with_env(write_template, job.header_spec, merged(statistics))
+        _check_same(template, job.template)
     if job.big:
         return build_header(template, counts, big=True)
     classic = build_header(template, counts, big=False)
@@ -88,6 +89,16 @@ def _header(job: WriteJob, groups: list[UploadedGroup]) -> bytes:
         f"the file has {size} bytes, a classic TIFF at most {CLASSIC_LIMIT - 1}; "
         "leave BIGTIFF=NO out"
     )
+
+
+def _check_same(template: Template, of_client: Template) -> None:
+    """Raise an EncodeError if GDAL writes another header here than in the client."""
+    differences = template.differences(of_client)
+    if differences:
+        raise EncodeError(
+            f"GDAL writes other tags here ({', '.join(map(str, differences))}) than in the client. "
+            f"{UNKNOWN_OPTION}"
+        )
 
 
 def _level_counts(geometry: CogGeometry, level: Level, groups: list[UploadedGroup]) -> LevelCounts:

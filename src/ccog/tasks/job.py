@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ccog.gdal.encode import Codec
+from ccog.gdal.environment import WithEnv
 from ccog.gdal.template import HeaderSpec
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.parts import PartPlan
 from ccog.runtime.task_names import task_name
 from ccog.stores import SingleWriterStore, Store
 from ccog.tiff.header import Template
+from ccog.versions import Libraries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,13 @@ class WriteJob:
     big: bool | None
     token: str
     env: tuple[tuple[str, Any], ...] = field(default=(), repr=False)
+    libraries: Libraries = field(default_factory=Libraries.here)
     manifest: str | None = None
+
+    @property
+    def with_env(self) -> WithEnv:
+        """What runs GDAL with the user's configuration options."""
+        return WithEnv(self.env, self.libraries)
 
     def key(self, kind: str, *index: int) -> tuple[str | int, ...]:
         """The key of a task, whose kind the dashboard groups it by."""

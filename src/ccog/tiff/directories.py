@@ -167,6 +167,10 @@ class Directory:
         entry = self.tags[tag]
         return int.from_bytes(entry.raw[: FIELD_SIZES[entry.type]], "little")
 
+    def raw(self, tag: int) -> bytes:
+        """The bytes of a tag's values; none where the tag is absent."""
+        return self.tags[tag].raw if tag in self.tags else b""
+
     def with_tags(self, changes: Mapping[int, Tag]) -> Directory:
         """A copy with tags replaced."""
         return replace(self, tags={**self.tags, **changes})
@@ -193,10 +197,7 @@ def parse(data: Buffer) -> Tiff:
     view = memoryview(data)
     layout = Layout.of(view)
     if layout is None or layout.order != "<":
-        raise OptionError(
-            "GDAL writes big-endian TIFFs here, and ccog little-endian ones: remove "
-            "GDAL_TIFF_ENDIANNESS from rasterio_env_options, --config and the environment"
-        )
+        raise OptionError("GDAL writes big-endian TIFFs here, and ccog little-endian ones")
     first = offset = layout.first_directory(view)
     directories = []
     while offset:

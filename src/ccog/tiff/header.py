@@ -32,6 +32,9 @@ LEADER, TRAILER = 4, 4
 # what the ghost area may say of tiles that do not lie row by row
 _TRUE_OF_CHUNKS = ("LAYOUT", "KNOWN_INCOMPATIBLE_EDITION")
 
+# tags that statistics may change, and those of tiles
+_OF_METADATA = (tags.GDAL_METADATA, tags.ICC_PROFILE, tags.XMP, TILE_OFFSETS, TILE_BYTE_COUNTS)
+
 #: Bytes a classic TIFF can address.
 CLASSIC_LIMIT = 1 << 32
 
@@ -89,6 +92,11 @@ class Template:
         """Whether bands are compressed each by itself, in full resolution and in overviews."""
         return _is_planar(self.image), _is_planar(self.overview)
 
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Sides of the tiles in pixels, of full resolution and of overviews."""
+        return self.image.value(tags.TILE_WIDTH), self.overview.value(tags.TILE_WIDTH)
+
     @classmethod
     def parse(cls, data: bytes) -> Template:
         """Pick the four kinds of directory from a template file."""
@@ -132,6 +140,18 @@ class Template:
         text = f"{nodata}\0".encode("ascii")
         tag = Tag(tags.ASCII, len(text), text, offset=max(before, default=0) + 1)
         return replace(self, image=self.image.with_tags({tags.GDAL_NODATA: tag}))
+
+    def differences(self, other: Template) -> list[int]:
+        """Numbers of the tags that differ; metadata, and where tiles lie, do not count."""
+        numbers: set[int] = set()
+        for one, two in zip(self._directories, other._directories, strict=True):
+            both = {*(one.tags if one else ()), *(two.tags if two else ())}
+            numbers |= {n for n in both if one is None or two is None or one.raw(n) != two.raw(n)}
+        return sorted(numbers.difference(_OF_METADATA))
+
+    @property
+    def _directories(self) -> tuple[Directory | None, ...]:
+        return self.image, self.overview, self.mask, self.overview_mask
 
     def framing_of(self, k: int) -> Framing:
         """Bytes before and after each tile of level ``k``.
