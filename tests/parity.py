@@ -197,30 +197,42 @@ def metadata_rows() -> list[Row]:
 
 def verdict(trial: Trial) -> str:
     """identical, pixels identical, differs or refused."""
+    try:
+        ours = by_ccog(trial)
+    except ccog.CCOGError:
+        return "refused"
+    try:
+        theirs = by_gdal(trial)
+    except Exception:
+        return "refused by GDAL"
+    if ours == theirs:
+        return "identical"
+    return "pixels identical" if _same_pixels(ours, theirs) else "differs"
+
+
+def by_ccog(trial: Trial, **arguments: Any) -> bytes:
+    """The file of write_ccog, with more of its arguments."""
+    pixels, mask = _pixels(trial)
+    profile = {k: v for k, v in (GEO | trial.profile).items() if v is not None}
+    given = _layout(trial) | trial.described | profile
+    array = da.from_array(pixels, chunks=(1, 200, 200))
+    delayed = ccog.write_ccog(array, mask=mask, COG_creation_options=given, **arguments)
+    return bytes(delayed.compute(scheduler="synchronous"))
+
+
+def by_gdal(trial: Trial) -> bytes:
+    """The file of GDAL's COG driver."""
     pixels, mask = _pixels(trial)
     profile = GEO | trial.profile
     described = dict(trial.described)
     if "gcps" in described:
         described["gcps"] = (described["gcps"], CRS.from_user_input(profile["crs"]))
         profile["crs"] = None
-    layout = {"blocksize": 128} | trial.options
-    given = (
-        layout | trial.described | {k: v for k, v in (GEO | trial.profile).items() if v is not None}
-    )
-    try:
-        found = ccog.write_ccog(
-            da.from_array(pixels, chunks=(1, 200, 200)), mask=mask, COG_creation_options=given
-        )
-        ours = bytes(found.compute(scheduler="synchronous"))
-    except ccog.CCOGError:
-        return "refused"
-    try:
-        theirs = gdal_cog(pixels, layout, mask, described, **profile)
-    except Exception:
-        return "refused by GDAL"
-    if ours == theirs:
-        return "identical"
-    return "pixels identical" if _same_pixels(ours, theirs) else "differs"
+    return gdal_cog(pixels, _layout(trial), mask, described, **profile)
+
+
+def _layout(trial: Trial) -> dict[str, Any]:
+    return {"blocksize": 128} | trial.options
 
 
 def _pixels(trial: Trial) -> tuple[np.ndarray, np.ndarray | None]:
@@ -259,14 +271,24 @@ def summary(row: Row) -> str:
 
 
 def main() -> None:
+    import configurations
+
     warnings.simplefilter("ignore")
     stored = DOCS / "parity.json"
     known: dict[str, dict[str, str]] = json.loads(stored.read_text()) if stored.exists() else {}
     layout, metadata = layout_rows(), metadata_rows()
-    known[rasterio.__gdal_version__] = {row.what: summary(row) for row in [*layout, *metadata]}
+    found = {row.what: summary(row) for row in [*layout, *metadata]}
+    known[rasterio.__gdal_version__] = found | configurations.summaries()
     stored.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
     (DOCS / "parity.md").write_text(
-        render(known, {"Creation options": layout, "Metadata and pixels": metadata})
+        render(
+            known,
+            {
+                "Creation options": layout,
+                "Metadata and pixels": metadata,
+                "Configuration options of GDAL": configurations.rows(),
+            },
+        )
     )
 
 
@@ -277,6 +299,11 @@ def render(known: dict[str, dict[str, str]], parts: dict[str, list[Row]]) -> str
         "",
         "Each row compares whole files of `ccog.write_ccog` with those that GDAL's COG driver writes from the same "
         "pixels and options, for all the values named. Made by `python tests/parity.py`.",
+        "",
+        "GDAL's configuration options (`rasterio_env_options`, `--config`, `rasterio.Env`, the environment) that "
+        "decide what a file holds are in the last table. *Honoured*: the file is GDAL's under the option, and all "
+        "workers use the value that the client finds. *Neutral*: the file is the one without the option, wherever it "
+        "is set. *Refused*: the error names the option. Options of other drivers, and of access to files, reach GDAL.",
     ]
     for title, rows in parts.items():
         heads = [title, *(f"GDAL {version}" for version in versions), "why"]
@@ -297,4 +324,6 @@ def _reason(row: Row, known: dict[str, dict[str, str]]) -> str:
 
 
 if __name__ == "__main__":
+    from parity import main  # the module that configurations knows
+
     main()

@@ -384,8 +384,6 @@ def _tiles_of(data: memoryview, codec: Codec) -> list[memoryview]:
     _check_tags(TileTags.of(directory), codec)
     offsets = directory.array(tags.TILE_OFFSETS).tolist()
     counts = directory.array(tags.TILE_BYTE_COUNTS).tolist()
-    if not codec.sparse and 0 in counts:
-        raise EncodeError(f"GDAL left out tiles. {UNKNOWN_OPTION}")
     return [data[at : at + size] for at, size in zip(offsets, counts, strict=True)]
 
 

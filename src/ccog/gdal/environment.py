@@ -12,7 +12,8 @@ from typing import Any
 from rasterio.env import get_gdal_config
 
 from ccog.errors import ArgumentTypeError, EncodeError, OptionError
-from ccog.gdal.configuration import HONOURED, gdal_env, honoured_here, refuse_options
+from ccog.gdal.rasterio_edges import gdal_env
+from ccog.gdal_configuration import HONOURED, honoured_here, refuse_options
 from ccog.versions import Libraries
 
 # rasterio hands credentials to GDAL itself, and refuses these (rasterio.env.Env, "Notes")

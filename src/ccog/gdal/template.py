@@ -19,8 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
 from ccog.errors import OptionError
-from ccog.gdal.configuration import gdal_env
-from ccog.gdal.rasterio_edges import GDAL_FAILURES
+from ccog.gdal.rasterio_edges import GDAL_FAILURES, gdal_env
 from ccog.gdal.statistics import BandStatistics
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.options import CreationOptions

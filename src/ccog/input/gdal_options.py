@@ -10,6 +10,7 @@ from typing import Any
 
 import rasterio
 
+from ccog.gdal_configuration import reading_here
 from ccog.redaction import redact_logs
 
 # rasterio logs the names of files at DEBUG, and GDAL's messages with them; every worker that reads
@@ -24,12 +25,12 @@ _CURRENT: ContextVar[tuple[tuple[str, Any], ...]] = ContextVar("_CURRENT", defau
 @contextmanager
 def gdal_options(options: Mapping[str, Any]) -> Iterator[None]:
     """Set the options in the block, and in tasks that read what is opened there."""
-    token = _CURRENT.set(tuple(sorted(options.items())))
-    try:
-        with rasterio.Env(**options):
+    with rasterio.Env(**options):
+        token = _CURRENT.set(tuple(sorted((reading_here() | dict(options)).items())))
+        try:
             yield
-    finally:
-        _CURRENT.reset(token)
+        finally:
+            _CURRENT.reset(token)
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,10 @@ on no list, as an option of a GDAL to come, is noticed by the tags of the tiles
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import rasterio
-from rasterio.env import get_gdal_config, getenv, hasenv
+from rasterio.env import get_gdal_config
 
 from ccog.errors import OptionError
 
@@ -67,6 +65,23 @@ NEUTRAL: Mapping[str, str] = MappingProxyType(
 )
 
 
+#: Options that change what a file reads as: tasks read as the client does. With what stands for one
+#: that nobody has set.
+_OF_READING: Mapping[str, str] = MappingProxyType(
+    {
+        "CONVERT_YCBCR_TO_RGB": "YES",
+        "GDAL_ENABLE_TIFF_SPLIT": "YES",
+        "GDAL_JPEG_TO_RGB": "YES",
+        "GDAL_RASTERIO_RESAMPLING": "",
+        "GDAL_TIFF_INTERNAL_MASK_TO_8BIT": "YES",
+        "GTIFF_FORCE_RGBA": "NO",
+        "GTIFF_IGNORE_READ_ERRORS": "NO",
+        "JPEG_READ_MASK": "YES",
+        "TIFF_READ_STREAMING": "NO",
+    }
+)
+
+
 class Refusal(NamedTuple):
     """What to do instead of setting an option, and values that change nothing."""
 
@@ -105,23 +120,19 @@ REFUSED: Mapping[str, Refusal] = MappingProxyType(
 )
 
 
-def gdal_env(**options: Any) -> AbstractContextManager[Any]:
-    """GDAL's options, and those that are neutral; does nothing if that is so already.
-
-    To enter takes 0.2 ms, for which many small datasets should not pay one by one.
-    """
-    if not options and hasenv() and NEUTRAL.items() <= getenv().items():
-        return nullcontext()
-    names = {key for key in options if key.upper() in NEUTRAL}
-    others = {key: value for key, value in options.items() if key not in names}
-    env: AbstractContextManager[Any] = rasterio.Env(**others, **NEUTRAL)
-    return env
-
-
 def honoured_here() -> dict[str, str]:
     """The options that are honoured, as they are set in this process and thread."""
-    found = {name: get_gdal_config(name, normalize=False) for name in HONOURED}
-    return {name: HONOURED[name] if value is None else value for name, value in found.items()}
+    return _set_here(HONOURED)
+
+
+def reading_here() -> dict[str, str]:
+    """The options that change what files read as, as they are set in this process and thread."""
+    return _set_here(_OF_READING)
+
+
+def _set_here(options: Mapping[str, str]) -> dict[str, str]:
+    found = {name: get_gdal_config(name, normalize=False) for name in options}
+    return {name: options[name] if value is None else value for name, value in found.items()}
 
 
 def refuse_options() -> None:
