@@ -23,6 +23,7 @@ from rasterio.io import MemoryFile
 from ccog.errors import EncodeError
 from ccog.gdal.blank import is_blank, is_nodata
 from ccog.gdal.deflate import TRIAL_SIDE, TileKind, deflated_tiles, tile_count, tile_kind
+from ccog.gdal.lerc import lerc_tiles
 from ccog.gdal.rasterio_edges import GDAL_FAILURES, SILENT_TRANSFORM, MemoryDataset
 from ccog.gdal.uncompressed import plain_tiles
 from ccog.geometry.intervals import ceil_div
@@ -94,6 +95,11 @@ class Codec:
             planar=False,
             is_mask=True,
         )
+
+    @property
+    def compression(self) -> str:
+        """GTiff's name of how image tiles are compressed."""
+        return dict(self.image).get("compress", "")
 
     def planes(self, count: int) -> int:
         """How many planes ``count`` bands are compressed in."""
@@ -246,7 +252,31 @@ def _compress(files: ExitStack, pixels: Array, codec: Codec) -> list[list[memory
     if _is_sparse(pixels, codec):
         missing = [memoryview(b"")] * tile_count(pixels, codec.blocksize)
         return [missing] * codec.planes(len(pixels))
+    if _is_lerc_of_bytes(codec):
+        return _lerc_of_bytes(files, pixels, codec)
     return _deflated(pixels, codec) or _compress_by_driver(files, pixels, codec)
+
+
+def _is_lerc_of_bytes(codec: Codec) -> bool:
+    return codec.compression.startswith("LERC") and codec.dtype in ("uint8", "int8")
+
+
+def _lerc_of_bytes(files: ExitStack, pixels: Array, codec: Codec) -> list[list[memoryview]]:
+    pixels = _whole_tiles(pixels, codec.blocksize)
+    alone = replace(codec, planar=False, tile_tags=codec.tile_tags and codec.tile_tags.of_plane())
+    # threads would compress tiles in buffers of their own
+    options = dict(codec.image) | {"num_threads": "1"}
+
+    def compress(part: Array, compression: str) -> list[memoryview]:
+        image = tuple((options | {"compress": compression}).items())
+        tile_tags = alone.tile_tags if compression == codec.compression else None
+        (tiles,) = _compress_by_driver(
+            files, part, replace(alone, image=image, tile_tags=tile_tags)
+        )
+        return tiles
+
+    planes = list(pixels[:, np.newaxis]) if codec.planar else [pixels]
+    return [lerc_tiles(plane, codec.blocksize, codec.compression, compress) for plane in planes]
 
 
 def _deflated(pixels: Array, codec: Codec) -> list[list[memoryview]] | None:
@@ -346,10 +376,7 @@ def _is_copied(pixels: Array, codec: Codec, options: dict[str, str]) -> bool:
 
 def _padded_by_chance(pixels: Array, codec: Codec, options: dict[str, str]) -> bool:
     """Whether GDAL fills the rest of tiles at the edges with what its memory happens to hold."""
-    odd_bits_apart = "nbits" in options and (len(pixels) > 1 or codec.planar)
-    return odd_bits_apart or (
-        options.get("compress", "").startswith("LERC") and pixels.itemsize == 1
-    )
+    return "nbits" in options and (len(pixels) > 1 or codec.planar)
 
 
 def _whole_tiles(pixels: Array, blocksize: int) -> Array:

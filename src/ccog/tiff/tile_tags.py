@@ -44,6 +44,10 @@ class TileTags(NamedTuple):
             lerc_parameters=directory.raw(tags.LERC_PARAMETERS),
         )
 
+    def of_plane(self) -> TileTags:
+        """The same of one band by itself."""
+        return self._replace(separate=False)
+
     def differences(self, other: TileTags) -> str:
         """What differs, by name, with the two values; nothing where they are alike."""
         one, two = self._asdict(), other._asdict()
