@@ -238,11 +238,17 @@ def _users_overviews(overviews: Any, masks: Any) -> GivenOverviews | None:
 
 
 def _with_kept_statistics(options: CreationOptions, raster: Raster) -> CreationOptions:
-    """STATISTICS=AUTO instead of YES where GDAL would keep those that are there."""
+    """STATISTICS=AUTO instead of YES where GDAL would keep those that are there, or the contrary.
+
+    Newer versions make new ones where JPEG turns alpha into a mask.
+    """
     own = raster.header.tags.get(1, {})
-    is_complete = all(f"STATISTICS_{name}" in own for name in _NEEDED_STATISTICS)
-    if options.statistics == "YES" and is_complete and gdal_keeps_statistics():
-        return replace(options, statistics="AUTO")
+    if not all(f"STATISTICS_{name}" in own for name in _NEEDED_STATISTICS):
+        return options
+    if gdal_keeps_statistics():
+        return replace(options, statistics="AUTO") if options.statistics == "YES" else options
+    if options.statistics in (None, "AUTO") and raster.alpha_becomes_mask(options):
+        return replace(options, statistics="YES")
     return options
 
 

@@ -18,7 +18,8 @@ def is_blank(pixels: npt.NDArray[Any], value: float = 0) -> bool:
     # an axis along which memory repeats is looked at once
     pixels = pixels[tuple(slice(None if stride else 1) for stride in pixels.strides)]
     if size > 8:
-        pixels, fill, size = np.ascontiguousarray(pixels), fill[:, np.newaxis], 8
+        # the two parts of complex numbers, one by one
+        pixels, fill, size = pixels[..., np.newaxis], fill[:, np.newaxis], 8
     raw, bits = pixels.view(f"u{size}"), fill.view(f"u{size}")[0]
     samples = raw[:, :1, :1], raw[:, ::97, ::89], raw
     return all(bool((sample == bits).all()) for sample in samples)

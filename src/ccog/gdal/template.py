@@ -46,6 +46,9 @@ _OF_TEMPLATE = frozenset({"BIGTIFF", "OVERVIEW_COUNT", "SPARSE_OK"})
 
 _OLD_STATISTICS = re.compile(r'<MDI key="STATISTICS_[^>]*>[^<]*</MDI>')
 
+# prefixes of the keys of statistics, as they are and as GDAL is given them
+_DISGUISE = ("STATISTICS_", "STATISTICS^")
+
 _OLD_NODATA = re.compile("<NoDataValue>[^<]*</NoDataValue>")
 
 _EMPTY_MASK = '<MaskBand><VRTRasterBand dataType="Byte"/></MaskBand>'
@@ -127,6 +130,8 @@ def write_template(
         raise _refusal(spec, options)
     blocksize = spec.options.blocksize
     template = Template.parse(data)
+    if statistics is not None:
+        template = _undisguised(template)
     side = int(options.get("BLOCKSIZE", blocksize))
     if template.sides != (side, overview_blocksize(side) if spec.overviews else side):
         raise _refusal(spec, options, f": its tiles have sides of {template.sides} pixels")
@@ -148,6 +153,9 @@ def _cog_options(spec: HeaderSpec) -> dict[str, str]:
     options["BIGTIFF"] = "NO"
     options["OVERVIEW_COUNT"] = str(int(spec.overviews))
     options["SPARSE_OK"] = "YES"
+    if spec.dtype.startswith("complex"):
+        # GDAL before 3.11 asks for a method that complex pixels do not have
+        options.setdefault("OVERVIEW_RESAMPLING", options.get("RESAMPLING", "NEAREST"))
     if spec.given_by is not None:
         # one that GDAL makes stands for them, by a method that suits all pixels
         options |= {"OVERVIEWS": "AUTO", "OVERVIEW_RESAMPLING": "NEAREST"}
@@ -257,8 +265,24 @@ def _with_statistics(metadata: Metadata, statistics: tuple[BandStatistics, ...])
     for band, of_band in enumerate(statistics, 1):
         items = tags.get(band, {}).items()
         others = {key: value for key, value in items if not key.startswith("STATISTICS_")}
-        tags[band] = others | of_band.tags()
+        tags[band] = others | {_disguised(key): value for key, value in of_band.tags().items()}
     return replace(metadata, tags=tags)
+
+
+def _disguised(key: str) -> str:
+    """A key that GDAL sorts like this one, and does not know for that of a statistic.
+
+    It would compute statistics again, of the template, where it turns alpha into a mask.
+    """
+    return key.replace(*_DISGUISE)
+
+
+def _undisguised(template: Template) -> Template:
+    tag = template.image.tags[GDAL_METADATA]
+    shown, real = (f'name="{prefix}'.encode() for prefix in reversed(_DISGUISE))
+    raw = tag.raw.replace(shown, real)
+    image = template.image.with_tags({GDAL_METADATA: tag._replace(raw=raw)})
+    return replace(template, image=image)
 
 
 def _with_resampling(template: Template, text: str) -> Template:

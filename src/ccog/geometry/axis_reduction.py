@@ -161,7 +161,7 @@ class AxisReduction:
         """The shortest read that holds ``keep`` and a spare pixel, and keeps GDAL's very ratio.
 
         ``GDALRasterBand::RasterIOResampled`` divides the length of the window by the length of the
-        buffer; here the window grows downwards until that quotient is the float ``src / dst``.
+        buffer; here the window grows until that quotient is the float ``src / dst``.
         """
         if self.kernel.spare:
             # between these positions the kernels of ``keep`` have weight, with a pixel for rounding
@@ -180,10 +180,21 @@ class AxisReduction:
         return read
 
     def _grown(self, keep: Interval, start: int, stop: int) -> ExactRead | None:
-        """The shortest exact read of [start, stop); None where that leaves the axis."""
+        """The shortest exact read of [start, stop); None where that leaves the axis.
+
+        It grows upwards where it is not exact from the first pixel on, as on short axes.
+        """
         if start < 0 or stop > self.dst:
             return None
         stop = min(self._aligned_up(stop), self.dst)
+        for last in (*range(stop, self.dst, self.align), self.dst):
+            read = self._exact(keep, start, last)
+            if read is not None:
+                return read
+        return None
+
+    def _exact(self, keep: Interval, start: int, stop: int) -> ExactRead | None:
+        """The shortest exact read of [start, stop) that ends there, if there is one."""
         for first in range(start // self.align * self.align, -1, -self.align):
             length = self._exact_length(first, stop)
             if length is not None:

@@ -275,8 +275,8 @@ class CreationOptions:
     def _check_codec(self, name: str, dtype: str, count: int, bits: int | None) -> None:
         """Refuse what a codec of libtiff does not take (tif_jpeg.c, tif_webp.c, tif_lerc.c)."""
         others = "DEFLATE, ZSTD and LZW take every type"
-        is_12_bit = name == "JPEG" and dtype == "uint16" and bits == 12
-        if name in ("JPEG", "WEBP") and dtype != "uint8" and not is_12_bit:
+        is_jpeg = name == "JPEG" and (dtype == "int8" or (dtype == "uint16" and bits == 12))
+        if name in ("JPEG", "WEBP") and dtype != "uint8" and not is_jpeg:
             raise OptionError(
                 f"COMPRESS={name}: {name} takes uint8, and the array is {dtype}; {others}, or "
                 "scale the pixels to 0..255 and cast them, arr.astype('uint8')"
