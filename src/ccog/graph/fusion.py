@@ -16,7 +16,9 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.task_spec import Alias, GraphNode, Task, TaskRef
 
 from ccog.graph.annotations import by_key, for_layer
+from ccog.graph.computing import is_computed_here
 from ccog.graph.tasks import CcogTasks
+from ccog.runtime.runs import watched
 
 _SOURCES = "ccog-sources"
 
@@ -33,6 +35,9 @@ class _Write(NamedTuple):
 
     @classmethod
     def of(cls, tasks: CcogTasks) -> _Write:
+        """The write as it is now, if it is about to be computed."""
+        if is_computed_here():
+            tasks = tasks.of_a_run()
         needed = tasks.needed()
         return cls(tasks, needed, [leaf for leaf in tasks.leaves if leaf in needed])
 
@@ -68,6 +73,7 @@ def optimize(dsk: HighLevelGraph) -> HighLevelGraph:
     dependencies: dict[str, set[str]] = {_SOURCES: set()}
     fused = _fuse_leaves(writes, loads)
     _hold_back(writes, loads)
+    _watch(writes, loads)
     for name, write in writes.items():
         annotations = for_layer(fused[name], dsk.layers[name].annotations)
         layers[name] = MaterializedLayer(write.needed, annotations=annotations)
@@ -187,6 +193,18 @@ def _hold_back(writes: Mapping[str, _Write], loads: _Loads) -> None:
             task = loads.tasks[key]
             if uses[key] == 1 and start.number and not _user_tasks(loads, task):
                 loads.tasks[key] = Task(key, _after, task, TaskRef(start.key))
+
+
+def _watch(writes: Mapping[str, _Write], loads: _Loads) -> None:
+    """End the runs of writes whose tasks fail, or tasks of the user's that they need."""
+    runs = [write.tasks.context.run for write in writes.values()]
+    names = tuple(run for run in runs if run is not None)
+    for write in writes.values():
+        run = write.tasks.context.run
+        for key, task in write.needed.items():
+            write.needed[key] = watched(task, (run,) if run else ())
+    for key, task in loads.tasks.items():
+        loads.tasks[key] = watched(task, names)
 
 
 class _BlockStart(NamedTuple):

@@ -1,0 +1,261 @@
+"""Runs of writes on schedulers other than distributed: an upload ends with the run that began it.
+
+dask does not say how such a computation ends. Its callbacks are global, and are missed while
+another thread computes. So a run ends here when the first of these happens:
+
+- a task of its own fails, or one of the user's that it needs (``watched``);
+- an error leaves ``compute`` of the Delayed (``computation``);
+- nobody holds the id of its upload any more. The tasks that wait for it hold it, so that this
+  happens when the last one is done, or when the scheduler has let go of all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import uuid
+import warnings
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from dask.task_spec import GraphNode, Task, TaskRef
+
+from ccog.errors import CCOGWarning
+from ccog.stores import Store
+
+# seconds that whoever lets go of an upload waits for its removal
+_WAIT_SECONDS = 60.0
+
+_PROCESS = uuid.uuid4().hex
+
+
+def new_token() -> str:
+    """The random name of a write, or of a run of one: 32 hexadecimal digits."""
+    return uuid.uuid4().hex
+
+
+class Run(NamedTuple):
+    """A run of a write: its random name, and the process whose scheduler runs it."""
+
+    name: str
+    process: tuple[str, int]
+
+    @classmethod
+    def here(cls, name: str) -> Run:
+        """A run on a scheduler of this process."""
+        return cls(name, _this_process())
+
+    @property
+    def is_here(self) -> bool:
+        """Whether a scheduler of this process runs it."""
+        return self.process == _this_process()
+
+
+def _this_process() -> tuple[str, int]:
+    return _PROCESS, os.getpid()
+
+
+class Hold:
+    """Keeps an upload of a run: in the process of the run it is aborted when this is gone.
+
+    Tasks in other processes get copies, which keep nothing.
+    """
+
+    def __init__(self, store: Store, upload_id: str, run: Run) -> None:
+        self._store, self._upload_id, self.run = store, upload_id, run
+        self._end = weakref.finalize(self, _let_go, store, upload_id, os.getpid())
+        if not run.is_here:
+            self._end.detach()
+            return
+        _HOLDS[run.name, upload_id] = self
+
+    def abort(self) -> None:
+        """Abort the upload, unless it is over."""
+        if self._end.detach():
+            abort(self._store, self._upload_id)
+
+    def release(self) -> None:
+        """The upload is complete."""
+        self._end.detach()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (self._store, self._upload_id, self.run)
+
+
+_HOLDS: weakref.WeakValueDictionary[tuple[str, str], Hold] = weakref.WeakValueDictionary()
+
+
+def _arrived(store: Store, upload_id: str, run: Run) -> Hold:
+    """What another process has begun, or a copy for a task there."""
+    found = _HOLDS.get((run.name, upload_id)) or Hold(store, upload_id, run)
+    if run.name in _COMPUTATIONS:
+        _COMPUTATIONS[run.name].begun = True
+    return found
+
+
+class Begun(NamedTuple):
+    """What the first task of a write gives to all that upload: the id of the upload.
+
+    ``write`` is the name that the upload was begun with, None if an earlier run began it; ``token``
+    that of the tasks. Where nobody else looks after the upload, there is a ``hold``.
+    """
+
+    upload_id: str
+    write: str | None
+    token: str
+    hold: Hold | None = None
+
+    def completed(self) -> None:
+        """The file is complete: nothing is left to abort."""
+        if self.hold is not None:
+            self.hold.release()
+
+
+class Computation:
+    """A computation that ``compute`` of a Delayed waits for: its run, whether that has begun here.
+
+    A run that has ``failed`` must not begin any more.
+    """
+
+    def __init__(self) -> None:
+        self.name = new_token()
+        self.begun = False
+        self.failed = False
+
+
+_COMPUTATIONS: dict[str, Computation] = {}
+
+# the last task of the write that is being computed, and its computation
+_CURRENT: ContextVar[tuple[str, Computation] | None] = ContextVar("_CURRENT", default=None)
+
+
+@contextmanager
+def computation(final: str) -> Iterator[Computation]:
+    """The time in which a write is computed; if the block fails, so does the run."""
+    found = Computation()
+    _COMPUTATIONS[found.name] = found
+    before = _CURRENT.set((final, found))
+    try:
+        yield found
+    except BaseException:
+        found.failed = True
+        for held in _holds(found.name):
+            held.abort()
+        raise
+    finally:
+        _CURRENT.reset(before)
+        del _COMPUTATIONS[found.name]
+
+
+def run_name(final: str) -> str:
+    """The name of the run that is about to start; ``final`` is the last task of its write."""
+    current = _CURRENT.get()
+    return current[1].name if current is not None and current[0] == final else new_token()
+
+
+def begin_run(run: Run, store: Store, token: str) -> Begun | None:
+    """Begin the upload of a run; None if the run has failed meanwhile.
+
+    A graph that was made once and is computed twice at a time has two uploads.
+    """
+    waiting = _COMPUTATIONS.get(run.name) or Computation()
+    waiting.begun = True
+    write = new_token() if _holds(run.name) else run.name
+    upload_id = store.begin(write)
+    held = Hold(store, upload_id, run)
+    if waiting.failed:
+        held.abort()
+        return None
+    return Begun(upload_id, write, token, held)
+
+
+def _holds(name: str) -> list[Hold]:
+    # a list at once, since threads begin and end runs meanwhile
+    found = [reference() for reference in _HOLDS.valuerefs()]
+    return [held for held in found if held is not None and held.run.name == name]
+
+
+class Watched:
+    """A task that may fail: then the runs that need it have failed."""
+
+    __slots__ = ("_keys", "_names", "_task")
+
+    def __init__(self, task: Task, names: tuple[str, ...]) -> None:
+        self._task, self._names = task, names
+        self._keys = tuple(task.dependencies)
+
+    @property
+    def references(self) -> list[TaskRef]:
+        """What it needs, in the order of its arguments."""
+        return [TaskRef(key) for key in self._keys]
+
+    def __call__(self, *values: Any) -> Any:
+        """Run it."""
+        try:
+            return self._task(dict(zip(self._keys, values, strict=True)))
+        except BaseException:
+            for name in self._names:
+                _fail_one(name)
+            raise
+
+
+def _fail_one(name: str) -> None:
+    """Abort the upload of a run; of two at a time it is not known which one has failed."""
+    holds = _holds(name)
+    if len(holds) == 1:
+        holds[0].abort()
+
+
+def watched(task: GraphNode, names: tuple[str, ...]) -> GraphNode:
+    """The same task, whose failure ends the runs of these names."""
+    if not isinstance(task, Task) or not names:
+        return task
+    wrapped = Watched(task, names)
+    return Task(task.key, wrapped, *wrapped.references)
+
+
+def abort(store: Store, upload_id: str) -> None:
+    """Abort an upload; a failure is a warning, so that the error that led here is seen."""
+    try:
+        store.abort(upload_id)
+    except Exception as error:
+        warn_of_parts(store, error)
+
+
+def warn_of_parts(store: Store, error: Exception) -> None:
+    """Say that an upload could not be removed."""
+    warnings.warn(
+        f"parts of {store.url} may remain: {error}; list and remove them with `ccog uploads`",
+        CCOGWarning,
+        stacklevel=3,
+    )
+
+
+def _let_go(store: Store, upload_id: str, process: int) -> None:
+    """Abort an upload that nobody holds, in a thread of its own.
+
+    Python calls this wherever the last reference goes: where locks are held, or on an event loop.
+    """
+    if os.getpid() != process:
+        return
+    thread = threading.Thread(target=abort, args=(store, upload_id), name="ccog-abort")
+    try:
+        thread.start()
+    except RuntimeError:
+        # the interpreter ends
+        abort(store, upload_id)
+        return
+    if not _is_event_loop():
+        thread.join(_WAIT_SECONDS)
+
+
+def _is_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
