@@ -28,6 +28,7 @@ from dask.highlevelgraph import Layer, MaterializedLayer
 
 from ccog.graph.tasks import CcogTasks
 from ccog.runtime.events import expect
+from ccog.runtime.runs import hear_end
 
 # modules and functions of dask
 _COMPUTING = {("dask.base", "compute"), ("dask.base", "persist"), ("dask.local", "get_async")}
@@ -70,4 +71,5 @@ class WriteLayer(MaterializedLayer):  # type: ignore[misc]
     def __iter__(self) -> Any:
         if is_computed_here():
             expect(self.mapping.final, lambda: self.mapping.counts)
+            hear_end()
         return super().__iter__()

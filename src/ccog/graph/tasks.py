@@ -22,7 +22,7 @@ from ccog.graph.makers import MAKERS, final_key
 from ccog.graph.resume import find_checkpoint
 from ccog.graph.scheduling import Throttle
 from ccog.runtime.events import expect
-from ccog.runtime.runs import run_name
+from ccog.runtime.runs import hear_end, run_name
 from ccog.runtime.task_names import parse_name
 from ccog.tasks.checkpoints import SealedRecord
 from ccog.tasks.job import WriteJob
@@ -128,6 +128,7 @@ class CcogTasks(Mapping[Any, GraphNode]):
         """The tasks of a run on a scheduler in this process, which is about to start."""
         tasks = self.resumed()._with(run=run_name(self.final))
         expect(self.final, lambda: tasks.counts)
+        hear_end()
         return tasks
 
     def _loads_from(self, checkpoint: Checkpoint) -> dict[Any, str]:

@@ -48,9 +48,7 @@ _POLL_SECONDS = 0.05
 _KEEP_SECONDS = 60.0
 
 
-def begin_write(
-    store: Store, final: str, run: Run, resumption: Resumption | None = None
-) -> Begun:
+def begin_write(store: Store, final: str, run: Run, resumption: Resumption | None = None) -> Begun:
     """Begin the write whose last task is ``final``, unless it has begun.
 
     It runs as a task.
@@ -104,13 +102,13 @@ def _begin_on_cluster(
     if kept is None:
         raise _given_up(store)
     return str(kept)
+
+
 def _given_up(store: Store) -> StoreError:
     return StoreError(f"writing {store.url} was given up while it began")
 
 
-def _begin(
-    store: Store, write: str, resumption: Resumption | None, unanswered: float = 0.0
-) -> str:
+def _begin(store: Store, write: str, resumption: Resumption | None, unanswered: float = 0.0) -> str:
     """A new upload, or the one to continue."""
     if resumption is None:
         return store.begin(write, unanswered)

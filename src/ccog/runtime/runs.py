@@ -1,10 +1,11 @@
 """Runs of writes on schedulers other than distributed: an upload ends with the run that began it.
 
-dask does not say how such a computation ends. Its callbacks are global, and are missed while
-another thread computes. So a run ends here when the first of these happens:
+dask says how such a computation ends to callbacks that are global, and are lost while another
+thread computes. So a run ends when the first of these happens:
 
 - a task of its own fails, or one of the user's that it needs (``watched``);
 - an error leaves ``compute`` of the Delayed (``computation``);
+- dask does say it (``hear_end``);
 - nobody holds the id of its upload any more. The tasks that wait for it hold it, so that this
   happens when the last one is done, or when the scheduler has let go of all.
 """
@@ -17,11 +18,12 @@ import threading
 import uuid
 import warnings
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+from dask.callbacks import Callback
 from dask.task_spec import GraphNode, Task, TaskRef
 
 from ccog.errors import CCOGWarning
@@ -68,6 +70,8 @@ class Hold:
     def __init__(self, store: Store, upload_id: str, run: Run) -> None:
         self._store, self._upload_id, self.run = store, upload_id, run
         self._end = weakref.finalize(self, _let_go, store, upload_id, os.getpid())
+        self._failure: BaseException | None = None
+        self._working, self._change = 0, threading.Lock()
         if not run.is_here:
             self._end.detach()
             return
@@ -81,6 +85,32 @@ class Hold:
     def release(self) -> None:
         """The upload is complete."""
         self._end.detach()
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """The time in which a task of the run works; if it fails, so does the run.
+
+        The upload is aborted when no other task works. Those that fail later, since it is over,
+        fail with the same error: any of them may be the one that dask hears of first.
+        """
+        with self._change:
+            if self._failure is not None:
+                raise self._failure
+            self._working += 1
+        try:
+            yield
+        except BaseException as error:
+            with self._change:
+                first = self._failure = self._failure or error
+            if first is not error:
+                raise first from None
+            raise
+        finally:
+            with self._change:
+                self._working -= 1
+                is_over = self._failure is not None and not self._working
+            if is_over:
+                self.abort()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _arrived, (self._store, self._upload_id, self.run)
@@ -195,19 +225,13 @@ class Watched:
 
     def __call__(self, *values: Any) -> Any:
         """Run it."""
-        try:
-            return self._task(dict(zip(self._keys, values, strict=True)))
-        except BaseException:
+        with ExitStack() as working:
             for name in self._names:
-                _fail_one(name)
-            raise
-
-
-def _fail_one(name: str) -> None:
-    """Abort the upload of a run; of two at a time it is not known which one has failed."""
-    holds = _holds(name)
-    if len(holds) == 1:
-        holds[0].abort()
+                holds = _holds(name)
+                # of two runs at a time of one graph it is not known which one this is
+                if len(holds) == 1:
+                    working.enter_context(holds[0].working())
+            return self._task(dict(zip(self._keys, values, strict=True)))
 
 
 def watched(task: GraphNode, names: tuple[str, ...]) -> GraphNode:
@@ -259,3 +283,20 @@ def _is_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def hear_end() -> None:
+    """Have dask say how the computation ends that this thread is about to start.
+
+    It is not heard where another thread starts one at the same moment: see above.
+    """
+    Callback.active.add(_HEARD)
+
+
+def _ended(dsk: object, state: Mapping[str, Any], errored: bool) -> None:
+    for value in state.get("cache", {}).values() if errored else ():
+        if isinstance(value, Begun) and value.hold is not None:
+            value.hold.abort()
+
+
+_HEARD = Callback(finish=_ended)._callback
