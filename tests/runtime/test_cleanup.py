@@ -265,20 +265,20 @@ def test_an_interruption_while_a_write_begins_leaves_nothing(tmp_path: Path) -> 
             assert interrupted.wait(30)
             return found
 
-    def interrupt(name: str) -> None:
-        with pytest.raises(KeyboardInterrupt), computation(name) as run:
-            beginning.append(pool.submit(begins, SlowStore(str(tmp_path / "a.tif")), run.name))
+    def interrupt(pool: ThreadPoolExecutor, store: LocalStore) -> None:
+        with computation("ccog_finish-slow") as run:
+            beginning.append(pool.submit(begins, store, run.name))
             assert begun.wait(30)
+            threading.Timer(0.2, interrupted.set).start()
             raise KeyboardInterrupt
 
     beginning: list[Any] = []
     with ThreadPoolExecutor(1) as pool:
-        interrupt("ccog_finish-slow")
-        assert any(tmp_path.iterdir())
-        interrupted.set()
+        with pytest.raises(KeyboardInterrupt):
+            interrupt(pool, SlowStore(str(tmp_path / "a.tif")))
+        assert not any(tmp_path.iterdir())
         with pytest.raises(errors.StoreError, match="given up"):
             beginning[0].result()
-    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.tried(

@@ -18,13 +18,13 @@ from dask.highlevelgraph import HighLevelGraph
 from ccog.geometry.source_grid import LevelSource, SourceGrid
 from ccog.graph.annotations import with_ours
 from ccog.graph.computing import WriteLayer
-from ccog.graph.fusion import optimize
+from ccog.graph.fusion import Optimizer
 from ccog.graph.scheduling import choose_throttle, curve_priority, row_priority
 from ccog.graph.tasks import CcogTasks
 from ccog.runtime.begin import remove_elsewhere, wait_for_removal
 from ccog.runtime.runs import computation
 from ccog.runtime.runs import new_token as new_token
-from ccog.runtime.whereabouts import has_distributed
+from ccog.runtime.whereabouts import current_client, has_distributed
 from ccog.stores.single_writer import BytesStore, SingleWriterStore
 from ccog.tasks.job import WriteJob
 from ccog.wording import byte_text, plural, size_text
@@ -44,6 +44,7 @@ class CcogDelayed(Delayed):  # type: ignore[misc]
     """
 
     __slots__ = ()
+    __dask_optimize__ = Optimizer()
 
     def compute(self, **kwargs: Any) -> Any:
         """Write the file; whatever goes wrong, the target stays as it was and no part remains."""
@@ -55,12 +56,22 @@ class CcogDelayed(Delayed):  # type: ignore[misc]
                 kwargs["scheduler"] = asked
         try:
             with computation(self.key) as run:
-                return super().compute(**kwargs)
+                started = self if kwargs.get("optimize_graph", True) else self._started()
+                return super(CcogDelayed, started).compute(**kwargs)
         except BaseException:
             wait_for_removal(self.key)
             if not run.begun and _may_begin_elsewhere(asked):
                 self._remove_elsewhere(run.name)
             raise
+
+    def _started(self) -> CcogDelayed:
+        """The same of a run: what is not optimised has no other moment to be told of it."""
+        tasks = self._tasks
+        if tasks is None or current_client() is not None:
+            return self
+        layer = WriteLayer(tasks.of_a_run(), annotations=self.dask.layers[self.key].annotations)
+        layers = {**self.dask.layers, self.key: layer}
+        return CcogDelayed(self.key, HighLevelGraph(layers, self.dask.dependencies))
 
     def _remove_elsewhere(self, run: str) -> None:
         """Remove what a run has begun where its id never came here."""
@@ -88,10 +99,6 @@ class CcogDelayed(Delayed):  # type: ignore[misc]
     def _facts(self) -> list[str]:
         """Lines that say it; none where the graph is not as it was made."""
         return [] if self._tasks is None else _facts_of(self._tasks.job)
-
-    @staticmethod
-    def __dask_optimize__(dsk: HighLevelGraph, keys: Any, **kwargs: Any) -> HighLevelGraph:
-        return optimize(dsk)
 
 
 def _facts_of(job: WriteJob) -> list[str]:
@@ -127,8 +134,14 @@ def _grid(array: da.Array) -> SourceGrid:
     return SourceGrid(array.name, array.chunks)
 
 
+def _as_planned(array: da.Array | None) -> da.Array | None:
+    """The array; where dask plans arrays as queries, the one whose keys its graph has."""
+    return array.optimize() if hasattr(array, "expr") else array
+
+
 def build_graph(job: WriteJob, levels: Sequence[LevelArrays]) -> CcogDelayed:
     """The Delayed that writes the file of full resolution, and of overviews if they are given."""
+    levels = [LevelArrays(*map(_as_planned, level)) for level in levels]
     arrays = itertools.chain(*levels)
     sources = [array for array in arrays if array is not None]
     grids = tuple(level.grids for level in levels)

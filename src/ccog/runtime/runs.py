@@ -18,6 +18,7 @@ import threading
 import uuid
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -146,15 +147,11 @@ class Begun(NamedTuple):
 
 
 class Computation:
-    """A computation that ``compute`` of a Delayed waits for: its run, whether that has begun here.
-
-    A run that has ``failed`` must not begin any more.
-    """
+    """A computation that ``compute`` of a Delayed waits for: its run, whether that has begun here."""
 
     def __init__(self) -> None:
         self.name = new_token()
         self.begun = False
-        self.failed = False
 
 
 _COMPUTATIONS: dict[str, Computation] = {}
@@ -172,7 +169,8 @@ def computation(final: str) -> Iterator[Computation]:
     try:
         yield found
     except BaseException:
-        found.failed = True
+        _FAILED.append(found.name)
+        _give_up(found.name)
         for held in _holds(found.name):
             held.abort()
         raise
@@ -187,24 +185,58 @@ def run_name(final: str) -> str:
     return current[1].name if current is not None and current[0] == final else new_token()
 
 
+class _Beginning:
+    """A run that is just beginning: whether it was given up, and when that is over."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.is_given_up, self.over = name, False, threading.Event()
+
+
+_BEGINNING: set[_Beginning] = set()
+
+# names of runs that have failed, and need not begin any more
+_FAILED: deque[str] = deque(maxlen=1000)
+
+
 def begin_run(run: Run, store: Store, token: str) -> Begun | None:
     """Begin the upload of a run; None if the run has failed meanwhile.
 
     A graph that was made once and is computed twice at a time has two uploads.
     """
-    waiting = _COMPUTATIONS.get(run.name) or Computation()
-    waiting.begun = True
+    beginning = _Beginning(run.name)
+    _BEGINNING.add(beginning)
+    try:
+        return _begin_unless_failed(run, store, token, beginning)
+    finally:
+        _BEGINNING.discard(beginning)
+        beginning.over.set()
+
+
+def _begin_unless_failed(run: Run, store: Store, token: str, beginning: _Beginning) -> Begun | None:
+    if run.name in _COMPUTATIONS:
+        _COMPUTATIONS[run.name].begun = True
+    if run.name in _FAILED:
+        return None
     write = new_token() if _holds(run.name) else run.name
     upload_id = store.begin(write)
     held = Hold(store, upload_id, run)
-    if waiting.failed:
+    if beginning.is_given_up:
         held.abort()
         return None
     return Begun(upload_id, write, token, held)
 
 
-def _holds(name: str) -> list[Hold]:
+def _give_up(name: str) -> None:
+    """Wait until a run that is just beginning has begun, or its thread has removed it again."""
     # a list at once, since threads begin and end runs meanwhile
+    found = [beginning for beginning in list(_BEGINNING) if beginning.name == name]
+    # of two runs at a time of one graph it is not known which one has failed
+    if len(found) == 1:
+        found[0].is_given_up = True
+        found[0].over.wait(_WAIT_SECONDS)
+
+
+def _holds(name: str) -> list[Hold]:
     found = [reference() for reference in _HOLDS.valuerefs()]
     return [held for held in found if held is not None and held.run.name == name]
 
@@ -212,10 +244,10 @@ def _holds(name: str) -> list[Hold]:
 class Watched:
     """A task that may fail: then the runs that need it have failed."""
 
-    __slots__ = ("_keys", "_names", "_task")
+    __slots__ = ("_keys", "_names", "task")
 
     def __init__(self, task: Task, names: tuple[str, ...]) -> None:
-        self._task, self._names = task, names
+        self.task, self._names = task, names
         self._keys = tuple(task.dependencies)
 
     @property
@@ -231,7 +263,7 @@ class Watched:
                 # of two runs at a time of one graph it is not known which one this is
                 if len(holds) == 1:
                     working.enter_context(holds[0].working())
-            return self._task(dict(zip(self._keys, values, strict=True)))
+            return self.task(dict(zip(self._keys, values, strict=True)))
 
 
 def watched(task: GraphNode, names: tuple[str, ...]) -> GraphNode:
@@ -293,10 +325,23 @@ def hear_end() -> None:
     Callback.active.add(_HEARD)
 
 
-def _ended(dsk: object, state: Mapping[str, Any], errored: bool) -> None:
-    for value in state.get("cache", {}).values() if errored else ():
+def _ended(dsk: Mapping[Any, Any], state: dict[str, Any], errored: bool) -> None:
+    if not errored:
+        return
+    for run in [_run_of(dsk.get(key)) for key in state.get("running", ())]:
+        if run is not None:
+            _give_up(run.name)
+    for value in state.get("cache", {}).values():
         if isinstance(value, Begun) and value.hold is not None:
             value.hold.abort()
+
+
+def _run_of(task: GraphNode | None) -> Run | None:
+    """The run that a task begins, if it is such a task."""
+    if not isinstance(task, Task):
+        return None
+    inner = task.func.task if isinstance(task.func, Watched) else task
+    return next((value for value in inner.args if isinstance(value, Run)), None)
 
 
 _HEARD = Callback(finish=_ended)._callback
