@@ -134,8 +134,8 @@ def _grid(array: da.Array) -> SourceGrid:
     return SourceGrid(array.name, array.chunks)
 
 
-def _as_planned(array: da.Array | None) -> da.Array | None:
-    """The array; where dask plans arrays as queries, the one whose keys its graph has."""
+def _as_planned(array: Any) -> Any:
+    """The array, if any; where dask plans arrays as queries, the one whose keys its graph has."""
     return array.optimize() if hasattr(array, "expr") else array
 
 

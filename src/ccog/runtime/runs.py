@@ -147,7 +147,7 @@ class Begun(NamedTuple):
 
 
 class Computation:
-    """A computation that ``compute`` of a Delayed waits for: its run, whether that has begun here."""
+    """A computation that somebody waits for: its run, and whether that has begun here."""
 
     def __init__(self) -> None:
         self.name = new_token()
