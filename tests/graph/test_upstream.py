@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import weakref
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +172,124 @@ def test_a_source_that_fails_once_is_retried(client: Any, tmp_path: Path) -> Non
     delayed = ccog.write_ccog(array, COG_creation_options=OPTIONS)
     assert client.compute(delayed).result() == written(np.ones((512, 512), "uint16"))
     assert flag.exists()
+
+
+class Tracked(Counted):
+    """Pixels that also count how many of the chunks are in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive = self.most = 0
+        self._lock = threading.Lock()
+
+    def read(self, block_info: Any) -> np.ndarray:
+        pixels = super().read(block_info).copy()
+        with self._lock:
+            self.alive += 1
+            self.most = max(self.most, self.alive)
+        weakref.finalize(pixels, self._gone)
+        return pixels
+
+    def _gone(self) -> None:
+        with self._lock:
+            self.alive -= 1
+
+
+def write_of(array: Any, **kwargs: Any) -> Any:
+    return ccog.write_ccog(array, COG_creation_options=OPTIONS | kwargs)
+
+
+TOGETHER: dict[str, Callable[[da.Array], list[Any]]] = {
+    "a write and its mean": lambda a: [write_of(a), a.mean()],
+    "a write between reductions": lambda a: [write_of(a), a.mean(), write_of(a), a.max()],
+    "two writes": lambda a: [write_of(a), write_of(a)],
+    "two writes and two reductions": lambda a: [write_of(a), a.max(), write_of(a), a.std()],
+    "other tiles": lambda a: [write_of(a), write_of(a, blocksize=256)],
+    "upside down": lambda a: [write_of(a), write_of(a[::-1])],
+    "two orders": lambda a: [
+        write_of(a),
+        ccog.write_ccog(a, COG_creation_options=OPTIONS, layout="chunk"),
+    ],
+    "a write of what is made of it": lambda a: [write_of(a), write_of(a + 1), (a + 1).max()],
+    "a slice": lambda a: [write_of(a[: SIDE // 2]), write_of(a), a[:7].sum()],
+    "other chunks": lambda a: [write_of(a.rechunk(256)), write_of(a), a.std()],
+    "another array": lambda a: [write_of(a), da.ones(5).sum()],
+    "the array itself": lambda a: [write_of(a), a],
+    "xarray": lambda a: [write_of(a), xr.DataArray(a).mean()],
+}
+
+
+@pytest.mark.parametrize("how", TOGETHER)
+def test_what_several_results_need_is_made_once(how: str) -> None:
+    source = Counted()
+    found = dask.compute(*TOGETHER[how](source.array()), **THREADS)
+    source.assert_made_once()
+    alone = [result.compute(**THREADS) for result in TOGETHER[how](source.array())]
+    for together, expected in zip(found, alone, strict=True):
+        assert type(together) is type(expected)
+        np.testing.assert_array_equal(together, expected)
+
+
+def test_results_come_in_their_order_whatever_is_computed_with_a_write() -> None:
+    a = Counted().array()
+    for results in (
+        [write_of(a), dask.delayed(str)(1), a.max()],
+        [a.max(), write_of(a), dask.delayed(str)(1)],
+        [write_of(a), a.max(), write_of(a + 1)],
+    ):
+        found = dask.compute(*results, **THREADS)
+        assert [type(one) for one in found] == [type(one.compute(**THREADS)) for one in results]
+
+
+@pytest.mark.parametrize(
+    "how", ["a write and its mean", "two writes and two reductions", "two writes"]
+)
+def test_what_several_results_need_is_not_all_in_memory(how: str) -> None:
+    source = Tracked()
+    dask.compute(*TOGETHER[how](source.array()), **THREADS)
+    source.assert_made_once()
+    assert source.most <= len(source.made) / 2
+
+
+CONFIGURATIONS: list[dict[str, Any]] = [
+    {"optimization.fuse.active": False},
+    {"optimization.fuse.active": True},
+    {"optimization.fuse.delayed": True},
+    {"optimization.tune.active": False},
+    {"array.chunk-size": "64kiB"},
+    {"array.slicing.split-large-chunks": True},
+    {"array.rechunk.method": "tasks"},
+    {"admin.traceback.shorten": []},
+    {"tokenize.ensure-deterministic": True},
+]
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=str)
+def test_settings_of_dask_change_no_byte(configuration: dict[str, Any]) -> None:
+    pixels = terrain((1, 700, 900))[0]
+    expected = written(pixels)
+    with dask.config.set(configuration):
+        arrays = [pixels, da.from_array(pixels, chunks=256), da.from_array(pixels) + np.uint16(0)]
+        assert [written(array) for array in arrays] == [expected] * 3
+        writes = [write_of(array) for array in arrays]
+        *found, total = dask.compute(*writes, arrays[1].sum(), **THREADS)
+        assert found == [expected] * 3
+        assert total == pixels.sum()
+        with dask.annotate(retries=2):
+            annotated = da.from_array(pixels, chunks=256) + np.uint16(0)
+        assert written(annotated) == expected
+
+
+def test_arrays_that_dask_plans_as_queries_are_written() -> None:
+    """Which kind of array dask has is decided when it is imported."""
+    script = """
+        import dask.array as da, numpy as np, ccog
+        pixels = np.arange(700 * 900, dtype="uint16").reshape(700, 900)
+        lazy = da.from_array(pixels, chunks=256) + np.uint16(0)
+        expected = ccog.write_ccog(pixels).compute()
+        assert ccog.write_ccog(lazy).compute() == expected
+        assert ccog.write_ccog(lazy.rechunk(200)).compute() == expected
+        assert ccog.write_ccog(lazy, mask=lazy >= 0).compute()
+    """
+    env = os.environ | {"DASK_ARRAY__QUERY_PLANNING": "True"}
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=env, check=True)

@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from ccog import errors
 from ccog.cli import main
 from ccog.graph.build import new_token
 from ccog.runtime.begin import begin_write
+from ccog.runtime.runs import Run, computation
 from ccog.stores.local import LocalStore
 from ccog.stores.s3 import S3Store
 from conftest import TESTS, stored, terrain
@@ -246,33 +249,68 @@ def test_uploads_to_what_does_not_exist_are_an_error(
     assert (done.exit_code, done.output) == (0, nothing)
 
 
+def begins(store: LocalStore, name: str) -> Any:
+    """The task that begins a run of a write."""
+    return begin_write(store, f"ccog_finish-{name}", Run.here(name))
+
+
 def test_an_interruption_while_a_write_begins_leaves_nothing(tmp_path: Path) -> None:
     """The computation ends while the task that begins the write still runs in its thread."""
-    from ccog.runtime.local_guard import BEGIN, GUARD
+    interrupted, begun = threading.Event(), threading.Event()
 
-    store = LocalStore(str(tmp_path / "a.tif"))
-    key = (f"{BEGIN}token",)
-    task = dask.task_spec.Task(key, begin_write, store, "ccog-finish-token")
-    GUARD._end({key: task}, {"cache": {}, "running": {key}}, True)
-    with pytest.raises(errors.StoreError, match="given up"):
-        task()
-    assert not any(tmp_path.iterdir())
-    assert task()
+    class SlowStore(LocalStore):
+        def begin(self, write: str, unanswered: float = 0.0) -> str:
+            found = super().begin(write, unanswered)
+            begun.set()
+            assert interrupted.wait(30)
+            return found
+
+    def interrupt(pool: ThreadPoolExecutor, store: LocalStore) -> None:
+        with computation("ccog_finish-slow") as run:
+            beginning.append(pool.submit(begins, store, run.name))
+            assert begun.wait(30)
+            threading.Timer(0.2, interrupted.set).start()
+            raise KeyboardInterrupt
+
+    beginning: list[Any] = []
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(KeyboardInterrupt):
+            interrupt(pool, SlowStore(str(tmp_path / "a.tif")))
+        assert not any(tmp_path.iterdir())
+        with pytest.raises(errors.StoreError, match="given up"):
+            beginning[0].result()
 
 
 @pytest.mark.tried(
     "an interruption when a write has just begun, before dask hears of it",
     "right: nothing is left",
 )
-def test_an_interruption_before_dask_hears_of_the_begin_leaves_nothing(tmp_path: Path) -> None:
-    from ccog.runtime.local_guard import BEGIN, GUARD
-
-    store = LocalStore(str(tmp_path / "a.tif"))
-    key = (f"{BEGIN}heard",)
-    task = dask.task_spec.Task(key, begin_write, store, "ccog-finish-heard")
-    assert task()
+def test_an_upload_that_nobody_holds_any_more_is_removed(tmp_path: Path) -> None:
+    begun = begins(LocalStore(str(tmp_path / "a.tif")), "heard")
+    copy = pickle.loads(pickle.dumps(begun))
     assert any(tmp_path.iterdir())
-    GUARD._end({key: task}, {"cache": {}, "running": {key}}, True)
+    del begun
+    assert any(tmp_path.iterdir())
+    del copy
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_copy_in_another_process_removes_nothing(tmp_path: Path) -> None:
+    begun = begins(LocalStore(str(tmp_path / "a.tif")), "copied")
+    script = "import sys, pickle; copy = pickle.load(sys.stdin.buffer); del copy"
+    subprocess.run([sys.executable, "-c", script], input=pickle.dumps(begun), check=True)
+    assert any(tmp_path.iterdir())
+    del begun
+
+
+def test_an_upload_is_removed_at_the_latest_when_the_process_ends(tmp_path: Path) -> None:
+    script = f"""
+        import ccog, threading
+        from ccog.runtime.runs import Run, begin_run
+        from ccog.stores.local import LocalStore
+        kept = begin_run(Run.here("0" * 32), LocalStore({str(tmp_path / "a.tif")!r}), "0" * 32)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
     assert not any(tmp_path.iterdir())
 
 

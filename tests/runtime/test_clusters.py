@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from dask.highlevelgraph import HighLevelGraph
 from test_cleanup import failing, no_pixels
 
 import ccog
+from ccog.graph.computing import WriteLayer
 from ccog.stores.local import LocalStore
 from ccog.stores.s3 import S3Store
 from conftest import stored, terrain
@@ -167,3 +171,72 @@ def test_an_event_loop_that_runs_beside_a_usual_client_as_in_notebooks(
 
     asyncio.run(cell())
     assert until(lambda: {path.name for path in tmp_path.iterdir()} == {"a.tif"})
+
+
+class FreezingStore(LocalStore):
+    """A store whose first worker is stopped while it begins an upload."""
+
+    def begin(self, write: str, unanswered: float = 0.0) -> str:
+        marker = Path(f"{self.path}.frozen")
+        with contextlib.suppress(FileExistsError), marker.open("x") as file:
+            file.write(str(os.getpid()))
+            file.flush()
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return super().begin(write, unanswered)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="signals")
+@pytest.mark.tried(
+    "a worker is stopped (SIGSTOP) while it creates an upload, and goes on when the write is done",
+    "right: another worker writes the file, and nothing is left",
+)
+def test_a_worker_that_was_frozen_as_it_began_leaves_nothing(tmp_path: Path) -> None:
+    from distributed import Client, LocalCluster
+
+    path = tmp_path / "a.tif"
+    array = da.ones((1024, 1024), chunks=512, dtype="uint8")
+    write = ccog.write_ccog(array, str(path))
+    tasks = write.dask.layers[write.key].mapping
+    frozen = tasks._with(job=replace(tasks.job, store=FreezingStore(str(path))))
+    layers = {**write.dask.layers, write.key: WriteLayer(frozen)}
+    write = type(write)(write.key, HighLevelGraph(layers, write.dask.dependencies))
+    with (
+        dask.config.set({"distributed.scheduler.worker-ttl": "2s"}),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        future = client.compute(write)
+        assert future.result(timeout=60).size == path.stat().st_size
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(Path(f"{path}.frozen").read_text()), signal.SIGCONT)
+        time.sleep(2)
+        assert until(lambda: not ccog.list_incomplete(str(path)))
+
+
+@pytest.mark.parametrize("named", ["ccog_mine", "ccog_encode_0-" + "0" * 32])
+@pytest.mark.parametrize("inside", ["a task with a name like ours", "a source of another write"])
+@pytest.mark.tried(
+    "a write on the scheduler ``sync`` inside of a task on a cluster whose name is like one of ours",
+    "right: both are written",
+)
+def test_a_write_inside_of_a_task_is_its_own(
+    named: str, inside: str, client: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "nested.tif"
+
+    def nested(block: Any = None) -> Any:
+        pixels = np.full((600, 600), 7, "uint8")
+        ccog.write_ccog(pixels, str(path)).compute(scheduler="sync")
+        return np.ones((300, 300), "uint8") if block is not None else path.stat().st_size
+
+    if inside == "a source of another write":
+        array = da.ones((300, 300), dtype="uint8", chunks=300).map_blocks(
+            nested, dtype="uint8", meta=np.empty((0, 0), "uint8"), name=named
+        )
+        outer = ccog.write_ccog(array, str(tmp_path / "outer.tif"))
+        assert client.compute(outer).result().size == (tmp_path / "outer.tif").stat().st_size
+    else:
+        assert client.compute(dask.delayed(nested)(dask_key_name=named)).result()
+    assert stored(str(path)) == ccog.write_ccog(np.full((600, 600), 7, "uint8")).compute()
+    assert not ccog.list_incomplete(str(path))

@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import itertools
 import math
-import uuid
 from collections.abc import Sequence
 from html import escape
 from typing import Any, NamedTuple
 
 import dask
 import dask.array as da
+import dask.threaded
 from dask.base import named_schedulers
 from dask.delayed import Delayed
-from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from dask.highlevelgraph import HighLevelGraph
 
 from ccog.geometry.source_grid import LevelSource, SourceGrid
 from ccog.graph.annotations import with_ours
-from ccog.graph.computing import watch_start
-from ccog.graph.fusion import optimize
+from ccog.graph.computing import WriteLayer
+from ccog.graph.fusion import Optimizer
 from ccog.graph.scheduling import choose_throttle, curve_priority, row_priority
 from ccog.graph.tasks import CcogTasks
-from ccog.runtime.begin import wait_for_removal, watch
-from ccog.runtime.whereabouts import has_distributed
-from ccog.stores.single_writer import BytesStore
+from ccog.runtime.begin import remove_elsewhere, wait_for_removal
+from ccog.runtime.runs import computation
+from ccog.runtime.runs import new_token as new_token
+from ccog.runtime.whereabouts import current_client, has_distributed
+from ccog.stores.single_writer import BytesStore, SingleWriterStore
 from ccog.tasks.job import WriteJob
 from ccog.wording import byte_text, plural, size_text
 
 
-def new_token() -> str:
-    """A write is never pure: each graph gets keys of its own."""
-    return uuid.uuid4().hex
+def _may_begin_elsewhere(scheduler: Any) -> bool:
+    """Whether a scheduler may run tasks in processes that no client of distributed knows."""
+    if isinstance(scheduler, str) or scheduler in (dask.get, dask.threaded.get):
+        return False
+    return not hasattr(getattr(scheduler, "__self__", scheduler), "scheduler_info")
 
 
 class CcogDelayed(Delayed):  # type: ignore[misc]
@@ -40,25 +44,48 @@ class CcogDelayed(Delayed):  # type: ignore[misc]
     """
 
     __slots__ = ()
+    __dask_optimize__ = Optimizer()
 
     def compute(self, **kwargs: Any) -> Any:
         """Write the file; whatever goes wrong, the target stays as it was and no part remains."""
         asked = kwargs.get("scheduler") or dask.config.get("scheduler", None) or "threads"
-        if isinstance(asked, str) and not has_distributed():
-            # dask would import distributed to learn that there is no client
-            kwargs["scheduler"] = named_schedulers.get(asked.lower(), asked)
+        if isinstance(asked, str):
+            asked = named_schedulers.get(asked.lower(), asked)
+            if not has_distributed():
+                # dask would import distributed to learn that there is no client
+                kwargs["scheduler"] = asked
         try:
-            return super().compute(**kwargs)
+            with computation(self.key) as run:
+                started = self if kwargs.get("optimize_graph", True) else self._started()
+                return super(CcogDelayed, started).compute(**kwargs)
         except BaseException:
             wait_for_removal(self.key)
+            if not run.begun and _may_begin_elsewhere(asked):
+                self._remove_elsewhere(run.name)
             raise
 
-    def __dask_keys__(self) -> Any:
-        """The key of the result; whoever asks for it may be about to compute."""
-        watch()
-        if isinstance(self.dask, HighLevelGraph) and self.key in self.dask.layers:
-            watch_start(self.key, self.dask)
-        return super().__dask_keys__()
+    def _started(self) -> CcogDelayed:
+        """The same of a run: what is not optimised has no other moment to be told of it."""
+        tasks = self._tasks
+        if tasks is None or current_client() is not None:
+            return self
+        layer = WriteLayer(tasks.of_a_run(), annotations=self.dask.layers[self.key].annotations)
+        layers = {**self.dask.layers, self.key: layer}
+        return CcogDelayed(self.key, HighLevelGraph(layers, self.dask.dependencies))
+
+    def _remove_elsewhere(self, run: str) -> None:
+        """Remove what a run has begun where its id never came here."""
+        job = None if self._tasks is None else self._tasks.job
+        if job is None or job.manifest is not None or isinstance(job.store, SingleWriterStore):
+            return
+        remove_elsewhere(job.store, run)
+
+    @property
+    def _tasks(self) -> CcogTasks | None:
+        """The tasks; None where the graph is not as it was made."""
+        layer = self.dask.layers.get(self.key) if isinstance(self.dask, HighLevelGraph) else None
+        tasks = getattr(layer, "mapping", None)
+        return tasks if isinstance(tasks, CcogTasks) else None
 
     def __repr__(self) -> str:
         """What computing it would write, and where."""
@@ -71,13 +98,7 @@ class CcogDelayed(Delayed):  # type: ignore[misc]
 
     def _facts(self) -> list[str]:
         """Lines that say it; none where the graph is not as it was made."""
-        layer = self.dask.layers.get(self.key) if isinstance(self.dask, HighLevelGraph) else None
-        tasks = getattr(layer, "mapping", None)
-        return _facts_of(tasks.context.job) if isinstance(tasks, CcogTasks) else []
-
-    @staticmethod
-    def __dask_optimize__(dsk: HighLevelGraph, keys: Any, **kwargs: Any) -> HighLevelGraph:
-        return optimize(dsk)
+        return [] if self._tasks is None else _facts_of(self._tasks.job)
 
 
 def _facts_of(job: WriteJob) -> list[str]:
@@ -113,13 +134,19 @@ def _grid(array: da.Array) -> SourceGrid:
     return SourceGrid(array.name, array.chunks)
 
 
+def _as_planned(array: Any) -> Any:
+    """The array, if any; where dask plans arrays as queries, the one whose keys its graph has."""
+    return array.optimize() if hasattr(array, "expr") else array
+
+
 def build_graph(job: WriteJob, levels: Sequence[LevelArrays]) -> CcogDelayed:
     """The Delayed that writes the file of full resolution, and of overviews if they are given."""
+    levels = [LevelArrays(*map(_as_planned, level)) for level in levels]
     arrays = itertools.chain(*levels)
     sources = [array for array in arrays if array is not None]
     grids = tuple(level.grids for level in levels)
     tasks = CcogTasks(job, grids, choose_throttle(job))
     priority = curve_priority if job.geometry.by_chunk else row_priority
-    layer = MaterializedLayer(tasks, annotations=with_ours(dask.get_annotations(), priority))
+    layer = WriteLayer(tasks, annotations=with_ours(dask.get_annotations(), priority))
     graph = HighLevelGraph.from_collections(tasks.final, layer, dependencies=sources)
     return CcogDelayed(tasks.final, graph)

@@ -1,87 +1,75 @@
-"""When a write is about to be computed: the one moment in which its store may be asked.
+"""Whether a graph is made to be computed: the one moment in which a store may be asked.
 
 A write that can be resumed looks at its store when it is computed, not before. dask has no hook
 for that moment. ``__dask_keys__``, ``__dask_optimize__`` and ``__dask_postcompute__`` are called
 by ``dask.optimize`` and ``dask.visualize`` too, and the methods ``compute`` and ``persist`` are
-passed by in ``dask.compute(write)`` and ``Client.compute(write)``. Two things happen in computing
-only (read in dask and distributed 2025.5 and 2026.8):
+passed by in ``dask.compute(write)`` and ``Client.compute(write)``. Callbacks are global, and
+dask takes them all away while any computation runs. Two things happen in computing only (read in
+dask and distributed 2025.5 and 2026.8):
 
-- A scheduler in this process calls the ``start`` callbacks with the graph, a dictionary that it
-  has yet to look at (``dask.local.get_async``): tasks that need not run are taken out of it there.
+- A scheduler in this process has the graph made, or is given it, in the call of ``dask.compute``,
+  ``dask.persist`` or of the scheduler itself: they are on the stack.
 - A client pickles the graph and sends it to its scheduler (``Client._graph_to_futures``), which
   has ``CcogTasks`` pickled as they are then.
 
 So a resumable write asks its store, too, when somebody pickles it, and when a client pickles
-twice, as it does with graphs that hold functions of ``__main__``. Schedulers that call no
-callbacks write all from the start. The result is the same file.
+twice, as it does with graphs that hold functions of ``__main__``. Where a graph is made in another
+way, the first task looks, and all work is done again. The result is the same file.
 """
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Mapping
+from types import FrameType
 from typing import Any
 
-from dask.callbacks import Callback
-from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from dask.highlevelgraph import Layer, MaterializedLayer
 
-from ccog.graph.fusion import optimize
+from ccog.graph.tasks import CcogTasks
 from ccog.runtime.events import expect
+from ccog.runtime.runs import hear_end
+
+# modules and functions of dask
+_COMPUTING = {("dask.base", "compute"), ("dask.base", "persist"), ("dask.local", "get_async")}
+_LOOKING = {
+    ("dask.base", "optimize"),
+    ("dask.base", "visualize"),
+    ("dask.local", "execute_task"),
+}
 
 
-class _Start(Callback):  # type: ignore[misc]
-    """Resumes writes as computations on a scheduler in this process start."""
-
-    def __init__(self) -> None:
-        super().__init__(start=self._resume)
-        self._graphs: weakref.WeakValueDictionary[str, HighLevelGraph] = (
-            weakref.WeakValueDictionary()
-        )
-
-    def watch(self, final: str, graph: HighLevelGraph) -> None:
-        """Resume the write of that last task when it is computed while its graph lives."""
-        self._graphs[final] = graph
-        self.register()
-
-    def _resume(self, dsk: dict[Any, Any]) -> None:
-        started = [(final, graph) for final, graph in self._graphs.items() if final in dsk]
-        graphs = [_resumed(final, graph) for final, graph in started]
-        resumed = [graph for graph in graphs if graph is not None]
-        if resumed:
-            _replace(dsk, optimize(HighLevelGraph.merge(*resumed)).to_dict())
+def is_computed_here() -> bool:
+    """Whether a scheduler in this process computes what is being made in this thread."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        place = frame.f_globals.get("__name__"), frame.f_code.co_name
+        if place in _COMPUTING:
+            return True
+        if place in _LOOKING:
+            return False
+        frame = frame.f_back
+    return False
 
 
-_START = _Start()
+class WriteLayer(MaterializedLayer):  # type: ignore[misc]
+    """The tasks of one file in a graph; where that is another collection's, too.
 
+    Then it is dask that optimises it, or nobody does.
+    """
 
-def watch_start(final: str, graph: HighLevelGraph) -> None:
-    """Have a write resumed when a scheduler in this process computes it; asks no store."""
-    _START.watch(final, graph)
+    mapping: CcogTasks
 
+    def cull(
+        self, keys: set[Any], all_hlg_keys: Collection[Any]
+    ) -> tuple[Layer, Mapping[Any, set[Any]]]:
+        """The tasks of a run, if it starts, and what they need."""
+        tasks = self.mapping.of_a_run() if is_computed_here() else self.mapping
+        culled = MaterializedLayer(tasks.needed(), annotations=self.annotations)
+        return culled, {key: set(task.dependencies) for key, task in culled.mapping.items()}
 
-def _resumed(final: str, graph: HighLevelGraph) -> HighLevelGraph | None:
-    """The graph of the tasks that are left to do; None where these are all."""
-    layer = graph.layers[final]
-    tasks = layer.mapping.resumed()
-    expect(final, lambda: tasks.counts)
-    if not tasks.context.resuming:
-        return None
-    layers = {**graph.layers, final: MaterializedLayer(tasks, annotations=layer.annotations)}
-    return HighLevelGraph(layers, graph.dependencies)
-
-
-def _replace(dsk: dict[Any, Any], tasks: Mapping[Any, Any]) -> None:
-    """Put tasks in place of their namesakes, and remove those that nothing needs then."""
-    depended_on: set[Any] = set()
-    for task in dsk.values():
-        depended_on |= task.dependencies
-    wanted = [key for key in dsk if key not in depended_on]
-    dsk.update(tasks)
-    needed: set[Any] = set()
-    while wanted:
-        key = wanted.pop()
-        if key in dsk and key not in needed:
-            needed.add(key)
-            wanted.extend(dsk[key].dependencies)
-    for key in dsk.keys() - needed:
-        del dsk[key]
+    def __iter__(self) -> Any:
+        if is_computed_here():
+            expect(self.mapping.final, lambda: self.mapping.counts)
+            hear_end()
+        return super().__iter__()

@@ -38,15 +38,16 @@ class GraphContext:
 
     There are ``sources`` of full resolution, and of each overview where they are given.
 
-    A write may be resumed from a ``checkpoint``. If looking for one failed, the write will not
-    begin (``refusal``).
+    A write may be resumed from a ``checkpoint``, if there was one when somebody ``looked``. The
+    tasks of a scheduler in this process are of a ``run``, which has a name.
     """
 
     job: WriteJob
     sources: tuple[LevelSource, ...]
     throttle: Throttle
     checkpoint: Checkpoint | None = None
-    refusal: Exception | None = None
+    looked: bool = False
+    run: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields: all that follows from them grows with the raster."""

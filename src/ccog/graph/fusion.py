@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from types import FrameType
 from typing import Any, NamedTuple
 
 import dask
+import dask.array as da
 from dask._task_spec import (
     convert_legacy_graph,  # dask.task_spec, the public module, has no such function
 )
 from dask.array.optimization import optimize as optimize_array
+from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.task_spec import Alias, GraphNode, Task, TaskRef
 
 from ccog.graph.annotations import by_key, for_layer
+from ccog.graph.computing import is_computed_here
 from ccog.graph.tasks import CcogTasks
+from ccog.runtime.runs import watched
 
 _SOURCES = "ccog-sources"
 
@@ -33,6 +39,9 @@ class _Write(NamedTuple):
 
     @classmethod
     def of(cls, tasks: CcogTasks) -> _Write:
+        """The write as it is now, if it is about to be computed."""
+        if is_computed_here():
+            tasks = tasks.of_a_run()
         needed = tasks.needed()
         return cls(tasks, needed, [leaf for leaf in tasks.leaves if leaf in needed])
 
@@ -58,16 +67,60 @@ class _Loads(NamedTuple):
     notes: Notes
 
 
-def optimize(dsk: HighLevelGraph) -> HighLevelGraph:
-    """Optimise the user's array graph for the chunks we load, then fuse each load into its leaf."""
+class Optimizer:
+    """Optimises writes, and the arrays that are computed with them.
+
+    dask optimises collections together whose optimisers are equal. So this one equals that of
+    arrays: what a write and ``arr.mean()`` both need is a task of its own, and runs once.
+    """
+
+    def __call__(self, dsk: HighLevelGraph, keys: Any, **kwargs: Any) -> HighLevelGraph:
+        """The graph of the tasks that will run for these keys."""
+        return optimize(dsk, keys)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Optimizer):
+            return True
+        return other == _optimizer_of_arrays() and _is_first_among_arrays()
+
+    def __hash__(self) -> int:
+        return hash(_optimizer_of_arrays())
+
+
+def _optimizer_of_arrays() -> Any:
+    return getattr(da.Array, "__dask_optimize__", None)
+
+
+def _is_first_among_arrays() -> bool:
+    """Whether dask is grouping a write with arrays only, and behind it.
+
+    It takes the first one's optimiser for all. If there are yet other collections among them, it
+    gives the results in another order (``_HLGExprSequence``, dask 2025.5 to 2026.8).
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "_tune_down":
+        frame = frame.f_back
+    operands = [] if frame is None else getattr(frame.f_locals.get("self"), "operands", [])
+    optimizers = [getattr(operand, "low_level_optimizer", None) for operand in operands]
+    arrays = _optimizer_of_arrays()
+    known = [isinstance(found, Optimizer) or found is arrays for found in optimizers]
+    return bool(known) and all(known) and isinstance(optimizers[0], Optimizer)
+
+
+def optimize(dsk: HighLevelGraph, keys: Any = ()) -> HighLevelGraph:
+    """Optimise the user's array graph for what is needed, then fuse each load into its leaf.
+
+    That is the chunks we load, and ``keys`` of other arrays.
+    """
     writes = _writes(dsk)
-    sources = [write.tasks.sources for write in writes.values()]
-    upstream = _upstream(dsk, itertools.chain(*sources))
-    loads = _optimized_loads(dsk, upstream, writes)
+    upstream = dsk.layers.keys() - writes.keys() - _downstream(dsk, writes)
+    others = [key for key in flatten([keys]) if _name(key) in upstream]
+    loads = _optimized_loads(dsk, upstream, writes, others)
     layers: dict[str, Any] = {}
     dependencies: dict[str, set[str]] = {_SOURCES: set()}
-    fused = _fuse_leaves(writes, loads)
-    _hold_back(writes, loads)
+    fused = _fuse_leaves(writes, loads, others)
+    _hold_back(writes, loads, others)
+    _watch(writes, loads)
     for name, write in writes.items():
         annotations = for_layer(fused[name], dsk.layers[name].annotations)
         layers[name] = MaterializedLayer(write.needed, annotations=annotations)
@@ -92,38 +145,41 @@ def _writes(dsk: HighLevelGraph) -> dict[str, _Write]:
     }
 
 
-def _upstream(dsk: HighLevelGraph, names: Iterable[str]) -> set[str]:
-    """The layers of those names, and all that they depend on."""
-    upstream: set[str] = set()
+def _downstream(dsk: HighLevelGraph, names: Iterable[str]) -> set[str]:
+    """The layers that depend on those of these names."""
+    downstream: set[str] = set()
     left = list(names)
     while left:
-        name = left.pop()
-        if name not in upstream:
-            upstream.add(name)
-            left.extend(dsk.dependencies[name])
-    return upstream
+        found = set(dsk.dependents[left.pop()]) - downstream
+        downstream |= found
+        left.extend(found)
+    return downstream
+
+
+def _name(key: Any) -> Any:
+    return key[0] if isinstance(key, tuple) else key
 
 
 def _optimized_loads(
-    dsk: HighLevelGraph, upstream: set[str], writes: Mapping[str, _Write]
+    dsk: HighLevelGraph, upstream: set[str], writes: Mapping[str, _Write], others: list[Any]
 ) -> _Loads:
-    """The user's tasks, as dask optimises arrays, for the chunks that are loaded."""
+    """The user's tasks, as dask optimises arrays, for what is needed."""
     chunks = list(itertools.chain(*(write.chunks for write in writes.values())))
-    if not chunks:
+    if not (chunks or others):
         return _Loads({}, {})
     layers = {name: dsk.layers[name] for name in upstream}
     dependencies = {name: set(dsk.dependencies[name]) for name in upstream}
-    loads = _optimized(HighLevelGraph(layers, dependencies), chunks)
+    loads = _optimized(HighLevelGraph(layers, dependencies), [*chunks, *others])
     _resolve_aliases(loads, chunks)
     return loads
 
 
-def _optimized(arrays: HighLevelGraph, chunks: list[Any]) -> _Loads:
+def _optimized(arrays: HighLevelGraph, keys: list[Any]) -> _Loads:
     if not any(layer.annotations for layer in arrays.layers.values()):
-        return _Loads(dict(optimize_array(arrays, chunks)), {})
+        return _Loads(convert_legacy_graph(dict(optimize_array(arrays, keys))), {})
     # dask's last step joins tasks whatever their annotations
     with dask.config.set({"optimization.fuse.active": False}):
-        optimized = optimize_array(arrays, chunks)
+        optimized = optimize_array(arrays, keys)
     return _Loads(convert_legacy_graph(dict(optimized)), by_key(optimized.layers.values()))
 
 
@@ -146,9 +202,11 @@ def _resolve_aliases(loads: _Loads, chunks: list[Any]) -> None:
                 notes[key] = notes.pop(node.target)
 
 
-def _fuse_leaves(writes: Mapping[str, _Write], loads: _Loads) -> dict[str, Notes]:
+def _fuse_leaves(
+    writes: Mapping[str, _Write], loads: _Loads, others: list[Any]
+) -> dict[str, Notes]:
     """Fuse loads into leaves; returns the annotations of the leaves by write."""
-    uses = _uses(loads.tasks.values())
+    uses = _uses(loads.tasks.values()) + Counter(others)
     for write in writes.values():
         uses += _uses(write.needed.values())
     annotations: dict[str, Notes] = {}
@@ -170,23 +228,71 @@ def _fuse_leaves(writes: Mapping[str, _Write], loads: _Loads) -> dict[str, Notes
     return annotations
 
 
-def _hold_back(writes: Mapping[str, _Write], loads: _Loads) -> None:
+def _hold_back(writes: Mapping[str, _Write], loads: _Loads, others: list[Any]) -> None:
     """Let the user's tasks wait as the first block does that needs them.
 
     Given overviews are often made of full resolution, whose chunks then are not part of the blocks
-    that load them, and would all be loaded ahead of these. Tasks that several writes need are left.
+    that load them, and would all be loaded ahead of these. So would those that several writes or
+    other arrays need. Writes that come to them in one order keep step; else the first sets the
+    pace.
     """
-    if not any(write.has_given_overviews for write in writes.values()):
-        return
+    if len(writes) == 1 and not others:
+        writes = {name: write for name, write in writes.items() if write.has_given_overviews}
     starts = {name: _starts(write, loads) for name, write in writes.items()}
-    uses = Counter(itertools.chain(*starts.values()))
+    uses = Counter(itertools.chain(*starts.values(), _needed(loads, others)))
+    held: dict[Any, list[_BlockStart]] = {}
     for name, write in writes.items():
-        if not write.has_given_overviews:
-            continue
-        for key, start in starts[name].items():
-            task = loads.tasks[key]
-            if uses[key] == 1 and start.number and not _user_tasks(loads, task):
-                loads.tasks[key] = Task(key, _after, task, TaskRef(start.key))
+        roots = {
+            key: start
+            for key, start in starts[name].items()
+            if (uses[key] > 1 or write.has_given_overviews)
+            and not _user_tasks(loads, loads.tasks[key])
+        }
+        if not held.keys() & roots.keys() or _is_in_step(roots, held):
+            for key, start in roots.items():
+                held.setdefault(key, []).append(start)
+    for key, waits in held.items():
+        after = [TaskRef(start.key) for start in waits if start.number]
+        if after:
+            loads.tasks[key] = Task(key, _after, loads.tasks[key], *after)
+
+
+def _is_in_step(roots: Mapping[Any, _BlockStart], held: Mapping[Any, list[_BlockStart]]) -> bool:
+    """Whether tasks can wait for this write, too, and none ends up waiting for itself.
+
+    It needs the same ones as those that they wait for, and comes to none of them in another order.
+    """
+    if roots.keys() != held.keys() or len({len(starts) for starts in held.values()}) > 1:
+        return False
+    for n in range(len(next(iter(held.values())))):
+        numbers = sorted((starts[n].number, roots[key].number) for key, starts in held.items())
+        if any(first[1] > second[1] for first, second in itertools.pairwise(numbers)):
+            return False
+    return True
+
+
+def _needed(loads: _Loads, keys: Iterable[Any]) -> set[Any]:
+    """The user's tasks that give these keys, and all that they need."""
+    needed: set[Any] = set()
+    wanted = [key for key in keys if isinstance(loads.tasks.get(key), Task)]
+    while wanted:
+        key = wanted.pop()
+        if key not in needed:
+            needed.add(key)
+            wanted.extend(_user_tasks(loads, loads.tasks[key]))
+    return needed
+
+
+def _watch(writes: Mapping[str, _Write], loads: _Loads) -> None:
+    """End the runs of writes whose tasks fail, or tasks of the user's that they need."""
+    runs = [write.tasks.context.run for write in writes.values()]
+    names = tuple(run for run in runs if run is not None)
+    for write in writes.values():
+        run = write.tasks.context.run
+        for key, task in write.needed.items():
+            write.needed[key] = watched(task, (run,) if run else ())
+    for key, task in loads.tasks.items():
+        loads.tasks[key] = watched(task, names)
 
 
 class _BlockStart(NamedTuple):
@@ -220,7 +326,7 @@ def _user_tasks(loads: _Loads, node: GraphNode) -> list[Any]:
     return [key for key in node.dependencies if isinstance(loads.tasks.get(key), Task)]
 
 
-def _after(value: Any, start: object) -> Any:
+def _after(value: Any, *starts: object) -> Any:
     return value
 
 

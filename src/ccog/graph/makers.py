@@ -20,6 +20,7 @@ from ccog.geometry.source_grid import SourceGrid
 from ccog.graph.context import MERGE_ARITY, GraphContext
 from ccog.runtime.begin import begin_write
 from ccog.runtime.manifest import Resumption
+from ccog.runtime.runs import Run
 from ccog.tasks.blocks import (
     assembly,
     block_job,
@@ -48,12 +49,13 @@ Maker = Callable[..., GraphNode]
 
 def make_begin(context: GraphContext, key: Any) -> Task:
     """The task that begins the upload, or resumes an earlier one."""
-    if context.refusal is not None:
-        return Task(key, _refuse, context.refusal)
     job, checkpoint = context.job, context.checkpoint
     upload_id = None if checkpoint is None else checkpoint.upload_id
-    resumption = None if job.manifest is None else Resumption(job.manifest, upload_id)
-    return Task(key, begin_write, job.store, final_key(context), resumption)
+    resumption = None
+    if job.manifest is not None:
+        resumption = Resumption(job.manifest, upload_id, context.looked)
+    run = Run.here(context.run or job.token)
+    return Task(key, begin_write, job.store, final_key(context), run, resumption)
 
 
 def final_key(context: GraphContext) -> str:
@@ -229,7 +231,3 @@ MAKERS: Mapping[str, Maker] = {
     "anchor": make_anchor,
     "finish": make_finish,
 }
-
-
-def _refuse(refusal: Exception) -> None:
-    raise refusal

@@ -54,6 +54,9 @@ def rechunked(array: da.Array, chunks: Chunks) -> da.Array:
     """The array in other chunks."""
     if chunks == array.chunks:
         return array
+    if da.Array is not da.core.Array:
+        # dask plans arrays as queries, which have no layers
+        return array.rechunk(chunks, method="tasks")
     name = f"ccog-rechunk-{tokenize(array.name, chunks)}"
     layer = MaterializedLayer(RechunkTasks(name, array, chunks))
     graph = HighLevelGraph.from_collections(name, layer, dependencies=[array])

@@ -22,6 +22,7 @@ from ccog.graph.makers import MAKERS, final_key
 from ccog.graph.resume import find_checkpoint
 from ccog.graph.scheduling import Throttle
 from ccog.runtime.events import expect
+from ccog.runtime.runs import hear_end, run_name
 from ccog.runtime.task_names import parse_name
 from ccog.tasks.checkpoints import SealedRecord
 from ccog.tasks.job import WriteJob
@@ -121,7 +122,14 @@ class CcogTasks(Mapping[Any, GraphNode]):
             What is unfinished at the target is another write.
         """
         checkpoint = find_checkpoint(self.job, self._loads_from)
-        return self._with(checkpoint=checkpoint, refusal=None)
+        return self._with(checkpoint=checkpoint, looked=True)
+
+    def of_a_run(self) -> CcogTasks:
+        """The tasks of a run on a scheduler in this process, which is about to start."""
+        tasks = self.resumed()._with(run=run_name(self.final))
+        expect(self.final, lambda: tasks.counts)
+        hear_end()
+        return tasks
 
     def _loads_from(self, checkpoint: Checkpoint) -> dict[Any, str]:
         return self._with(checkpoint=checkpoint).loads()
@@ -160,12 +168,13 @@ class CcogTasks(Mapping[Any, GraphNode]):
     def _sent(self) -> CcogTasks:
         """The tasks that are left to do.
 
-        An error is left to the first of them: raised here it would be called one of pickling.
+        After an error the first of them looks again: raised here it would be called one of
+        pickling.
         """
         try:
             tasks = self.resumed()
-        except CCOGError as error:
-            return self._with(checkpoint=None, refusal=error)
+        except CCOGError:
+            return self._with(checkpoint=None, looked=False)
         expect(self.final, lambda: tasks.counts)
         return tasks
 

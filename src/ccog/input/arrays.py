@@ -91,7 +91,18 @@ def _in_chunks(arr: Array, sides: tuple[int, ...]) -> da.Array:
     chunks = normalize_chunks(sides, arr.shape)
     keys = itertools.product([name], *(range(len(sizes)) for sizes in chunks))
     copies = [arr[area].copy() for area in slices_from_chunks(chunks)]
-    return da.Array(dict(zip(keys, copies, strict=True)), name, chunks, meta=arr)
+    return array_of_tasks(dict(zip(keys, copies, strict=True)), name, chunks, meta=arr)
+
+
+def array_of_tasks(tasks: dict[Any, Any], name: str, chunks: Any, meta: Any) -> da.Array:
+    """The array whose chunks the tasks give; also where dask plans arrays as queries."""
+    if da.Array is da.core.Array:
+        return da.Array(tasks, name, chunks, meta=meta)
+    # checked with dask 2026.8
+    from dask.array._array_expr._collection import from_graph
+
+    nothing = meta[(slice(0, 0),) * meta.ndim]
+    return from_graph(tasks, nothing, chunks, list(tasks), name)
 
 
 def checked_pixels(

@@ -25,7 +25,6 @@ import numpy.typing as npt
 import rasterio
 import rasterio.shutil
 from dask.base import tokenize
-from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.task_spec import Task
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
@@ -34,6 +33,7 @@ from rasterio.warp import transform_bounds
 
 from ccog.errors import OptionError, RasterError, StoreError
 from ccog.geometry.intervals import Area, Interval, ceil_div
+from ccog.input.arrays import array_of_tasks
 from ccog.input.files import open_raster
 from ccog.input.gdal_names import gdal_type
 from ccog.input.gdal_options import Opener
@@ -377,8 +377,7 @@ def _lazy(
         key = (name, *leading, i, j)
         area = Area(rows[i], cols[j])
         tasks[key] = Task(key, read, tuple(blocks.get((i, j), ())), area, layout)
-    graph = HighLevelGraph.from_collections(name, MaterializedLayer(tasks))
-    return da.Array(graph, name, like.chunks, meta=like._meta)
+    return array_of_tasks(tasks, name, like.chunks, meta=like._meta)
 
 
 def _intervals(sizes: tuple[int, ...]) -> list[Interval]:

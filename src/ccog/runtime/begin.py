@@ -3,15 +3,16 @@
 A write begins in a task that every load waits for: a refusal shows before any work, and
 one rule serves all schedulers. That task runs again if its worker dies, and must then
 find the upload that it has begun. So on a cluster uploads are kept by a plugin on the
-scheduler (``open_uploads``), elsewhere by a callback of dask's (``local_guard``).
+scheduler (``open_uploads``), elsewhere by those who hold their id (``runs``).
 
 An upload is aborted when:
 
 ==================================  ===============================  ========================
 this happens                        on a cluster, by                 on other schedulers, by
 ==================================  ===============================  ========================
-a task fails                        the plugin: last task erred      the callback: an error
-Ctrl-C in ``compute``               the plugin: last task forgotten  the callback: an error
+a task fails                        the plugin: last task erred      the task
+Ctrl-C in ``compute``               the plugin: last task forgotten  ``compute``
+a computation beside it fails       (the write goes on)              the last holder of the id
 a future is cancelled or let go of  the plugin: last task forgotten  (does not happen)
 the client is gone                  the plugin: last task forgotten  (does not happen)
 the scheduler closes                the plugin: ``before_close``     (does not happen)
@@ -32,8 +33,8 @@ from typing import Any
 
 from ccog.errors import ResumeError, StoreError, StoreNotFoundError
 from ccog.runtime.distributed_edges import Sealed, ask_scheduler, offer_plugin, travelling
-from ccog.runtime.local_guard import GUARD, abort
-from ccog.runtime.manifest import Resumption
+from ccog.runtime.manifest import Resumption, find_resumable
+from ccog.runtime.runs import Begun, Run, abort, begin_run, warn_of_parts
 from ccog.runtime.task_names import token_of
 from ccog.runtime.whereabouts import current_client, current_task, is_own_loop
 from ccog.stores import Store
@@ -43,40 +44,61 @@ from ccog.stores.base import MANIFEST
 _WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 
+# seconds for the scheduler's answer to a worker that has begun an upload
+_KEEP_SECONDS = 60.0
 
-def begin_write(store: Store, final: str, resumption: Resumption | None = None) -> str:
-    """Begin the write whose last task is ``final``, unless it has begun; its upload id.
+
+def begin_write(store: Store, final: str, run: Run, resumption: Resumption | None = None) -> Begun:
+    """Begin the write whose last task is ``final``, unless it has begun.
 
     It runs as a task.
     """
-    task = current_task()
+    token = token_of(final)
+    task = current_task(token)
     if task is not None:
-        return _begin_on_cluster(task.worker, store, final, resumption)
-    upload_id = GUARD.begin(final, lambda: _begin(store, final, resumption), store)
-    if upload_id is None:
+        begun = _begin_on_cluster(task.worker, store, final, run.name, resumption)
+        return Begun(begun, _write_of(run, resumption), token)
+    if resumption is not None:
+        begun = _begin(store, run.name, resumption)
+        return Begun(begun, _write_of(run, resumption), token)
+    held = begin_run(run, store, token)
+    if held is None:
         raise _given_up(store)
-    return upload_id
+    return held
 
 
-def _begin_on_cluster(worker: Any, store: Store, final: str, resumption: Resumption | None) -> str:
+def _write_of(run: Run, resumption: Resumption | None) -> str | None:
+    """The name that the upload was begun with; None if an earlier run may have begun it."""
+    is_new = resumption is None or (resumption.looked and resumption.upload_id is None)
+    return run.name if is_new else None
+
+
+def _begin_on_cluster(
+    worker: Any, store: Store, final: str, write: str, resumption: Resumption | None
+) -> str:
     from ccog.runtime.scheduler_plugin import CcogPlugin
 
     offer_plugin(worker, CcogPlugin())
     begun, unanswered = ask_scheduler(worker, "ccog_announce", final=final)
     if begun is not None:
         return str(begun)
-    upload_id = _begin(store, final, resumption, unanswered)
-    kept = ask_scheduler(
-        worker,
-        "ccog_keep",
-        final=final,
-        upload_id=upload_id,
-        store=travelling(Sealed(store)),
-        stays=resumption is not None,
-    )
+    upload_id = _begin(store, write, resumption, unanswered)
     is_continued = resumption is not None and resumption.upload_id == upload_id
-    if kept != upload_id and not is_continued:
-        abort(store, upload_id)
+    kept = None
+    try:
+        kept = ask_scheduler(
+            worker,
+            "ccog_keep",
+            _KEEP_SECONDS,
+            final=final,
+            upload_id=upload_id,
+            store=travelling(Sealed(store)),
+            stays=resumption is not None,
+        )
+    finally:
+        # a worker that was away for long may not reach its scheduler any more
+        if kept != upload_id and not is_continued:
+            abort(store, upload_id)
     if kept is None:
         raise _given_up(store)
     return str(kept)
@@ -86,20 +108,29 @@ def _given_up(store: Store) -> StoreError:
     return StoreError(f"writing {store.url} was given up while it began")
 
 
-def _begin(store: Store, final: str, resumption: Resumption | None, unanswered: float = 0.0) -> str:
+def _begin(store: Store, write: str, resumption: Resumption | None, unanswered: float = 0.0) -> str:
     """A new upload, or the one to continue."""
     if resumption is None:
-        return store.begin(token_of(final), unanswered)
-    if resumption.upload_id is not None:
-        return _continue(store, resumption.upload_id)
+        return store.begin(write, unanswered)
+    found = resumption.upload_id or _found_now(store, resumption)
+    if found is not None:
+        return _continue(store, found)
     store.remove_stale_checkpoints()
-    upload_id = store.begin(token_of(final), unanswered)
+    upload_id = store.begin(write, unanswered)
     try:
         store.save_checkpoint(upload_id, MANIFEST, resumption.manifest.encode())
     except BaseException:
         abort(store, upload_id)
         raise
     return upload_id
+
+
+def _found_now(store: Store, resumption: Resumption) -> str | None:
+    """The upload to continue where nobody has looked for it; its work is done again."""
+    if resumption.looked:
+        return None
+    found = find_resumable(store, resumption.manifest)
+    return None if found is None else found.upload_id
 
 
 def _continue(store: Store, upload_id: str) -> str:
@@ -113,9 +144,17 @@ def _continue(store: Store, upload_id: str) -> str:
     return upload_id
 
 
-def watch() -> None:
-    """Have dask tell us how computations in this process end; may be called again."""
-    GUARD.register()
+def remove_elsewhere(store: Store, write: str) -> None:
+    """Abort the upload that a task in a process out of reach may have begun under that name.
+
+    Beginning again finds it.
+    """
+    try:
+        upload_id = store.begin(write, unanswered=_WAIT_SECONDS)
+    except Exception as error:
+        warn_of_parts(store, error)
+    else:
+        abort(store, upload_id)
 
 
 def wait_for_removal(final: str, client: Any = None) -> None:

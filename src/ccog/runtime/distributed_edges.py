@@ -120,9 +120,9 @@ def has_task(scheduler: Any, key: str) -> bool:
 
 
 def may_finish(scheduler: Any, key: str) -> bool:
-    """Whether a task is known and has not failed."""
+    """Whether a task is known, and neither done nor failed."""
     task = scheduler.tasks.get(key)
-    return task is not None and task.state != "erred"
+    return task is not None and task.state not in ("memory", "erred")
 
 
 def is_processing(scheduler: Any, token: str) -> bool:

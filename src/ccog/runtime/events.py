@@ -51,12 +51,12 @@ def expect(final: str, counts: Callable[[], Mapping[str, int]]) -> None:
         listener.expect(final, counts())
 
 
-def teller(upload_id: str) -> Tell:
-    """A function that tells of each part that is stored.
+def teller(upload_id: str, token: str) -> Tell:
+    """A function that tells of each part of a write that is stored.
 
     Ask for it in the thread that runs the task; any thread may call it.
     """
-    task = current_task()
+    task = current_task(token)
     if task is None:
         return lambda part: _tell_here(upload_id, part)
     worker, token = task

@@ -70,10 +70,14 @@ class ResumableUpload:
 
 @dataclass(frozen=True)
 class Resumption:
-    """A resumable write: its manifest, and the upload that it continues, if any."""
+    """A resumable write: its manifest, and the upload that it continues, if any.
+
+    ``looked``: somebody has looked for one.
+    """
 
     manifest: str
     upload_id: str | None
+    looked: bool
 
 
 def manifest_of(

@@ -19,12 +19,12 @@ class ClusterTask(NamedTuple):
     token: str
 
 
-def current_task() -> ClusterTask | None:
-    """The task of a write that a distributed worker runs in this thread, or None.
+def current_task(token: str) -> ClusterTask | None:
+    """The task of the write of that token that a distributed worker runs in this thread, or None.
 
-    None also if a task of somebody else's computes a write on a scheduler in its own
-    process. Only the thread that runs the task is told: ask there, and hand the answer to
-    threads of a pool.
+    None also if a task of another write, or of somebody else's, computes this one on a scheduler
+    in its own process. Only the thread that runs the task is told: ask there, and hand the answer
+    to threads of a pool.
     """
     if not has_distributed():
         return None
@@ -36,7 +36,8 @@ def current_task() -> ClusterTask | None:
     except (ImportError, ValueError, AttributeError, KeyError):
         return None
     name = str(key[0] if isinstance(key, tuple) else key)
-    return ClusterTask(worker, token_of(name)) if name.startswith(PREFIX) else None
+    is_of_it = name.startswith(PREFIX) and token_of(name) == token
+    return ClusterTask(worker, token) if is_of_it else None
 
 
 def current_client() -> Any:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from ccog.errors import ResumeError, StoreNotFoundError
 from ccog.geometry.cog import CogGeometry
+from ccog.runtime.runs import Begun
 from ccog.stores import Store
 from ccog.tasks.blocks import BlockResult, PartialOverview
 from ccog.tasks.records import dump_overviews, dump_segment, parse_overviews, parse_segment
@@ -96,20 +97,20 @@ def checkpoint_level(geometry: CogGeometry) -> int:
 
 
 def keep_segment(
-    name: str, store: Store, upload_id: str, upload: Callable[..., UploadedSegment], *args: Any
+    name: str, store: Store, begun: Begun, upload: Callable[..., UploadedSegment], *args: Any
 ) -> UploadedSegment:
     """Upload a segment of the file with ``upload(*args)`` and keep the result."""
     segment = upload(*args)
-    _keep(store, upload_id, name, dump_segment(segment))
+    _keep(store, begun.upload_id, name, dump_segment(segment))
     return segment
 
 
 def keep_overviews(
-    name: str, store: Store, upload_id: str, make: Callable[..., BlockResult], *args: Any
+    name: str, store: Store, begun: Begun, make: Callable[..., BlockResult], *args: Any
 ) -> BlockResult:
     """Make an overview block with ``make(*args)`` and keep its partial overviews."""
     block = make(*args)
-    _keep(store, upload_id, name, dump_overviews(block.overviews))
+    _keep(store, begun.upload_id, name, dump_overviews(block.overviews))
     return block
 
 

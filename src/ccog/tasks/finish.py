@@ -15,6 +15,7 @@ from ccog.geometry.cog import CogGeometry
 from ccog.geometry.parts import Buffer, Segment, cut
 from ccog.geometry.pyramid import Level
 from ccog.geometry.tile_order import tile_positions
+from ccog.runtime.runs import Begun
 from ccog.stores import SingleWriterStore, WriteResult
 from ccog.tasks.job import WriteJob
 from ccog.tasks.uploads import (
@@ -32,18 +33,19 @@ _UPLOADERS = 4
 
 
 def finish_write(
-    job: WriteJob, upload_id: str, segments: list[UploadedSegment], resuming: bool
+    job: WriteJob, begun: Begun, segments: list[UploadedSegment], resuming: bool
 ) -> bytes | WriteResult:
     """Build the header from all tile sizes, upload the rest, complete, and drop the checkpoint."""
     how = SegmentMerge(store=job.store, part_size=job.parts.part_size, resuming=resuming)
-    whole = merge_segments(how, upload_id, segments)
+    whole = merge_segments(how, begun, segments)
     header = _header(job, whole.groups)
     if isinstance(job.store, SingleWriterStore):
         written = job.store.write([header, *whole.segment.head])
         return written if isinstance(written, bytes) else _with_levels(written, job)
-    result = _complete(job, upload_id, header, whole.segment, resuming)
+    result = _complete(job, begun, header, whole.segment, resuming)
+    begun.completed()
     if job.manifest is not None:
-        job.store.remove_checkpoints(upload_id)
+        job.store.remove_checkpoints(begun.upload_id)
     return _with_levels(result, job)
 
 
@@ -52,10 +54,9 @@ def _with_levels(result: WriteResult, job: WriteJob) -> WriteResult:
 
 
 def _complete(
-    job: WriteJob, upload_id: str, header: bytes, segment: Segment, resuming: bool
+    job: WriteJob, begun: Begun, header: bytes, segment: Segment, resuming: bool
 ) -> WriteResult:
-    put = Uploader.of(job.store, upload_id, resuming)
-    write = None if resuming else job.token
+    put = Uploader.of(job.store, begun, resuming)
     buffers: list[Buffer] = [header, *segment.head]
     if job.store.limits.equal_parts:
         bodies = cut(buffers, job.parts.part_size)
@@ -65,7 +66,7 @@ def _complete(
         parts = [put(1, buffers), *segment.parts]
         if segment.tail:
             parts.append(put(job.parts.last, [*segment.tail]))
-    return job.store.complete(upload_id, parts, write)
+    return job.store.complete(begun.upload_id, parts, begun.write)
 
 
 def _header(job: WriteJob, groups: list[UploadedGroup]) -> bytes:

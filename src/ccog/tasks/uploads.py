@@ -18,6 +18,7 @@ from ccog.gdal.encode import EncodedTiles, TileBytes
 from ccog.gdal.statistics import BandStatistics, merged
 from ccog.geometry.parts import Buffer, Joins, Numbers, Part, Segment, emit, merge, total
 from ccog.runtime.events import Tell, teller
+from ccog.runtime.runs import Begun
 from ccog.runtime.whereabouts import current_task
 from ccog.stores import Store
 from ccog.tasks.blocks import BlockResult, EncodedBlock
@@ -79,7 +80,7 @@ def throttle(*after: object) -> None:
 
 def upload_group(
     upload: GroupUpload,
-    upload_id: str,
+    begun: Begun,
     blocks: list[BlockResult],
     before: list[UploadedSegment],
 ) -> UploadedSegment:
@@ -93,7 +94,7 @@ def upload_group(
         buffers, sizes = _chunk_by_chunk(tiles)
     else:
         buffers, sizes = _row_by_row(tiles, upload.plane)
-    put = Uploader.of(upload.store, upload_id, upload.resuming)
+    put = Uploader.of(upload.store, begun, upload.resuming)
     with ThreadPoolExecutor(_UPLOADERS) as pool:
         each = partial(put.each, pool)
         segment = emit(buffers, upload.numbers, upload.store.limits, put, each)
@@ -153,10 +154,10 @@ def _side_by_side(sizes: list[npt.NDArray[np.uint32]]) -> npt.NDArray[np.uint32]
 
 
 def merge_segments(
-    how: SegmentMerge, upload_id: str, segments: list[UploadedSegment]
+    how: SegmentMerge, begun: Begun, segments: list[UploadedSegment]
 ) -> UploadedSegment:
     """Join neighbouring segments of the file, uploading where two ends make a part."""
-    return _join(Uploader.of(how.store, upload_id, how.resuming), how.part_size, segments)
+    return _join(Uploader.of(how.store, begun, how.resuming), how.part_size, segments)
 
 
 def _join(put: Uploader, part_size: int, segments: list[UploadedSegment]) -> UploadedSegment:
@@ -183,17 +184,17 @@ class Uploader:
     tell: Tell
 
     @classmethod
-    def of(cls, store: Store, upload_id: str, resuming: bool) -> Uploader:
+    def of(cls, store: Store, begun: Begun, resuming: bool) -> Uploader:
         """For the current task, in the thread that runs it: threads of a pool do not know it.
 
         ``reruns``: the task may run again when a worker dies.
         """
         return cls(
             store=store,
-            upload_id=upload_id,
+            upload_id=begun.upload_id,
             resuming=resuming,
-            reruns=current_task() is not None,
-            tell=teller(upload_id),
+            reruns=current_task(begun.token) is not None,
+            tell=teller(begun.upload_id, begun.token),
         )
 
     def __call__(self, number: int, buffers: list[Any]) -> Part:
