@@ -49,9 +49,9 @@ def uploads() -> None:
 )
 @_with_uploads_options
 def list_uploads(url: str, storage: dict[str, Any], older_than: float) -> None:
-    """List the incomplete writes at URL: a file, a directory, s3://bucket or s3://bucket/prefix.
+    """List the incomplete writes at URL: a file, a directory, s3://bucket or s3://bucket/prefix/.
 
-    Uploads that other programs have begun are marked.
+    Uploads that other programs have begun are marked, and records that ended writes have left.
     """
     with reported():
         for upload in _incomplete(url, storage, older_than):
@@ -113,11 +113,16 @@ def _incomplete(url: str, options: dict[str, Any], older_than: float) -> list[In
         raise StoreNotFoundError(
             f"{redacted(url)} does not exist, and no write to it or below it is unfinished"
         )
+    if "://" in url and not url.endswith("/") and "/" in path and filesystem.isdir(path):
+        raise StoreNotFoundError(
+            f"{redacted(url)} is not an object; {redacted(url)}/ with a slash looks below it"
+        )
     return uploads
 
 
 def _line(upload: IncompleteUpload) -> str:
     begun = f"{upload.started:%Y-%m-%dT%H:%M:%SZ}"
     resumable = " resumable" if upload.resumable else ""
+    over = " (ended, but for its records)" if upload.over else ""
     foreign = "" if upload.by_ccog else " (not known to be ccog's)"
-    return f"{begun} {upload.url} {upload.upload_id}{resumable}{foreign}"
+    return f"{begun} {upload.url} {upload.upload_id}{resumable}{over}{foreign}"

@@ -28,13 +28,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ccog.errors import ResumeError, StoreError, StoreNotFoundError
 from ccog.runtime.distributed_edges import Sealed, ask_scheduler, offer_plugin, travelling
 from ccog.runtime.local_guard import GUARD, abort
 from ccog.runtime.manifest import Resumption
-from ccog.runtime.task_names import token_of
+from ccog.runtime.task_names import task_name, token_of
 from ccog.runtime.whereabouts import current_client, current_task, is_own_loop
 from ccog.stores import Store
 from ccog.stores.base import MANIFEST
@@ -111,6 +112,20 @@ def _continue(store: Store, upload_id: str) -> str:
             f"the unfinished write to {store.url} was ended meanwhile; start again ({error})"
         ) from error
     return upload_id
+
+
+def may_be_complete() -> Callable[[], bool]:
+    """Whether the write of the current task may have been completed by its own last task.
+
+    So it is where a worker died after completing: its tasks run again, and find the upload
+    over. Elsewhere somebody else has ended it. Ask in the thread that runs the task; any
+    thread may call the answer.
+    """
+    task = current_task()
+    if task is None:
+        return lambda: False
+    final = task_name("finish", task.token)
+    return lambda: bool(ask_scheduler(task.worker, "ccog_may_be_complete", final=final))
 
 
 def watch() -> None:

@@ -12,7 +12,6 @@ at, or fail.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 
 from ccog.errors import ResumeError, StoreNotFoundError
 from ccog.geometry.cog import CogGeometry
+from ccog.runtime.begin import may_be_complete
 from ccog.stores import Store
 from ccog.tasks.blocks import BlockResult, PartialOverview
 from ccog.tasks.records import dump_overviews, dump_segment, parse_overviews, parse_segment
@@ -114,13 +114,12 @@ def keep_overviews(
 
 
 def _keep(store: Store, upload_id: str, name: str, data: bytes) -> None:
-    """Save a record; where the write is over there is no place for it, and no need.
-
-    So it is where a worker died after completing the file, and its tasks run again. In a write
-    that was aborted, completing fails.
-    """
-    with contextlib.suppress(StoreNotFoundError):
+    """Save a record; where a worker died that had completed the file, there is no need."""
+    try:
         store.save_checkpoint(upload_id, name, data)
+    except StoreNotFoundError:
+        if not may_be_complete()():
+            raise
 
 
 def load_segment(record: SealedRecord) -> UploadedSegment:

@@ -16,6 +16,7 @@ from ccog.geometry.parts import Buffer, Segment, cut
 from ccog.geometry.pyramid import Level
 from ccog.geometry.tile_order import tile_positions
 from ccog.stores import SingleWriterStore, WriteResult
+from ccog.stores.base import after_completion
 from ccog.tasks.job import WriteJob
 from ccog.tasks.uploads import (
     SegmentMerge,
@@ -43,7 +44,7 @@ def finish_write(
         return written if isinstance(written, bytes) else _with_levels(written, job)
     result = _complete(job, upload_id, header, whole.segment, resuming)
     if job.manifest is not None:
-        job.store.remove_checkpoints(upload_id)
+        after_completion(result.url, lambda: job.store.remove_checkpoints(upload_id))
     return _with_levels(result, job)
 
 
