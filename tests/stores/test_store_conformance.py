@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,14 +12,44 @@ from typing import Any
 import numpy as np
 import pytest
 
+import ccog
 from ccog import errors
 from ccog.geometry.parts import MIB, Part
 from ccog.graph.build import new_token
+from ccog.runtime.local_guard import abort
 from ccog.stores import Store, resolve_store
+from ccog.stores.base import after_completion
+from ccog.stores.retry import Patience
 from conftest import stored
+from faults import ANSWERS, PASSING, Fault, Proxy, proxied
 
 #: Bytes of a part that every store takes.
 PART = 5 * MIB
+
+#: The bytes of a small file.
+SMALL = b"a small file"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The waits of minutes as waits of a blink."""
+    monkeypatch.setattr(Patience, "wait", lambda self, attempt: 0.01)
+    monkeypatch.setattr(Patience, "seconds", property(lambda self: 0.03))
+
+
+def whole_write(store: Store) -> ccog.WriteResult:
+    """A write as tasks make it: begun, one record kept, one part put, completed or aborted."""
+    write = new_token()
+    upload_id = store.begin(write)
+    try:
+        if store.keeps_checkpoints:
+            store.save_checkpoint(upload_id, "manifest.json", b"{}")
+        result = store.complete(upload_id, [store.put(upload_id, 1, [SMALL])], write)
+    except BaseException:
+        abort(store, upload_id)
+        raise
+    after_completion(store.url, lambda: store.remove_checkpoints(upload_id))
+    return result
 
 
 class StoreTests:
@@ -206,6 +237,71 @@ class ServerTests(StoreTests):
     @pytest.fixture
     def root(self) -> str:
         return f"{self.protocol}://test/conformance"
+
+    @pytest.mark.tried(
+        "each call of a write to S3, Azure and Google Cloud Storage is answered wrongly in each of 12 ways, once",
+        "right where a second attempt can mend it, else a clear error; nothing left but what a warning names",
+    )
+    @pytest.mark.parametrize("kind", ANSWERS)
+    def test_any_call_answered_wrongly_once(
+        self, kind: str, root: str, options: Any, impatient: None
+    ) -> None:
+        with proxied(options) as (proxy, through):
+            self.try_each_call(proxy, through, options, root, kind, times=1)
+
+    @pytest.mark.slow
+    @pytest.mark.tried(
+        "each call of a write to S3, Azure and Google Cloud Storage is answered wrongly in each of 12 ways, for ever",
+        "a clear error, or right where the file is complete by then; nothing left but what a warning names",
+    )
+    @pytest.mark.parametrize("kind", ANSWERS)
+    def test_any_call_answered_wrongly_for_ever(
+        self, kind: str, root: str, options: Any, impatient: None
+    ) -> None:
+        with proxied(options) as (proxy, through):
+            self.try_each_call(proxy, through, options, root, kind, times=1000)
+
+    def try_each_call(
+        self, proxy: Proxy, through: Any, options: Any, root: str, kind: str, times: int
+    ) -> None:
+        proxy.arm(None)
+        whole_write(resolve_store(f"{root}/{kind}-{times}/none.tif", through))
+        calls = dict(proxy.calls)
+        assert len(calls) > 2
+        wrong = []
+        for call, at in [(call, 1 + n) for call, count in calls.items() for n in range(count)]:
+            if times == 1 or at == 1:
+                url = f"{root}/{kind}-{times}/{call}-{at}.tif".replace(" ", "-")
+                proxy.arm(Fault(kind, call, at, times))
+                outcome = self.outcome(url, through, options, kind in PASSING and times == 1)
+                assert proxy.hits
+                wrong += [f"{call} {at}: {outcome}"] if outcome else []
+        proxy.arm(None)
+        assert not wrong, "\n".join(wrong)
+
+    def outcome(self, url: str, through: Any, options: Any, must_succeed: bool) -> str:
+        """What is not as it should be after a write through a proxy that spoils a call."""
+        error: Exception | None = None
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                whole_write(resolve_store(url, through))
+            except Exception as raised:
+                error = raised
+        is_warned = any(
+            "remain" in str(w.message) or "may be left" in str(w.message) for w in caught
+        )
+        try:
+            found = stored(url, options)
+        except FileNotFoundError:
+            found = b""
+        if error is not None and (must_succeed or found or not isinstance(error, ccog.CCOGError)):
+            return f"{len(found)} bytes are there, and this was raised: {error!r}"
+        if error is None and found != SMALL:
+            return f"success, but {len(found)} bytes are there"
+        if not is_warned and (left := resolve_store(url, options).incomplete()):
+            return f"left without a warning: {left}"
+        return ""
 
 
 class TestSeaweedFS(ServerTests):

@@ -45,6 +45,9 @@ _FAN_IN = 32
 # the object that is there as long as an upload is in progress
 _BEGUN = "begun"
 
+# parts that are listed still are removed once more, that often
+_REMOVALS = 5
+
 _COMPLETE, _ABORT = "complete the upload to", "abort the upload to"
 
 
@@ -191,9 +194,17 @@ class GCSStore(Store):
             raise exists_error(self.url)
 
     def abort(self, upload_id: str) -> None:
-        """Say that the upload is over, then delete the parts and checkpoints."""
+        """Say that the upload is over, then delete parts and checkpoints until none is listed."""
         self._client.remove([self._beside(upload_id, _BEGUN)], _ABORT, BRISK)
-        self._client.remove(self._left(upload_id, _ABORT, BRISK), _ABORT, BRISK)
+        for _ in range(_REMOVALS):
+            left = self._left(upload_id, _ABORT, BRISK)
+            if not left:
+                return
+            self._client.remove(left, _ABORT, BRISK)
+        raise StoreError(
+            f"cannot {_ABORT} {self.url}: the server still lists {len(left)} objects of it after "
+            f"{_REMOVALS} removals; try `ccog uploads abort {self.url}` later"
+        )
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
         """Uploads to this object, or to those below a prefix that ends in a slash.

@@ -120,6 +120,7 @@ class GCSClient:
 
             def list_them(gcs: Any) -> tuple[dict[str, dict[str, Any]], Marker | None]:
                 page = gcs.call("GET", "b/{}/o", bucket, json_out=True, **query)
+                needed(page, "kind")
                 items = page.get("items") or []
                 objects = {f"{bucket}/{needed(item, 'name')}": item for item in items}
                 token = page.get("nextPageToken")

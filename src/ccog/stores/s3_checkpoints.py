@@ -19,6 +19,7 @@ from ccog.errors import StoreError, StoreNotFoundError, StorePermissionError
 from ccog.stores.base import MANIFEST, IncompleteUpload, Store, is_at, is_folder
 from ccog.stores.retry import PATIENT, needed
 from ccog.stores.s3_client import S3Client
+from ccog.stores.s3_errors import REFUSED_NAME
 from ccog.stores.s3_uploads import checksum_of, first_part, list_uploads
 
 # checkpoints that are deleted at a time
@@ -144,14 +145,17 @@ class S3Checkpoints(Store):
         pages = self._client.pages(
             "list_objects_v2", doing, PATIENT, markers=markers, Prefix=prefix
         )
-        # a server that refuses the name has no object of that name
-        with contextlib.suppress(StoreNotFoundError):
+        try:
             for page in itertools.islice(pages, most):
                 for listed in page.get("Contents") or []:
                     with self._client.explaining(doing):
                         needed(listed, "Key")
                         needed(listed, "LastModified")
                     yield listed
+        except StoreNotFoundError as error:
+            # a server that refuses the name has no object of that name
+            if REFUSED_NAME not in str(error):
+                raise
 
     def _delete(self, key: str) -> None:
         self._client.call("delete_object", f"remove a checkpoint of {self.url}", Key=key)

@@ -157,13 +157,20 @@ class S3Client:
         """An S3 call, repeated while its errors are transient."""
         return self.retry(lambda: self.once(method, **kwargs), doing, patience)
 
+    def page(self, method: str, **kwargs: Any) -> dict[str, Any]:
+        """One attempt of a call that lists; an answer that says nothing lists nothing, too."""
+        page = dict(self.once(method, **kwargs))
+        if not page.keys() - {"ResponseMetadata"}:
+            raise AnswerError("the server's answer is empty")
+        return page
+
     def pages(
         self, method: str, doing: str, patience: Patience, *, markers: Sequence[str], **kwargs: Any
     ) -> Iterator[dict[str, Any]]:
         """Pages of a listing; ``markers`` are the arguments that ask for the next."""
 
         def ask(marker: Marker) -> tuple[dict[str, Any], Marker | None]:
-            page = dict(self.call(method, doing, patience, **kwargs, **marker))
+            page = self.retry(lambda: self.page(method, **kwargs, **marker), doing, patience)
             if not page.get("IsTruncated"):
                 return page, None
             following = {name: page.get(f"Next{name}") for name in markers}

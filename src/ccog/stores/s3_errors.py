@@ -28,8 +28,11 @@ _TRANSIENT_CODES = {
 }
 _TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
+#: Code of servers on file systems for a name that they cannot keep.
+REFUSED_NAME = "XMinioInvalidObjectName"
+
 # codes besides those that s3fs raises as FileNotFoundError or PermissionError
-_NOT_FOUND_CODES = {"NotFound", "XMinioInvalidObjectName"}
+_NOT_FOUND_CODES = {"NotFound", REFUSED_NAME}
 _DENIED_CODES = {"Forbidden", "InvalidToken"}
 _EXISTS_CODES = {"412", "PreconditionFailed", "ConditionalRequestConflict"}
 

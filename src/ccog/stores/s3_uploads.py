@@ -74,7 +74,7 @@ def stored_parts(
     doing = f"look at the parts of {client.url}"
 
     def attempt() -> list[Part]:
-        page = client.once("list_parts", **request)
+        page = client.page("list_parts", **request)
         return [_listed_part(client, listed) for listed in page.get("Parts") or []]
 
     parts = client.retry(attempt, doing, patience)
