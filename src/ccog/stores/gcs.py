@@ -17,6 +17,7 @@ from ccog.errors import (
     StoreExistsError,
     StoreNotFoundError,
     StorePermissionError,
+    warn_user,
 )
 from ccog.geometry.parts import Buffer, Limits, Part, total
 from ccog.stores.base import (
@@ -104,10 +105,28 @@ class GCSStore(Store):
             self._client.put(begun, mine, doing, BRISK, new=True)
         except StoreExistsError:
             # an earlier attempt may have succeeded without an answer
-            if not unanswered and self._client.read(begun, None, doing) != mine:
+            if not unanswered and self._client.read(begun, None, doing, BRISK) != mine:
                 upload_id = parts_folder(name)
                 self._client.put(self._beside(upload_id, _BEGUN), mine, doing, BRISK)
+        except (StoreNotFoundError, StorePermissionError):
+            raise
+        except StoreError:
+            self._forget(begun, mine)
+            raise
         return upload_id
+
+    def _forget(self, begun: str, mine: bytes) -> None:
+        """Remove what an unanswered attempt to begin may have left; at least say so."""
+        try:
+            if self._client.read(begun, None, _ABORT, ONCE) == mine:
+                self._client.remove([begun], _ABORT, BRISK)
+        except StoreNotFoundError:
+            pass
+        except StoreError as error:
+            warn_user(
+                f"an empty upload to {self.url} may remain: {error}; "
+                f"`ccog uploads abort {self.url}` removes what is unfinished there"
+            )
 
     def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
         """Upload a part as an object."""

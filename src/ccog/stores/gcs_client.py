@@ -76,7 +76,7 @@ class GCSClient:
         settings["mode"] = "create" if new else "overwrite"
         self._call(lambda gcs: gcs.pipe_file(path, body, **settings), doing, patience)
 
-    def read(self, path: str, limit: int | None, doing: str) -> bytes:
+    def read(self, path: str, limit: int | None, doing: str, patience: Patience = PATIENT) -> bytes:
         """The bytes of an object, or the first of them."""
         start = None if limit is None else 0
 
@@ -88,7 +88,7 @@ class GCSClient:
                     return b""
                 raise
 
-        return self._call(read, doing)
+        return self._call(read, doing, patience)
 
     def info(
         self, path: str, patience: Patience = PATIENT, doing: str = "look at"
@@ -226,7 +226,8 @@ def _explained(error: Exception, doing: str, options: dict[str, Any]) -> StoreEr
         return StoreNotFoundError(f"cannot {doing}: the bucket or object does not exist")
     if isinstance(error, FileExistsError):
         return StoreExistsError(f"cannot {doing}: the object was written meanwhile")
-    reason = first_line(error, options)
+    # gcsfs puts the status behind a message that may be empty
+    reason = first_line(error, options).removeprefix(", ")
     if isinstance(error, KeyError | json.JSONDecodeError | UnicodeDecodeError):
         reason = f"the server's answer is not what it should be ({reason})"
     if getattr(error, "code", None) in (401, 403) or str(error).startswith("Forbidden"):

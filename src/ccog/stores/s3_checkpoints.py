@@ -51,13 +51,23 @@ class S3Checkpoints(Store):
         checksum = checksum_of(self._client, [data])
         self._client.call("put_object", doing, Key=key, Body=data, **checksum)
         self._require_upload(upload_id, key)
-        if name == MANIFEST and name not in self.checkpoint_names(upload_id):
+        if name == MANIFEST:
+            self._require_listed(upload_id, key)
+
+    def _require_listed(self, upload_id: str, key: str) -> None:
+        """Remove a record that nobody would find."""
+        try:
+            if self.has_manifest(upload_id):
+                return
+        except StoreError:
             self._delete(key)
-            raise StoreError(
-                f"resume=True is not possible for {self.url}: the server does not list "
-                "objects under the names they are given; use a key without '//' and '/' at its "
-                "start, or write without resume=True"
-            )
+            raise
+        self._delete(key)
+        raise StoreError(
+            f"resume=True is not possible for {self.url}: the server does not list "
+            "objects under the names they are given; use a key without '//' and '/' at its "
+            "start, or write without resume=True"
+        )
 
     def _require_upload(self, upload_id: str, key: str) -> None:
         """Remove a record that was put when the upload was over."""
