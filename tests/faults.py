@@ -43,10 +43,12 @@ ANSWERS = {
     "empty": "the call is made, and its answer has no body",
     "bare": "the call is made, and its answer has none of the fields it should have",
     "slow": "the call is made, and answered late",
+    "no marker": "a listing says that there is more, and not where",
+    "circle": "a listing says that there is more, always at the same place",
 }
 
 #: Those that a second attempt mends, whatever the call.
-PASSING = frozenset(ANSWERS) - {"403", "404"}
+PASSING = frozenset(ANSWERS) - {"403", "404", "no marker", "circle"}
 
 #: Calls that faults hit: a position among the parts, or the only call of its kind; the mark is the small part that
 #: says whose upload it is.
@@ -115,6 +117,7 @@ class Proxy:
         self.upstream = upstream
         self.latency = 0.0
         self.calls: Counter[str] = Counter()
+        self.headers: list[tuple[str, frozenset[str]]] = []
         self.acls: Counter[tuple[str, str | None]] = Counter()
         self.part_sizes: list[int] = []
         self.parts: Counter[tuple[str, str]] = Counter()
@@ -163,6 +166,7 @@ class _Handler(BaseHTTPRequestHandler):
         call = call_of(self.command, self.path)
         call = "mark" if (call, length) == ("part", _MARK_BYTES) else call
         self.proxy.acls[call, self.headers.get("x-amz-acl")] += 1
+        self.proxy.headers.append((call, frozenset(name.lower() for name in self.headers)))
         kind = self.proxy.hit(call, length)
         time.sleep(self.proxy.latency)
         if kind == "cut":
@@ -174,6 +178,8 @@ class _Handler(BaseHTTPRequestHandler):
         if kind in ("drop", "stall"):
             time.sleep(_STALL_SECONDS if kind == "stall" else 0)
             return self._hang_up()
+        if kind == "ignored":
+            return self._answer(204, {}, b"")
         if kind in _PLAIN:
             return self._answer(_PLAIN[kind], {}, b"")
         if kind in _ERRORS or kind == "200":
@@ -230,6 +236,20 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing."""
 
 
+_MORE, _NO_MORE = b"<IsTruncated>true</IsTruncated>", b"<IsTruncated>false</IsTruncated>"
+_MARKERS = (
+    b"<NextContinuationToken>a</NextContinuationToken>"
+    b"<NextKeyMarker>a</NextKeyMarker><NextUploadIdMarker>a</NextUploadIdMarker>"
+)
+
+
+def _truncated(body: bytes, markers: bytes) -> bytes:
+    """A listing that is said to go on; Google Cloud Storage says so by a marker alone."""
+    if body.startswith(b"{") and b"storage#objects" in body and markers:
+        return b'{"nextPageToken": "a", ' + body[1:]
+    return body.replace(_NO_MORE, _MORE + markers)
+
+
 def _spoilt(
     kind: str | None, status: int, headers: dict[str, str], body: bytes
 ) -> tuple[int, dict[str, str], bytes]:
@@ -242,6 +262,8 @@ def _spoilt(
         return status, headers, b"\x00\xffnoise" if body else b""
     if kind == "empty":
         return status, headers, b""
+    if kind in ("no marker", "circle"):
+        return status, headers, _truncated(body, _MARKERS if kind == "circle" else b"")
     if kind == "bare":
         few = {n: v for n, v in headers.items() if not n.lower().startswith(_FIELDS)}
         root = re.match(rb"(?:<\?xml.*?\?>\s*)?<(\w+)", body)

@@ -49,7 +49,7 @@ def uploads() -> None:
 )
 @_with_uploads_options
 def list_uploads(url: str, storage: dict[str, Any], older_than: float) -> None:
-    """List the incomplete writes at URL: a file, a directory, s3://bucket or s3://bucket/prefix/.
+    """List the incomplete writes at URL: a file, a directory, s3://bucket or s3://bucket/dir.
 
     Uploads that other programs have begun are marked, and records that ended writes have left.
     """
@@ -112,10 +112,6 @@ def _incomplete(url: str, options: dict[str, Any], older_than: float) -> list[In
     if not filesystem.exists(path):
         raise StoreNotFoundError(
             f"{redacted(url)} does not exist, and no write to it or below it is unfinished"
-        )
-    if "://" in url and not url.endswith("/") and "/" in path and filesystem.isdir(path):
-        raise StoreNotFoundError(
-            f"{redacted(url)} is not an object; {redacted(url)}/ with a slash looks below it"
         )
     return uploads
 

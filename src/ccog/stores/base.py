@@ -251,13 +251,13 @@ def after_completion(url: str, step: Callable[[], T]) -> T | None:
 
 
 def is_at(place: str, key: str) -> bool:
-    """Whether an object is the one at ``place``, or below it if it ends in a slash or is empty."""
-    return key.startswith(place) if is_folder(place) else key == place
+    """Whether an object is the one of that name, or below a directory of that name."""
+    return key == place or key.startswith(below(place))
 
 
-def is_folder(place: str) -> bool:
-    """Whether all objects below this name are meant."""
-    return not place or place.endswith("/")
+def below(place: str) -> str:
+    """What the names of all objects below a directory begin with."""
+    return place if not place or place.endswith("/") else f"{place}/"
 
 
 def exists_error(url: str) -> StoreExistsError:

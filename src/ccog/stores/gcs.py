@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import uuid
+from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -27,8 +28,10 @@ from ccog.stores.base import (
     Store,
     WriteResult,
     after_completion,
+    below,
     checked_result,
     exists_error,
+    is_at,
     parts_folder,
     target_of,
     total_size,
@@ -226,24 +229,29 @@ class GCSStore(Store):
         )
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
-        """Uploads to this object, or to those below a prefix that ends in a slash.
+        """Uploads to this object, or to those below it; if quick, to this object only.
 
         They are dated by their first part.
         """
-        folder, _, name = self._path.rpartition("/")
-        found = self._client.listed(
-            f"{folder}/.{name}." if name else f"{folder}/",
-            patience=ONCE if quick else PATIENT,
-            timeout=QUICK_SECONDS if quick else None,
-        )
-        objects = [page.items() for page in itertools.islice(found, 1 if quick else None)]
         uploads: dict[str, IncompleteUpload] = {}
-        for path, info in itertools.chain(*objects):
+        for path, info in self._searched(quick):
             upload = _upload_of(path, info)
-            if upload is not None and (not name or upload.url == self.url):
+            if upload is not None and is_at(self.url, upload.url):
                 key = upload.upload_id
                 uploads[key] = _merged(uploads.get(key, upload), upload)
         return list(uploads.values())
+
+    def _searched(self, quick: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Objects that may be parts of this object, or of those below it."""
+        folder, _, name = self._path.rpartition("/")
+        parts = f"{folder}/.{name}."
+        if quick:
+            pages = self._client.listed(parts, patience=ONCE, timeout=QUICK_SECONDS)
+            yield from next(pages).items()
+            return
+        for start in (parts, below(self._path)) if name else (below(self._path),):
+            for page in self._client.listed(start):
+                yield from page.items()
 
     @property
     def keeps_checkpoints(self) -> bool:

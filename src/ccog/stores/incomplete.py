@@ -23,16 +23,16 @@ def list_incomplete(
 ) -> list[IncompleteUpload]:
     """Writes that were begun below a target and neither completed nor aborted, oldest first.
 
-    Writes in progress are among them, and so are those of other programs on the same
-    store.
+    Writes in progress are among them, those of other programs on the same store, and
+    those of which only records are left (``over``).
 
     Parameters
     ----------
     store
-        What ``write_ccog`` takes, or the directory, bucket or prefix above it
-        (``s3://bucket``, ``s3://bucket/dir/``). A URL that does not end in a slash is one
-        object's: ``s3://bucket/a.tif`` is not ``s3://bucket/a.tiff``. On local file systems
-        only the directory itself is searched, not its subdirectories.
+        What ``write_ccog`` takes, or the directory or bucket above it
+        (``s3://bucket``, ``s3://bucket/dir``). Whole names are meant: ``s3://bucket/a.tif``
+        is not ``s3://bucket/a.tiff``. On local file systems only the directory itself is
+        searched, not its subdirectories.
     storage_options
         As fsspec takes them for the store's protocol.
     older_than
@@ -62,7 +62,7 @@ def abort_incomplete(
 
     Uploads of other programs are among them (``by_ccog`` is False), which ``ccog uploads
     abort`` leaves unless it is told ``--all``. Checkpoints of resumable writes are removed
-    too, also those that finished writes to this target have left.
+    too.
 
     Parameters
     ----------

@@ -111,7 +111,7 @@ class S3Store(S3Checkpoints):
             self.remove_checkpoints(upload_id)
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
-        """Uploads to this key, or to those below it if it ends in a slash or is empty.
+        """Uploads to this key, or to those below it; if quick, to this key only.
 
         If not quick, also records that writes which are over have left.
         """

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from ccog.errors import StoreError, StoreNotFoundError, StorePermissionError
-from ccog.stores.base import MANIFEST, IncompleteUpload, Store, is_at, is_folder
+from ccog.stores.base import MANIFEST, IncompleteUpload, Store, below, is_at
 from ccog.stores.retry import PATIENT, needed
 from ccog.stores.s3_client import S3Client
 from ccog.stores.s3_errors import REFUSED_NAME
@@ -114,7 +114,7 @@ class S3Checkpoints(Store):
         """
         stale: dict[tuple[str, str], IncompleteUpload] = {}
         with contextlib.suppress(StorePermissionError):
-            for listed in self._listed(self._place, _MOST_SEARCHED):
+            for listed in self._searched():
                 if (found := self._stale(listed)) is not None:
                     one = stale.setdefault((found.url, found.upload_id), found)
                     started = min(one.started, found.started)
@@ -136,11 +136,12 @@ class S3Checkpoints(Store):
             over=True,
         )
 
-    @property
-    def _place(self) -> str:
-        """The prefix of all records of this key, or of those below it."""
+    def _searched(self) -> Iterator[dict[str, Any]]:
+        """Objects that may be records of this key, or of those below it."""
         key = self._client.key
-        return key if is_folder(key) else f"{key}{_SUFFIX}/"
+        if key != below(key):
+            yield from self._listed(f"{key}{_SUFFIX}/")
+        yield from self._listed(below(key), _MOST_SEARCHED)
 
     def _folder(self, upload_id: str) -> str:
         return _folder(self._client.key, upload_id)

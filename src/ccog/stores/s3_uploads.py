@@ -103,7 +103,7 @@ def is_marked(client: S3Client, upload_id: str) -> bool:
 def list_uploads(
     client: S3Client, patience: Patience, timeout: float | None = None, pages: int | None = None
 ) -> Iterator[IncompleteUpload]:
-    """Uploads to this key, or to those below it if it ends in a slash or is empty."""
+    """Uploads to this key, or to those below it."""
     doing = f"list the incomplete uploads to {client.url}"
     found = client.pages(
         "list_multipart_uploads",
@@ -125,9 +125,9 @@ def list_uploads(
 
 def uploads_here(client: S3Client, quick: bool = False) -> list[IncompleteUpload]:
     """Uploads to this very key, asked once; if quick, those of the first page."""
-    if quick:
-        return list(list_uploads(client, ONCE, timeout=QUICK_SECONDS, pages=1))
-    return list(list_uploads(client, ONCE))
+    timeout, pages = (QUICK_SECONDS, 1) if quick else (None, None)
+    uploads = list_uploads(client, ONCE, timeout, pages)
+    return [upload for upload in uploads if upload.url == client.url]
 
 
 def abort_upload(client: S3Client, upload_id: str) -> None:
