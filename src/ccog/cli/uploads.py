@@ -45,7 +45,7 @@ def uploads() -> None:
     "list",
     cls=GroupedCommand,
     short_help="List unfinished writes.",
-    epilog=examples("ccog uploads list .", "ccog uploads list s3://bucket/prefix/"),
+    epilog=examples("ccog uploads list .", "ccog uploads list s3://bucket/dir/"),
 )
 @_with_uploads_options
 def list_uploads(url: str, storage: dict[str, Any], older_than: float) -> None:
@@ -64,7 +64,7 @@ def list_uploads(url: str, storage: dict[str, Any], older_than: float) -> None:
     short_help="Remove the unfinished writes of ccog.",
     epilog=examples(
         "ccog uploads abort out.tif",
-        "ccog uploads abort s3://bucket/prefix/ --older-than 24 --yes",
+        "ccog uploads abort s3://bucket/dir/ --older-than 24 --yes",
     ),
 )
 @_with_uploads_options
