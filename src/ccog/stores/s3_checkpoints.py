@@ -91,7 +91,8 @@ class S3Checkpoints(Store):
 
     def has_manifest(self, upload_id: str) -> bool:
         """Whether the upload can be resumed."""
-        return any(self._keys(self._folder(upload_id) + MANIFEST))
+        key = self._folder(upload_id) + MANIFEST
+        return key in self._keys(key)
 
     def remove_checkpoints(self, upload_id: str) -> None:
         """Delete the objects one by one: not all servers take lists."""
