@@ -156,7 +156,7 @@ def continued(prepared: Prepared, arr: Any, mask: Any) -> Prepared:
         (job.geometry, job.parts),
         dict(job.env),
     )
-    find_resumable(job.store, manifest)
+    find_resumable(job.store, manifest, warns=True)
     return prepared._replace(job=replace(job, manifest=manifest))
 
 

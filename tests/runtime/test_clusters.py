@@ -20,6 +20,7 @@ from dask.highlevelgraph import HighLevelGraph
 from test_cleanup import failing, no_pixels
 
 import ccog
+from ccog import errors
 from ccog.graph.computing import WriteLayer
 from ccog.stores.local import LocalStore
 from ccog.stores.s3 import S3Store
@@ -94,6 +95,39 @@ def test_a_worker_that_dies_after_completing_makes_no_error_of_a_right_file(
     assert Path(flag).exists()
     assert stored(url, options) == expected
     assert not ccog.list_incomplete(url, options)
+
+
+@pytest.mark.tried(
+    "somebody else aborts an upload while a cluster puts its parts",
+    "refused at once: the parts that follow are not computed",
+)
+@pytest.mark.parametrize("kind", ["local", "s3"])
+def test_an_upload_that_somebody_else_ends_is_noticed_at_once(
+    client: Any, kind: str, tmp_path: Path, s3_options: dict[str, Any]
+) -> None:
+    # rows of 11 MiB, of which each puts a part
+    rows, aborts_at = 32, 4
+    url, options = str(tmp_path / "out" / "a.tif"), None
+    if kind == "s3":
+        url, options = f"s3://test/{tmp_path.name}/a.tif", s3_options
+    (tmp_path / "out").mkdir()
+    log = tmp_path / "rows"
+    log.mkdir()
+
+    def block(block_id: tuple[int, int]) -> np.ndarray:
+        if block_id[0] == aborts_at:
+            assert until(lambda: ccog.abort_incomplete(url, options))
+        (log / str(block_id[0])).touch()
+        return np.random.default_rng(block_id[0]).integers(0, 60000, (512, 11264), "uint16")
+
+    chunks = ((512,) * rows, (11264,))
+    array = da.map_blocks(block, chunks=chunks, dtype="uint16", meta=np.empty((0, 0), "uint16"))
+    creation = {"compress": "none", "overviews": "none"}
+    delayed = ccog.write_ccog(array, url, COG_creation_options=creation, storage_options=options)
+    with pytest.raises(errors.StoreNotFoundError, match=r"is over|are gone"):
+        client.compute(delayed).result(timeout=120)
+    assert len(list(log.iterdir())) <= rows // 2
+    assert until(lambda: not ccog.list_incomplete(url, options))
 
 
 def test_a_task_of_a_cluster_writes_a_file_on_a_scheduler_of_its_own(

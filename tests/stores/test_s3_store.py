@@ -6,7 +6,9 @@ import hashlib
 import itertools
 import logging
 import time
+import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,11 +22,14 @@ from ccog import errors
 from ccog.geometry.parts import MIB, Part
 from ccog.graph.build import new_token
 from ccog.stores import resolve_store
+from ccog.stores.checksums import ALGORITHMS, _crc
 from ccog.stores.incomplete import _SILENT
 from ccog.stores.retry import Patience, retry
 from ccog.stores.s3 import S3Store
+from ccog.stores.s3_complete import Completion
 from ccog.stores.s3_proof import difference, is_proven
 from conftest import stored, terrain
+from faults import Fault, proxied
 
 SERVERS = ("s3", "juicefs", "moto")
 OLD, NEW = b"what was there before", b"what is written now.."
@@ -191,6 +196,137 @@ def test_a_part_that_changed_is_named(server: str, store: S3Store) -> None:
     with pytest.raises(FileNotFoundError):
         read(store)
     store.abort(session)
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 65535, 65537, (4 << 20) + 11])
+def test_checksums_are_those_that_others_compute(size: int) -> None:
+    data = np.random.default_rng(size).bytes(size)
+    buffers = [data[: size // 3], memoryview(data)[size // 3 : size // 2], data[size // 2 :]]
+    assert _crc(0xEDB88320, 32, buffers) == zlib.crc32(data).to_bytes(4, "big")
+    assert ALGORITHMS["SHA256"](buffers) == hashlib.sha256(data).digest()
+    assert ALGORITHMS["CRC64NVME"](buffers) == ALGORITHMS["CRC64NVME"]([data])
+    # of the catalogue of CRCs
+    assert ALGORITHMS["CRC32C"]([b"1234", b"56789"]).hex() == "e3069283"
+    assert ALGORITHMS["CRC64NVME"]([b"1234", b"56789"]).hex() == "ae8b14860a799888"
+    crc32c = pytest.importorskip("google_crc32c")
+    assert ALGORITHMS["CRC32C"](buffers) == crc32c.value(data).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "SHA1", "SHA256", "CRC64NVME", "sha256"])
+def test_the_checksum_that_the_user_wants_is_that_of_the_object(
+    store: S3Store, algorithm: str
+) -> None:
+    extra = {"s3_additional_kwargs": {"ChecksumAlgorithm": algorithm}}
+    wanting = replace(store, options=store.options | extra)
+    wanting.check()
+    write = new_token()
+    session = wanting.begin(write)
+    wanting.save_checkpoint(session, "row-1", b"a record")
+    bodies = [b"a" * 5 * MIB, b"b" * 10]
+    parts = [wanting.put(session, number, [body]) for number, body in enumerate(bodies, 1)]
+    assert parts == [wanting.expected_part(n, [body]) for n, body in enumerate(bodies, 1)]
+    wanting.complete(session, parts, write)
+    assert wanting.complete(session, parts, write).size == sum(map(len, bodies))
+    wanting.remove_checkpoints(session)
+    assert read(store) == b"".join(bodies)
+
+
+def test_a_checksum_that_s3_does_not_know_is_refused(store: S3Store) -> None:
+    extra = {"s3_additional_kwargs": {"ChecksumAlgorithm": "CRC16"}}
+    with pytest.raises(errors.StoreError, match=r"ChecksumAlgorithm=CRC16; known are .*SHA256"):
+        replace(store, options=store.options | extra).check()
+
+
+def test_arguments_of_the_user_reach_the_calls_that_they_are_for(
+    s3_options: dict[str, Any],
+) -> None:
+    extra = {
+        "StorageClass": "STANDARD",
+        "IfNoneMatch": "*",
+        "CacheControl": "no-cache",
+        "ChecksumAlgorithm": "SHA1",
+    }
+    with proxied(s3_options | {"s3_additional_kwargs": extra}) as (proxy, options):
+        target = {"store": "s3://test/s3-store/arguments.tif", "storage_options": options}
+        ccog.write_ccog(terrain((1, 300, 300)), **target, resume=True).compute()
+        headers = proxy.headers
+        # the same condition again, which the object that is there now does not meet
+        with pytest.raises(errors.StoreExistsError):
+            ccog.write_ccog(terrain((1, 300, 300), seed=1), **target).compute()
+    sent = {
+        name: {call for call, found in headers if name in found}
+        for name in ("x-amz-storage-class", "if-none-match", "cache-control", "x-amz-checksum-sha1")
+    }
+    assert sent == {
+        "x-amz-storage-class": {"create"},
+        "if-none-match": {"complete"},
+        "cache-control": {"create", "put"},
+        "x-amz-checksum-sha1": {"mark", "part", "put"},
+    }
+
+
+@pytest.mark.tried(
+    "the server answers that an upload is aborted, and never aborts it",
+    "warned: the upload remains",
+)
+def test_an_upload_that_the_server_never_forgets_is_not_taken_for_aborted(
+    s3_options: dict[str, Any],
+) -> None:
+    with proxied(s3_options) as (proxy, options):
+        store = S3Store("test", "s3-store/kept.tif", options)
+        session = store.begin(new_token())
+        proxy.arm(Fault("ignored", "abort", times=1000))
+        with pytest.raises(errors.StoreError, match="still lists it after 5 calls"):
+            store.abort(session)
+        assert [upload.upload_id for upload in store.incomplete()] == [session]
+        proxy.arm(None)
+        store.abort(session)
+    assert not store.incomplete()
+
+
+@pytest.mark.tried(
+    "records of a resumable write are left when it is over",
+    "listed by `ccog uploads list`, and removed by `ccog uploads abort`",
+)
+@pytest.mark.parametrize("place", ["over/a.tif", "over/", "over"])
+def test_records_of_writes_that_are_over_are_listed_and_removed(
+    s3_options: dict[str, Any], place: str
+) -> None:
+    place = f"s3://test/s3-store/{place}"
+    call = s3fs.S3FileSystem(**s3_options, skip_instance_cache=True).call_s3
+    store = S3Store("test", "s3-store/over/a.tif", s3_options)
+    session = store.begin(new_token())
+    store.save_checkpoint(session, "manifest.json", b"{}")
+    for key in ("a.tif.ccog-resume/gone/row-1", "a.tif.ccog-resume/gone/row-2", "b/c/d"):
+        call("put_object", Bucket="test", Key=f"s3-store/over/{key}", Body=b"x")
+    found = {upload.upload_id: upload.over for upload in ccog.list_incomplete(place, s3_options)}
+    assert found == {session: False, "gone": True}
+    store.remove_stale_checkpoints()
+    assert [one.resumable for one in ccog.abort_incomplete(place, s3_options)] == [True]
+    assert not ccog.list_incomplete(place, s3_options)
+    listed = call("list_objects_v2", Bucket="test", Prefix="s3-store/over/")["Contents"]
+    assert [item["Key"] for item in listed] == ["s3-store/over/b/c/d"]
+
+
+@pytest.mark.tried(
+    "somebody else writes the object just after it was completed, before it is looked at",
+    "right: the write has succeeded",
+)
+def test_an_object_that_is_replaced_at_once_was_written(
+    store: S3Store, other: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = new_token()
+    session = store.begin(write)
+    part = store.put(session, 1, [NEW])
+    complete = Completion._complete
+
+    def replaced(self: Completion) -> dict[str, Any]:
+        answer = complete(self)
+        other("put_object", Key=store.key, Body=OLD + b"er")
+        return answer
+
+    monkeypatch.setattr(Completion, "_complete", replaced)
+    assert store.complete(session, [part], write).size == len(NEW)
 
 
 ODD_KEYS = ("/lead.tif", "odd//middle.tif")

@@ -96,7 +96,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str,
         return
     options = request.getfixturevalue("s3_options")
     yield {"store": f"s3://test/resume/{tmp_path.name}.tif", "storage_options": options}
-    assert not ccog.list_incomplete(f"s3://test/resume/{tmp_path.name}", options)
+    assert not ccog.list_incomplete(f"s3://test/resume/{tmp_path.name}.tif", options)
     assert not records(tmp_path.name, options)
 
 
@@ -383,8 +383,57 @@ def test_records_of_an_upload_that_is_gone_are_not_used(
     fail(reader, resumed(reader.array(), target))
     (upload,) = left(target)
     filesystem.call_s3("abort_multipart_upload", **gone | {"UploadId": upload.upload_id})
-    assert not ccog.abort_incomplete(*target.values())
+    assert [upload.over for upload in ccog.abort_incomplete(*target.values())] == [True]
     assert not records("gone", s3_options)
+
+
+@pytest.mark.tried(
+    "of two runs of one resumable write, the second finishes while the first is in the middle",
+    "right; the slower run ends at once with a clear error, and leaves no record",
+)
+def test_the_slower_of_two_runs_of_one_write_leaves_nothing(target: dict[str, Any]) -> None:
+    done: list[int] = []
+
+    def write(hurries: bool) -> Any:
+        def read(block_id: tuple[int, int, int]) -> np.ndarray:
+            _, i, j = block_id
+            if not hurries and (i, j) == (ROWS // 2, 0):
+                write(hurries=True).compute(scheduler="sync")
+            if not hurries:
+                done.append(i)
+            return terrain((1, 128, 128), seed=100 * i + j)
+
+        chunks, meta = ((1,), (128,) * ROWS, (128,) * COLS), np.empty((0, 0, 0), "uint16")
+        array = da.map_blocks(read, chunks=chunks, dtype="uint16", meta=meta, name="two-runs")
+        return resumed(array, target)
+
+    with pytest.raises(ccog.errors.StoreNotFoundError):
+        write(hurries=False).compute(scheduler="sync")
+    assert max(done) < ROWS - 4
+    array = np.concatenate(
+        [
+            np.concatenate([terrain((1, 128, 128), seed=100 * i + j) for j in range(COLS)], 2)
+            for i in range(ROWS)
+        ],
+        1,
+    )
+    expected = ccog.write_ccog(array, COG_creation_options=SMALL).compute()
+    assert data_of(target) == expected
+    assert not left(target)
+
+
+@pytest.mark.tried(
+    "a resumable write is built where a write that was not resumable was killed",
+    "warned: names the time, and the command that removes it",
+)
+def test_what_cannot_be_continued_is_named(target: dict[str, Any], reader: Source) -> None:
+    store = ccog.stores.resolve_store(target["store"], target.get("storage_options"))
+    session = store.begin(new_token())
+    with pytest.warns(ccog.CCOGWarning, match=f"An unfinished write to {target['store']}, begun"):
+        delayed = resumed(reader.array(), target)
+    delayed.compute(**THREADS)
+    assert [upload.upload_id for upload in left(target)] == [session]
+    store.abort(session)
 
 
 def test_an_upload_that_ends_before_computing_is_begun_again(

@@ -45,13 +45,13 @@ def uploads() -> None:
     "list",
     cls=GroupedCommand,
     short_help="List unfinished writes.",
-    epilog=examples("ccog uploads list .", "ccog uploads list s3://bucket/prefix/"),
+    epilog=examples("ccog uploads list .", "ccog uploads list s3://bucket/dir/"),
 )
 @_with_uploads_options
 def list_uploads(url: str, storage: dict[str, Any], older_than: float) -> None:
-    """List the incomplete writes at URL: a file, a directory, s3://bucket or s3://bucket/prefix.
+    """List the incomplete writes at URL: a file, a directory, s3://bucket or s3://bucket/dir.
 
-    Uploads that other programs have begun are marked.
+    Uploads that other programs have begun are marked, and records that ended writes have left.
     """
     with reported():
         for upload in _incomplete(url, storage, older_than):
@@ -64,7 +64,7 @@ def list_uploads(url: str, storage: dict[str, Any], older_than: float) -> None:
     short_help="Remove the unfinished writes of ccog.",
     epilog=examples(
         "ccog uploads abort out.tif",
-        "ccog uploads abort s3://bucket/prefix/ --older-than 24 --yes",
+        "ccog uploads abort s3://bucket/dir/ --older-than 24 --yes",
     ),
 )
 @_with_uploads_options
@@ -119,5 +119,6 @@ def _incomplete(url: str, options: dict[str, Any], older_than: float) -> list[In
 def _line(upload: IncompleteUpload) -> str:
     begun = f"{upload.started:%Y-%m-%dT%H:%M:%SZ}"
     resumable = " resumable" if upload.resumable else ""
+    over = " (ended, but for its records)" if upload.over else ""
     foreign = "" if upload.by_ccog else " (not known to be ccog's)"
-    return f"{begun} {upload.url} {upload.upload_id}{resumable}{foreign}"
+    return f"{begun} {upload.url} {upload.upload_id}{resumable}{over}{foreign}"

@@ -29,13 +29,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ccog.errors import ResumeError, StoreError, StoreNotFoundError
 from ccog.runtime.distributed_edges import Sealed, ask_scheduler, offer_plugin, travelling
 from ccog.runtime.manifest import Resumption, find_resumable
 from ccog.runtime.runs import Begun, Run, abort, begin_run, warn_of_parts
-from ccog.runtime.task_names import token_of
+from ccog.runtime.task_names import task_name, token_of
 from ccog.runtime.whereabouts import current_client, current_task, is_own_loop
 from ccog.stores import Store
 from ccog.stores.base import MANIFEST
@@ -155,6 +156,20 @@ def remove_elsewhere(store: Store, write: str) -> None:
         warn_of_parts(store, error)
     else:
         abort(store, upload_id)
+
+
+def may_be_complete(token: str) -> Callable[[], bool]:
+    """Whether the write of that token may have been completed by its own last task.
+
+    So it is where a worker died after completing: its tasks run again, and find the upload
+    over. Elsewhere somebody else has ended it. Ask in the thread that runs the task; any
+    thread may call the answer.
+    """
+    task = current_task(token)
+    if task is None:
+        return lambda: False
+    final = task_name("finish", token)
+    return lambda: bool(ask_scheduler(task.worker, "ccog_may_be_complete", final=final))
 
 
 def wait_for_removal(final: str, client: Any = None) -> None:

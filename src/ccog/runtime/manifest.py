@@ -24,6 +24,7 @@ from ccog.input.from_xarray import array_inside, is_xarray
 from ccog.input.source import Source
 from ccog.stores import IncompleteUpload, SingleWriterStore, Store
 from ccog.stores.base import MANIFEST
+from ccog.stores.incomplete import warn_of
 from ccog.tiff.header import Template
 
 # of the checkpoints and their names
@@ -139,8 +140,12 @@ def _slow_digest(key: str, value: Any) -> str:
     return hashlib.pbkdf2_hmac("sha256", str(value).encode(), salt, _ROUNDS).hex()[:32]
 
 
-def find_resumable(store: Store | SingleWriterStore, manifest: str) -> ResumableUpload | None:
+def find_resumable(
+    store: Store | SingleWriterStore, manifest: str, warns: bool = False
+) -> ResumableUpload | None:
     """The unfinished write of that manifest at the target; None if nothing was begun.
+
+    ``warns``: of those there that nobody can continue.
 
     Raises
     ------
@@ -153,8 +158,12 @@ def find_resumable(store: Store | SingleWriterStore, manifest: str) -> Resumable
             "file systems, s3:// (without fixed_upload_size) and gs://"
         )
     refusal = None
-    for upload in sorted(store.incomplete(), key=lambda upload: upload.started, reverse=True):
-        if upload.url != store.url or not upload.resumable:
+    uploads = [upload for upload in store.incomplete() if upload.url == store.url]
+    if warns:
+        # what is over is removed when the write begins
+        warn_of(store, [one for one in uploads if not (one.resumable or one.over)])
+    for upload in sorted(uploads, key=lambda upload: upload.started, reverse=True):
+        if not upload.resumable:
             continue
         other = _load(store, upload)
         if other == manifest:

@@ -56,6 +56,7 @@ class OpenUploads:
         self._scheduler = scheduler
         self._announced: dict[str, float] = {}
         self._open: dict[str, _Upload] = {}
+        self._finishing: set[str] = set()
         self.removals: dict[asyncio.Task[None], _Upload] = {}
 
     def announce(self, final: str) -> Announcement:
@@ -77,6 +78,14 @@ class OpenUploads:
         upload = _Upload(final=final, upload_id=upload_id, store=arrived(store), stays=stays)
         return self._open.setdefault(final, upload).upload_id
 
+    def finishes(self, final: str) -> None:
+        """The last task of a write is given to a worker, which may complete the file."""
+        self._finishing.add(final)
+
+    def may_be_complete(self, final: str) -> bool:
+        """Whether the file may be complete: its last task has once been with a worker."""
+        return final in self._finishing
+
     def is_open(self, final: str) -> bool:
         """Whether the write goes on, or is being removed."""
         ending = {upload.final for upload in self.removals.values()}
@@ -92,6 +101,9 @@ class OpenUploads:
     def ended(self, final: str, in_memory: bool) -> None:
         """The last task of a write has ended: abort the upload unless that succeeded."""
         self._announced.pop(final, None)
+        if not in_memory:
+            # a result that is lost is computed again, with a file that is complete
+            self._finishing.discard(final)
         upload = self._open.pop(final, None)
         if upload is not None and not in_memory and not upload.stays:
             self._start_removal(upload)

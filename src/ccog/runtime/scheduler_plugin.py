@@ -84,6 +84,7 @@ class CcogPlugin(SchedulerPlugin):  # type: ignore[misc]
             "ccog_announce": self.uploads.announce,
             "ccog_keep": self.uploads.keep,
             "ccog_is_open": self.uploads.is_open,
+            "ccog_may_be_complete": self.uploads.may_be_complete,
             "ccog_store": self.uploads.store,
             "ccog_progress": self.counts.progress,
         }
@@ -95,7 +96,9 @@ class CcogPlugin(SchedulerPlugin):  # type: ignore[misc]
             self.counts.stored(msg["token"], msg["number"], msg["size"])
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
-        """Hear how the last task of a write ends; only these have text as keys."""
+        """Hear how the last task of a write begins and ends; only these have text as keys."""
+        if finish == "processing" and isinstance(key, str) and key.startswith(_FINISH):
+            self.uploads.finishes(key)
         if finish in _ENDED and isinstance(key, str):
             self.uploads.ended(key, finish == "memory")
             self.counts.ended(key, finish == "memory")

@@ -16,7 +16,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ccog.errors import (
     StoreError,
@@ -31,12 +31,13 @@ from ccog.stores.base import (
     CONTENT_TYPE,
     Store,
     WriteResult,
+    after_completion,
     checked_result,
     exists_error,
     total_size,
 )
 from ccog.stores.body import Body, base64_text, md5
-from ccog.stores.retry import BRISK, PATIENT, Patience, first_line, retry
+from ccog.stores.retry import BRISK, PATIENT, AnswerError, Patience, first_line, retry
 
 _TRANSIENT_STATUS = frozenset((408, 429, 500, 502, 503, 504))
 _ONE_ATTEMPT: dict[str, Any] = {"retry_total": 0}
@@ -45,6 +46,13 @@ _COMMIT_SECONDS = 300
 
 # of the names of blocks, which have 64 characters at most
 _UPLOAD_ID_DIGITS = 25
+
+
+class _Found(NamedTuple):
+    """What is known of a blob."""
+
+    size: int
+    etag: str | None
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class AzureStore(Store):
     def check(self) -> None:
         """Refuse a missing package and unusable options; without ``overwrite`` a blob."""
         self._filesystem()
-        if not self.overwrite and self._size(BRISK) is not None:
+        if not self.overwrite and self._look(BRISK) is not None:
             raise exists_error(self.target)
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
@@ -93,15 +101,41 @@ class AzureStore(Store):
 
     def complete(self, upload_id: str, parts: list[Part], write: str | None = None) -> WriteResult:
         """Commit the blocks, which may be repeated, and check the size of the blob."""
-        names = [_block_name(upload_id, part) for part in sorted(parts)]
+        names, size = [_block_name(upload_id, part) for part in sorted(parts)], total_size(parts)
         try:
-            self._commit(names)
-        except (StoreExistsError, StoreNotFoundError):
+            etag = self._commit(names)
+        except StoreError:
             # an earlier call may have succeeded without an answer
-            committed, _ = self._blocks()
-            if [block.id for block in committed] != names:
+            if not self._is_made_of(names):
                 raise
-        return checked_result(self.target, self._size(), total_size(parts))
+            etag = None
+        found = after_completion(self.target, self._found)
+        # who may not look, or sees what somebody else has written since, relies on the service
+        if found is None or (etag is not None and found.etag != etag):
+            return WriteResult(self.target, size)
+        return checked_result(self.target, found.size, size)
+
+    def _found(self) -> _Found | None:
+        """Size and ETag of the blob; None if it may not be looked at."""
+        try:
+            # a cache on the way may know no better at first
+            found = self._look(BRISK) or self._look(BRISK)
+        except StorePermissionError:
+            return None
+        if found is None:
+            raise StoreNotFoundError(
+                f"{self.target} was not found after the service had committed it; somebody may "
+                "have removed it. If not, write it again"
+            )
+        return found
+
+    def _is_made_of(self, names: list[str]) -> bool:
+        """Whether the blob is known to consist of these blocks."""
+        try:
+            committed, _ = self._blocks()
+        except StoreError:
+            return False
+        return [block.id for block in committed] == names
 
     def abort(self, upload_id: str) -> None:
         """Drop the uncommitted blocks, if there is no blob yet.
@@ -116,7 +150,7 @@ class AzureStore(Store):
             unchanged = {"match_condition": MatchConditions.IfNotModified}
             await blob.delete_blob(etag=empty["etag"], **unchanged, **_ONE_ATTEMPT)
 
-        if self._size(BRISK) is None and self._has_staged_blocks():
+        if self._look(BRISK) is None and self._has_staged_blocks():
             self._call(drop, f"abort the upload to {self.target}", BRISK)
 
     def _stage(
@@ -139,7 +173,8 @@ class AzureStore(Store):
         self._call(stage, doing, patience)
         return part
 
-    def _commit(self, names: list[str]) -> None:
+    def _commit(self, names: list[str]) -> str | None:
+        """Commit the blocks; the ETag of the blob."""
         from azure.core import MatchConditions
         from azure.storage.blob import BlobBlock, ContentSettings
 
@@ -152,19 +187,23 @@ class AzureStore(Store):
             blocks = [BlobBlock(name) for name in names]
             return blob.commit_block_list(blocks, **settings, **_ONE_ATTEMPT)
 
-        self._call(commit, f"complete the upload to {self.target}")
+        answer: dict[str, Any] = self._call(commit, f"complete the upload to {self.target}")
+        return answer.get("etag")
 
-    def _size(self, patience: Patience = PATIENT) -> int | None:
-        """Size of the blob; None if there is none."""
+    def _look(self, patience: Patience) -> _Found | None:
+        """Size and ETag of the blob; None if there is none."""
+
+        async def look(blob: Any) -> _Found:
+            properties = await blob.get_blob_properties(**_ONE_ATTEMPT)
+            if properties.size is None:
+                raise AnswerError("the server's answer has no size")
+            return _Found(int(properties.size), properties.etag)
+
         try:
-            properties = self._call(
-                lambda blob: blob.get_blob_properties(**_ONE_ATTEMPT),
-                f"look at {self.target}",
-                patience,
-            )
+            found: _Found = self._call(look, f"look at {self.target}", patience)
         except StoreNotFoundError:
             return None
-        return int(properties.size)
+        return found
 
     def _has_staged_blocks(self) -> bool:
         try:
@@ -234,6 +273,8 @@ def _block_name(upload_id: str, part: Part) -> str:
 def _is_transient(error: Exception) -> bool:
     from azure.core import exceptions
 
+    if isinstance(error, exceptions.DecodeError | AnswerError):
+        return True
     if isinstance(error, exceptions.HttpResponseError) and error.status_code is not None:
         return error.status_code in _TRANSIENT_STATUS
     unanswered = exceptions.ServiceRequestError | exceptions.ServiceResponseError

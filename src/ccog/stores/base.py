@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
-from ccog.errors import StoreError, StoreExistsError
+from ccog.errors import StoreError, StoreExistsError, warn_user
 from ccog.geometry.parts import Buffer, Limits, Part
 from ccog.wording import byte_text, plural, size_text
+
+T = TypeVar("T")
+
+_LOGGER = logging.getLogger("ccog")
 
 #: Type of S3, Azure and GCS objects, unless the user gives another one (COG draft standard).
 CONTENT_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
@@ -71,6 +78,8 @@ class IncompleteUpload:
         Whether it was written with ``resume=True``: the same call then continues it.
     by_ccog
         Whether it is certain that ccog has begun it: on S3 other programs upload too.
+    over
+        Whether it has ended, and only records of its checkpoint are left.
     """
 
     url: str
@@ -78,6 +87,7 @@ class IncompleteUpload:
     started: datetime
     resumable: bool = False
     by_ccog: bool = True
+    over: bool = False
 
     @property
     def session(self) -> str:
@@ -134,7 +144,8 @@ class Store(ABC):
     def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
         """Store a part; a part of the same number is replaced.
 
-        Raises StoreNotFoundError if the upload is over: completed or aborted.
+        Raises StoreNotFoundError, and leaves nothing, if the upload is over: completed or
+        aborted.
         """
 
     @abstractmethod
@@ -145,6 +156,7 @@ class Store(ABC):
     def complete(self, upload_id: str, parts: list[Part], write: str | None = None) -> WriteResult:
         """Join the parts in order, and make the file visible at once.
 
+        Once the file is there, nothing that fails is an error: see ``after_completion``.
         If an earlier call has completed the same file, the result is the same. If
         another file is there instead, StoreNotFoundError or StoreExistsError is raised.
         ``write`` is the name that the upload was begun with; None if an earlier run
@@ -180,7 +192,10 @@ class Store(ABC):
         return False
 
     def save_checkpoint(self, upload_id: str, name: str, data: bytes) -> None:
-        """Keep a checkpoint, whole or not at all; one of the same name is replaced."""
+        """Keep a checkpoint, whole or not at all; one of the same name is replaced.
+
+        Raises StoreNotFoundError, and leaves nothing, if the upload is over.
+        """
         raise NotImplementedError
 
     def load_checkpoint(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
@@ -218,6 +233,31 @@ def target_of(folder: str) -> str | None:
 def total_size(parts: list[Part]) -> int:
     """Bytes of all parts together."""
     return sum(part.size for part in parts)
+
+
+def after_completion(url: str, step: Callable[[], T]) -> T | None:
+    """Do a step when the file is complete: an error is a warning, since the write has succeeded."""
+    try:
+        return step()
+    except StoreError as error:
+        text = (
+            f"{url} is complete, but something after that failed: {error}. "
+            f"`ccog uploads abort {url}` removes what may be left of the upload"
+        )
+        # a warning of a worker does not reach the user, its log may
+        _LOGGER.warning("%s", text)
+        warn_user(text)
+        return None
+
+
+def is_at(place: str, key: str) -> bool:
+    """Whether an object is the one of that name, or below a directory of that name."""
+    return key == place or key.startswith(below(place))
+
+
+def below(place: str) -> str:
+    """What the names of all objects below a directory begin with."""
+    return place if not place or place.endswith("/") else f"{place}/"
 
 
 def exists_error(url: str) -> StoreExistsError:

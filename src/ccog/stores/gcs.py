@@ -5,11 +5,21 @@ Parts are objects beside the target, composed in trees of 32.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import uuid
+from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ccog.errors import StoreExistsError, StoreNotFoundError
+from ccog.errors import (
+    StoreError,
+    StoreExistsError,
+    StoreNotFoundError,
+    StorePermissionError,
+    warn_user,
+)
 from ccog.geometry.parts import Buffer, Limits, Part, total
 from ccog.stores.base import (
     MANIFEST,
@@ -17,8 +27,11 @@ from ccog.stores.base import (
     IncompleteUpload,
     Store,
     WriteResult,
+    after_completion,
+    below,
     checked_result,
     exists_error,
+    is_at,
     parts_folder,
     target_of,
     total_size,
@@ -32,6 +45,12 @@ _MARK_KEY = "ccog-write"
 
 # objects that one compose request takes (Cloud Storage, quotas)
 _FAN_IN = 32
+
+# the object that is there as long as an upload is in progress
+_BEGUN = "begun"
+
+# parts that are listed still are removed once more, that often
+_REMOVALS = 5
 
 _COMPLETE, _ABORT = "complete the upload to", "abort the upload to"
 
@@ -76,18 +95,61 @@ class GCSStore(Store):
         self._refuse_existing(BRISK)
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
-        """Put an empty object, so that missing buckets and permissions show now."""
-        upload_id = parts_folder(self.key.rpartition("/")[2])
-        path = self._part_path(upload_id, self.expected_part(0, []))
-        self._client.put(path, b"", "start an upload to", BRISK)
+        """Put a small object, so that missing buckets and permissions show now.
+
+        While it is there, the upload is in progress. Its folder is named by the write, so
+        that a task that begins again finds its own. If nobody can have begun, the same
+        Delayed is being computed elsewhere too, and gets another folder.
+        """
+        name, mine = self.key.rpartition("/")[2], uuid.uuid4().hex.encode()
+        upload_id, doing = parts_folder(name, write), "start an upload to"
+        begun = self._beside(upload_id, _BEGUN)
+        try:
+            self._client.put(begun, mine, doing, BRISK, new=True)
+        except StoreExistsError:
+            # an earlier attempt may have succeeded without an answer
+            if not unanswered and self._client.read(begun, None, doing, BRISK) != mine:
+                upload_id = parts_folder(name)
+                self._client.put(self._beside(upload_id, _BEGUN), mine, doing, BRISK)
+        except (StoreNotFoundError, StorePermissionError):
+            raise
+        except StoreError:
+            self._forget(begun, mine)
+            raise
         return upload_id
+
+    def _forget(self, begun: str, mine: bytes) -> None:
+        """Remove what an unanswered attempt to begin may have left; at least say so."""
+        try:
+            if self._client.read(begun, None, _ABORT, ONCE) == mine:
+                self._client.remove([begun], _ABORT, BRISK)
+        except StoreNotFoundError:
+            pass
+        except StoreError as error:
+            warn_user(
+                f"an empty upload to {self.url} may remain: {error}; "
+                f"`ccog uploads abort {self.url}` removes what is unfinished there"
+            )
 
     def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
         """Upload a part as an object."""
         part = self.expected_part(number, buffers)
         path = self._part_path(upload_id, part)
-        self._client.put(path, b"".join(buffers), f"upload part {number} of")
+        self._put(upload_id, path, b"".join(buffers), f"upload part {number} of")
         return part
+
+    def _put(self, upload_id: str, path: str, body: bytes, doing: str) -> None:
+        """Store an object beside the parts, or none if the upload is over.
+
+        Who ends an upload first says so, then removes what is there. So what comes later
+        is removed here.
+        """
+        self._client.put(path, body, doing)
+        try:
+            self._require_begun(upload_id)
+        except StoreNotFoundError:
+            self._client.remove([path], doing)
+            raise
 
     def expected_part(self, number: int, buffers: list[Buffer]) -> Part:
         """Number, size and CRC32 of the part."""
@@ -95,33 +157,39 @@ class GCSStore(Store):
 
     def stored_parts(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
         """None is known: parts are put again."""
-        self._require_parts(upload_id)
+        self._require_begun(upload_id)
         return {}
 
     def complete(self, upload_id: str, parts: list[Part], write: str | None = None) -> WriteResult:
         """Compose the parts, 32 at a time, in the end at the target; remove them."""
         paths = [self._part_path(upload_id, part) for part in sorted(parts)]
         try:
-            self._require_parts(upload_id)
-            self._publish(self._joined(upload_id, paths), upload_id)
-        except (StoreExistsError, StoreNotFoundError):
+            self._require_begun(upload_id)
+            info = self._publish(self._joined(upload_id, paths), upload_id)
+        except StoreError as error:
             # an earlier call may have succeeded without an answer, and removed parts
-            if not self._is_of(upload_id):
-                raise
-        result = checked_result(self.url, self._size(), total_size(parts))
-        self.abort(upload_id)
+            info = self._completed_before(upload_id, error)
+        result = checked_result(self.url, info["size"], total_size(parts))
+        after_completion(self.url, lambda: self.abort(upload_id))
         return result
 
-    def _require_parts(self, upload_id: str) -> None:
-        if not self._left(upload_id):
-            raise StoreNotFoundError(
-                f"the parts of {self.url} are gone: somebody else has ended the write"
-            )
+    def _require_begun(self, upload_id: str) -> None:
+        # who may not look cannot compose the parts either
+        with contextlib.suppress(StorePermissionError):
+            if self._client.info(self._beside(upload_id, _BEGUN)) is None:
+                raise StoreNotFoundError(
+                    f"the parts of {self.url} are gone: somebody else has ended the write"
+                )
 
-    def _is_of(self, upload_id: str) -> bool:
-        """Whether the metadata of the object name this upload."""
-        info = self._client.info(self._path) or {}
-        return (info.get("metadata") or {}).get(_MARK_KEY) == upload_id
+    def _completed_before(self, upload_id: str, error: StoreError) -> dict[str, Any]:
+        """Properties of the object, if its metadata name this upload; else the error."""
+        try:
+            info = self._client.info(self._path, BRISK) or {}
+        except StoreError:
+            raise error from None
+        if (info.get("metadata") or {}).get(_MARK_KEY) != upload_id:
+            raise error
+        return info
 
     def _joined(self, upload_id: str, paths: list[str]) -> list[str]:
         """At most 32 objects that hold the parts in order."""
@@ -135,12 +203,12 @@ class GCSStore(Store):
             paths, depth = joined, depth + 1
         return paths
 
-    def _publish(self, paths: list[str], upload_id: str) -> None:
+    def _publish(self, paths: list[str], upload_id: str) -> dict[str, Any]:
         """Compose the last objects at the target; not all servers heed the condition."""
         self._refuse_existing()
         condition = {} if self.overwrite else {"ifGenerationMatch": "0"}
         mark = {_MARK_KEY: upload_id}
-        self._client.compose(paths, self._path, _COMPLETE, metadata=mark, **condition)
+        return self._client.compose(paths, self._path, _COMPLETE, metadata=mark, **condition)
 
     def _refuse_existing(self, patience: Patience = PATIENT) -> None:
         """Refuse an object that may not be overwritten."""
@@ -148,29 +216,42 @@ class GCSStore(Store):
             raise exists_error(self.url)
 
     def abort(self, upload_id: str) -> None:
-        """Delete the parts and checkpoints."""
-        if left := self._left(upload_id, _ABORT, BRISK):
+        """Say that the upload is over, then delete parts and checkpoints until none is listed."""
+        self._client.remove([self._beside(upload_id, _BEGUN)], _ABORT, BRISK)
+        for _ in range(_REMOVALS):
+            left = self._left(upload_id, _ABORT, BRISK)
+            if not left:
+                return
             self._client.remove(left, _ABORT, BRISK)
+        raise StoreError(
+            f"cannot {_ABORT} {self.url}: the server still lists {len(left)} objects of it after "
+            f"{_REMOVALS} removals; try `ccog uploads abort {self.url}` later"
+        )
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
-        """Uploads to this object, or to those below a prefix that ends in a slash.
+        """Uploads to this object, or to those below it; if quick, to this object only.
 
         They are dated by their first part.
         """
-        folder, _, name = self._path.rpartition("/")
-        objects = self._client.find(
-            folder,
-            f".{name}." if name else "",
-            patience=ONCE if quick else PATIENT,
-            timeout=QUICK_SECONDS if quick else None,
-        )
         uploads: dict[str, IncompleteUpload] = {}
-        for path, info in objects.items():
+        for path, info in self._searched(quick):
             upload = _upload_of(path, info)
-            if upload is not None and (not name or upload.url == self.url):
+            if upload is not None and is_at(self.url, upload.url):
                 key = upload.upload_id
                 uploads[key] = _merged(uploads.get(key, upload), upload)
         return list(uploads.values())
+
+    def _searched(self, quick: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Objects that may be parts of this object, or of those below it."""
+        folder, _, name = self._path.rpartition("/")
+        parts = f"{folder}/.{name}."
+        if quick:
+            pages = self._client.listed(parts, patience=ONCE, timeout=QUICK_SECONDS)
+            yield from next(pages).items()
+            return
+        for start in (parts, below(self._path)) if name else (below(self._path),):
+            for page in self._client.listed(start):
+                yield from page.items()
 
     @property
     def keeps_checkpoints(self) -> bool:
@@ -179,7 +260,7 @@ class GCSStore(Store):
 
     def save_checkpoint(self, upload_id: str, name: str, data: bytes) -> None:
         """Upload a checkpoint as an object."""
-        self._client.put(self._beside(upload_id, name), data, "keep a checkpoint of")
+        self._put(upload_id, self._beside(upload_id, name), data, "keep a checkpoint of")
 
     def load_checkpoint(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
         """The bytes of the object, or the first of them."""
@@ -203,13 +284,14 @@ class GCSStore(Store):
         self, upload_id: str, doing: str = "look at", patience: Patience = PATIENT
     ) -> list[str]:
         """Paths of the parts and checkpoints of an upload."""
-        folder = self._folder(upload_id)
-        return list(self._client.find(folder, doing=doing, patience=patience))
+        folder = f"{self._folder(upload_id)}/"
+        pages = self._client.listed(folder, doing=doing, patience=patience)
+        return [*itertools.chain(*pages)]
 
     def _size(self, patience: Patience = PATIENT) -> int | None:
         """Size of the object; None if there is none."""
         info = self._client.info(self._path, patience)
-        return None if info is None else int(info["size"])
+        return None if info is None else info["size"]
 
 
 def _upload_of(path: str, info: dict[str, Any]) -> IncompleteUpload | None:

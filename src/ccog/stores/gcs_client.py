@@ -6,8 +6,8 @@ documentation; they were checked with gcsfs 2026.10:
 - ``GCSFileSystem._request.__wrapped__`` is a request without gcsfs's own retries.
   Without it: the method is taken as it is, and each of our attempts may be several, so
   that a write takes longer to give up.
-- ``call(method, path, *names, headers=, json=, **query)`` makes any call of the JSON
-  API. Without it: composing objects needs another client.
+- ``call(method, path, *names, headers=, json=, json_out=, timeout=, **query)`` makes any
+  call of the JSON API. Without it: listing and composing objects needs another client.
 - ``gcsfs.retry.is_retriable(error)`` says which errors are transient. Without it: compare
   ``error.code`` here.
 """
@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -30,9 +32,22 @@ from ccog.errors import (
 )
 from ccog.redaction import harmless
 from ccog.stores.base import CONTENT_TYPE
-from ccog.stores.retry import PATIENT, Patience, first_line, retry
+from ccog.stores.retry import (
+    PATIENT,
+    AnswerError,
+    Marker,
+    Patience,
+    first_line,
+    needed,
+    pages,
+    retry,
+)
 
 T = TypeVar("T")
+
+# objects that are listed, and deleted, at a time
+_PAGE = 1000
+_DELETERS = 16
 
 # answer to a request for the first bytes of an empty object
 _EMPTY = 416
@@ -53,12 +68,15 @@ class GCSClient:
         """Refuse a missing package and unusable options."""
         self._filesystem()
 
-    def put(self, path: str, body: bytes, doing: str, patience: Patience = PATIENT) -> None:
-        """Store an object; gcsfs compares its MD5."""
+    def put(
+        self, path: str, body: bytes, doing: str, patience: Patience = PATIENT, new: bool = False
+    ) -> None:
+        """Store an object; gcsfs compares its MD5. ``new``: StoreExistsError if there is one."""
         settings = {"consistency": "md5", "content_type": CONTENT_TYPE}
+        settings["mode"] = "create" if new else "overwrite"
         self._call(lambda gcs: gcs.pipe_file(path, body, **settings), doing, patience)
 
-    def read(self, path: str, limit: int | None, doing: str) -> bytes:
+    def read(self, path: str, limit: int | None, doing: str, patience: Patience = PATIENT) -> bytes:
         """The bytes of an object, or the first of them."""
         start = None if limit is None else 0
 
@@ -70,42 +88,60 @@ class GCSClient:
                     return b""
                 raise
 
-        return self._call(read, doing)
+        return self._call(read, doing, patience)
 
-    def info(self, path: str, patience: Patience = PATIENT) -> dict[str, Any] | None:
+    def info(
+        self, path: str, patience: Patience = PATIENT, doing: str = "look at"
+    ) -> dict[str, Any] | None:
         """Properties of an object; None if there is none."""
+        bucket, _, key = path.partition("/")
 
         def look(gcs: Any) -> dict[str, Any]:
-            gcs.invalidate_cache()
-            return dict(gcs.info(path))
+            return _sized(gcs.call("GET", "b/{}/o/{}", bucket, key, json_out=True))
 
         try:
-            return self._call(look, "look at", patience)
+            return self._call(look, doing, patience)
         except StoreNotFoundError:
             return None
 
-    def find(
+    def listed(
         self,
-        folder: str,
-        prefix: str = "",
+        start: str,
         *,
         doing: str = "look at",
         patience: Patience = PATIENT,
         timeout: float | None = None,
-    ) -> dict[str, dict[str, Any]]:
-        """Properties of the objects below a folder, if it exists, by path."""
+    ) -> Iterator[dict[str, dict[str, Any]]]:
+        """Pages of objects whose paths have that start: their properties by path."""
+        bucket, _, prefix = start.partition("/")
 
-        def find(gcs: Any) -> dict[str, dict[str, Any]]:
-            gcs.invalidate_cache()
-            with contextlib.suppress(FileNotFoundError):
-                return dict(gcs.find(folder, prefix=prefix, detail=True, timeout=timeout))
-            return {}
+        def ask(marker: Marker) -> tuple[dict[str, dict[str, Any]], Marker | None]:
+            query = {"prefix": prefix, "maxResults": _PAGE, "timeout": timeout, **marker}
 
-        return self._call(find, doing, patience)
+            def list_them(gcs: Any) -> tuple[dict[str, dict[str, Any]], Marker | None]:
+                page = gcs.call("GET", "b/{}/o", bucket, json_out=True, **query)
+                needed(page, "kind")
+                items = page.get("items") or []
+                objects = {f"{bucket}/{needed(item, 'name')}": item for item in items}
+                token = page.get("nextPageToken")
+                return objects, {"pageToken": token} if token else None
 
-    def remove(self, paths: list[str], doing: str, patience: Patience) -> None:
-        """Delete objects."""
-        self._call(lambda gcs: gcs.rm(paths), doing, patience)
+            return self._call(list_them, doing, patience)
+
+        return pages(ask, f"{doing} {self.url}")
+
+    def remove(self, paths: Iterable[str], doing: str, patience: Patience = PATIENT) -> None:
+        """Delete objects, if they are there."""
+
+        def remove(path: str) -> None:
+            bucket, _, key = path.partition("/")
+            with contextlib.suppress(StoreNotFoundError):
+                self._call(
+                    lambda gcs: gcs.call("DELETE", "b/{}/o/{}", bucket, key), doing, patience
+                )
+
+        with ThreadPoolExecutor(_DELETERS) as pool:
+            list(pool.map(remove, paths))
 
     def compose(
         self,
@@ -115,8 +151,8 @@ class GCSClient:
         *,
         metadata: dict[str, str] | None = None,
         **condition: str,
-    ) -> None:
-        """Join up to 32 objects to a new one, in the service."""
+    ) -> dict[str, Any]:
+        """Join up to 32 objects to a new one, in the service; its properties."""
         bucket, _, key = path.partition("/")
         new: dict[str, Any] = {"name": key, "bucket": bucket, "contentType": CONTENT_TYPE}
         if metadata:
@@ -128,11 +164,12 @@ class GCSClient:
         }
         headers = {"Content-Type": "application/json"}
 
-        def compose(gcs: Any) -> Any:
+        def compose(gcs: Any) -> dict[str, Any]:
             place = ("b/{}/o/{}/compose", bucket, key)
-            return gcs.call("POST", *place, headers=headers, json=request, **condition)
+            settings = {"headers": headers, "json": request, "json_out": True}
+            return _sized(gcs.call("POST", *place, **settings, **condition))
 
-        self._call(compose, doing)
+        return self._call(compose, doing)
 
     def _filesystem(self) -> Any:
         try:
@@ -174,7 +211,14 @@ def _uploader() -> Any:
 def _is_transient(error: Exception) -> bool:
     from gcsfs.retry import is_retriable
 
-    return bool(is_retriable(error)) or isinstance(error, ConnectionError | TimeoutError)
+    # gcsfs raises KeyError where an answer lacks what it looks for
+    odd = AnswerError | json.JSONDecodeError | UnicodeDecodeError | KeyError
+    return bool(is_retriable(error)) or isinstance(error, odd | ConnectionError | TimeoutError)
+
+
+def _sized(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The properties of an object, if its size is among them."""
+    return {**info, "size": int(needed(info, "size"))}
 
 
 def _explained(error: Exception, doing: str, options: dict[str, Any]) -> StoreError:
@@ -182,7 +226,10 @@ def _explained(error: Exception, doing: str, options: dict[str, Any]) -> StoreEr
         return StoreNotFoundError(f"cannot {doing}: the bucket or object does not exist")
     if isinstance(error, FileExistsError):
         return StoreExistsError(f"cannot {doing}: the object was written meanwhile")
-    reason = first_line(error, options)
+    # gcsfs puts the status behind a message that may be empty
+    reason = first_line(error, options).removeprefix(", ")
+    if isinstance(error, KeyError | json.JSONDecodeError | UnicodeDecodeError):
+        reason = f"the server's answer is not what it should be ({reason})"
     if getattr(error, "code", None) in (401, 403) or str(error).startswith("Forbidden"):
         why = f"access denied to the credentials in use ({reason})"
         return StorePermissionError(f"cannot {doing}: {why}")

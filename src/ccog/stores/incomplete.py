@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ccog.errors import CCOGWarning, StoreError
+from ccog.errors import StoreError, warn_user
 from ccog.stores.base import IncompleteUpload, Store
 from ccog.stores.resolve import resolve_place, resolve_store
 from ccog.stores.single_writer import SingleWriterStore
@@ -24,15 +23,16 @@ def list_incomplete(
 ) -> list[IncompleteUpload]:
     """Writes that were begun below a target and neither completed nor aborted, oldest first.
 
-    Writes in progress are among them, and so are those of other programs on the same
-    store.
+    Writes in progress are among them, those of other programs on the same store, and
+    those of which only records are left (``over``).
 
     Parameters
     ----------
     store
-        What ``write_ccog`` takes, or the directory, bucket or prefix above it
-        (``s3://bucket``, ``s3://bucket/dir/``). On local file systems only the
-        directory itself is searched, not its subdirectories.
+        What ``write_ccog`` takes, or the directory or bucket above it
+        (``s3://bucket``, ``s3://bucket/dir``). Whole names are meant: ``s3://bucket/a.tif``
+        is not ``s3://bucket/a.tiff``. On local file systems only the directory itself is
+        searched, not its subdirectories.
     storage_options
         As fsspec takes them for the store's protocol.
     older_than
@@ -62,7 +62,7 @@ def abort_incomplete(
 
     Uploads of other programs are among them (``by_ccog`` is False), which ``ccog uploads
     abort`` leaves unless it is told ``--all``. Checkpoints of resumable writes are removed
-    too, also those that finished writes to this target have left.
+    too.
 
     Parameters
     ----------
@@ -117,15 +117,18 @@ def warn_of_unfinished(store: Store | SingleWriterStore) -> None:
     except OSError:
         _SILENT.add(host)
         return
-    begun = [upload.started for upload in uploads if upload.url == store.url]
+    warn_of(store, [upload for upload in uploads if upload.url == store.url])
+
+
+def warn_of(store: Store, uploads: Sequence[IncompleteUpload]) -> None:
+    """Warn of unfinished uploads to a target, if there are any."""
+    begun = [upload.started for upload in uploads]
     if begun:
         count = "An unfinished write" if len(begun) == 1 else f"{len(begun)} unfinished writes"
-        warnings.warn(
+        warn_user(
             f"{count} to {store.url}, begun {_times(begun)}: an earlier one has left this, or "
             "another one is running now. If none is, remove what is left with "
-            f"`ccog uploads abort {store.url}`",
-            CCOGWarning,
-            stacklevel=3,
+            f"`ccog uploads abort {store.url}`"
         )
 
 

@@ -24,6 +24,7 @@ from ccog.stores.base import (
     IncompleteUpload,
     Store,
     WriteResult,
+    after_completion,
     exists_error,
     parts_folder,
     target_of,
@@ -120,7 +121,7 @@ class LocalStore(Store):
             # an earlier call may have published the file without an answer
             if not local_join.is_made_of(self._real, part_files):
                 raise
-        self._remove(upload_id)
+        after_completion(self.path, lambda: self.abort(upload_id))
         return WriteResult(self.path, total_size(parts))
 
     def abort(self, upload_id: str) -> None:

@@ -5,13 +5,25 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ccog.errors import StoreError
 from ccog.redaction import redacted
 
 T = TypeVar("T")
+Marker = dict[str, Any]
+
+# pages of a listing, of a thousand entries each, that are asked for at most, and how many
+# markers back a circle is noticed
+_MOST_PAGES = 10_000
+_CYCLE = 100
+
+
+class AnswerError(Exception):
+    """An answer that is not what the call promises. The same call may be answered better."""
+
 
 _LOGGER = logging.getLogger("ccog")
 
@@ -82,6 +94,35 @@ def retry(
                 _LOGGER.warning("cannot %s: %s; trying again for %.0f s", doing, reason, left)
         time.sleep(min(patience.wait(attempt), left))
         attempt += 1
+
+
+def needed(answer: Mapping[str, Any], name: str) -> Any:
+    """What a call promises to answer; AnswerError if it is not there."""
+    value = answer.get(name)
+    if value is None:
+        raise AnswerError(f"the server's answer has no {name}")
+    return value
+
+
+def pages(ask: Callable[[Marker], tuple[T, Marker | None]], doing: str) -> Iterator[T]:
+    """Pages of a listing.
+
+    ``ask`` gets the arguments that ask for a page, none for the first, and returns it with
+    those of the next; None: it is the last. A server that goes round in circles, or has no
+    end, is an error.
+    """
+    marker: Marker = {}
+    seen: list[Marker] = []
+    while len(seen) < _MOST_PAGES:
+        page, following = ask(marker)
+        yield page
+        if following is None:
+            return
+        if not following or following in seen[-_CYCLE:]:
+            raise StoreError(f"cannot {doing}: the server says that there is more, but not where")
+        marker = following
+        seen.append(marker)
+    raise StoreError(f"cannot {doing}: it has more than {_MOST_PAGES} pages")
 
 
 def first_line(error: BaseException, options: Mapping[str, Any] | None = None) -> str:

@@ -15,16 +15,15 @@ from typing import Any
 from ccog.errors import StorePermissionError
 from ccog.geometry.parts import MIB, Buffer, Limits, Part, total
 from ccog.stores.base import IncompleteUpload, WriteResult, exists_error
-from ccog.stores.body import md5
-from ccog.stores.retry import BRISK, PATIENT
+from ccog.stores.retry import BRISK
 from ccog.stores.s3_begin import begin_upload
 from ccog.stores.s3_checkpoints import S3Checkpoints
 from ccog.stores.s3_client import S3Client
 from ccog.stores.s3_complete import Completion, head_object
+from ccog.stores.s3_proof import expected_tag
 from ccog.stores.s3_uploads import (
     abort_upload,
     is_marked,
-    list_uploads,
     put_part,
     stored_parts,
     uploads_here,
@@ -86,8 +85,8 @@ class S3Store(S3Checkpoints):
         return put_part(self._client, upload_id, number, buffers, doing)
 
     def expected_part(self, number: int, buffers: list[Buffer]) -> Part:
-        """Number, size and MD5 of the part."""
-        return Part(number, total(buffers), md5(buffers).hex())
+        """Number, size and MD5 of the part, and the checksum that the user wants."""
+        return Part(number, total(buffers), expected_tag(self._client.algorithm, buffers))
 
     def stored_parts(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
         """Parts as the server lists them, with their ETags."""
@@ -112,10 +111,14 @@ class S3Store(S3Checkpoints):
             self.remove_checkpoints(upload_id)
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
-        """Uploads to keys that begin with this one; if quick, to this key only."""
+        """Uploads to this key, or to those below it; if quick, to this key only.
+
+        If not quick, also records that writes which are over have left.
+        """
         if quick:
             return uploads_here(self._client, quick=True)
-        return [self._judged(upload) for upload in list_uploads(self._client, PATIENT)]
+        uploads, stale = self.uploads_and_stale()
+        return [*map(self._judged, uploads), *stale]
 
     def _judged(self, upload: IncompleteUpload) -> IncompleteUpload:
         """The upload, with whether it can be resumed and whether ccog has begun it."""

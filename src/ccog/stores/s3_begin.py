@@ -12,17 +12,16 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from ccog.errors import CCOGWarning, StoreError
 from ccog.geometry.parts import Part
 from ccog.stores.base import CONTENT_TYPE
 from ccog.stores.body import md5
-from ccog.stores.retry import BRISK
+from ccog.stores.retry import BRISK, needed
 from ccog.stores.s3_client import S3Client
 from ccog.stores.s3_errors import may_be_done
-from ccog.stores.s3_proof import MARK_KEY, mark_of
+from ccog.stores.s3_proof import MARK_KEY, etag_of, mark_of
 from ccog.stores.s3_uploads import abort_upload, first_part, put_part, uploads_here
 
 _LOGGER = logging.getLogger("ccog")
@@ -59,20 +58,23 @@ def _begun_before(client: S3Client, write: str) -> str | None:
     part = Part(1, len(mark), md5([mark]).hex())
     with contextlib.suppress(StoreError):
         for upload in uploads_here(client):
-            if first_part(client, upload.upload_id) == part:
+            found = first_part(client, upload.upload_id)
+            if found is not None and found._replace(tag=etag_of(found)) == part:
                 return upload.upload_id
     return None
 
 
 def _create(client: S3Client, write: str, after: Callable[[Exception], None]) -> str:
-    extra = client.options.get("s3_additional_kwargs") or {}
+    extra = client.extra
     request: dict[str, Any] = {"Key": client.key}
     if "ContentType" not in extra:
         request["ContentType"] = CONTENT_TYPE
     request["Metadata"] = {**(extra.get("Metadata") or {}), MARK_KEY: write}
-    attempt = partial(client.once, "create_multipart_upload", **request)
-    answer = client.retry(attempt, _doing(client), BRISK, after=after)
-    return str(answer["UploadId"])
+
+    def attempt() -> str:
+        return str(needed(client.once("create_multipart_upload", **request), "UploadId"))
+
+    return client.retry(attempt, _doing(client), BRISK, after=after)
 
 
 def _put_mark(client: S3Client, upload_id: str, write: str) -> None:

@@ -6,19 +6,30 @@ They are small objects below ``<key>.ccog-resume/<upload id>/``.
 from __future__ import annotations
 
 import contextlib
+import itertools
+import re
 from abc import abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
 from urllib.parse import quote, unquote
 
-from ccog.errors import StoreError, StoreNotFoundError
-from ccog.stores.base import MANIFEST, Store
-from ccog.stores.retry import PATIENT
+from ccog.errors import StoreError, StoreNotFoundError, StorePermissionError
+from ccog.stores.base import MANIFEST, IncompleteUpload, Store, below, is_at
+from ccog.stores.retry import PATIENT, needed
 from ccog.stores.s3_client import S3Client
-from ccog.stores.s3_uploads import checksum_of, list_uploads
+from ccog.stores.s3_errors import REFUSED_NAME
+from ccog.stores.s3_uploads import checksum_of, first_part, list_uploads
 
 # checkpoints that are deleted at a time
 _DELETERS = 8
+
+# pages of a thousand objects that are searched for records below a prefix
+_MOST_SEARCHED = 1000
+
+_SUFFIX = ".ccog-resume"
+_RECORD = re.compile(rf"(?P<key>.+){re.escape(_SUFFIX)}/(?P<upload_id>[^/]+)/[^/]+", re.DOTALL)
 
 
 class S3Checkpoints(Store):
@@ -32,19 +43,41 @@ class S3Checkpoints(Store):
     def save_checkpoint(self, upload_id: str, name: str, data: bytes) -> None:
         """Put an object, with a checksum that the server verifies.
 
-        The manifest must then be listed by its name.
+        Who ends the upload removes the records that are there then. So one that comes
+        later is removed here. The manifest must then be listed by its name.
         """
         key = self._folder(upload_id) + name
         doing = f"keep a checkpoint of {self.url}"
         checksum = checksum_of(self._client, [data])
         self._client.call("put_object", doing, Key=key, Body=data, **checksum)
-        if name == MANIFEST and name not in self.checkpoint_names(upload_id):
+        self._require_upload(upload_id, key)
+        if name == MANIFEST:
+            self._require_listed(upload_id, key)
+
+    def _require_listed(self, upload_id: str, key: str) -> None:
+        """Remove a record that nobody would find."""
+        try:
+            if self.has_manifest(upload_id):
+                return
+        except StoreError:
             self._delete(key)
-            raise StoreError(
-                f"resume=True is not possible for {self.url}: the server does not list "
-                "objects under the names they are given; use a key without '//' and '/' at its "
-                "start, or write without resume=True"
-            )
+            raise
+        self._delete(key)
+        raise StoreError(
+            f"resume=True is not possible for {self.url}: the server does not list "
+            "objects under the names they are given; use a key without '//' and '/' at its "
+            "start, or write without resume=True"
+        )
+
+    def _require_upload(self, upload_id: str, key: str) -> None:
+        """Remove a record that was put when the upload was over."""
+        try:
+            # who may not ask leaves it, for `ccog uploads` to find
+            with contextlib.suppress(StorePermissionError):
+                first_part(self._client, upload_id, PATIENT)
+        except StoreNotFoundError:
+            self._delete(key)
+            raise
 
     def load_checkpoint(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
         """The bytes of the object, or the first of them."""
@@ -58,40 +91,87 @@ class S3Checkpoints(Store):
 
     def has_manifest(self, upload_id: str) -> bool:
         """Whether the upload can be resumed."""
-        return any(self._keys(self._folder(upload_id) + MANIFEST))
+        key = self._folder(upload_id) + MANIFEST
+        return key in self._keys(key)
 
     def remove_checkpoints(self, upload_id: str) -> None:
         """Delete the objects one by one: not all servers take lists."""
+        self._remove_all(self._folder(upload_id))
+
+    def _remove_all(self, folder: str) -> None:
         with ThreadPoolExecutor(_DELETERS) as pool:
-            list(pool.map(self._delete, self._keys(self._folder(upload_id))))
+            list(pool.map(self._delete, self._keys(folder)))
 
     def remove_stale_checkpoints(self) -> None:
         """Delete the objects of uploads that the server no longer knows."""
-        names = [key.removeprefix(self._root) for key in self._keys(self._root)]
-        folders = {name.partition("/")[0] for name in names}
-        if not folders:
-            return
-        known = {upload.upload_id for upload in list_uploads(self._client, PATIENT)}
-        for upload_id in {unquote(folder) for folder in folders} - known:
-            self.remove_checkpoints(upload_id)
+        for upload in self.uploads_and_stale()[1]:
+            key = upload.url.removeprefix(self._client.url_of(""))
+            self._remove_all(_folder(key, upload.upload_id))
 
-    @property
-    def _root(self) -> str:
-        return f"{self._client.key}.ccog-resume/"
+    def uploads_and_stale(self) -> tuple[list[IncompleteUpload], list[IncompleteUpload]]:
+        """Uploads at this key or below it, and those that are over, but for their records.
+
+        Records are listed first: an upload that begins meanwhile is not over.
+        """
+        stale: dict[tuple[str, str], IncompleteUpload] = {}
+        with contextlib.suppress(StorePermissionError):
+            for listed in self._searched():
+                if (found := self._stale(listed)) is not None:
+                    one = stale.setdefault((found.url, found.upload_id), found)
+                    started = min(one.started, found.started)
+                    stale[one.url, one.upload_id] = replace(one, started=started)
+        uploads = list(list_uploads(self._client, PATIENT))
+        for upload in uploads:
+            stale.pop((upload.url, upload.upload_id), None)
+        return uploads, list(stale.values())
+
+    def _stale(self, listed: dict[str, Any]) -> IncompleteUpload | None:
+        """The upload that an object is a record of; None for other objects."""
+        match = _RECORD.fullmatch(listed["Key"])
+        if match is None or not is_at(self._client.key, match["key"]):
+            return None
+        return IncompleteUpload(
+            url=self._client.url_of(match["key"]),
+            upload_id=unquote(match["upload_id"]),
+            started=listed["LastModified"],
+            over=True,
+        )
+
+    def _searched(self) -> Iterator[dict[str, Any]]:
+        """Objects that may be records of this key, or of those below it."""
+        key = self._client.key
+        if key != below(key):
+            yield from self._listed(f"{key}{_SUFFIX}/")
+        yield from self._listed(below(key), _MOST_SEARCHED)
 
     def _folder(self, upload_id: str) -> str:
-        return f"{self._root}{quote(upload_id, safe='')}/"
+        return _folder(self._client.key, upload_id)
 
     def _keys(self, prefix: str) -> Iterator[str]:
+        for listed in self._listed(prefix):
+            yield str(listed["Key"])
+
+    def _listed(self, prefix: str, most: int | None = None) -> Iterator[dict[str, Any]]:
+        """Objects of a prefix; those of the first ``most`` pages."""
         doing, markers = f"list the checkpoints of {self.url}", ("ContinuationToken",)
         pages = self._client.pages(
             "list_objects_v2", doing, PATIENT, markers=markers, Prefix=prefix
         )
-        # a server that refuses the name has no object of that name
-        with contextlib.suppress(StoreNotFoundError):
-            for page in pages:
+        try:
+            for page in itertools.islice(pages, most):
                 for listed in page.get("Contents") or []:
-                    yield str(listed["Key"])
+                    with self._client.explaining(doing):
+                        needed(listed, "Key")
+                        needed(listed, "LastModified")
+                    yield listed
+        except StoreNotFoundError as error:
+            # a server that refuses the name has no object of that name
+            if REFUSED_NAME not in str(error):
+                raise
 
     def _delete(self, key: str) -> None:
         self._client.call("delete_object", f"remove a checkpoint of {self.url}", Key=key)
+
+
+def _folder(key: str, upload_id: str) -> str:
+    return f"{key}{_SUFFIX}/{quote(upload_id, safe='')}/"

@@ -19,6 +19,7 @@ documentation; they were checked with s3fs 2026.9 and aiobotocore 3.10:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,8 @@ from typing import Any, TypeVar
 
 from ccog.errors import StoreError, needs
 from ccog.redaction import harmless, redact_logs
-from ccog.stores.retry import PATIENT, Patience, retry
+from ccog.stores.checksums import ALGORITHMS
+from ccog.stores.retry import PATIENT, AnswerError, Marker, Patience, pages, retry
 from ccog.stores.s3_errors import code_of, explained, is_expired, is_transient
 
 T = TypeVar("T")
@@ -43,6 +45,27 @@ _READ_SECONDS = 60
 _SLOW_READ_SECONDS = 300
 
 _POOL = 32
+
+_COMPLETE = "complete_multipart_upload"
+
+# of s3_additional_kwargs: what says when the object may be replaced is for completion alone
+_CONDITIONS = frozenset(
+    ("IfMatch", "IfNoneMatch", "IfModifiedSince", "IfUnmodifiedSince", "MpuObjectSize")
+)
+
+# ... and what keeps the object from being read or removed is not for the records beside it
+_KEEPING = frozenset(
+    (
+        "ObjectLockEventHold",
+        "ObjectLockEventHoldDurationDays",
+        "ObjectLockEventHoldDurationYears",
+        "ObjectLockLegalHoldStatus",
+        "ObjectLockMode",
+        "ObjectLockRetainUntilDate",
+        "StorageClass",
+        "WebsiteRedirectLocation",
+    )
+)
 
 # answers to a request for the first bytes of an empty object
 _EMPTY = frozenset(("InvalidRange", "416"))
@@ -67,17 +90,32 @@ class S3Client:
         return f"{self.protocol}://{self.bucket}/{key}"
 
     def connect(self) -> None:
-        """Refuse a missing package, and options that s3fs refuses."""
+        """Refuse a missing package, and options that s3fs or ccog refuses."""
+        algorithm = self.algorithm
+        if algorithm is not None and algorithm not in ALGORITHMS:
+            raise StoreError(
+                f"cannot write {self.url}: s3_additional_kwargs has ChecksumAlgorithm={algorithm}; "
+                f"known are {', '.join(sorted(ALGORITHMS))}"
+            )
         self._filesystem()
 
-    def once(
-        self, method: str, slow: bool = False, timeout: float | None = None, **kwargs: Any
-    ) -> Any:
+    @property
+    def extra(self) -> dict[str, Any]:
+        """The user's arguments of all calls that know them."""
+        return dict(self.options.get("s3_additional_kwargs") or {})
+
+    @property
+    def algorithm(self) -> str | None:
+        """The checksum that the user wants the object and its parts to have."""
+        name = self.extra.get("ChecksumAlgorithm")
+        return None if name is None else str(name).upper()
+
+    def once(self, method: str, timeout: float | None = None, **kwargs: Any) -> Any:
         """One attempt of an S3 call, with the errors of s3fs.
 
-        ``slow`` waits longer for the answer; ``timeout`` limits the attempt, in seconds.
+        ``timeout`` limits the attempt, in seconds.
         """
-        filesystem = self._filesystem(slow)
+        filesystem = self._filesystem(method)
         return filesystem.call_s3(method, Bucket=self.bucket, timeout=timeout, **kwargs)
 
     def retry(
@@ -107,21 +145,38 @@ class S3Client:
         """The error of s3fs as ccog raises it."""
         return explained(error, doing, self._who)
 
+    @contextlib.contextmanager
+    def explaining(self, doing: str) -> Iterator[None]:
+        """Raise what is wrong with an answer as ccog raises it."""
+        try:
+            yield
+        except AnswerError as error:
+            raise self.explained(error, doing) from None
+
     def call(self, method: str, doing: str, patience: Patience = PATIENT, **kwargs: Any) -> Any:
         """An S3 call, repeated while its errors are transient."""
         return self.retry(lambda: self.once(method, **kwargs), doing, patience)
+
+    def page(self, method: str, **kwargs: Any) -> dict[str, Any]:
+        """One attempt of a call that lists; an answer that says nothing lists nothing, too."""
+        page = dict(self.once(method, **kwargs))
+        if not page.keys() - {"ResponseMetadata"}:
+            raise AnswerError("the server's answer is empty")
+        return page
 
     def pages(
         self, method: str, doing: str, patience: Patience, *, markers: Sequence[str], **kwargs: Any
     ) -> Iterator[dict[str, Any]]:
         """Pages of a listing; ``markers`` are the arguments that ask for the next."""
-        marker: dict[str, Any] = {}
-        while True:
-            page = self.call(method, doing, patience, **kwargs, **marker)
-            yield page
+
+        def ask(marker: Marker) -> tuple[dict[str, Any], Marker | None]:
+            page = self.retry(lambda: self.page(method, **kwargs, **marker), doing, patience)
             if not page.get("IsTruncated"):
-                return
-            marker = {name: page[f"Next{name}"] for name in markers}
+                return page, None
+            following = {name: page.get(f"Next{name}") for name in markers}
+            return page, {name: value for name, value in following.items() if value}
+
+        return pages(ask, doing)
 
     def read(self, key: str, limit: int | None, doing: str) -> bytes:
         """The bytes of an object of the bucket, or the first of them."""
@@ -157,10 +212,11 @@ class S3Client:
     def renew(self, error: Exception) -> None:
         """Look the credentials up anew if they have expired."""
         if is_expired(error):
-            for slow in (False, True):
-                self._filesystem(slow).connect(refresh=True)
+            for method in ("", "put_object", _COMPLETE):
+                self._filesystem(method).connect(refresh=True)
 
-    def _filesystem(self, slow: bool = False) -> Any:
+    def _filesystem(self, method: str = "") -> Any:
+        """The file system for a call of that name."""
         config: dict[str, Any] = {
             "connect_timeout": _CONNECT_SECONDS,
             "read_timeout": _READ_SECONDS,
@@ -169,9 +225,19 @@ class S3Client:
             "retries": {"total_max_attempts": 1},
         }
         config |= dict(self.options.get("config_kwargs") or {})
-        if slow:
+        if method == _COMPLETE:
             config["read_timeout"] = max(_SLOW_READ_SECONDS, config["read_timeout"])
-        return _uploader()(**{**self.options, "config_kwargs": config})
+        options = {**self.options, "config_kwargs": config}
+        if self.extra:
+            options["s3_additional_kwargs"] = self._extra_of(method)
+        return _uploader()(**options)
+
+    def _extra_of(self, method: str) -> dict[str, Any]:
+        """The user's arguments for a call; s3fs leaves out those that the call does not know."""
+        hidden = frozenset() if method == _COMPLETE else _CONDITIONS
+        hidden |= _KEEPING if method == "put_object" else frozenset()
+        given = {name: value for name, value in self.extra.items() if name not in hidden}
+        return given if self.algorithm is None else given | {"ChecksumAlgorithm": self.algorithm}
 
 
 @functools.cache

@@ -9,22 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
 from ccog.geometry.parts import Part
 from ccog.redaction import harmless
-from ccog.stores.base import WriteResult, total_size
-from ccog.stores.retry import BRISK, PATIENT, Patience, retry
+from ccog.stores.base import WriteResult, after_completion, total_size
+from ccog.stores.retry import BRISK, PATIENT, Patience, needed, retry
 from ccog.stores.s3_client import S3Client
 from ccog.stores.s3_errors import code_of, is_transient
-from ccog.stores.s3_proof import are_md5s, difference, is_proven
+from ccog.stores.s3_proof import (
+    are_md5s,
+    completed_part,
+    difference,
+    etag_of,
+    is_proven,
+    shown_etag,
+)
 from ccog.stores.s3_uploads import PAGE, stored_parts
 
-# answers to a completion whose upload is over, and to one that may not replace an object
+# answers to a completion whose upload is over
 _OVER = frozenset(("NoSuchUpload", "404"))
-_REPLACES = frozenset(("PreconditionFailed", "412"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +56,15 @@ class Completion:
         except Exception as error:
             head = self._completed_before(error)
             # nothing must stay beside the object
-            self.abort(self.upload_id)
+            after_completion(self.client.url, lambda: self.abort(self.upload_id))
         else:
-            head = self._head_or(answer)
+            head = self._looked_at(answer)
         if differs := difference(head, self.parts, self.write):
             raise StoreError(
                 f"{self.client.url} is not what was uploaded: {differs}; write it again"
             )
         self.client.drop_cached_listing()
-        return WriteResult(self.client.url, total_size(self.parts), str(head["ETag"]))
+        return WriteResult(self.client.url, total_size(self.parts), head.get("ETag"))
 
     @property
     def _doing(self) -> str:
@@ -73,9 +78,9 @@ class Completion:
                 f"{self.client.url} was written meanwhile; remove it, or allow overwriting"
             )
 
-    def _complete(self) -> Any:
+    def _complete(self) -> dict[str, Any]:
         """The server's answer; errors are those of s3fs, with their codes."""
-        listed = [{"PartNumber": part.number, "ETag": f'"{part.tag}"'} for part in self.parts]
+        listed = [completed_part(part) for part in self.parts]
         request: dict[str, Any] = {
             "Key": self.client.key,
             "UploadId": self.upload_id,
@@ -83,7 +88,12 @@ class Completion:
         }
         if not self.overwrite:
             request["IfNoneMatch"] = "*"
-        attempt = partial(self.client.once, "complete_multipart_upload", slow=True, **request)
+
+        def attempt() -> dict[str, Any]:
+            answer = dict(self.client.once("complete_multipart_upload", **request))
+            needed(answer, "ETag")
+            return answer
+
         renew, options = self.client.renew, self.client.options
         return retry(attempt, is_transient, self._doing, after=renew, options=options)
 
@@ -93,8 +103,6 @@ class Completion:
         cause = harmless(error, self.client.options)
         if code == "InvalidPart":
             raise self._changed() or explanation from cause
-        if not is_transient(error) and code not in _OVER | _REPLACES:
-            raise explanation from cause
         try:
             head = head_object(self.client, BRISK)
         except StoreError:
@@ -102,10 +110,11 @@ class Completion:
         if head is not None and is_proven(head, self.parts, self.write):
             return head
         if head is not None and code in _OVER:
+            since = head.get("LastModified")
+            of = f", of {since:%Y-%m-%d %H:%M:%SZ}," if since else ""
             raise StoreNotFoundError(
-                f"cannot {self._doing}: somebody else has ended it. The object that is there, "
-                f"of {head['LastModified']:%Y-%m-%d %H:%M:%SZ}, is not known to be the one just "
-                "written; write it again"
+                f"cannot {self._doing}: somebody else has ended it. The object that is there{of} "
+                "is not known to be the one just written; write it again"
             ) from cause
         raise explanation from cause
 
@@ -117,7 +126,12 @@ class Completion:
                 stored |= stored_parts(self.client, self.upload_id, first, PAGE)
         except StoreError:
             return None
-        changed = [part.number for part in self.parts if stored.get(part.number, part) != part]
+        tags = {part.number: etag_of(part) for part in stored.values()}
+        changed = [
+            part.number
+            for part in self.parts
+            if tags.get(part.number, etag_of(part)) != etag_of(part)
+        ]
         if not changed:
             return None
         others = f" and {len(changed) - 1} others" if len(changed) > 1 else ""
@@ -131,23 +145,43 @@ class Completion:
             "and write again"
         )
 
-    def _head_or(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """Properties of the finished object; if it may not be looked at, the answer."""
+    def _looked_at(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Properties of the finished object; if it cannot be looked at, the answer's."""
+        answered = {**answer, "ContentLength": total_size(self.parts)}
+        head = after_completion(self.client.url, lambda: self._head_or(answered))
+        if head is None or self._is_replaced(head, answered):
+            return answered
+        return head
+
+    def _head_or(self, answered: dict[str, Any]) -> dict[str, Any]:
+        """The object's properties; if it may not be looked at, the answer's."""
         try:
-            head = head_object(self.client)
+            # a cache on the way may know no better at first
+            head = head_object(self.client, BRISK) or head_object(self.client, BRISK)
         except StorePermissionError:
-            return {**answer, "ContentLength": total_size(self.parts)}
+            return answered
         if head is None:
-            raise StoreError(
-                f"{self.client.url} is not there after its upload was completed; write it again"
+            raise StoreNotFoundError(
+                f"{self.client.url} was not found after the server had completed its upload; "
+                "somebody may have removed it. If not, write it again"
             )
         return head
+
+    def _is_replaced(self, head: dict[str, Any], answered: dict[str, Any]) -> bool:
+        """Whether what was completed is known to be right, and is another object by now."""
+        completed = is_proven(answered, self.parts, None)
+        return completed and shown_etag(head) != shown_etag(answered)
 
 
 def head_object(client: S3Client, patience: Patience = PATIENT) -> dict[str, Any] | None:
     """Properties of the object; None if there is none."""
+
+    def attempt() -> dict[str, Any]:
+        head = dict(client.once("head_object", Key=client.key))
+        needed(head, "ContentLength")
+        return head
+
     try:
-        doing = f"look at {client.url}"
-        return dict(client.call("head_object", doing, patience, Key=client.key))
+        return client.retry(attempt, f"look at {client.url}", patience)
     except StoreNotFoundError:
         return None

@@ -7,6 +7,7 @@ from typing import Any
 
 from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
 from ccog.redaction import redacted
+from ccog.stores.retry import AnswerError
 
 _EXPIRED_CODES = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 _TRANSIENT_CODES = {
@@ -27,8 +28,11 @@ _TRANSIENT_CODES = {
 }
 _TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
+#: Code of servers on file systems for a name that they cannot keep.
+REFUSED_NAME = "XMinioInvalidObjectName"
+
 # codes besides those that s3fs raises as FileNotFoundError or PermissionError
-_NOT_FOUND_CODES = {"NotFound", "XMinioInvalidObjectName"}
+_NOT_FOUND_CODES = {"NotFound", REFUSED_NAME}
 _DENIED_CODES = {"Forbidden", "InvalidToken"}
 _EXISTS_CODES = {"412", "PreconditionFailed", "ConditionalRequestConflict"}
 
@@ -51,7 +55,7 @@ _UNREACHABLE = {
 _NEVER_SENT = {"ConnectTimeoutError", "EndpointConnectionError"}
 
 
-class TagMismatchError(Exception):
+class TagMismatchError(AnswerError):
     """The store's checksum of a part differs from that of the bytes sent."""
 
 
@@ -64,9 +68,8 @@ def is_transient(error: Exception) -> bool:
     """Whether the same call may succeed a moment later."""
     response = _response(error)
     if response:
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return code_of(error) in _TRANSIENT_CODES or status in _TRANSIENT_STATUS
-    return is_unanswered(error) or isinstance(error, TagMismatchError)
+        return code_of(error) in _TRANSIENT_CODES or _status_of(error) in _TRANSIENT_STATUS
+    return is_unanswered(error) or isinstance(error, AnswerError)
 
 
 def is_unanswered(error: Exception) -> bool:
@@ -79,8 +82,17 @@ def is_unanswered(error: Exception) -> bool:
 
 
 def may_be_done(error: Exception) -> bool:
-    """Whether the call may have done its work although it failed."""
-    return is_unanswered(error) and not _class_names(error) & _NEVER_SENT
+    """Whether the call may have done its work although it failed.
+
+    A server, or a proxy before it, may fail after the work.
+    """
+    failed = _status_of(error) >= 500 or code_of(error) == "InternalError"
+    unanswered = is_unanswered(error) and not _class_names(error) & _NEVER_SENT
+    return failed or unanswered or isinstance(error, AnswerError)
+
+
+def _status_of(error: BaseException) -> int:
+    return int(_response(error).get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
 
 
 def is_expired(error: Exception) -> bool:
@@ -103,6 +115,9 @@ def explained(error: Exception, doing: str, who: str) -> StoreError:
     if code in _EXISTS_CODES:
         why = "the object was written meanwhile and overwriting is not allowed"
         return StoreExistsError(f"cannot {doing}: {why}")
+    if code == "NoSuchUpload":
+        why = f"the upload is over; somebody else has completed or aborted it ({message})"
+        return StoreNotFoundError(f"cannot {doing}: {why}")
     if code in _NOT_FOUND_CODES or isinstance(error, FileNotFoundError):
         why = f"the bucket, object or upload does not exist ({message})"
         return StoreNotFoundError(f"cannot {doing}: {why}")

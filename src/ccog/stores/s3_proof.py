@@ -14,7 +14,9 @@ from typing import Any
 
 from ccog.geometry.parts import Buffer, Part, total
 from ccog.stores.base import total_size
-from ccog.stores.body import md5
+from ccog.stores.body import base64_text, md5
+from ccog.stores.checksums import ALGORITHMS
+from ccog.stores.retry import needed
 from ccog.stores.s3_errors import TagMismatchError
 
 #: Key of the object's user metadata that holds the name of the write.
@@ -38,11 +40,11 @@ def checked_tag(
 ) -> str:
     """The ETag of an uploaded part; TagMismatchError if the server received other bytes.
 
-    If the answer has no CRC32, an ETag that looks like an MD5 must be the MD5 of the part.
+    If the answer has no checksum, an ETag that looks like an MD5 must be the MD5 of the part.
     """
-    tag = _tag_of(answer)
-    if "ChecksumCRC32" in answer and "ChecksumCRC32" in checksum:
-        same = answer["ChecksumCRC32"] == checksum["ChecksumCRC32"]
+    tag = str(needed(answer, "ETag")).strip('"')
+    if answered := answer.keys() & checksum.keys():
+        same = all(answer[name] == checksum[name] for name in answered)
     elif _has_opaque_tags(answer) or not _MD5.fullmatch(tag):
         same = True
     else:
@@ -54,6 +56,30 @@ def checked_tag(
     return tag
 
 
+def part_tag(etag: str, algorithm: str | None, checksum: str | None) -> str:
+    """The tag of a part: its ETag, and the checksum that the object's is made of, if any."""
+    return etag if not algorithm or not checksum else f"{etag} {algorithm}={checksum}"
+
+
+def expected_tag(algorithm: str | None, buffers: list[Buffer]) -> str:
+    """The tag of a part of these bytes, where ETags are MD5s."""
+    checksum = base64_text(ALGORITHMS[algorithm](buffers)) if algorithm else None
+    return part_tag(md5(buffers).hex(), algorithm, checksum)
+
+
+def etag_of(part: Part) -> str:
+    """The ETag of a part."""
+    return part.tag.partition(" ")[0]
+
+
+def completed_part(part: Part) -> dict[str, Any]:
+    """A part as a completion names it."""
+    etag, _, checksum = part.tag.partition(" ")
+    algorithm, _, value = checksum.partition("=")
+    named = {f"Checksum{algorithm}": value} if value else {}
+    return {"PartNumber": part.number, "ETag": f'"{etag}"'} | named
+
+
 def is_proven(head: Mapping[str, Any], parts: list[Part], write: str | None) -> bool:
     """Whether the object is made of these parts, by its ETag, or else by its mark.
 
@@ -62,9 +88,8 @@ def is_proven(head: Mapping[str, Any], parts: list[Part], write: str | None) -> 
     """
     if int(head["ContentLength"]) != total_size(parts):
         return False
-    expected_tag = _expected_tag(head, parts)
-    if expected_tag:
-        return _tag_of(head) == expected_tag
+    if expected := _expected_etag(head, parts):
+        return shown_etag(head) == expected
     return write is not None and _mark_shown(head) == write
 
 
@@ -73,9 +98,9 @@ def difference(head: Mapping[str, Any], parts: list[Part], write: str | None) ->
     size, expected_size = int(head["ContentLength"]), total_size(parts)
     if size != expected_size:
         return f"{size} bytes instead of {expected_size}"
-    tag, expected_tag = _tag_of(head), _expected_tag(head, parts)
-    if expected_tag is not None:
-        return "" if tag == expected_tag else f"ETag {tag} instead of {expected_tag}"
+    etag, expected = shown_etag(head), _expected_etag(head, parts)
+    if expected is not None:
+        return "" if etag == expected else f"ETag {etag} instead of {expected}"
     mark = _mark_shown(head)
     if write is not None and mark not in (None, write):
         return f"it is of the write {mark} instead of {write}"
@@ -84,19 +109,20 @@ def difference(head: Mapping[str, Any], parts: list[Part], write: str | None) ->
 
 def are_md5s(parts: list[Part]) -> bool:
     """Whether equal bytes have equal tags."""
-    return all(_MD5.fullmatch(part.tag) for part in parts)
+    return all(_MD5.fullmatch(etag_of(part)) for part in parts)
 
 
-def _tag_of(head: Mapping[str, Any]) -> str:
-    return str(head["ETag"]).strip('"')
+def shown_etag(head: Mapping[str, Any]) -> str:
+    """The ETag that an answer shows, or nothing."""
+    return str(head.get("ETag") or "").strip('"')
 
 
-def _expected_tag(head: Mapping[str, Any], parts: list[Part]) -> str | None:
+def _expected_etag(head: Mapping[str, Any], parts: list[Part]) -> str | None:
     """The MD5 of the parts' MD5s; None if ETags are something else."""
-    opaque = _has_opaque_tags(head) or not _MD5_OF_MD5S.fullmatch(_tag_of(head))
+    opaque = _has_opaque_tags(head) or not _MD5_OF_MD5S.fullmatch(shown_etag(head))
     if opaque or not are_md5s(parts):
         return None
-    digests = b"".join(bytes.fromhex(part.tag) for part in parts)
+    digests = b"".join(bytes.fromhex(etag_of(part)) for part in parts)
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 

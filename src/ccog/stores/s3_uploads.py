@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from ccog.errors import StoreError, StoreNotFoundError, StorePermissionError
 from ccog.geometry.parts import Buffer, Part, total
-from ccog.stores.base import QUICK_SECONDS, IncompleteUpload
+from ccog.stores.base import QUICK_SECONDS, IncompleteUpload, is_at
 from ccog.stores.body import Body, base64_text, crc32, md5
-from ccog.stores.retry import BRISK, ONCE, PATIENT, Patience
+from ccog.stores.checksums import ALGORITHMS
+from ccog.stores.retry import BRISK, ONCE, PATIENT, Patience, needed
 from ccog.stores.s3_client import S3Client
-from ccog.stores.s3_proof import MARK_LENGTH, checked_tag
+from ccog.stores.s3_proof import MARK_LENGTH, checked_tag, part_tag
 
 #: Parts or uploads that a server lists at a time.
 PAGE = 1000
@@ -36,7 +38,9 @@ def put_part(
 
     def attempt() -> Part:
         answer = client.once("upload_part", **request, Body=Body(buffers))
-        return Part(number, total(buffers), checked_tag(answer, checksum, buffers))
+        etag = checked_tag(answer, checksum, buffers)
+        tag = part_tag(etag, client.algorithm, checksum.get(f"Checksum{client.algorithm}"))
+        return Part(number, total(buffers), tag)
 
     return client.retry(attempt, doing, patience)
 
@@ -49,8 +53,11 @@ def _upload(client: S3Client, upload_id: str) -> dict[str, Any]:
 def checksum_of(client: S3Client, buffers: list[Buffer]) -> dict[str, Any]:
     """The checksum to send.
 
-    It is CRC32 as Amazon's SDKs do, MD5 if the user says that the server knows no other.
+    It is the one that the user has chosen, else CRC32 as Amazon's SDKs do, MD5 if the user
+    says that the server knows no other.
     """
+    if (algorithm := client.algorithm) is not None:
+        return {f"Checksum{algorithm}": base64_text(ALGORITHMS[algorithm](buffers))}
     config = client.options.get("config_kwargs") or {}
     if config.get("request_checksum_calculation") == "when_required":
         return {"ContentMD5": base64_text(md5(buffers))}
@@ -65,13 +72,19 @@ def stored_parts(
     if first > 1:
         request["PartNumberMarker"] = first - 1
     doing = f"look at the parts of {client.url}"
-    page = client.call("list_parts", doing, patience, **request)
-    parts = {}
-    for listed in page.get("Parts") or []:
-        number, tag = int(listed["PartNumber"]), str(listed["ETag"]).strip('"')
-        if number < first + count:
-            parts[number] = Part(number, int(listed["Size"]), tag)
-    return parts
+
+    def attempt() -> list[Part]:
+        page = client.page("list_parts", **request)
+        return [_listed_part(client, listed) for listed in page.get("Parts") or []]
+
+    parts = client.retry(attempt, doing, patience)
+    return {part.number: part for part in parts if part.number < first + count}
+
+
+def _listed_part(client: S3Client, listed: dict[str, Any]) -> Part:
+    number, size = int(needed(listed, "PartNumber")), int(needed(listed, "Size"))
+    etag, checksum = str(needed(listed, "ETag")).strip('"'), f"Checksum{client.algorithm}"
+    return Part(number, size, part_tag(etag, client.algorithm, listed.get(checksum)))
 
 
 def first_part(client: S3Client, upload_id: str, patience: Patience = ONCE) -> Part | None:
@@ -88,38 +101,48 @@ def is_marked(client: S3Client, upload_id: str) -> bool:
 
 
 def list_uploads(
-    client: S3Client, patience: Patience, timeout: float | None = None
+    client: S3Client, patience: Patience, timeout: float | None = None, pages: int | None = None
 ) -> Iterator[IncompleteUpload]:
-    """Uploads to keys that begin with this one."""
-    pages = client.pages(
+    """Uploads to this key, or to those below it."""
+    doing = f"list the incomplete uploads to {client.url}"
+    found = client.pages(
         "list_multipart_uploads",
-        f"list the incomplete uploads to {client.url}",
+        doing,
         patience,
         markers=("KeyMarker", "UploadIdMarker"),
         timeout=timeout,
         Prefix=client.key,
     )
-    for page in pages:
+    for page in itertools.islice(found, pages):
         for upload in page.get("Uploads") or []:
-            url, upload_id = client.url_of(upload["Key"]), upload["UploadId"]
-            yield IncompleteUpload(url=url, upload_id=upload_id, started=upload["Initiated"])
+            with client.explaining(doing):
+                key, upload_id = needed(upload, "Key"), needed(upload, "UploadId")
+                started = needed(upload, "Initiated")
+            if is_at(client.key, key):
+                url = client.url_of(key)
+                yield IncompleteUpload(url=url, upload_id=upload_id, started=started)
 
 
 def uploads_here(client: S3Client, quick: bool = False) -> list[IncompleteUpload]:
-    """Uploads to this very key, asked once; if quick, among those of the first page."""
-    uploads = list_uploads(client, ONCE, timeout=QUICK_SECONDS if quick else None)
-    page = itertools.islice(uploads, PAGE if quick else None)
-    return [upload for upload in page if upload.url == client.url]
+    """Uploads to this very key, asked once; if quick, those of the first page."""
+    timeout, pages = (QUICK_SECONDS, 1) if quick else (None, None)
+    uploads = list_uploads(client, ONCE, timeout, pages)
+    return [upload for upload in uploads if upload.url == client.url]
 
 
 def abort_upload(client: S3Client, upload_id: str) -> None:
-    """Abort the upload until the server no longer knows it."""
+    """Abort the upload until the server no longer knows it; StoreError if it never forgets."""
     doing = f"abort the upload to {client.url}"
     upload = _upload(client, upload_id)
     with contextlib.suppress(StoreNotFoundError):
-        for _ in range(_ABORTS):
+        for attempt in range(_ABORTS):
+            time.sleep(BRISK.wait(attempt) if attempt else 0)
             client.call("abort_multipart_upload", doing, BRISK, **upload)
             try:
                 client.call("list_parts", doing, BRISK, **upload)
             except StorePermissionError:
                 return
+        raise StoreError(
+            f"cannot {doing}: the server still lists it after {_ABORTS} calls, each of which it "
+            f"has answered; try `ccog uploads abort {client.url}` later"
+        )

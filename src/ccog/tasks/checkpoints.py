@@ -12,7 +12,6 @@ at, or fail.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 
 from ccog.errors import ResumeError, StoreNotFoundError
 from ccog.geometry.cog import CogGeometry
+from ccog.runtime.begin import may_be_complete
 from ccog.runtime.runs import Begun
 from ccog.stores import Store
 from ccog.tasks.blocks import BlockResult, PartialOverview
@@ -101,7 +101,7 @@ def keep_segment(
 ) -> UploadedSegment:
     """Upload a segment of the file with ``upload(*args)`` and keep the result."""
     segment = upload(*args)
-    _keep(store, begun.upload_id, name, dump_segment(segment))
+    _keep(store, begun, name, dump_segment(segment))
     return segment
 
 
@@ -110,18 +110,17 @@ def keep_overviews(
 ) -> BlockResult:
     """Make an overview block with ``make(*args)`` and keep its partial overviews."""
     block = make(*args)
-    _keep(store, begun.upload_id, name, dump_overviews(block.overviews))
+    _keep(store, begun, name, dump_overviews(block.overviews))
     return block
 
 
-def _keep(store: Store, upload_id: str, name: str, data: bytes) -> None:
-    """Save a record; where the write is over there is no place for it, and no need.
-
-    So it is where a worker died after completing the file, and its tasks run again. In a write
-    that was aborted, completing fails.
-    """
-    with contextlib.suppress(StoreNotFoundError):
-        store.save_checkpoint(upload_id, name, data)
+def _keep(store: Store, begun: Begun, name: str, data: bytes) -> None:
+    """Save a record; where a worker died that had completed the file, there is no need."""
+    try:
+        store.save_checkpoint(begun.upload_id, name, data)
+    except StoreNotFoundError:
+        if not may_be_complete(begun.token)():
+            raise
 
 
 def load_segment(record: SealedRecord) -> UploadedSegment:

@@ -17,6 +17,7 @@ from ccog.geometry.pyramid import Level
 from ccog.geometry.tile_order import tile_positions
 from ccog.runtime.runs import Begun
 from ccog.stores import SingleWriterStore, WriteResult
+from ccog.stores.base import after_completion
 from ccog.tasks.job import WriteJob
 from ccog.tasks.uploads import (
     SegmentMerge,
@@ -45,7 +46,7 @@ def finish_write(
     result = _complete(job, begun, header, whole.segment, resuming)
     begun.completed()
     if job.manifest is not None:
-        job.store.remove_checkpoints(begun.upload_id)
+        after_completion(result.url, lambda: job.store.remove_checkpoints(begun.upload_id))
     return _with_levels(result, job)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ from ccog.errors import StoreNotFoundError, StorePermissionError
 from ccog.gdal.encode import EncodedTiles, TileBytes
 from ccog.gdal.statistics import BandStatistics, merged
 from ccog.geometry.parts import Buffer, Joins, Numbers, Part, Segment, emit, merge, total
+from ccog.runtime.begin import may_be_complete
 from ccog.runtime.events import Tell, teller
 from ccog.runtime.runs import Begun
 from ccog.runtime.whereabouts import current_task
@@ -181,6 +182,7 @@ class Uploader:
     upload_id: str
     resuming: bool
     reruns: bool
+    may_be_complete: Callable[[], bool]
     tell: Tell
 
     @classmethod
@@ -194,6 +196,7 @@ class Uploader:
             upload_id=begun.upload_id,
             resuming=resuming,
             reruns=current_task(begun.token) is not None,
+            may_be_complete=may_be_complete(begun.token),
             tell=teller(begun.upload_id, begun.token),
         )
 
@@ -227,13 +230,12 @@ class Uploader:
     def _put(self, number: int, buffers: list[Any]) -> Part:
         """Put a part; where a worker died that had completed the file, there is no upload.
 
-        Completing again then compares the file with these parts, and fails where the upload was
-        aborted instead.
+        Completing again then compares the file with these parts.
         """
         try:
             return self.store.put(self.upload_id, number, buffers)
         except StoreNotFoundError:
-            if not self.reruns:
+            if not self.may_be_complete():
                 raise
             return self.store.expected_part(number, buffers)
 
