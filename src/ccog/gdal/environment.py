@@ -13,6 +13,7 @@ from rasterio.env import get_gdal_config
 
 from ccog.errors import ArgumentTypeError, OptionError
 from ccog.gdal.rasterio_edges import memory_env
+from ccog.redaction import Hidden
 
 # rasterio hands credentials to GDAL itself, and refuses these (rasterio.env.Env, "Notes")
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -38,7 +39,7 @@ def environment_options(env: Mapping[str, Any] | None) -> dict[str, Any]:
             "rasterio_env_options is a mapping such as dict(GDAL_NUM_THREADS=2), "
             f"not {type(env).__name__}"
         )
-    options = dict(env or {})
+    options = Hidden(env or {})
     for key in options:
         if not isinstance(key, str):
             raise ArgumentTypeError(

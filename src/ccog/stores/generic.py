@@ -84,7 +84,7 @@ class FsspecStore(SingleWriterStore):
         return filesystem, path
 
     def _reason(self, error: Exception) -> str:
-        return redacted(error, self.options) or type(error).__name__
+        return redacted(error, self.options, self.target) or type(error).__name__
 
 
 def _write(filesystem: Any, path: str, buffers: list[Buffer]) -> int:

@@ -25,16 +25,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ccog.errors import StoreError, needs
-from ccog.redaction import harmless, redact_logs
+from ccog.redaction import Hidden, harmless
 from ccog.stores.retry import PATIENT, Patience, retry
 from ccog.stores.s3_errors import code_of, explained, is_expired, is_transient
 
 T = TypeVar("T")
-
-# these log requests with their headers, and the endpoint, at DEBUG
-for _package in ("botocore", "aiobotocore"):
-    redact_logs(*(f"{_package}.{name}" for name in ("auth", "endpoint", "hooks", "regions")))
-redact_logs("s3fs")
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
@@ -161,17 +156,18 @@ class S3Client:
                 self._filesystem(slow).connect(refresh=True)
 
     def _filesystem(self, slow: bool = False) -> Any:
-        config: dict[str, Any] = {
-            "connect_timeout": _CONNECT_SECONDS,
-            "read_timeout": _READ_SECONDS,
-            "max_pool_connections": _POOL,
-            "request_checksum_calculation": "when_required",
-            "retries": {"total_max_attempts": 1},
-        }
+        config = Hidden(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            max_pool_connections=_POOL,
+            request_checksum_calculation="when_required",
+            retries={"total_max_attempts": 1},
+        )
         config |= dict(self.options.get("config_kwargs") or {})
         if slow:
             config["read_timeout"] = max(_SLOW_READ_SECONDS, config["read_timeout"])
-        return _uploader()(**{**self.options, "config_kwargs": config})
+        # fsspec tells file systems apart by the repr of their options
+        return _uploader()(**{**self.options, "config_kwargs": dict(config)})
 
 
 @functools.cache
