@@ -52,9 +52,9 @@ class Accessor:
         """
         # not with the module: dask.array imports xarray, and with it this, before it is whole
         from ccog.api import write_ccog
-        from ccog.redaction import hidden
+        from ccog.redaction import addressed, hidden
 
-        store, storage_options = hidden(store), hidden(storage_options)
+        store, storage_options = addressed(store), hidden(storage_options)
         rasterio_env_options = hidden(rasterio_env_options)
         return write_ccog(
             self._arr,
@@ -99,9 +99,9 @@ class Accessor:
             asked anything.
         """
         from ccog.api import plan
-        from ccog.redaction import hidden
+        from ccog.redaction import addressed, hidden
 
-        store, storage_options = hidden(store), hidden(storage_options)
+        store, storage_options = addressed(store), hidden(storage_options)
         rasterio_env_options = hidden(rasterio_env_options)
         return plan(
             self._arr,

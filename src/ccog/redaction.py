@@ -178,11 +178,14 @@ class Address(str):
     __sentry_repr__ = __repr__
 
 
-def hidden(value: Any) -> Any:
-    """A URL or options as a user gives them, so that no traceback shows what is secret of them."""
-    if isinstance(value, str):
-        return Address(value)
-    return Hidden(value) if isinstance(value, Mapping) else value
+def addressed(target: Any) -> Any:
+    """What a user gives to read or write, so that no traceback shows what is secret of a URL."""
+    return Address(target) if isinstance(target, str) else target
+
+
+def hidden(options: Any) -> Any:
+    """Options as a user gives them, so that no traceback shows their values."""
+    return Hidden(options) if isinstance(options, Mapping) else options
 
 
 class _Parted(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ccog.errors import ArgumentTypeError, StoreError
-from ccog.redaction import Hidden, hidden, holds_credentials, redacted
+from ccog.redaction import Address, Hidden, holds_credentials, redacted
 from ccog.stores.azure import AzureStore
 from ccog.stores.base import Store
 from ccog.stores.gcs import GCSStore
@@ -91,7 +91,7 @@ def _named(target: Any, storage_options: Mapping[str, Any] | None) -> _Target:
         raise StoreError(
             f"{redacted(text)} holds credentials, which {protocol}:// takes as storage_options only"
         )
-    return _Target(hidden(text), protocol, options)
+    return _Target(Address(text), protocol, options)
 
 
 def _text(target: Any, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:

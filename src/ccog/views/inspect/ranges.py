@@ -22,7 +22,7 @@ from ccog.errors import (
     StoreNotFoundError,
     StorePermissionError,
 )
-from ccog.redaction import Address, Hidden, harmless, hidden, redacted
+from ccog.redaction import Address, Hidden, addressed, harmless, hidden, redacted
 from ccog.tiff.directories import Range
 
 # GDAL reads headers in small pieces: so much is fetched at once
@@ -205,7 +205,7 @@ def open_ranges(
     url: Any, storage_options: Mapping[str, Any] | None = None
 ) -> Iterator[RangeReader]:
     """A reader for a path, a URL of any protocol of fsspec, or the bytes of a file."""
-    url, storage_options = hidden(url), hidden(storage_options)
+    url, storage_options = addressed(url), hidden(storage_options)
     try:
         with _opened(url, Hidden(storage_options or {})) as reader:
             yield reader
