@@ -152,6 +152,7 @@ def test_an_object_in_a_store_cannot_be_named_with_its_keys(url: str) -> None:
         ),
         ("x-amz-security-token:abc\nx-amz-date:1", "x-amz-security-token:***\nx-amz-date:1"),
         ("is a.tif there? yes", "is a.tif there? yes"),
+        ("give dict(key=..., secret=...) there", "give dict(key=..., secret=...) there"),
         (
             'cannot connect to "https://user:pw@host:9/bucket/key.tif?sig=secret&se=1" (again)',
             'cannot connect to "https://user:***@host:9/bucket/key.tif?***" (again)',

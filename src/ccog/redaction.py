@@ -43,7 +43,7 @@ _HEADER = re.compile(
 # values whose names say that they are secrets: in queries, calls, connection strings, JSON and XML
 _NAMED = re.compile(
     r"(?P<kept>(?<![\w-])[\w-]{0,40}(?:password|passwd|pwd|secret|signature|credential|token"
-    r"|accountkey|\bsig)[\w-]{0,20}(?:=|>|['\"]: ?b?(?=['\"])))"
+    r"|accountkey|\bsig)[\w-]{0,20}(?:=|>|['\"]: ?b?(?=['\"])))(?!\.\.\.)"
     r"(?:(?P<quote>['\"])(?:(?!(?P=quote)).)*(?P=quote)|[^\s&;<'\"]+)",
     re.IGNORECASE,
 )

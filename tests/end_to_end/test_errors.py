@@ -89,7 +89,7 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("options", "kind", "says"), OPTIONS, ids=[str(o[0]) for o in OPTIONS])
-@pytest.mark.tried("options {id}", "refused before a pixel is read: {says}")
+@pytest.mark.tried("options {id}", "refused before a pixel is read; the message says '{says}'")
 def test_wrong_options_are_refused_by_name(
     options: dict[str, Any], kind: type[Exception], says: str
 ) -> None:

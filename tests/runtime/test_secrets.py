@@ -423,8 +423,10 @@ _ACCOUNT = {"account_name": "a", "account_key": base64.b64encode(b"sEcret").deco
         ("gs://test/a.tif", {"token": _HIDDEN_SECRET}),
         ("az://test/a.tif", _ACCOUNT | {"connection_string": f"BlobEndpoint={_NOWHERE};SharedAccessSignature={_HIDDEN_SECRET}"}),
         ("ftp://user:sEcret'of@127.0.0.1:1/a.tif", {"password": _HIDDEN_SECRET}),
+        # whose package is not installed
+        ("smb://user:sEcret'of@127.0.0.1:1/share/a.tif", {"password": _HIDDEN_SECRET}),
     ],
-    ids=["s3", "s3-silent", "s3-proxy", "s3-config", "gs-hmac", "gs", "az", "ftp"],
+    ids=["s3", "s3-silent", "s3-proxy", "s3-config", "gs-hmac", "gs", "az", "ftp", "smb"],
 )  # fmt: skip
 def test_no_frame_of_a_store_shows_what_is_secret(
     url: str, options: dict[str, Any], s3_options: dict[str, Any]

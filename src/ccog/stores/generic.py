@@ -77,7 +77,8 @@ class FsspecStore(SingleWriterStore):
         try:
             filesystem, path = url_to_fs(self.target, **self.options)
         except ImportError as error:
-            raise MissingDependencyError(f"cannot write to {self.url}: {error}") from error
+            message = f"cannot write to {self.url}: {error}"
+            raise MissingDependencyError(message) from harmless(error, self.options)
         except Exception as error:
             message = f"cannot write to {self.url}: {self._reason(error)}"
             raise StoreError(message) from harmless(error, self.options)

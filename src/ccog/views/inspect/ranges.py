@@ -254,7 +254,8 @@ def _open_remote(url: str, options: dict[str, Any]) -> RangeReader:
         filesystem, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         # fsspec says which package to install
-        raise MissingDependencyError(f"cannot read {protocol}://: {error}") from error
+        message = f"cannot read {protocol}://: {error}"
+        raise MissingDependencyError(message) from harmless(error, options)
     except ValueError as error:
         reason = redacted(error, options, url)
         raise StoreError(f"cannot read {shown}: {reason}") from harmless(error, options, url)
