@@ -108,6 +108,28 @@ def test_what_is_known_is_taken_out_of_messages_that_quote_a_part_of_it(url: str
             assert SECRET not in redacted(said, url)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"connection_string": f"AccountKey={SECRET};BlobEndpoint=http://h"},
+            "{connection_string}",
+        ),
+        ({"endpoint_url": f"http://user:{SECRET}'1@h"}, "no host {SECRET}'1"),
+        ({"client_kwargs": {"aws_secret_access_key": f"{SECRET}/1"}}, "signed with {SECRET}/1"),
+        (
+            {"config_kwargs": {"proxies": {"http": f"http://u:{SECRET}/more@h"}}},
+            "no host u:{SECRET}",
+        ),
+        ({"password": f"p%27{SECRET}"}, "login p'{SECRET} refused"),
+    ],
+)
+def test_secrets_of_options_are_taken_out_of_messages(options: dict[str, Any], said: str) -> None:
+    text = said.format(SECRET=SECRET, **options)
+    assert SECRET in text
+    assert SECRET not in redacted(text, options)
+
+
 @given(_urls())
 def test_an_object_in_a_store_cannot_be_named_with_its_keys(url: str) -> None:
     assert holds_credentials(url) == (

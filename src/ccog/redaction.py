@@ -288,7 +288,7 @@ def _secrets_of(options: Mapping[str, Any]) -> Iterator[str]:
     for name, value in options.items():
         if isinstance(value, Mapping):
             yield from _secrets_of(value)
-        elif isinstance(value, str) and "://" in value:
+        elif isinstance(value, str):
             yield from _secrets_of_url(value)
-        elif isinstance(value, str) and _SECRET_NAMES.search(str(name)):
-            yield value
+            if _SECRET_NAMES.search(str(name)):
+                yield value
