@@ -52,7 +52,10 @@ class Accessor:
         """
         # not with the module: dask.array imports xarray, and with it this, before it is whole
         from ccog.api import write_ccog
+        from ccog.redaction import addressed, hidden
 
+        store, storage_options = addressed(store), hidden(storage_options)
+        rasterio_env_options = hidden(rasterio_env_options)
         return write_ccog(
             self._arr,
             store,
@@ -96,7 +99,10 @@ class Accessor:
             asked anything.
         """
         from ccog.api import plan
+        from ccog.redaction import addressed, hidden
 
+        store, storage_options = addressed(store), hidden(storage_options)
+        rasterio_env_options = hidden(rasterio_env_options)
         return plan(
             self._arr,
             store,

@@ -13,6 +13,7 @@ from ccog.graph.build import CcogDelayed, build_graph
 from ccog.input.gdal_options import gdal_options
 from ccog.input.opening import opened
 from ccog.prepare import all_options, chunk_mismatch, continued, on_grid, prepare
+from ccog.redaction import addressed, hidden
 from ccog.stores import warn_of_unfinished
 from ccog.views.plan.figures import plan_job
 from ccog.views.plan.report import CogPlan
@@ -108,7 +109,9 @@ def write_ccog(
     ccog.CCOGError
         Anything else that can be known to be wrong before a pixel is touched.
     """
-    env = environment_options(rasterio_env_options)
+    arr, store = addressed(arr), addressed(store)
+    storage_options = hidden(storage_options)
+    env = rasterio_env_options = environment_options(hidden(rasterio_env_options))
     with gdal_options(env):
         arr = opened(arr)
         prepared = prepare(
@@ -167,7 +170,9 @@ def plan(
         The errors that ``write_ccog`` would raise for these arguments without asking the store.
     """
     blocks = _block_count(sample)
-    env = environment_options(rasterio_env_options)
+    arr, store = addressed(arr), addressed(store)
+    storage_options = hidden(storage_options)
+    env = rasterio_env_options = environment_options(hidden(rasterio_env_options))
     with gdal_options(env):
         arr = opened(arr)
         prepared = prepare(

@@ -5,10 +5,23 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Sequence
+from typing import Any
+
+_CONTEXT: Any = BaseException.__context__
 
 
 class CCOGError(Exception):
     """Base of all errors raised on purpose by ccog."""
+
+    # an error of another library that no traceback shows would still be pickled with ours, with
+    # all that it holds: requests, keys
+    @property
+    def __context__(self) -> BaseException | None:
+        return None if self.__suppress_context__ else _CONTEXT.__get__(self)
+
+    @__context__.setter
+    def __context__(self, error: BaseException | None) -> None:
+        _CONTEXT.__set__(self, error)
 
 
 class OptionError(CCOGError, ValueError):

@@ -88,6 +88,7 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("options", "kind", "says"), OPTIONS, ids=[str(o[0]) for o in OPTIONS])
+@pytest.mark.tried("options {id}", "refused before a pixel is read; the message says '{says}'")
 def test_wrong_options_are_refused_by_name(
     options: dict[str, Any], kind: type[Exception], says: str
 ) -> None:
@@ -139,6 +140,7 @@ ARRAYS: list[tuple[Any, type[Exception], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("array", "kind", "builtin", "says"), ARRAYS, ids=[a[3] for a in ARRAYS])
+@pytest.mark.tried("an array that is no raster: {id}", "refused before a pixel is read")
 def test_arrays_that_are_not_rasters_are_refused(
     array: Any, kind: type[Exception], builtin: type[Exception], says: str
 ) -> None:
@@ -154,6 +156,9 @@ def test_arrays_that_are_not_rasters_are_refused(
         (np.full((300, 300), "x"), errors.DtypeError, "booleans"),
         ("mask.tif", errors.ArgumentTypeError, "the mask"),
     ],
+)
+@pytest.mark.tried(
+    "masks of another shape, of text, and a path as mask", "refused before a pixel is read"
 )
 def test_masks_that_do_not_fit_are_refused(mask: Any, kind: type[Exception], says: str) -> None:
     with pytest.raises(kind, match=says):
@@ -179,6 +184,7 @@ def test_masks_that_do_not_fit_are_refused(mask: Any, kind: type[Exception], say
         ("s3:///key", errors.StoreError, "object"),
     ],
 )
+@pytest.mark.tried("a target that cannot be: {id}", "refused before a pixel is read")
 def test_targets_that_cannot_be_are_refused(store: Any, kind: type[Exception], says: str) -> None:
     with pytest.raises(kind, match=says):
         ccog.write_ccog(lazy(), store)
@@ -221,6 +227,7 @@ def test_credentials_are_refused_among_options_of_gdal(name: str, call: Any) -> 
 
 
 @pytest.mark.parametrize("given", [0, -1, "5%", True, 0.5, None])
+@pytest.mark.tried("GDAL_CACHEMAX={given}", "refused, with what is allowed")
 def test_a_cache_of_gdal_without_a_size_is_refused(given: Any) -> None:
     with pytest.raises(errors.OptionError, match="is not a positive number of MB, such as 512"):
         ccog.write_ccog(np.ones((9, 9), "uint8"), rasterio_env_options={"GDAL_CACHEMAX": given})
@@ -239,6 +246,10 @@ def test_gdals_cache_has_as_many_megabytes_as_gdal_would_give_it(given: Any, exp
     assert delayed.compute(scheduler="sync")
 
 
+@pytest.mark.tried(
+    "a cache of GDAL of 512 bytes, with which its threads crash",
+    "refused in the task, with the remedy",
+)
 def test_a_cache_of_some_bytes_is_refused_wherever_it_was_set() -> None:
     delayed = ccog.write_ccog(np.ones((300, 300), "uint8"))
     with (

@@ -80,6 +80,9 @@ def left(target: tuple[Any, dict[str, Any] | None]) -> list[ccog.IncompleteUploa
 
 @pytest.mark.parametrize("scheduler", ["threads", "sync"])
 @pytest.mark.parametrize("optimize_graph", [True, False])
+@pytest.mark.tried(
+    "a chunk fails ({id}: optimize_graph, scheduler)", "its error is raised, and nothing is left"
+)
 def test_a_write_that_fails_on_a_local_scheduler_leaves_nothing(
     target: Any, scheduler: str, optimize_graph: bool
 ) -> None:
@@ -93,12 +96,19 @@ def test_a_write_that_fails_on_a_local_scheduler_leaves_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.tried(
+    "a chunk fails with processes as the scheduler, to {id}",
+    "its error is raised, and nothing is left",
+)
 def test_a_write_that_began_in_another_process_leaves_nothing(target: Any) -> None:
     with no_pixels():
         delayed(failing(), target).compute(scheduler="processes", num_workers=2)
     assert not left(target)
 
 
+@pytest.mark.tried(
+    "one of two writes that are computed together fails", "nothing of the failing one is left"
+)
 def test_of_two_writes_the_one_that_fails_leaves_nothing(tmp_path: Path) -> None:
     good = delayed(da.ones((600, 600), dtype="uint8", chunks=256), (tmp_path / "good.tif", None))
     bad = delayed(failing(), (tmp_path / "bad.tif", None))
@@ -107,6 +117,7 @@ def test_of_two_writes_the_one_that_fails_leaves_nothing(tmp_path: Path) -> None
     assert {path.name for path in tmp_path.iterdir()} <= {"good.tif"}
 
 
+@pytest.mark.tried("a pickled Delayed fails in another program", "nothing is left")
 def test_a_pickled_delayed_cleans_up_too(tmp_path: Path) -> None:
     import cloudpickle
 
@@ -121,6 +132,11 @@ def test_a_pickled_delayed_cleans_up_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.tried(
+    "a chunk fails on a cluster, by compute, futures and dask.compute, to {id}",
+    "its error is raised, and nothing is left",
+    group="clusters",
+)
 def test_a_write_that_fails_on_a_cluster_leaves_nothing(client: Any, target: Any) -> None:
     with no_pixels():
         delayed(failing(), target).compute(scheduler=client)
@@ -137,6 +153,11 @@ def test_a_write_that_fails_on_a_cluster_leaves_nothing(client: Any, target: Any
 
 
 @pytest.mark.parametrize("how", ["cancel", "release"])
+@pytest.mark.tried(
+    "the future of a write is dropped or cancelled while it runs ({id})",
+    "nothing is left",
+    group="clusters",
+)
 def test_cancelled_and_dropped_futures_leave_nothing(client: Any, target: Any, how: str) -> None:
     future = client.compute(delayed(source(), target))
     assert until(lambda: bool(left(target)))
@@ -146,6 +167,11 @@ def test_cancelled_and_dropped_futures_leave_nothing(client: Any, target: Any, h
     assert not left(target)
 
 
+@pytest.mark.tried(
+    "a Delayed is computed twice on a cluster, fails in between, and again",
+    "right, and nothing is left",
+    group="clusters",
+)
 def test_a_delayed_is_computed_twice_on_a_cluster(client: Any, s3_options: dict[str, Any]) -> None:
     array = da.from_array(terrain((1, 600, 700)), chunks=256)
     twice = delayed(array, ("s3://test/cleanup/twice.tif", s3_options))
@@ -158,6 +184,11 @@ def test_a_delayed_is_computed_twice_on_a_cluster(client: Any, s3_options: dict[
 
 
 @pytest.mark.slow
+@pytest.mark.tried(
+    "one of three workers is killed at random, three times, while they write to S3",
+    "right: the file is the same, and nothing is left",
+    group="clusters",
+)
 def test_killed_workers_do_not_harm_the_file(s3_options: dict[str, Any]) -> None:
     from distributed import Client, LocalCluster
 
@@ -175,6 +206,9 @@ def test_killed_workers_do_not_harm_the_file(s3_options: dict[str, Any]) -> None
             settle(client, 3)
 
 
+@pytest.mark.tried(
+    "the client of a cluster is killed while a write runs", "nothing is left", group="clusters"
+)
 def test_a_killed_client_of_a_cluster_leaves_nothing(client: Any, tmp_path: Path) -> None:
     script = f"""
         import sys; sys.path.insert(0, {str(TESTS)!r})
@@ -188,6 +222,10 @@ def test_a_killed_client_of_a_cluster_leaves_nothing(client: Any, tmp_path: Path
     assert until(lambda: not any(tmp_path.iterdir()), 60)
 
 
+@pytest.mark.tried(
+    "what a killed process has left, on {id}",
+    "`ccog uploads list` shows it, and `ccog uploads abort` removes it",
+)
 def test_what_a_killed_process_left_is_listed_and_removed(target: Any) -> None:
     store = ccog.stores.resolve_store(*target)
     session = store.begin(new_token())
@@ -211,6 +249,10 @@ def test_what_a_killed_process_left_is_listed_and_removed(target: Any) -> None:
         store.put(session, 3, [b"y"])
 
 
+@pytest.mark.tried(
+    "`ccog uploads abort` where another program uploads too",
+    "the other upload stays, unless --all is given",
+)
 def test_uploads_of_others_stay_unless_all_are_wanted(s3_options: dict[str, Any]) -> None:
     url = "s3://test/shared/a.tif"
     store = ccog.stores.resolve_store(url, s3_options)
@@ -230,6 +272,9 @@ def test_uploads_of_others_stay_unless_all_are_wanted(s3_options: dict[str, Any]
 
 
 @pytest.mark.parametrize("command", ["list", "abort"])
+@pytest.mark.tried(
+    "`ccog uploads {command}` of a file, bucket or prefix that is not there", "refused, by name"
+)
 def test_uploads_to_what_does_not_exist_are_an_error(
     command: str, s3_options: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -254,6 +299,7 @@ def begins(store: LocalStore, name: str) -> Any:
     return begin_write(store, f"ccog_finish-{name}", Run.here(name))
 
 
+@pytest.mark.tried("an interruption while a write begins", "nothing is left")
 def test_an_interruption_while_a_write_begins_leaves_nothing(tmp_path: Path) -> None:
     """The computation ends while the task that begins the write still runs in its thread."""
     interrupted, begun = threading.Event(), threading.Event()
@@ -314,6 +360,7 @@ def test_an_upload_is_removed_at_the_latest_when_the_process_ends(tmp_path: Path
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.tried("a write that could not begin is computed again", "right")
 def test_a_write_that_could_not_begin_can_be_computed_again(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -344,6 +391,10 @@ def test_secrets_stay_out_of_sight(s3_options: dict[str, Any]) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("cluster", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.tried(
+    "Ctrl-C while `ccog demo` uploads to S3 (on a cluster: {cluster})",
+    "nothing is left, exit code 130",
+)
 def test_an_interrupted_command_leaves_no_upload(
     request: pytest.FixtureRequest, s3_options: dict[str, Any], cluster: bool
 ) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import logging
 import os
+import pickle
+import re
 import signal
 import time
 import traceback
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +22,15 @@ from urllib.parse import quote
 import dask.array as da
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from test_cleanup import failing, no_pixels
 
 import ccog
+from ccog.cli import main
+from ccog.geometry.parts import Part
 from ccog.input.opening import open_source
 from ccog.stores.retry import Patience
-from conftest import gdal_cog, terrain
+from conftest import TESTS, gdal_cog, terrain
 from faults import Fault, proxied
 from kills import CHUNK, CREATION, pixels, until
 from range_server import range_server_apart
@@ -32,6 +38,11 @@ from servers import AZURE_KEY, KEY, SECRET
 
 TOKEN, ENV_SECRET = "verysecrettoken/123+4", "envuser:envsecret"
 SECRETS = (KEY, SECRET, TOKEN, ENV_SECRET, "envsecret")
+
+# what users are told to do about the loggers of other libraries
+QUIET = re.search(
+    r"```python\n(import logging\n.*?)```", (TESTS.parent / "docs/uploads.md").read_text(), re.S
+)[1]  # type: ignore[index]
 
 # every process of the cluster keeps all that anybody logs in it
 _PRELOAD = """
@@ -45,6 +56,7 @@ logging.getLogger().addHandler(handler)
 for name in ["distributed", *logging.root.manager.loggerDict]:
     logging.getLogger(name).setLevel(logging.NOTSET)
     logging.getLogger(name).propagate = True
+{quiet}
 """
 
 
@@ -94,7 +106,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
 
     folder = tmp_path_factory.mktemp("logs")
     preload = folder / "preload.py"
-    preload.write_text(_PRELOAD.format(folder=str(folder)))
+    preload.write_text(_PRELOAD.format(folder=str(folder), quiet=QUIET))
     with (
         _logging_everything(folder / "scheduler-and-client.log"),
         LocalCluster(
@@ -108,19 +120,24 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         yield Seen(client, cluster, folder, [])
 
 
+def _named_in(code: str) -> list[str]:
+    return re.findall(r'"(\w+)"', code)
+
+
 @contextlib.contextmanager
 def _logging_everything(path: Path) -> Iterator[None]:
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
     root = logging.getLogger()
     names = ["distributed", *(n for n in root.manager.loggerDict if n.startswith("distributed."))]
-    loggers = [logging.getLogger(name) for name in names]
+    loggers = [logging.getLogger(name) for name in (*names, *_named_in(QUIET))]
     before = [(logger, logger.level, logger.propagate) for logger in [root, *loggers]]
     root.setLevel(logging.DEBUG)
     root.addHandler(handler)
     for logger in loggers:
         logger.setLevel(logging.NOTSET)
         logger.propagate = True
+    exec(QUIET)
     try:
         yield
     finally:
@@ -147,7 +164,7 @@ def shown(text: str, secrets: tuple[str, ...]) -> list[str]:
 
 
 @pytest.mark.tried(
-    "All that is logged at any level, and the pages of the dashboard, searched for the credentials of writes that "
+    "All that ccog and dask log at any level, other libraries as the docs say, and the pages of the dashboard, searched for the credentials of writes that "
     "succeed, fail with an abort that is denied, are cancelled, and lose a worker",
     "right: none is there",
 )
@@ -244,6 +261,62 @@ def test_a_presigned_source_is_read_without_showing_its_signature(
     assert not shown(text, (signature,))
 
 
+def _after_a_journey(error: BaseException) -> list[str]:
+    """What is sent of an error to another process, and what it shows there."""
+    import distributed.core  # noqa: F401  # which has causes and notes of errors sent, too
+
+    travelling = pickle.dumps(error)
+    try:
+        arrived = pickle.loads(travelling)
+    except AttributeError:
+        # as distributed does of GDAL's errors, which nobody can unpickle
+        arrived = Exception(repr(error))
+    return [
+        repr(travelling),
+        *traceback.format_exception(arrived),
+        *map(repr, _links(arrived)),
+        *locals_of(arrived),
+    ]
+
+
+def _links(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all behind it, also what no traceback shows."""
+    while error is not None:
+        yield error
+        if error.__cause__ is not None and error.__context__ is not error.__cause__:
+            yield from _links(error.__context__)
+        error = error.__cause__ or error.__context__
+
+
+def locals_of(error: BaseException) -> list[str]:
+    """What tracebacks with local variables show of ours and other libraries' frames."""
+    return [
+        f"{frame.f_code.co_filename}:{number} {name} = {_as_sentry_has_it(value)}"
+        for link in _links(error)
+        for frame, number in traceback.walk_tb(link.__traceback__)
+        if Path(frame.f_code.co_filename) != Path(__file__)
+        for name, value in frame.f_locals.items()
+    ]
+
+
+def _as_sentry_has_it(value: Any, depth: int = 0) -> str:
+    """Sentry goes through mappings and sequences, unless a type says how it is shown."""
+    shown = getattr(type(value), "__sentry_repr__", None)
+    if shown is not None or depth > 5:
+        return str(shown(value)) if shown else "..."
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Mapping):
+        pairs = (f"{key}: {_as_sentry_has_it(each, depth + 1)}" for key, each in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    if isinstance(value, list | tuple | set):
+        return f"[{', '.join(_as_sentry_has_it(each, depth + 1) for each in value)}]"
+    try:
+        return repr(value)
+    except Exception as error:
+        return f"<{error}>"
+
+
 @pytest.mark.parametrize(
     ("url", "options", "secret"),
     [
@@ -251,6 +324,12 @@ def test_a_presigned_source_is_read_without_showing_its_signature(
         ("ftp://user:ftp@atsecret@127.0.0.1:1/a.tif", {}, "atsecret"),
         ("https://test/a.tif?X-Amz-Signature=abcdefgh", {}, "abcdefgh"),
         ("s3://key:s3secret@test/a.tif", {}, "s3secret"),
+        ("ftp://user:pa'ftpsecret@127.0.0.1:1/a.tif", {}, "ftpsecret"),
+        ("ftp://user:(ftp'secret)!$&*+,;=:@127.0.0.1:1/a.tif", {}, "ftp'secret"),
+        ("ftp://user:pa%27ftpsecret@127.0.0.1:1/a.tif", {}, "ftpsecret"),
+        ("http://h/o'brien/a.tif?X-Amz-Signature=abcdefgh", {}, "abcdefgh"),
+        ("s3://key:pa's/secret@test/a.tif", {}, "s/secret"),
+        ("simplecache::ftp://user:pa'ftpsecret@127.0.0.1:1/a.tif", {}, "ftpsecret"),
         ("az://test/a.tif?sv=1&sig=sassecret", {}, "sassecret"),
         ("az://test/a.tif", {"connection_string": "AccountName=a;AccountKey=notbase64"}, "notbase64"),
         ("gs://test/a.tif", {"token": "ya29.gcssecret"}, "gcssecret"),
@@ -265,7 +344,7 @@ def test_a_presigned_source_is_read_without_showing_its_signature(
 def test_a_refused_target_is_named_without_its_credentials(
     url: str, options: dict[str, Any], secret: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "ccog")
     texts: list[str] = []
 
     def write() -> None:
@@ -277,8 +356,12 @@ def test_a_refused_target_is_named_without_its_credentials(
         patch.setattr(Patience, "seconds", property(lambda self: 0.5))
         with pytest.raises(ccog.errors.CCOGError) as raised:
             write()
-    texts += [*traceback.format_exception(raised.value), repr(raised.value)]
-    texts.append(caplog.text)
+    texts += [
+        *traceback.format_exception(raised.value),
+        repr(raised.value),
+        *locals_of(raised.value),
+    ]
+    texts += [caplog.text, *_after_a_journey(raised.value)]
     assert "a.tif" in str(raised.value)
     assert not shown("\n".join(texts), (secret,))
 
@@ -303,36 +386,200 @@ def test_a_result_names_its_url_without_the_password() -> None:
     assert store.url == "ftp://user:***@host/a.tif"
 
 
+# calls of a store, each of which is refused or not answered
+_CALLS: dict[str, Callable[[Any], Any]] = {
+    "check": lambda store: store.check(),
+    "begin": lambda store: store.begin("0" * 32),
+    "put": lambda store: store.put("upload", 1, [b"1"]),
+    "stored_parts": lambda store: store.stored_parts("upload", 1, 1),
+    "complete": lambda store: store.complete("upload", [Part(1, 1, "0" * 32)], "0" * 32),
+    "abort": lambda store: store.abort("upload"),
+    "incomplete": lambda store: store.incomplete(),
+    "save_checkpoint": lambda store: store.save_checkpoint("upload", "name", b"1"),
+    "load_checkpoint": lambda store: store.load_checkpoint("upload", "name"),
+    "checkpoint_names": lambda store: store.checkpoint_names("upload"),
+    "remove_checkpoints": lambda store: store.remove_checkpoints("upload"),
+    "write": lambda store: store.write([b"1"]),
+}
+
+_HIDDEN_SECRET = "sEcret/of'options"
+_NOWHERE = "http://127.0.0.1:1"
+_KEYS = {"key": "k3ysEcret", "secret": _HIDDEN_SECRET, "token": _HIDDEN_SECRET}
+_ACCOUNT = {"account_name": "a", "account_key": base64.b64encode(b"sEcret").decode()}
+
+
+@pytest.mark.tried(
+    "Every call of every store is refused, and the traceback is shown with the local variables of all frames",
+    "right: no key, token or password is in it",
+)
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("url", "options"),
     [
-        ("s3://bucket/key.tif", "s3://bucket/key.tif"),
-        ("ftp://u:p@h/x.tif: refused", "ftp://u:***@h/x.tif: refused"),
-        ("ftp://u:p:q@r@h:21/x", "ftp://u:***@h:21/x"),
-        ("ftp://u@h/x", "ftp://u@h/x"),
-        ("simplecache::sftp://u:p@h/x", "simplecache::sftp://u:***@h/x"),
-        (
-            "'/vsicurl/https://h/a.tif?X-Amz-Signature=1&b=2' failed",
-            "'/vsicurl/https://h/a.tif?***' failed",
-        ),
-        ("/vsicurl?url=https%3A%2F%2Fh%3Fsig%3D1", "/vsicurl?***"),
-        (
-            "'X-Amz-Security-Token': b'abc/d', 'Host': 'h'",
-            "'X-Amz-Security-Token': b'***', 'Host': 'h'",
-        ),
-        ("x-amz-security-token:abc\nx-amz-date:1", "x-amz-security-token:***\nx-amz-date:1"),
-        ("is a.tif there? yes", "is a.tif there? yes"),
-        (
-            'cannot connect to "https://user:pw@host:9/bucket/key.tif?sig=secret&se=1" (again)',
-            'cannot connect to "https://user:***@host:9/bucket/key.tif?***" (again)',
-        ),
-        (
-            "abfs://container@account.dfs.core.windows.net/a.tif",
-            "abfs://container@account.dfs.core.windows.net/a.tif",
-        ),
+        ("s3://test/a.tif", _KEYS),
+        ("s3://test/a.tif", _KEYS | {"endpoint_url": _NOWHERE}),
+        ("s3://test/a.tif", _KEYS | {"config_kwargs": {"proxies": {"http": f"http://u:{_HIDDEN_SECRET}@127.0.0.1:1"}}}),
+        ("s3://test/a.tif", _KEYS | {"config_kwargs": {"unknown": 1}}),
+        ("gs://test/a.tif", _KEYS | {"endpoint_url": _NOWHERE}),
+        ("gs://test/a.tif", {"token": _HIDDEN_SECRET}),
+        ("az://test/a.tif", _ACCOUNT | {"connection_string": f"BlobEndpoint={_NOWHERE};SharedAccessSignature={_HIDDEN_SECRET}"}),
+        ("ftp://user:sEcret'of@127.0.0.1:1/a.tif", {"password": _HIDDEN_SECRET}),
+        # whose package is not installed
+        ("smb://user:sEcret'of@127.0.0.1:1/share/a.tif", {"password": _HIDDEN_SECRET}),
+    ],
+    ids=["s3", "s3-silent", "s3-proxy", "s3-config", "gs-hmac", "gs", "az", "ftp", "smb"],
+)  # fmt: skip
+def test_no_frame_of_a_store_shows_what_is_secret(
+    url: str, options: dict[str, Any], s3_options: dict[str, Any]
+) -> None:
+    if "endpoint_url" not in options and url.startswith("s3:"):
+        options = options | {"endpoint_url": s3_options["endpoint_url"]}
+    store = ccog.stores.resolve_store(url, options, overwrite=False)
+    refused = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Patience, "seconds", property(lambda self: 0.0))
+        for name, call in _CALLS.items():
+            try:
+                call(store)
+            except Exception as error:
+                _assert_nothing_shown(error)
+                refused.append(name)
+    assert "check" in refused
+
+
+def _assert_nothing_shown(error: Exception) -> None:
+    texts = [*locals_of(error), *traceback.format_exception(error), repr(error)]
+    with contextlib.suppress(ImportError):
+        from rich.console import Console
+        from rich.traceback import Traceback
+
+        console = Console(file=io.StringIO(), width=400)
+        # without the frames of this test
+        behind = error.__traceback__
+        while behind and behind.tb_frame.f_code.co_filename == __file__:
+            behind = behind.tb_next
+        console.print(Traceback.from_exception(type(error), error, behind, show_locals=True))
+        texts.append(console.file.getvalue())  # type: ignore[attr-defined]
+    found = [text[:400] for text in texts if "sEcret" in text]
+    assert not found
+
+
+@pytest.mark.tried(
+    "A task fails on a worker, and the traceback is shown there and in the client with the local variables of all frames",
+    "right: no key, token or password is in it",
+)
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("s3://test/a.tif", {**_KEYS, "endpoint_url": _NOWHERE}),
+        ("ftp://user:sEcret'of@127.0.0.1:1/a.tif", {"timeout": 1}),
     ],
 )
-def test_what_is_shown_of_a_url(text: str, expected: str) -> None:
-    from ccog.redaction import redacted
+def test_no_frame_of_a_task_shows_what_is_secret(
+    url: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import distributed.worker
+    from distributed import Client, LocalCluster
 
-    assert redacted(text) == expected
+    seen_there: list[BaseException] = []
+    message = distributed.worker.error_message
+
+    def kept(error: BaseException, *args: Any) -> Any:
+        seen_there.append(error)
+        return message(error, *args)
+
+    monkeypatch.setattr(distributed.worker, "error_message", kept)
+    monkeypatch.setattr(Patience, "seconds", property(lambda self: 0.0))
+    monkeypatch.setattr(ccog.stores.generic.FsspecStore, "check", lambda self: None)
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        future = client.compute(_written_to(url, options))
+        with pytest.raises(ccog.errors.StoreError) as raised:
+            future.result(timeout=60)
+    assert seen_there
+    for error in (raised.value, *seen_there):
+        assert isinstance(error, Exception)
+        _assert_nothing_shown(error)
+
+
+def _written_to(url: str, options: dict[str, Any]) -> Any:
+    return ccog.write_ccog(
+        np.ones((300, 300), "uint8"),
+        url,
+        storage_options=options,
+        rasterio_env_options={"GDAL_HTTP_USERPWD": "user:sEcret"},
+    )
+
+
+@pytest.mark.tried(
+    "A source whose presigned URL has apostrophes: plan, page of a notebook, graph, result, inspect, validate, "
+    "commands, and the errors when it is gone",
+    "right: the signature is nowhere",
+)
+def test_a_source_with_apostrophes_is_named_without_its_signature(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "o'brien's"
+    folder.mkdir()
+    (folder / "f.tif").write_bytes(gdal_cog(terrain((1, 300, 300)), {"compress": "deflate"}))
+    query = "X-Amz-Credential='me'&X-Amz-Signature=sEcret'(1)"
+    texts = []
+    with range_server_apart(tmp_path) as server:
+        url, gone = (f"{server.url}/o'brien's/{name}.tif?{query}" for name in ("f", "gone"))
+        plan = ccog.plan(url, str(tmp_path / "a.tif"))
+        delayed = ccog.write_ccog(url, str(tmp_path / "a.tif"))
+        texts += [str(plan), repr(plan), plan._repr_html_(), repr(delayed), delayed._repr_html_()]
+        texts += [repr(delayed.dask.to_dict()), repr(delayed.dask.layers), repr(delayed.compute())]
+        for look in (ccog.inspect(url), ccog.validate(url)):
+            texts += [str(look), repr(look), look._repr_html_()]
+        for fail in (ccog.plan, ccog.write_ccog, ccog.inspect, ccog.validate, open_source):
+            with pytest.raises(ccog.errors.CCOGError) as raised:
+                fail(gone)
+            _assert_nothing_shown(raised.value)
+            texts += [str(raised.value), *_after_a_journey(raised.value)]
+        commands = [
+            ["create", each, str(tmp_path / "b.tif"), "--overwrite"] for each in (url, gone)
+        ]
+        commands += [[name, each] for each in (url, gone) for name in ("inspect", "validate")]
+        for command in commands:
+            texts.append(CliRunner().invoke(main, command).output)
+    assert "o'brien's/f.tif?***" in "".join(texts), "the texts hold what they are searched for"
+    assert "o'brien's/gone.tif?***" in texts[-1]
+    assert not [text[:300] for text in texts if "sEcret" in text]
+
+
+@pytest.mark.tried(
+    "A write by web identity with everything logged at DEBUG, but what users are told to quieten",
+    "right: no key, session token or identity token is logged",
+)
+@pytest.mark.parametrize("quiet", [True, False])
+def test_web_identity_is_logged_by_botocore_unless_it_is_told_not_to(
+    quiet: bool, moto_options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = "1dentityT0ken.of.this.worker"
+    (tmp_path / "token").write_text(identity)
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/writer")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", moto_options["endpoint_url"])
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    # of its own, so that fsspec keeps no file system of another test
+    options = {
+        "endpoint_url": moto_options["endpoint_url"],
+        "client_kwargs": {"region_name": "us-east-1"},
+        "config_kwargs": {"user_agent_extra": f"quiet-{quiet}"},
+    }
+    log = tmp_path / "all.log"
+    with _logging_everything(log):
+        if not quiet:
+            for name in _named_in(QUIET):
+                logging.getLogger(name).setLevel(logging.NOTSET)
+        delayed = ccog.write_ccog(
+            np.ones((300, 300), "uint8"), "s3://test/web-identity.tif", storage_options=options
+        )
+        assert delayed.compute(scheduler="sync").size
+    logged = log.read_text()
+    assert (identity in logged) != quiet
+    assert ("SecretAccessKey" in logged) != quiet
+    assert ("x-amz-security-token" in logged.lower()) != quiet

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import random
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dask.array as da
@@ -12,6 +14,7 @@ import pytest
 import s3fs
 
 import ccog
+import faults
 from ccog import errors
 from ccog.graph.build import new_token
 from ccog.stores import s3_client
@@ -102,6 +105,11 @@ def test_a_write_makes_no_more_calls_than_it_needs(
 
 @pytest.mark.parametrize("place", PLACES_TRIED)
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.tried(
+    "a call to S3 fails once ({place}): {kind}",
+    "right: the object is GDAL's; nothing is left, or a warning names it",
+    kind=KINDS,
+)
 def test_a_passing_fault_is_survived(
     kind: str,
     place: str,
@@ -122,6 +130,11 @@ def test_a_passing_fault_is_survived(
 
 @pytest.mark.parametrize("place", ["create", "middle part", "complete"])
 @pytest.mark.parametrize("kind", ["503", "drop", "200", "lost"])
+@pytest.mark.tried(
+    "a call to S3 fails for ever ({place}): {kind}",
+    "refused in words, or right where the object is complete; nothing is left, or a warning names it",
+    kind=KINDS,
+)
 def test_a_lasting_fault_is_a_clear_error(
     kind: str,
     place: str,
@@ -188,3 +201,143 @@ def test_an_upload_that_was_not_begun_is_not_looked_for_among_those_of_others(
     proxy.arm(None)
     for session in (ours, theirs):
         store.abort(session)
+
+
+@pytest.mark.parametrize("kind", ["503", "500", "400", "drop"])
+@pytest.mark.tried(
+    "half of all calls to S3 fail, at random: {kind}",
+    "right: the object is GDAL's, and nothing is left",
+    kind=KINDS,
+)
+def test_a_storm_is_survived(
+    kind: str,
+    through: Through,
+    s3_options: dict[str, Any],
+    pixels: np.ndarray,
+    expected: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    proxy, options = through
+    chance, met = random.Random(0), []
+
+    def hit(call: str, size: int) -> str | None:
+        met.append(call)
+        return kind if chance.random() < 0.5 else None
+
+    monkeypatch.setattr(proxy, "hit", hit)
+    monkeypatch.setattr(Patience, "seconds", property(lambda self: 20.0))
+    assert write(pixels, options, f"faults/storm-{kind}.tif").size == len(expected)
+    assert len(met) > PARTS + 3
+    assert stored(f"s3://test/faults/storm-{kind}.tif", s3_options) == expected
+    assert not ccog.list_incomplete(f"s3://test/faults/storm-{kind}.tif", s3_options)
+
+
+@pytest.mark.tried("no call to S3 is answered for a second in mid-write", "right")
+def test_a_server_that_is_away_for_a_moment_is_waited_for(
+    through: Through,
+    s3_options: dict[str, Any],
+    pixels: np.ndarray,
+    expected: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    proxy, options = through
+    back: list[float] = []
+
+    def hit(call: str, size: int) -> str | None:
+        if call == "part" and not back:
+            back.append(time.monotonic() + 1.0)
+        return "drop" if back and time.monotonic() < back[0] else None
+
+    monkeypatch.setattr(proxy, "hit", hit)
+    monkeypatch.setattr(Patience, "seconds", property(lambda self: 20.0))
+    write(pixels, options, "faults/away.tif")
+    assert stored("s3://test/faults/away.tif", s3_options) == expected
+    assert not ccog.list_incomplete("s3://test/faults/away.tif", s3_options)
+
+
+@pytest.mark.parametrize("place", ["create", "first part", "middle part", "last part", "complete"])
+@pytest.mark.tried(
+    "access to S3 is denied in mid-write ({place})",
+    "refused at once, without another attempt, and nothing is left",
+)
+def test_what_is_denied_is_not_tried_again(
+    place: str, through: Through, s3_options: dict[str, Any], pixels: np.ndarray
+) -> None:
+    proxy, options = through
+    key = f"faults/denied-{place.replace(' ', '-')}.tif"
+    proxy.arm(placed("403", place, PARTS, times=1000))
+    with pytest.raises(errors.StorePermissionError, match=r"access denied.*AccessDenied"):
+        write(pixels, options, key)
+    # parts are put side by side
+    assert proxy.hits <= (PARTS if "part" in place else 1)
+    proxy.arm(None)
+    assert not ccog.list_incomplete(f"s3://test/{key}", s3_options)
+
+
+@pytest.mark.parametrize("times", [1, 1000])
+@pytest.mark.parametrize("place", ["create", "middle part", "complete"])
+@pytest.mark.tried(
+    "a session token expires ({place}), {times}",
+    "right with a new one, else refused; nothing is left",
+    times={1: "and there is a new one", 1000: "and there is no new one"},
+)
+def test_an_expired_token_is_renewed(
+    place: str,
+    times: int,
+    through: Through,
+    s3_options: dict[str, Any],
+    pixels: np.ndarray,
+    expected: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    proxy, options = through
+    monkeypatch.setitem(faults._ERRORS, "expired", (400, "ExpiredToken"))
+    key = f"faults/expired-{times}-{place.replace(' ', '-')}.tif"
+    proxy.arm(placed("expired", place, PARTS, times=times))
+    if times == 1:
+        write(pixels, options, key)
+        assert stored(f"s3://test/{key}", s3_options) == expected
+    else:
+        with pytest.raises(errors.StoreError, match="ExpiredToken"):
+            write(pixels, options, key)
+    proxy.arm(None)
+    assert not ccog.list_incomplete(f"s3://test/{key}", s3_options)
+
+
+GARBLED: dict[str, Callable[[bytes], bytes]] = {
+    "cut in half": lambda body: body[: len(body) // 2],
+    "empty": lambda _: b"",
+    "noise": lambda body: np.random.default_rng(0).bytes(len(body)),
+    "a page": lambda _: b"<html><body>please log in</body></html>",
+}
+
+
+@pytest.mark.parametrize("how", GARBLED)
+@pytest.mark.tried(
+    "the answer of S3 to the completion is garbled: {how}",
+    "right: the object is known to be the one just written",
+)
+def test_a_garbled_answer_to_the_completion_makes_no_error_of_a_right_object(
+    how: str,
+    through: Through,
+    s3_options: dict[str, Any],
+    pixels: np.ndarray,
+    expected: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    proxy, options = through
+    proxy.arm(None)
+    answer, garbled = faults._Handler._answer, []
+
+    def wrong(handler: Any, status: int, headers: dict[str, str], body: bytes) -> None:
+        if faults.call_of(handler.command, handler.path) == "complete" and not garbled:
+            garbled.append(body)
+            body = GARBLED[how](body)
+        answer(handler, status, headers, body)
+
+    monkeypatch.setattr(faults._Handler, "_answer", wrong)
+    key = f"faults/garbled-{how.replace(' ', '-')}.tif"
+    assert write(pixels, options, key).size == len(expected)
+    assert garbled
+    assert stored(f"s3://test/{key}", s3_options) == expected
+    assert not ccog.list_incomplete(f"s3://test/{key}", s3_options)

@@ -27,7 +27,7 @@ from ccog.geometry.parts import Part
 from ccog.graph.build import new_token
 from ccog.stores.local import LocalStore
 from ccog.stores.local_join import joined_name, part_files
-from conftest import terrain
+from conftest import gdal_cog, terrain
 
 NOBODY = 65534
 CREATION = {"blocksize": 128, "compress": "none", "overviews": "none"}
@@ -169,6 +169,10 @@ def part_file(path: Path, number: int) -> Path:
     return found
 
 
+@pytest.mark.tried(
+    "a worker dies while it joins the parts",
+    "right: joining goes on, and what was joined is compared",
+)
 def test_joining_that_was_cut_short_goes_on_and_is_looked_at(tmp_path: Path) -> None:
     store, session, parts = begun(tmp_path / "a", b"one", b"two", b"three")
     flip(part_file(tmp_path / "a", 2))
@@ -180,6 +184,7 @@ def test_joining_that_was_cut_short_goes_on_and_is_looked_at(tmp_path: Path) -> 
     assert (tmp_path / "a").read_bytes() == b"onetwothree"
 
 
+@pytest.mark.tried("a hole in what a dead worker had joined", "refused, old file kept")
 def test_a_hole_in_what_was_joined_is_found(tmp_path: Path) -> None:
     store, session, parts = begun(tmp_path / "a", b"one", b"two", b"three")
     part_file(tmp_path / "a", 2).unlink()
@@ -238,6 +243,7 @@ def test_an_old_file_of_the_same_size_is_not_success(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.tried("the last task runs twice, overwrite={overwrite}", "right: the same result")
 def test_completing_again_is_success(tmp_path: Path, overwrite: bool) -> None:
     store, session, parts = begun(tmp_path / "a", b"one", b"two", overwrite=overwrite)
     first = store.complete(session, parts)
@@ -248,6 +254,10 @@ def test_completing_again_is_success(tmp_path: Path, overwrite: bool) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.tried(
+    "the first task runs twice, beside the parts of another write",
+    "right: it finds its own, and leaves the other's",
+)
 def test_a_begin_that_runs_again_finds_its_own_and_leaves_others(tmp_path: Path) -> None:
     store, write = LocalStore(str(tmp_path / "a")), new_token()
     other = store.begin(new_token())
@@ -294,6 +304,7 @@ def test_a_planted_directory_is_not_resumed(raster: Raster, tmp_path: Path, whos
 
 
 @pytest.mark.parametrize("which", ["a part", "the joined file", "a record"])
+@pytest.mark.tried("a link planted in place of {which}", "refused: it is not followed")
 def test_links_among_the_parts_are_not_followed(tmp_path: Path, which: str) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"one")
@@ -314,6 +325,7 @@ def test_links_among_the_parts_are_not_followed(tmp_path: Path, which: str) -> N
     assert victim.read_bytes() == b"one"
 
 
+@pytest.mark.tried("a file system that keeps no owners and modes", "right")
 def test_file_systems_that_keep_no_owners_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,6 +372,9 @@ def everybodys() -> Iterator[Path]:
 
 
 @needs_root
+@pytest.mark.tried(
+    "a file of somebody else in a sticky directory as target", "refused before any work"
+)
 def test_a_file_of_somebody_else_in_a_sticky_directory_is_refused_at_once(everybodys: Path) -> None:
     (everybodys / "a").write_bytes(b"before")
 
@@ -373,6 +388,7 @@ def test_a_file_of_somebody_else_in_a_sticky_directory_is_refused_at_once(everyb
 
 
 @needs_root
+@pytest.mark.tried("removing the parts of somebody else", "refused; what is ours is removed")
 def test_parts_of_somebody_else_are_not_said_to_be_removed(everybodys: Path) -> None:
     _, session, _ = begun(everybodys / "a", b"one")
 
@@ -390,6 +406,9 @@ def test_parts_of_somebody_else_are_not_said_to_be_removed(everybodys: Path) -> 
 
 
 @needs_root
+@pytest.mark.tried(
+    "a link of somebody else in a sticky directory as target", "refused: it is not followed"
+)
 def test_a_link_of_somebody_else_in_a_sticky_directory_is_not_followed(
     everybodys: Path, tmp_path: Path
 ) -> None:
@@ -459,6 +478,7 @@ def test_a_link_is_written_through(tmp_path: Path, raster: Raster) -> None:
     assert os.listdir(real.parent) == ["real.tif"]
 
 
+@pytest.mark.tried("a write through a symbolic link fails and is resumed", "right: the link stays")
 def test_resuming_through_a_link(tmp_path: Path, raster: Raster) -> None:
     link = tmp_path / "link.tif"
     link.symlink_to(raster.target)
@@ -473,6 +493,7 @@ def test_resuming_through_a_link(tmp_path: Path, raster: Raster) -> None:
 
 @pytest.mark.parametrize(("to", "says"), [("absent/b", "is a symbolic link to .*b, which does not exist"),
                                           ("a.tif", "leads back to itself")])  # fmt: skip
+@pytest.mark.tried("a link to nothing as target: {to}", "refused, with the place it points to")
 def test_links_to_nothing_are_refused_at_once(tmp_path: Path, to: str, says: str) -> None:
     (tmp_path / "a.tif").symlink_to(to)
     with pytest.raises(errors.StoreError, match=says):
@@ -480,6 +501,7 @@ def test_links_to_nothing_are_refused_at_once(tmp_path: Path, to: str, says: str
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+@pytest.mark.tried("umask {mask:#o}", "right: the new file has the mode of any new file")
 def test_a_new_file_has_the_mode_of_any_new_file(tmp_path: Path, mask: int) -> None:
     def work() -> None:
         os.umask(mask)
@@ -523,6 +545,9 @@ def test_mode_owner_and_attributes_of_a_file_are_kept(tmp_path: Path) -> None:
     assert {name: os.getxattr(target, name) for name in attributes} == attributes
 
 
+@pytest.mark.tried(
+    "a target with another name (a hard link)", "right: the other name keeps the old content"
+)
 def test_another_name_of_the_file_keeps_the_old_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"before")
     os.link(tmp_path / "a", tmp_path / "b")
@@ -555,6 +580,76 @@ def test_a_full_file_system_is_named_with_its_free_space(tmp_path: Path) -> None
         assert os.listdir(folder) == ["a.tif"]
     finally:
         subprocess.run(["umount", folder], check=True)
+
+
+@contextlib.contextmanager
+def _mounted(folder: Path, size: str) -> Iterator[None]:
+    """A file system of its own, of so many bytes."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"nothing can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@needs_root
+@pytest.mark.parametrize("size", [*(f"{256 * n}k" for n in range(1, 12)), "6m"])
+@pytest.mark.tried(
+    "a file of 2.8 MB on a file system of {size}",
+    "right where there is room, else refused, and the old file is kept; nothing is left",
+)
+def test_file_systems_of_any_size_have_the_file_or_the_old_one(tmp_path: Path, size: str) -> None:
+    folder, array = tmp_path / "small", terrain((1, 1024, 1024))
+    creation = {"blocksize": 256, "compress": "none"}
+    with _mounted(folder, size):
+        target = folder / "a.tif"
+        target.write_bytes(b"before")
+        write = partial(ccog.write_ccog, array, target, COG_creation_options=creation, compute=True)
+        if size == "6m":
+            write()
+            assert target.read_bytes() == gdal_cog(array, creation, transform=None, crs=None)
+        else:
+            with pytest.raises(errors.StoreError, match=rf"No space left.*{folder}"):
+                write()
+            assert target.read_bytes() == b"before"
+        assert os.listdir(folder) == ["a.tif"]
+
+
+@needs_root
+@pytest.mark.tried(
+    "the file system becomes read-only in mid-write",
+    "refused, and the old file is kept; a warning names what is left, which can be removed later",
+)
+def test_a_file_system_that_becomes_read_only_keeps_the_old_file(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+
+    def remounted(block: np.ndarray, block_id: tuple[int, int]) -> np.ndarray:
+        if block_id == (6, 0):
+            subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        return block
+
+    array = da.from_array(terrain((1, 2048, 512))[0], chunks=256).map_blocks(
+        remounted, dtype="uint16", meta=np.empty((0, 0), "uint16")
+    )
+    with _mounted(folder, "16m"):
+        target = folder / "a.tif"
+        target.write_bytes(b"before")
+        delayed = ccog.write_ccog(
+            array, target, COG_creation_options={"blocksize": 256, "compress": "none"}
+        )
+        with (
+            pytest.warns(ccog.CCOGWarning, match="may remain"),
+            pytest.raises(errors.StoreError, match="Read-only file system"),
+        ):
+            delayed.compute(scheduler="sync")
+        assert target.read_bytes() == b"before"
+        subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
+        assert len(ccog.abort_incomplete(target)) == 1
+        assert os.listdir(folder) == ["a.tif"]
 
 
 @pytest.mark.tried("a limit on the size of files (ulimit -f)", "refused, with path; old file kept")
@@ -655,6 +750,7 @@ def test_names_that_cannot_be_are_refused_at_once(tmp_path: Path, name: str, say
 
 
 @needs_root
+@pytest.mark.tried("a directory into which files may be put, and that may not be listed", "right")
 def test_a_directory_that_may_not_be_listed_or_read(everybodys: Path) -> None:
     """A box into which others may put files, and no more."""
     box = everybodys / "box"

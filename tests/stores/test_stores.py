@@ -83,6 +83,11 @@ def test_file_urls_are_local_paths(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
+@pytest.mark.tried(
+    "a chunk fails, with the scheduler {scheduler}",
+    "its error is raised, and nothing is left",
+    group="processes",
+)
 def test_a_failing_chunk_leaves_nothing(tmp_path: Path, scheduler: str) -> None:
     def fail(block: np.ndarray, block_id: tuple[int, ...]) -> np.ndarray:
         if block_id[1:] == (2, 2):
@@ -106,6 +111,7 @@ def test_a_failing_encoder_is_an_error() -> None:
         encode_block(np.ones((1, 256, 256), "float32"), None, codec)
 
 
+@pytest.mark.tried("a part arrives after its write was aborted", "refused")
 def test_a_late_part_of_an_aborted_write_is_an_error(tmp_path: Path) -> None:
     store = LocalStore(str(tmp_path / "a"))
     session = store.begin(new_token())
@@ -132,6 +138,7 @@ def test_threads_write_to_s3(
     assert "testsecret" not in repr(resolve_store("s3://test/t/a.tif", s3_options))
 
 
+@pytest.mark.tried("overwrite=False where there is an object on S3", "refused before any work")
 def test_s3_refuses_existing_objects_as_a_write_is_built(s3_options: dict[str, Any]) -> None:
     array = terrain((1, 300, 300))
     written(array, "s3://test/x.tif", s3_options).compute()

@@ -241,7 +241,10 @@ WRONG_KEY = "access denied to the access key in storage_options"
         # waits as long as users would
         pytest.param("test", NOBODY_THERE, errors.StoreError, "no answer from the server", marks=pytest.mark.slow),
     ],
+    ids=["no such bucket", "a wrong secret", "a wrong key", "keys that may only read", "no keys", "no such profile",
+         "no server"],
 )  # fmt: skip
+@pytest.mark.tried("a write to S3: {id}", "refused before any pixel is computed")
 def test_refused_by_s3_before_any_work(
     s3_options: dict[str, Any],
     bucket: str,
@@ -257,6 +260,10 @@ def test_refused_by_s3_before_any_work(
     assert "secret" not in str(caught.value).replace("storage_options", "")
 
 
+@pytest.mark.tried(
+    "Azure: a missing container, a wrong key",
+    "refused before any pixel is computed; the key is not shown",
+)
 def test_azure_refuses_before_any_work(azure_options: dict[str, Any]) -> None:
     with pytest.raises(errors.StoreNotFoundError, match="container"):
         ccog.write_ccog(untouched(), "az://absent/a.tif", storage_options=azure_options).compute()
@@ -278,11 +285,15 @@ def test_azure_refuses_before_any_work(azure_options: dict[str, Any]) -> None:
         ("nonsense://host/a.tif", "nonsense"),
     ],
 )
+@pytest.mark.tried("{url} as target", "refused, with what to give", group="arguments")
 def test_urls_that_cannot_be_written_are_refused(url: str, says: str) -> None:
     with pytest.raises(errors.StoreError, match=says):
         ccog.write_ccog(untouched(), url)
 
 
+@pytest.mark.tried(
+    "more rows of blocks than S3 takes parts", "refused, with both numbers", group="arguments"
+)
 def test_a_raster_that_cannot_fit_is_refused_with_numbers() -> None:
     source = da.zeros((8_000_000, 2048), chunks=(512, 2048), dtype="uint8")
     with pytest.raises(

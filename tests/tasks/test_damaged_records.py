@@ -119,11 +119,11 @@ def warned(call: Callable[[], Any]) -> str:
     return str(one.message)
 
 
+@pytest.mark.parametrize("how", DAMAGES)
 @pytest.mark.tried(
-    "resuming with records that are damaged in 15 ways: flipped, cut, bombs, pickles, noise",
+    "a record to resume from is {how}",
     "warned by name; the work is done again, and the file is right",
 )
-@pytest.mark.parametrize("how", DAMAGES)
 def test_what_a_damaged_record_stands_for_is_done_again(
     unfinished: tuple[Source, Path, bytes], target: dict[str, Any], how: str
 ) -> None:
@@ -242,11 +242,8 @@ MANIFESTS: dict[str, bytes] = {
 }
 
 
-@pytest.mark.tried(
-    "resuming where the manifest is not JSON, not UTF-8, empty or huge",
-    "warned; written from the start",
-)
 @pytest.mark.parametrize("how", MANIFESTS)
+@pytest.mark.tried("the manifest of an unfinished write is {how}", "warned; written from the start")
 def test_a_manifest_that_cannot_be_read_is_not_continued(
     unfinished: tuple[Source, Path, bytes], target: dict[str, Any], how: str
 ) -> None:

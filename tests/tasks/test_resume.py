@@ -171,6 +171,9 @@ def whole_file(reader: Source, creation: dict[str, Any] = SMALL, **given: Any) -
 @pytest.mark.parametrize("few", FEW, ids=["small", "large"])
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.tried(
+    "a write that failed at three quarters is resumed ({id})", "right: little is read again"
+)
 def test_a_failed_write_continues(
     tmp_path: Path, change_settings: Any, few: int, masked: bool, case: str
 ) -> None:
@@ -214,6 +217,10 @@ def test_a_failed_write_continues_chunk_by_chunk(
 
 
 @pytest.mark.slow
+@pytest.mark.tried(
+    "a write that failed on a cluster is resumed on threads, and the other way round ({id})",
+    "right: little is read again",
+)
 def test_a_write_continues_on_another_scheduler(
     request: pytest.FixtureRequest, target: dict[str, Any], reader: Source
 ) -> None:
@@ -230,6 +237,10 @@ def test_a_write_continues_on_another_scheduler(
 
 
 @pytest.mark.slow
+@pytest.mark.tried(
+    "a write to S3 that failed is resumed, parts counted by a proxy",
+    "right: no part is uploaded twice",
+)
 def test_no_part_is_uploaded_twice(tmp_path: Path, s3_options: dict[str, Any]) -> None:
     # rows of 12.6 MB: more than 5 MiB at an end, and a part
     reader = Source(tmp_path, side=512, shape=(16, 24), fails=12)
@@ -246,6 +257,11 @@ def test_no_part_is_uploaded_twice(tmp_path: Path, s3_options: dict[str, Any]) -
 
 
 @pytest.mark.slow
+@pytest.mark.tried(
+    "a worker is killed while parts go to S3, parts counted by a proxy",
+    "right: no part is uploaded twice",
+    group="clusters",
+)
 def test_a_killed_worker_uploads_no_part_twice(s3_options: dict[str, Any]) -> None:
     from distributed import Client, LocalCluster
 
@@ -291,6 +307,10 @@ def whole() -> bytes:
 @pytest.mark.parametrize(
     "target", ["local", pytest.param("s3", marks=pytest.mark.slow)], indirect=True
 )
+@pytest.mark.tried(
+    "the program is killed while it writes, and the write is resumed ({id})",
+    "right: the file is the same",
+)
 def test_a_write_continues_after_its_client_was_killed(
     request: pytest.FixtureRequest, target: dict[str, Any], cluster: bool, whole: bytes
 ) -> None:
@@ -323,6 +343,7 @@ def kept_names(delayed: Any) -> frozenset[str]:
     return frozenset() if checkpoint is None else checkpoint.names
 
 
+@pytest.mark.tried("a resumed write that has finished is computed again, on {id}", "right")
 def test_a_finished_write_can_be_computed_again(target: dict[str, Any], reader: Source) -> None:
     delayed = resumed(reader.array(), target)
     fail(reader, delayed)
@@ -336,6 +357,7 @@ def test_a_finished_write_can_be_computed_again(target: dict[str, Any], reader: 
     assert data_of(target) == first
 
 
+@pytest.mark.tried("a write fails twice and is resumed, on {id}", "right: the file is the same")
 def test_a_write_continues_after_two_failures(target: dict[str, Any], reader: Source) -> None:
     for _ in range(2):
         fail(reader, resumed(reader.array(), target))
@@ -344,6 +366,10 @@ def test_a_write_continues_after_two_failures(target: dict[str, Any], reader: So
     assert data_of(target) == whole_file(reader)
 
 
+@pytest.mark.tried(
+    "an unfinished resumable write is aborted and begun again, on {id}",
+    "right: its records are gone",
+)
 def test_abort_removes_the_records(target: dict[str, Any], reader: Source) -> None:
     fail(reader, resumed(reader.array(), target))
     aborted = ccog.abort_incomplete(target["store"], target.get("storage_options"))
@@ -354,6 +380,10 @@ def test_abort_removes_the_records(target: dict[str, Any], reader: Source) -> No
     ccog.abort_incomplete(target["store"], target.get("storage_options"))
 
 
+@pytest.mark.tried(
+    "a write without resume=True where a resumable one is unfinished, on {id}",
+    "right: the unfinished one is left alone",
+)
 def test_without_resume_an_unfinished_write_is_left_alone(
     target: dict[str, Any], reader: Source
 ) -> None:
@@ -367,6 +397,10 @@ def test_without_resume_an_unfinished_write_is_left_alone(
     ccog.abort_incomplete(target["store"], target.get("storage_options"))
 
 
+@pytest.mark.tried(
+    "a lifecycle rule ends an upload that has records",
+    "right: written from the start, and the records are removed",
+)
 def test_records_of_an_upload_that_is_gone_are_not_used(
     s3_options: dict[str, Any], reader: Source
 ) -> None:
@@ -436,6 +470,7 @@ def test_what_cannot_be_continued_is_named(target: dict[str, Any], reader: Sourc
     store.abort(session)
 
 
+@pytest.mark.tried("an unfinished upload ends between the call and computing", "right: begun again")
 def test_an_upload_that_ends_before_computing_is_begun_again(
     tmp_path: Path, reader: Source
 ) -> None:
@@ -449,6 +484,10 @@ def test_an_upload_that_ends_before_computing_is_begun_again(
     delayed.compute(**THREADS)
 
 
+@pytest.mark.tried(
+    "resume=True where another write is unfinished: other options, array, mask, chunks, metadata, version",
+    "refused: each difference is named",
+)
 def test_another_write_is_refused(
     tmp_path: Path, reader: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -523,6 +562,9 @@ def test_arrays_in_memory_are_known_by_their_values(tmp_path: Path) -> None:
     [(None, None), ("memory://a.tif", None), ("s3://test/a.tif", {"fixed_upload_size": True}),
      ("az://test/a.tif", {"account_name": "a", "anon": True})],
 )  # fmt: skip
+@pytest.mark.tried(
+    "resume=True to {store}", "refused, with the targets that can", group="arguments"
+)
 def test_targets_without_checkpoints_refuse_to_resume(store: Any, options: Any) -> None:
     with pytest.raises(
         ccog.ResumeError, match=r"resume=True is not possible for .*local file systems"
@@ -530,6 +572,7 @@ def test_targets_without_checkpoints_refuse_to_resume(store: Any, options: Any) 
         ccog.write_ccog(np.ones((300, 300), "uint8"), store, storage_options=options, resume=True)
 
 
+@pytest.mark.tried("a write to Google Cloud Storage fails and is resumed", "right")
 def test_a_write_to_google_cloud_storage_continues(
     gcs_options: dict[str, Any], reader: Source
 ) -> None:
@@ -543,6 +586,7 @@ def test_a_write_to_google_cloud_storage_continues(
 
 
 @pytest.mark.slow
+@pytest.mark.tried("`ccog create --resume` is killed, and run again", "right: it continues")
 def test_the_command_line_continues_a_killed_write(tmp_path: Path) -> None:
     target = str(tmp_path / "a.tif")
     run = "from ccog.cli import main; main()"

@@ -128,12 +128,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
 }
 
 
-@pytest.mark.tried(
-    "a TIFF with too many or impossible directories, tiles, sizes or types",
-    "refused, with the number",
-)
 @pytest.mark.parametrize("what", LOOKS)
 @pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.tried("{what}: a TIFF with {name}", "refused at once, with the number")
 def test_impossible_headers_are_refused_at_once_with_the_number(name: str, what: str) -> None:
     make, says = REFUSED[name]
     data = make()
@@ -192,10 +189,8 @@ def not_a_file(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes and sockets that are files")
-@pytest.mark.tried(
-    "inspect and validate: a pipe, a socket, a device, a directory", "refused, without waiting"
-)
 @pytest.mark.parametrize("what", LOOKS)
+@pytest.mark.tried("{what}: {id}, which is no regular file", "refused, without waiting")
 def test_what_is_not_a_regular_file_is_refused_without_waiting(not_a_file: Path, what: str) -> None:
     # who waits for the other end of a pipe waits for ever: a thread lets the test fail instead
     raised: list[BaseException] = []
@@ -218,6 +213,7 @@ def test_what_is_not_a_regular_file_is_refused_without_waiting(not_a_file: Path,
     assert result.stderr.startswith("Error: ")
 
 
+@pytest.mark.tried("a path with a NUL", "refused")
 def test_a_path_with_a_nul_is_refused() -> None:
     with pytest.raises(ccog.StoreError, match="null"):
         ccog.inspect("a\0b.tif")
@@ -235,6 +231,9 @@ def test_an_empty_raster_is_valid() -> None:
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # rasterio logs what GDAL says as UTF-8
+@pytest.mark.tried(
+    "tags that are not UTF-8, an odd nodata value", "right: shown as far as they can be read"
+)
 def test_a_text_that_is_not_utf8_and_an_odd_nodata_value_do_no_harm() -> None:
     data = gdal_cog(
         terrain((1, 300, 300)),
@@ -252,6 +251,9 @@ def test_a_text_that_is_not_utf8_and_an_odd_nodata_value_do_no_harm() -> None:
         assert repr(ccog.validate(odd))
 
 
+@pytest.mark.tried(
+    "validate: a tile that would fill the memory", "right: it is not read, which the report says"
+)
 def test_pixels_are_not_compared_where_one_tile_would_fill_the_memory() -> None:
     tile = [long(322, 32768), long(323, 32768), long(324, 0), long(325, 0)]
     full, overview = (image(side, side, long(262, 1), *tile) for side in (32768, 16384))
@@ -263,6 +265,7 @@ def test_pixels_are_not_compared_where_one_tile_would_fill_the_memory() -> None:
     assert peak_mb() - before < 700
 
 
+@pytest.mark.tried("a ghost area with control characters of terminals", "right: they are not shown")
 def test_a_ghost_area_cannot_command_a_terminal() -> None:
     data = gdal_cog(terrain((1, 300, 300)), {"blocksize": 128}).replace(
         b"BLOCK_ORDER=ROW", b"BLOCK_ORDER=\x1b[2"

@@ -97,6 +97,7 @@ def cog() -> bytes:
         ("redirect", "cannot read .*: TooManyRedirects"),
     ],
 )
+@pytest.mark.tried("{look} over HTTP: {kind}", "refused, with what the server does")
 def test_what_is_not_the_file_is_an_error(look: str, kind: str, says: str, cog: bytes) -> None:
     data = b"<html>please log in</html>" * 9000 if kind == "page" else cog
     # which leads a redirect in a circle
@@ -105,6 +106,7 @@ def test_what_is_not_the_file_is_an_error(look: str, kind: str, says: str, cog: 
 
 
 @pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.tried("{look} over HTTP: no server", "refused: the network is to be looked at")
 def test_a_server_that_is_not_there_does_not_mean_that_the_file_is_not(look: str) -> None:
     with serving("page", b"") as url:
         pass
@@ -113,12 +115,17 @@ def test_a_server_that_is_not_there_does_not_mean_that_the_file_is_not(look: str
     assert not isinstance(caught.value, ccog.StoreNotFoundError)
 
 
+@pytest.mark.tried(
+    "validate over HTTP: answers that are cut after the header",
+    "an error, and not a finding about the file",
+)
 def test_an_answer_that_is_short_after_the_header_is_not_a_finding(cog: bytes) -> None:
     with serving("short later", cog) as url, pytest.raises(ccog.StoreError, match="try again"):
         ccog.validate(url)
 
 
 @pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.tried("{look} over HTTP: a redirect", "right: followed")
 def test_a_redirect_is_followed(look: str, cog: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(cog)
     with (

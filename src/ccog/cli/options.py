@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ccog.cli.reporting import echo
+from ccog.redaction import Hidden
 
 if TYPE_CHECKING:
     from ccog.geometry.file_order import FileLayout
@@ -118,7 +119,7 @@ def _pairs(_: click.Context, option: click.Parameter, texts: Sequence[str]) -> d
 def _storage(ctx: click.Context, option: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
     """The pairs as fsspec takes them."""
     pairs = _pairs(ctx, option, texts)
-    return {key: _from_json(value) for key, value in pairs.items()}
+    return Hidden({key: _from_json(value) for key, value in pairs.items()})
 
 
 def _from_json(text: str) -> Any:
@@ -135,7 +136,7 @@ def _configuration(
     ctx: click.Context, option: click.Parameter, texts: Sequence[str]
 ) -> dict[str, Any]:
     """The pairs as rasterio takes them, which wants numbers for numbers."""
-    options = _pairs(ctx, option, texts)
+    options = Hidden(_pairs(ctx, option, texts))
     options |= {key: int(value) for key, value in options.items() if value.isdecimal()}
     if isinstance(options.get("GDAL_CACHEMAX"), str):
         problem = "GDAL_CACHEMAX is a number of MB"

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from ccog.errors import CCOGError, StoreExistsError
+from ccog.redaction import redacted
 
 # sent by batch systems, Kubernetes, `timeout`, closed terminals; Windows has no SIGHUP
 _ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -86,7 +87,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(redacted(text).split())
 
 
 # seconds after which a signal that was lost is sent again

@@ -14,6 +14,7 @@ from rasterio.env import get_gdal_config
 from ccog.errors import ArgumentTypeError, EncodeError, OptionError
 from ccog.gdal.rasterio_edges import gdal_env
 from ccog.gdal_configuration import HONOURED, honoured_here, refuse_options
+from ccog.redaction import Hidden
 from ccog.versions import Libraries
 
 # rasterio hands credentials to GDAL itself, and refuses these (rasterio.env.Env, "Notes")
@@ -40,7 +41,7 @@ def environment_options(env: Mapping[str, Any] | None) -> dict[str, Any]:
             "rasterio_env_options is a mapping such as dict(GDAL_NUM_THREADS=2), "
             f"not {type(env).__name__}"
         )
-    options = dict(env or {})
+    options = Hidden(env or {})
     for key in options:
         if not isinstance(key, str):
             raise ArgumentTypeError(

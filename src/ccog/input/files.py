@@ -18,7 +18,7 @@ from ccog.input.given_overviews import GivenOverviews
 from ccog.input.lazy_file import LazyFile
 from ccog.input.metadata import Metadata
 from ccog.input.source import VRT_CONNECTION, Source, absolute_path
-from ccog.redaction import harmless, redacted
+from ccog.redaction import Address, harmless, redacted
 from ccog.wording import plural
 
 # types of files that NumPy has not, and what they are read as
@@ -31,12 +31,12 @@ def open_raster(path: str, chunk: int | None = None, *, tags: bool = True) -> So
     ``chunk`` is the side of the chunks in pixels. All is carried over that GDAL's CreateCopy
     carries over; without ``tags`` the tags of the dataset and of its bands are not.
     """
-    path = absolute_path(path)
+    path = Address(absolute_path(path))
     try:
         with rasterio.open(path) as dataset:
             return _source(dataset, path, chunk, tags=tags)
     except RasterioError as error:
-        raise StoreError(_not_opened(path, redacted(error))) from harmless(error)
+        raise StoreError(_not_opened(path, redacted(error, path))) from harmless(error, path)
 
 
 def _not_opened(path: str, reason: str) -> str:
@@ -56,7 +56,7 @@ def with_mask_of(source: Source, path: str) -> Source:
     """
     if source.mask is not None:
         return source
-    path = absolute_path(path)
+    path = Address(absolute_path(path))
     with rasterio.open(path) as dataset:
         if MaskFlags.nodata not in dataset.mask_flag_enums[0]:
             raise RasterError(

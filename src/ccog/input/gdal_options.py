@@ -11,13 +11,6 @@ from typing import Any
 import rasterio
 
 from ccog.gdal_configuration import reading_here
-from ccog.redaction import redact_logs
-
-# rasterio logs the names of files at DEBUG, and GDAL's messages with them; every worker that reads
-# a file imports this module
-redact_logs(
-    "rasterio", "rasterio._base", "rasterio._env", "rasterio._err", "rasterio._io", "rasterio.env"
-)
 
 _CURRENT: ContextVar[tuple[tuple[str, Any], ...]] = ContextVar("_CURRENT", default=())
 

@@ -115,13 +115,18 @@ class LazyFile:
 
 
 def _read_chunk(*, file: LazyFile, read: _Read, opener: Opener, block_id: tuple[int, ...]) -> Any:
-    level = {} if file.overview is None else {"overview_level": file.overview}
     try:
-        with opener.open(file.path, **level) as dataset:
-            return read(dataset, file.window(*block_id[-2:]))
+        return _read_window(file, read, opener, block_id)
     except RasterioError as error:
-        reason = in_words(error)
+        reason = in_words(error, file.path)
     raise StoreError(f"cannot read {file}: {reason}")
+
+
+def _read_window(file: LazyFile, read: _Read, opener: Opener, block_id: tuple[int, ...]) -> Any:
+    # a frame of its own: the repr of a dataset has the URL
+    level = {} if file.overview is None else {"overview_level": file.overview}
+    with opener.open(file.path, **level) as dataset:
+        return read(dataset, file.window(*block_id[-2:]))
 
 
 def _read_pixels(dataset: Any, window: Window, dtype: str) -> Any:

@@ -119,7 +119,7 @@ def open_mosaic(
     if overlap in ("min", "max") and source.array.dtype.kind == "c":
         raise OptionError(f"overlap={overlap} does not order complex pixels; use first or last")
     # the token of an Address is that of its repr, which leaves out what signed URLs differ in
-    files = [(path, file_stamp(path)) for path in paths]
+    files = [(str(path), file_stamp(path)) for path in paths]
     token = tokenize(source.array.name, inputs, files, layout)
     blocks = _by_block(inputs if overlap != "first" else inputs[::-1], source.array.chunks[1:])
     array = _lazy(source.array, f"read-mosaic-{token}", blocks, _read_pixels, layout)
@@ -152,7 +152,9 @@ def _header(path: str, opener: Opener) -> _Header:
         with opener.open(path) as dataset:
             return _header_of(dataset, path)
     except RasterioError as error:
-        raise StoreError(f"cannot open {redacted(path)}: {redacted(error)}") from harmless(error)
+        raise StoreError(f"cannot open {redacted(path)}: {redacted(error, path)}") from harmless(
+            error, path
+        )
 
 
 def _header_of(dataset: Any, path: str) -> _Header:

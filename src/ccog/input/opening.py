@@ -17,7 +17,7 @@ from ccog.input.mosaic import Overlap, open_mosaic
 from ccog.input.source import Source
 from ccog.input.translation import NO_NODATA, Translation
 from ccog.input.variables import open_variable
-from ccog.redaction import redacted
+from ccog.redaction import Address, hidden, redacted
 
 # a path that xarray opens, and the variable after a colon; "NETCDF:..." and the like are GDAL's
 _VARIABLE = re.compile(
@@ -56,6 +56,7 @@ def open_sources(
     RasterError
         The inputs do not make up a raster, or there is no such variable.
     """
+    texts, storage = list(map(Address, texts)), hidden(storage)
     paths = list(itertools.chain(*map(_paths, texts)))
     if add_mask and (len(paths) > 1 or is_variable(paths[0])):
         raise RasterError("--add-mask is for one file that GDAL reads; without it nodata is kept")
@@ -90,7 +91,7 @@ def _listed(path: str) -> list[str]:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"cannot read the list of inputs {path}: {error}") from error
-    paths = [line.strip() for line in lines if line.strip()]
+    paths: list[str] = [Address(line.strip()) for line in lines if line.strip()]
     if not paths:
         raise StoreError(f"the list of inputs {path} is empty; write one path in each line")
     return paths
@@ -99,6 +100,13 @@ def _listed(path: str) -> list[str]:
 def is_variable(text: str) -> bool:
     """Whether xarray opens it, not GDAL."""
     return _VARIABLE.fullmatch(text) is not None
+
+
+def _path_and_variable(text: str) -> tuple[str, str | None]:
+    match = _VARIABLE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{redacted(text)} names no variable")
+    return Address(match["path"]), match["variable"]
 
 
 def opened(arr: Any) -> Any:
@@ -120,11 +128,10 @@ def open_source(
     Files of polygons are opened as GDAL's tile indices. ``storage`` are options of fsspec for the
     URL of a Zarr or netCDF file.
     """
-    match = _VARIABLE.fullmatch(text)
-    if match:
-        name = variable or match["variable"]
-        source = open_variable(match["path"], name, chunk, storage)
-        return changes.of_variable(source)
+    text, storage = Address(text), hidden(storage)
+    if is_variable(text):
+        path, name = _path_and_variable(text)
+        return changes.of_variable(open_variable(path, variable or name, chunk, storage))
     if variable:
         raise RasterError(
             f"{redacted(text)} is not a Zarr or netCDF file (.zarr, .nc, .nc4, .h5), "

@@ -13,7 +13,7 @@ from dask.base import tokenize
 
 from ccog.errors import RasterError, StoreError, needs
 from ccog.input.source import Source, chunk_shape, file_stamp
-from ccog.redaction import harmless, redacted
+from ccog.redaction import Hidden, harmless, redacted
 from ccog.wording import plural
 
 # metadata options of write_ccog, and the attributes that they come from
@@ -36,7 +36,7 @@ def open_variable(
 
     ``chunk`` is the side of the chunks in pixels; ``storage`` are options of fsspec for a URL.
     """
-    dataset = _open_dataset(path, storage or {})
+    dataset = _open_dataset(path, Hidden(storage or {}))
     variable = _only(dataset, path) if name is None else _named(dataset, path, name)
     if variable.ndim < 2:
         dims = ", ".join(map(str, variable.dims))
@@ -56,7 +56,7 @@ def open_variable(
     return Source(array=variable.chunk(chunks, token=token), options=_options(variable))
 
 
-def _open_dataset(path: str, storage: Mapping[str, Any]) -> Any:
+def _open_dataset(path: str, storage: Hidden) -> Any:
     xarray = _import_xarray()
     engine = _engine(path)
     if engine is not None and find_spec(engine) is None:
@@ -74,8 +74,9 @@ def _open_dataset(path: str, storage: Mapping[str, Any]) -> Any:
             **({"storage_options": dict(storage)} if is_remote else {}),
         )
     except Exception as error:  # the libraries of formats and stores have no common one
-        reason = redacted(error, storage)
-        raise StoreError(f"cannot open {redacted(path)}: {reason}") from harmless(error, storage)
+        reason = redacted(error, storage, path)
+        cause = harmless(error, storage, path)
+        raise StoreError(f"cannot open {redacted(path)}: {reason}") from cause
 
 
 def _engine(path: str) -> str | None:

@@ -77,14 +77,15 @@ class FsspecStore(SingleWriterStore):
         try:
             filesystem, path = url_to_fs(self.target, **self.options)
         except ImportError as error:
-            raise MissingDependencyError(f"cannot write to {self.url}: {error}") from error
+            message = f"cannot write to {self.url}: {error}"
+            raise MissingDependencyError(message) from harmless(error, self.options)
         except Exception as error:
             message = f"cannot write to {self.url}: {self._reason(error)}"
             raise StoreError(message) from harmless(error, self.options)
         return filesystem, path
 
     def _reason(self, error: Exception) -> str:
-        return redacted(error, self.options) or type(error).__name__
+        return redacted(error, self.options, self.target) or type(error).__name__
 
 
 def _write(filesystem: Any, path: str, buffers: list[Buffer]) -> int:

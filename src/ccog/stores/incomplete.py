@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ccog.errors import StoreError, warn_user
+from ccog.redaction import addressed, hidden
 from ccog.stores.base import IncompleteUpload, Store
 from ccog.stores.resolve import resolve_place, resolve_store
 from ccog.stores.single_writer import SingleWriterStore
@@ -43,6 +44,7 @@ def list_incomplete(
     ccog.StoreError
         The bucket does not exist, or may not be listed.
     """
+    store, storage_options = addressed(store), hidden(storage_options)
     uploads = resolve_place(store, storage_options).incomplete()
     uploads = sorted(uploads, key=lambda upload: upload.started)
     if not older_than:
@@ -78,6 +80,7 @@ def abort_incomplete(
     ccog.StoreError
         The bucket does not exist, or access is refused. What could be removed is removed.
     """
+    store, storage_options = addressed(store), hidden(storage_options)
     uploads = list_incomplete(store, storage_options, older_than=older_than)
     abort_these(uploads, store, storage_options)
     return uploads

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ccog.errors import ArgumentTypeError, StoreError
-from ccog.redaction import holds_credentials, redacted
+from ccog.redaction import Address, Hidden, holds_credentials, redacted
 from ccog.stores.azure import AzureStore
 from ccog.stores.base import Store
 from ccog.stores.gcs import GCSStore
@@ -84,14 +84,14 @@ def resolve_place(target: Any, storage_options: Mapping[str, Any] | None) -> Sto
 
 
 def _named(target: Any, storage_options: Mapping[str, Any] | None) -> _Target:
-    text, options = _text(target, dict(storage_options or {}))
+    text, options = _text(target, Hidden(storage_options or {}))
     protocol = text.split("://", 1)[0].lower() if "://" in text else ""
     # these protocols know no credentials in URLs, and would take them for part of a name
     if protocol in (*_S3, *_AZURE, *_GCS) and holds_credentials(text):
         raise StoreError(
             f"{redacted(text)} holds credentials, which {protocol}:// takes as storage_options only"
         )
-    return _Target(text, protocol, options)
+    return _Target(Address(text), protocol, options)
 
 
 def _text(target: Any, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -106,7 +106,7 @@ def _text(target: Any, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         # a mapping of fsspec: its root is the file
         if "file" in filesystem.protocol:
             return root, options
-        return filesystem.unstrip_protocol(root), dict(filesystem.storage_options) | options
+        return filesystem.unstrip_protocol(root), Hidden(filesystem.storage_options) | options
     if not isinstance(target, str | os.PathLike):
         raise ArgumentTypeError(
             "the store must be a path, URL or fsspec mapping, "

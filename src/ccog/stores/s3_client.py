@@ -26,17 +26,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ccog.errors import StoreError, needs
-from ccog.redaction import harmless, redact_logs
+from ccog.redaction import Hidden, harmless
 from ccog.stores.checksums import ALGORITHMS
 from ccog.stores.retry import PATIENT, AnswerError, Marker, Patience, pages, retry
 from ccog.stores.s3_errors import code_of, explained, is_expired, is_transient
 
 T = TypeVar("T")
-
-# these log requests with their headers, and the endpoint, at DEBUG
-for _package in ("botocore", "aiobotocore"):
-    redact_logs(*(f"{_package}.{name}" for name in ("auth", "endpoint", "hooks", "regions")))
-redact_logs("s3fs")
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
@@ -100,9 +95,9 @@ class S3Client:
         self._filesystem()
 
     @property
-    def extra(self) -> dict[str, Any]:
+    def extra(self) -> Hidden:
         """The user's arguments of all calls that know them."""
-        return dict(self.options.get("s3_additional_kwargs") or {})
+        return Hidden(self.options.get("s3_additional_kwargs") or {})
 
     @property
     def algorithm(self) -> str | None:
@@ -217,26 +212,27 @@ class S3Client:
 
     def _filesystem(self, method: str = "") -> Any:
         """The file system for a call of that name."""
-        config: dict[str, Any] = {
-            "connect_timeout": _CONNECT_SECONDS,
-            "read_timeout": _READ_SECONDS,
-            "max_pool_connections": _POOL,
-            "request_checksum_calculation": "when_required",
-            "retries": {"total_max_attempts": 1},
-        }
+        config = Hidden(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            max_pool_connections=_POOL,
+            request_checksum_calculation="when_required",
+            retries={"total_max_attempts": 1},
+        )
         config |= dict(self.options.get("config_kwargs") or {})
         if method == _COMPLETE:
             config["read_timeout"] = max(_SLOW_READ_SECONDS, config["read_timeout"])
-        options = {**self.options, "config_kwargs": config}
+        options = Hidden(self.options, config_kwargs=dict(config))
         if self.extra:
-            options["s3_additional_kwargs"] = self._extra_of(method)
+            options["s3_additional_kwargs"] = dict(self._extra_of(method))
+        # fsspec tells file systems apart by the repr of their options
         return _uploader()(**options)
 
-    def _extra_of(self, method: str) -> dict[str, Any]:
+    def _extra_of(self, method: str) -> Hidden:
         """The user's arguments for a call; s3fs leaves out those that the call does not know."""
         hidden = frozenset() if method == _COMPLETE else _CONDITIONS
         hidden |= _KEEPING if method == "put_object" else frozenset()
-        given = {name: value for name, value in self.extra.items() if name not in hidden}
+        given = Hidden({name: value for name, value in self.extra.items() if name not in hidden})
         return given if self.algorithm is None else given | {"ChecksumAlgorithm": self.algorithm}
 
 

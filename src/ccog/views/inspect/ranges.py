@@ -22,11 +22,8 @@ from ccog.errors import (
     StoreNotFoundError,
     StorePermissionError,
 )
-from ccog.redaction import harmless, redact_logs, redacted
+from ccog.redaction import Address, Hidden, addressed, harmless, hidden, redacted
 from ccog.tiff.directories import Range
-
-# fsspec logs URLs, and errors that quote them, at DEBUG
-redact_logs("fsspec", "fsspec.http")
 
 # GDAL reads headers in small pieces: so much is fetched at once
 _GDAL_READS = 64 << 10
@@ -208,11 +205,12 @@ def open_ranges(
     url: Any, storage_options: Mapping[str, Any] | None = None
 ) -> Iterator[RangeReader]:
     """A reader for a path, a URL of any protocol of fsspec, or the bytes of a file."""
+    url, storage_options = addressed(url), hidden(storage_options)
     try:
-        with _opened(url, dict(storage_options or {})) as reader:
+        with _opened(url, Hidden(storage_options or {})) as reader:
             yield reader
     except MemoryError as error:
-        name = url if isinstance(url, str | os.PathLike) else "the file"
+        name = redacted(url) if isinstance(url, str | os.PathLike) else "the file"
         raise RasterError(f"there is not enough memory to look at {name}") from error
 
 
@@ -225,9 +223,8 @@ def _opened(url: Any, options: dict[str, Any]) -> AbstractContextManager[RangeRe
     text = os.fspath(url)
     if "://" not in text:
         return _open_local(text)
-    parts = urlsplit(text)
-    if parts.scheme in ("file", "local"):
-        return _open_local(unquote(parts.path))
+    if urlsplit(text).scheme in ("file", "local"):
+        return _open_local(unquote(urlsplit(text).path))
     return nullcontext(_open_remote(text, options))
 
 
@@ -257,10 +254,12 @@ def _open_remote(url: str, options: dict[str, Any]) -> RangeReader:
         filesystem, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         # fsspec says which package to install
-        raise MissingDependencyError(f"cannot read {protocol}://: {error}") from error
+        message = f"cannot read {protocol}://: {error}"
+        raise MissingDependencyError(message) from harmless(error, options)
     except ValueError as error:
-        cause = harmless(error, options)
-        raise StoreError(f"cannot read {shown}: {redacted(error, options)}") from cause
+        reason = redacted(error, options, url)
+        raise StoreError(f"cannot read {shown}: {reason}") from harmless(error, options, url)
+    path = Address(path)
     with _translated(shown, Exception):
         info = filesystem.info(path)
     size = info.get("size")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ccog.redaction import addressed, hidden
 from ccog.tiff import tags
 from ccog.tiff.directories import Range
 from ccog.views.drawing import Drawing
@@ -206,6 +207,7 @@ def inspect(url: Any, storage_options: Mapping[str, Any] | None = None) -> Inspe
     ccog.MissingDependencyError
         The package for the protocol is not installed.
     """
+    url, storage_options = addressed(url), hidden(storage_options)
     with open_ranges(url, storage_options) as reader:
         return _inspection(read_header(reader))
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from rasterio.errors import NotGeoreferencedWarning
 
 from ccog.errors import MissingDependencyError, StoreError, needs
+from ccog.redaction import addressed, hidden
 from ccog.tiff import tags
 from ccog.tiff.directories import Range
 from ccog.tiff.header import LEADER, TRAILER, framing
@@ -146,6 +147,7 @@ def validate(
     ccog.StoreError
         It does not exist, cannot be read, or is not a regular file (a pipe, a device, a directory).
     """
+    url, storage_options = addressed(url), hidden(storage_options)
     with open_ranges(url, storage_options) as reader, warnings.catch_warnings():
         # a file without georeference can be a valid COG
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
