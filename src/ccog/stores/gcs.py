@@ -11,6 +11,7 @@ from typing import Any
 
 from ccog.errors import StoreExistsError, StoreNotFoundError
 from ccog.geometry.parts import Buffer, Limits, Part, total
+from ccog.stores import sidecars
 from ccog.stores.base import (
     MANIFEST,
     QUICK_SECONDS,
@@ -171,6 +172,13 @@ class GCSStore(Store):
                 key = upload.upload_id
                 uploads[key] = _merged(uploads.get(key, upload), upload)
         return list(uploads.values())
+
+    def sidecars(self) -> list[str]:
+        """Names in a listing of the objects beside this one."""
+        folder, _, prefix = sidecars.prefix_of(self._path).rpartition("/")
+        found = self._client.find(folder, prefix, patience=ONCE, timeout=QUICK_SECONDS)
+        beside = [path for path in found if path.rpartition("/")[0] == folder]
+        return sidecars.among(self.key, beside)
 
     @property
     def keeps_checkpoints(self) -> bool:

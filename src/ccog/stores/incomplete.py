@@ -7,13 +7,17 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ccog.errors import CCOGWarning, StoreError
+from ccog.errors import CCOGWarning, StoreError, warn_user
 from ccog.stores.base import IncompleteUpload, Store
 from ccog.stores.resolve import resolve_place, resolve_store
+from ccog.stores.sidecars import warning_of
 from ccog.stores.single_writer import SingleWriterStore
 
 # buckets and hosts that did not answer: a program of many writes waits for them once
 _SILENT: set[str] = set()
+
+# buckets and hosts that do not list what they hold: they are asked once
+_UNLISTED: set[str] = set()
 
 
 def list_incomplete(
@@ -127,6 +131,20 @@ def warn_of_unfinished(store: Store | SingleWriterStore) -> None:
             CCOGWarning,
             stacklevel=3,
         )
+
+
+def warn_of_sidecars(store: Store | SingleWriterStore) -> None:
+    """Warn of files that readers take for parts of the new one, if the store lists them."""
+    host = "/".join(store.url.split("/")[:3])
+    if "://" in store.url and host in _UNLISTED:
+        return
+    try:
+        names = store.sidecars()
+    except OSError:
+        _UNLISTED.add(host)
+        return
+    if names:
+        warn_user(warning_of(store.url, names))
 
 
 def _times(begun: list[datetime]) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,22 +17,17 @@ from pathlib import Path
 
 from ccog.errors import CCOGWarning, StoreError, StoreExistsError, StoreNotFoundError
 from ccog.geometry.parts import Buffer, Limits, Part, total
-from ccog.stores import local_folder, local_join, local_target
+from ccog.stores import local_folder, local_join, local_target, sidecars
 from ccog.stores.base import (
     MANIFEST,
     IncompleteUpload,
     Store,
     WriteResult,
     exists_error,
-    parts_folder,
-    target_of,
     total_size,
 )
 from ccog.stores.local_errors import typed
 from ccog.stores.local_join import Flaw, PartFile
-
-# a part file renamed into the directory while it is being removed takes another turn
-_REMOVALS = 10
 
 _CHANGED = "the source gave different pixels when it ran again"
 _TOUCHED = "something other than ccog has changed or removed files among the parts"
@@ -46,8 +40,9 @@ _NAMED = 3
 class LocalStore(Store):
     """The file at ``path`` (absolute), or the one that a symbolic link there points to.
 
-    An upload id is the name of the directory of its parts. Checkpoints are beside them,
-    and go with them.
+    An upload id is the path of the directory of its parts, beside the file that they
+    become: a link that is given another file meanwhile is not looked at again.
+    Checkpoints are beside the parts, and go with them.
     """
 
     path: str
@@ -69,7 +64,7 @@ class LocalStore(Store):
         Refused are directories, pipes, sockets, devices and links to nothing; a missing
         or read-only directory; a name that is too long; a file that may not be replaced.
         """
-        extra = len(parts_folder(""))
+        extra = len(local_folder.uploads_to(Path("x")).name) - 1
         local_target.refuse_unwritable(self.path, self.overwrite, extra)
         if os.path.exists(self.path) and not self.overwrite:
             raise exists_error(self.path)
@@ -77,20 +72,11 @@ class LocalStore(Store):
     def begin(self, write: str, unanswered: float = 0.0) -> str:
         """Create the hidden directory beside the target that holds the parts.
 
-        It is named by the write, so that a task that begins again finds its own. If
-        nobody can have begun, the same Delayed is being computed elsewhere too, and
-        gets another directory.
+        It is named by the write, so that a task that begins again finds its own.
         """
-        upload_id = parts_folder(self._real.name, write)
-        if unanswered and os.path.lexists(self._directory(upload_id)):
-            with self._folder(upload_id, "write beside"):
-                return upload_id
-        with typed("write beside", self._real):
-            try:
-                os.mkdir(self._directory(upload_id), 0o700)
-            except FileExistsError:
-                upload_id = parts_folder(self._real.name)
-                os.mkdir(self._directory(upload_id), 0o700)
+        real = self._real
+        with typed("write beside", real):
+            upload_id = str(local_folder.create(real, write, unanswered > 0))
         if not self.overwrite:
             self._need_links(upload_id)
         return upload_id
@@ -112,16 +98,19 @@ class LocalStore(Store):
         If a part is missing or holds other bytes than were put, the target stays as it was.
         """
         part_files = local_join.part_files(parts)
+        _, real = local_folder.directory_of(upload_id)
         try:
             self._join_and_publish(upload_id, part_files)
         except StoreExistsError:
             raise
         except StoreError:
             # an earlier call may have published the file without an answer
-            if not local_join.is_made_of(self._real, part_files):
+            if not local_join.is_made_of(real, part_files):
                 raise
-        self._remove(upload_id)
-        return WriteResult(self.path, total_size(parts))
+            if self.overwrite:
+                sidecars.remove(self._sidecars_of(real), real)
+        local_folder.remove(Path(upload_id))
+        return WriteResult(self._where_it_is(real), total_size(parts))
 
     def abort(self, upload_id: str) -> None:
         """Remove the part files; tasks that are still running fail to put theirs.
@@ -129,14 +118,14 @@ class LocalStore(Store):
         It is an error if something is left: the directory is somebody else's, or its file
         system does not let go of it.
         """
-        self._remove(upload_id)
-        directory = self._directory(upload_id)
+        directory, _ = local_folder.directory_of(upload_id)
+        local_folder.remove(directory)
         if os.path.lexists(directory):
             with typed("remove", directory), contextlib.suppress(FileNotFoundError):
                 os.rmdir(directory)
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
-        """Uploads to this file, or, if the path is a directory, to all files in it.
+        """Uploads of this user to this file; if the path is a directory, all in it.
 
         They are dated by their last part. A directory of parts that others can write to
         cannot be resumed.
@@ -144,8 +133,15 @@ class LocalStore(Store):
         if os.path.isdir(self.path):
             return list(_left_in(Path(self.path)))
         real = self._real
-        here = [upload for upload in _left_in(real.parent) if upload.url == str(real)]
+        if not real.parent.is_dir():
+            raise StoreNotFoundError(f"the directory {real.parent} does not exist")
+        here = _uploads_in(local_folder.uploads_to(real), real)
         return [replace(upload, url=self.path) for upload in here]
+
+    def sidecars(self) -> list[str]:
+        """None where a file is there, with which they go."""
+        real = self._real
+        return [] if os.path.lexists(real) else [path.name for path in self._behind(real)]
 
     def stored_parts(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
         """None: to read a part for proof takes as long as to write it again."""
@@ -180,15 +176,13 @@ class LocalStore(Store):
     def _real(self) -> Path:
         return local_target.real_path(self.path)
 
-    def _directory(self, upload_id: str) -> Path:
-        return self._real.with_name(upload_id)
-
     @contextlib.contextmanager
     def _folder(self, upload_id: str, doing: str) -> Iterator[int]:
         """A descriptor of the directory of parts; errors say what was being done."""
-        with typed(doing, self._real):
+        directory, real = local_folder.directory_of(upload_id)
+        with typed(doing, real):
             try:
-                with local_folder.opened(self._directory(upload_id)) as folder:
+                with local_folder.opened(directory) as folder:
                     yield folder
             except StoreError:
                 raise
@@ -202,10 +196,11 @@ class LocalStore(Store):
         with self._folder(upload_id, "write beside") as folder:
             possible = local_folder.can_link(folder)
         if not possible:
-            self._remove(upload_id)
+            directory, real = local_folder.directory_of(upload_id)
+            local_folder.remove(directory)
             raise StoreError(
                 f"{self.path}: overwrite=False needs hard links, and the file system of "
-                f"{self._real.parent} has none; allow overwriting, or write elsewhere"
+                f"{real.parent} has none; allow overwriting, or write elsewhere"
             )
 
     def _join_and_publish(self, upload_id: str, parts: list[PartFile]) -> None:
@@ -217,7 +212,8 @@ class LocalStore(Store):
             if flaws := local_join.join(folder, joined, parts):
                 local_join.remove_checkpoints_of(folder, [flaw.part for flaw in flaws])
                 raise self._refusal(flaws, changed)
-            self._publish(folder, joined, local_join.joined_name(parts))
+            _, real = local_folder.directory_of(upload_id)
+            self._publish(real, folder, joined, local_join.joined_name(parts))
         if changed:
             warnings.warn(
                 f"{self.path}: a part was put twice, with different bytes: {_CHANGED}. Each tile "
@@ -237,9 +233,8 @@ class LocalStore(Store):
             "with resume=True only what was lost is done again"
         )
 
-    def _publish(self, folder: int, joined: int, name: str) -> None:
+    def _publish(self, real: Path, folder: int, joined: int, name: str) -> None:
         """Give the joined file the target's name, and the old file's properties."""
-        real = self._real
         existing = local_target.refuse_other_kinds(real)
         if not self.overwrite:
             try:
@@ -248,38 +243,61 @@ class LocalStore(Store):
                 # an earlier call may have linked it without an answer
                 if not os.path.samestat(os.lstat(real), os.fstat(joined)):
                     raise exists_error(self.path) from None
-        else:
-            if existing is not None:
-                local_target.take_over(existing, real, joined)
+        elif existing is None:
             os.replace(name, real, src_dir_fd=folder)
+        else:
+            local_target.take_over(existing, real, joined)
+            olds = self._sidecars_of(real)
+            os.replace(name, real, src_dir_fd=folder)
+            sidecars.remove([*olds, *self._sidecars_of(real)], real)
         _sync_directory(real.parent)
 
-    def _remove(self, upload_id: str) -> None:
-        """Remove the directory of parts, as far as possible."""
-        directory = self._directory(upload_id)
-        for _ in range(_REMOVALS):
-            shutil.rmtree(directory, ignore_errors=True)
-            if not os.path.lexists(directory):
-                return
+    def _sidecars_of(self, real: Path) -> list[Path]:
+        """What readers take for parts of the file, by its own name or that of a link to it."""
+        return [*sidecars.read_with(real), *self._behind(real)]
+
+    def _behind(self, real: Path) -> list[Path]:
+        return [*dict.fromkeys([*sidecars.behind(real), *sidecars.behind(Path(self.path))])]
+
+    def _where_it_is(self, real: Path) -> str:
+        """The path that the user gave; if it is now a link to something else, the file's own."""
+        with contextlib.suppress(StoreError):
+            if self._real == real:
+                return self.path
+        warnings.warn(
+            f"{self.path} was made to name another file during the write; what was written is "
+            f"{real}, which it named in the beginning",
+            CCOGWarning,
+            stacklevel=2,
+        )
+        return str(real)
 
 
 def _left_in(folder: Path) -> Iterator[IncompleteUpload]:
-    """The uploads whose parts are in directories of this folder."""
+    """The uploads to files in this folder."""
     if not folder.is_dir():
         raise StoreNotFoundError(f"the directory {folder} does not exist")
     with typed("look into", folder):
-        entries = list(os.scandir(folder))
-    for entry in entries:
-        target = target_of(entry.name)
-        if target is None:
-            continue
-        # an upload that ends just now is not incomplete
-        with contextlib.suppress(FileNotFoundError):
-            status = entry.stat(follow_symlinks=False)
-            if entry.is_dir(follow_symlinks=False):
+        paths = [Path(entry.path) for entry in os.scandir(folder)]
+    for path in paths:
+        target = local_folder.target_of(path)
+        if target is not None:
+            yield from _uploads_in(path, target)
+
+
+def _uploads_in(uploads: Path, target: Path) -> Iterator[IncompleteUpload]:
+    """The uploads in a directory of uploads, which need not be there."""
+    # an upload that ends just now is not incomplete; what others hide is not for us
+    unknown = contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError)
+    with typed("look into", uploads), unknown:
+        if uploads.is_symlink():
+            return
+        for entry in list(os.scandir(uploads)):
+            if local_folder.is_upload(entry.name) and entry.is_dir(follow_symlinks=False):
+                status = entry.stat(follow_symlinks=False)
                 yield IncompleteUpload(
-                    url=str(folder / target),
-                    upload_id=entry.name,
+                    url=str(target),
+                    upload_id=entry.path,
                     started=datetime.fromtimestamp(status.st_mtime, UTC),
                     resumable=local_folder.has_file(Path(entry.path), MANIFEST),
                 )

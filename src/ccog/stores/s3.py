@@ -14,9 +14,10 @@ from typing import Any
 
 from ccog.errors import StorePermissionError
 from ccog.geometry.parts import MIB, Buffer, Limits, Part, total
-from ccog.stores.base import IncompleteUpload, WriteResult, exists_error
+from ccog.stores import sidecars
+from ccog.stores.base import QUICK_SECONDS, IncompleteUpload, WriteResult, exists_error
 from ccog.stores.body import md5
-from ccog.stores.retry import BRISK, PATIENT
+from ccog.stores.retry import BRISK, ONCE, PATIENT
 from ccog.stores.s3_begin import begin_upload
 from ccog.stores.s3_checkpoints import S3Checkpoints
 from ccog.stores.s3_client import S3Client
@@ -116,6 +117,18 @@ class S3Store(S3Checkpoints):
         if quick:
             return uploads_here(self._client, quick=True)
         return [self._judged(upload) for upload in list_uploads(self._client, PATIENT)]
+
+    def sidecars(self) -> list[str]:
+        """Names in one page of a listing of the objects beside this one."""
+        listed = self._client.call(
+            "list_objects_v2",
+            f"look beside {self.url}",
+            ONCE,
+            timeout=QUICK_SECONDS,
+            Prefix=sidecars.prefix_of(self.key),
+            Delimiter="/",
+        )
+        return sidecars.among(self.key, [found["Key"] for found in listed.get("Contents") or []])
 
     def _judged(self, upload: IncompleteUpload) -> IncompleteUpload:
         """The upload, with whether it can be resumed and whether ccog has begun it."""
