@@ -149,7 +149,7 @@ def find_resumable(store: Store | SingleWriterStore, manifest: str) -> Resumable
             "file systems, s3:// (without fixed_upload_size) and gs://"
         )
     refusal = None
-    for upload in sorted(store.incomplete(), key=lambda upload: upload.started, reverse=True):
+    for upload in sorted(store.continuable(), key=lambda upload: upload.started, reverse=True):
         if upload.url != store.url or not upload.resumable:
             continue
         other = _load(store, upload)

@@ -174,6 +174,10 @@ class Store(ABC):
         """
         return []
 
+    def continuable(self) -> list[IncompleteUpload]:
+        """Uploads to this target among which one to resume is looked for."""
+        return self.incomplete()
+
     def sidecars(self) -> list[str]:
         """Names of files beside the target that readers take for parts of the new file.
 

@@ -73,7 +73,7 @@ class FsspecStore(SingleWriterStore):
         filesystem, path = self._open()
         with self._explained():
             found = [ext for ext in MOST_COMMON if info_of(filesystem, path + ext) is not None]
-        return [self.url + ext for ext in found]
+        return [path.rpartition("/")[2] + ext for ext in sorted(found)]
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

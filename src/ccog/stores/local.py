@@ -64,8 +64,7 @@ class LocalStore(Store):
         Refused are directories, pipes, sockets, devices and links to nothing; a missing
         or read-only directory; a name that is too long; a file that may not be replaced.
         """
-        extra = len(local_folder.uploads_to(Path("x")).name) - 1
-        local_target.refuse_unwritable(self.path, self.overwrite, extra)
+        local_target.refuse_unwritable(self.path, self.overwrite, local_folder.LONGER)
         if os.path.exists(self.path) and not self.overwrite:
             raise exists_error(self.path)
 
@@ -125,18 +124,23 @@ class LocalStore(Store):
                 os.rmdir(directory)
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
-        """Uploads of this user to this file; if the path is a directory, all in it.
+        """Uploads to this file, or, if the path is a directory, to all files in it.
 
         They are dated by their last part. A directory of parts that others can write to
-        cannot be resumed.
+        cannot be resumed. ``quick``: of this user's only, without listing the folder.
         """
         if os.path.isdir(self.path):
             return list(_left_in(Path(self.path)))
         real = self._real
-        if not real.parent.is_dir():
-            raise StoreNotFoundError(f"the directory {real.parent} does not exist")
-        here = _uploads_in(local_folder.uploads_to(real), real)
+        if quick:
+            here = list(_uploads_in(local_folder.uploads_to(real), real))
+        else:
+            here = [upload for upload in _left_in(real.parent) if upload.url == str(real)]
         return [replace(upload, url=self.path) for upload in here]
+
+    def continuable(self) -> list[IncompleteUpload]:
+        """Uploads of this user, which are asked for by name."""
+        return self.incomplete(quick=True)
 
     def sidecars(self) -> list[str]:
         """None where a file is there, with which they go."""

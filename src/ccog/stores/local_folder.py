@@ -37,6 +37,9 @@ GO_ON = os.O_RDWR | os.O_CREAT | _SAFE
 _UPLOADS = re.compile(r"\.(?P<target>.+)\.[0-9a-f]+\.parts")
 _UPLOAD = re.compile(r"[0-9a-f]{32}")
 
+#: Bytes by which the name of a directory of uploads is longer than the file's, at most.
+LONGER = len("...parts") + 32
+
 # others may come into, or leave, a directory while it is removed or made
 _ATTEMPTS = 10
 

@@ -25,7 +25,6 @@ _BEHIND = (
     ".msk.aux.xml",
     ".msk.ovr",
     ".ovr.aux.xml",
-    ".ovr.msk",
     ".ovr.ovr",
     ".vat.dbf",
 )
