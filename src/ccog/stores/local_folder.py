@@ -35,7 +35,7 @@ GO_ON = os.O_RDWR | os.O_CREAT | _SAFE
 
 # the hidden directory of uploads to a file, and the one of an upload in it
 _UPLOADS = re.compile(r"\.(?P<target>.+)\.[0-9a-f]+\.parts")
-_UPLOAD = re.compile(r"[0-9a-f]{32}")
+_UPLOAD = re.compile(r"\w+")
 
 #: Bytes by which the name of a directory of uploads is longer than the file's, at most.
 LONGER = len("...parts") + 32
