@@ -21,6 +21,7 @@ from rasterio.transform import from_origin
 import ccog
 from ccog.stores.sidecars import among, prefix_of
 from conftest import terrain
+from faults import Fault, proxied
 
 SIDE = 64
 
@@ -196,6 +197,13 @@ def test_what_lies_beside_no_file_is_named_and_stays(tmp_path: Path, overwrite: 
     assert sorted(os.listdir(tmp_path)) == ["a.tif", "a.tif.msk"]
 
 
+@pytest.fixture
+def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forgets which servers have not answered other tests."""
+    for name in ("_SILENT", "_UNLISTED"):
+        monkeypatch.setattr(f"ccog.stores.incomplete.{name}", set())
+
+
 SERVERS = {"s3_options": "s3://test", "azure_options": "az://test", "gcs_options": "gs://test",
            "no_options": "memory://test"}  # fmt: skip
 
@@ -207,6 +215,7 @@ def no_options() -> dict[str, Any]:
 
 @pytest.mark.tried("masks and overviews of an older object lie beside it on S3, Azure, Google Cloud Storage",
                    "right; a warning names them before the write")  # fmt: skip
+@pytest.mark.usefixtures("unasked")
 @pytest.mark.parametrize("server", SERVERS)
 def test_what_stays_on_a_server_is_named(server: str, request: pytest.FixtureRequest) -> None:
     options = request.getfixturevalue(server)
@@ -222,6 +231,26 @@ def test_what_stays_on_a_server_is_named(server: str, request: pytest.FixtureReq
         filesystem.pipe_file(path + end, b"old")
     with pytest.warns(ccog.CCOGWarning, match=r"there are a\.tif\.msk, a\.tif\.ovr, which"):
         ccog.write_ccog(pixels, url, storage_options=options)
+
+
+@pytest.mark.usefixtures("unasked")
+@pytest.mark.tried(
+    "S3 denies to list what is beside the object", "right; asked once, and no warning"
+)
+def test_a_denied_listing_is_no_hindrance(
+    s3_options: dict[str, Any], recwarn: pytest.WarningsRecorder
+) -> None:
+    pixels = terrain((1, SIDE, SIDE))
+    with proxied(s3_options) as (proxy, options):
+        proxy.arm(None)
+        ccog.write_ccog(pixels, "s3://test/denied/a.tif", storage_options=options)
+        # unfinished writes, and what is beside the object
+        assert proxy.calls == {"other": 2}
+        proxy.arm(Fault("403", "other", times=99))
+        for _ in range(2):
+            ccog.write_ccog(pixels, "s3://test/denied/a.tif", storage_options=options, compute=True)
+        assert proxy.hits == 2
+    assert not [warning for warning in recwarn if issubclass(warning.category, ccog.CCOGWarning)]
 
 
 def test_names_are_known_in_any_case() -> None:

@@ -118,8 +118,11 @@ def warn_of_unfinished(store: Store | SingleWriterStore) -> None:
         return
     try:
         uploads = store.incomplete(quick=True)
-    except OSError:
+    except OSError as error:
         _SILENT.add(host)
+        if not isinstance(error, PermissionError):
+            # nor would it answer any other question
+            _UNLISTED.add(host)
         return
     begun = [upload.started for upload in uploads if upload.url == store.url]
     if begun:
