@@ -209,7 +209,8 @@ def ftp(folder: Path, replaces: bool = True) -> Iterator[tuple[str, dict[str, An
         from pyftpdlib.authorizers import DummyAuthorizer
         from pyftpdlib.filesystems import AbstractedFS
         from pyftpdlib.handlers import FTPHandler
-        from pyftpdlib.servers import ThreadedFTPServer
+        from pyftpdlib.ioloop import IOLoop
+        from pyftpdlib.servers import FTPServer
     except ImportError:
         raise NotInstalledError("pip install pyftpdlib") from None
 
@@ -225,14 +226,22 @@ def ftp(folder: Path, replaces: bool = True) -> Iterator[tuple[str, dict[str, An
 
     Handler.authorizer.add_user("user", "testpass", str(folder), perm="elradfmwMT")
     Handler.authorizer.add_user("reader", "testpass", str(folder), perm="elr")
-    port = free_port()
-    server = ThreadedFTPServer(("127.0.0.1", port), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    # a loop of its own: the one that servers share would end with the first
+    server, ended = FTPServer(("127.0.0.1", 0), Handler, IOLoop()), threading.Event()
+
+    def serve() -> None:
+        while not ended.is_set():
+            server.serve_forever(timeout=0.05, blocking=False, handle_exit=False)
+        server.close_all()
+
+    thread = threading.Thread(target=serve)
     thread.start()
     try:
-        yield f"ftp://127.0.0.1:{port}", {"username": "user", "password": "testpass"}
+        options = {"username": "user", "password": "testpass"}
+        yield f"ftp://127.0.0.1:{server.address[1]}", options
     finally:
-        server.close_all()
+        ended.set()
+        thread.join()
 
 
 @contextlib.contextmanager
@@ -250,7 +259,7 @@ def sftp(folder: Path, posix_rename: bool = True) -> Iterator[tuple[str, dict[st
         def check_channel_request(self, kind: str, chanid: int) -> int:
             return int(paramiko.OPEN_SUCCEEDED)
 
-    key, listening = paramiko.RSAKey.generate(2048), socket.create_server(("127.0.0.1", 0))
+    key, listening = paramiko.ECDSAKey.generate(), socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
         # the listening socket is closed in the end

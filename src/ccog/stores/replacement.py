@@ -56,8 +56,7 @@ class Replacement:
         size = total(buffers)
         try:
             self._write(buffers, size)
-            old = info_of(self.filesystem, self.path)
-            self._refuse(old)
+            old = self._replaceable(buffers, size)
         except BaseException as error:
             self._clean_up(error)
             raise
@@ -67,8 +66,12 @@ class Replacement:
             if not self._is_published(size, old):
                 self._settle(old, error)
                 raise
-        if old is not None:
             self._remove_or_warn(self._aside)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            if old is not None:
+                self._remove_or_warn(self._aside)
 
     @property
     def _new(self) -> str:
@@ -89,16 +92,30 @@ class Replacement:
                 f"{0 if found is None else found['size']} are there; write it again"
             )
 
-    def _refuse(self, old: Info | None) -> None:
-        """Refuse a file that may not be overwritten, and a directory."""
-        if old is not None and not self.overwrite:
-            raise exists_error(self.url)
+    def _replaceable(self, buffers: list[Buffer], size: int) -> Info | None:
+        """The file at the target, if any; one that may not be replaced is an error."""
+        old = self._info(self.path)
         if old is not None and old.get("type") == "directory":
             raise StoreError(f"{self.url} is a directory; give the name of a file in it")
+        if old is None or self.overwrite:
+            return old
+        # an earlier call may have published the file without an answer
+        if old["size"] == size and self._has(buffers):
+            return old
+        raise exists_error(self.url)
+
+    def _has(self, buffers: list[Buffer]) -> bool:
+        """Whether the target has just these bytes."""
+        with self.filesystem.open(self.path, "rb") as file:
+            return all(file.read(len(buffer)) == buffer for buffer in buffers)
 
     def _publish(self, old: Info | None) -> None:
         if old is None:
             self._move(self._new, self.path)
+            return
+        if not self.overwrite:
+            # it is the same file
+            self._remove_or_warn(self._new)
             return
         # what others call a move may lose its source where it fails
         copied = not self._renames and self._copied_aside(old)
@@ -246,10 +263,12 @@ class Replacement:
         """Remove a file of a write that has succeeded."""
         try:
             self._remove(path)
-        except Exception as error:
+        except BaseException as error:
             why = redacted(error) or type(error).__name__
             text = f"{self.url} is written, and {self._named(path)} may be left beside it: {why}"
             warnings.warn(text, CCOGWarning, stacklevel=5)
+            if not isinstance(error, Exception):
+                raise
 
     def _remove(self, path: str) -> None:
         """Remove a file of ours, if it is there."""
