@@ -203,8 +203,13 @@ def azurite(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def ftp(folder: Path, replaces: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
-    """An FTP server of a folder, whose renames replace files or not: its URL and options."""
+def ftp(
+    folder: Path, replaces: bool = True, idle: int = 300
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """An FTP server of a folder, whose renames replace files or not: its URL and options.
+
+    It drops connections that are silent for ``idle`` seconds.
+    """
     try:
         from pyftpdlib.authorizers import DummyAuthorizer
         from pyftpdlib.filesystems import AbstractedFS
@@ -223,6 +228,7 @@ def ftp(folder: Path, replaces: bool = True) -> Iterator[tuple[str, dict[str, An
     class Handler(FTPHandler):  # type: ignore[misc]
         authorizer = DummyAuthorizer()
         abstracted_fs = Files
+        timeout = idle
 
     Handler.authorizer.add_user("user", "testpass", str(folder), perm="elradfmwMT")
     Handler.authorizer.add_user("reader", "testpass", str(folder), perm="elr")

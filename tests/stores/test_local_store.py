@@ -643,29 +643,47 @@ def test_a_file_that_is_mounted_by_itself_is_refused_at_once(mounted: Path) -> N
     assert mounted.read_bytes() == b"before"
 
 
-@pytest.mark.tried("a symbolic link is given another file in mid-write, or removed (local disk)",
+@pytest.mark.tried("a symbolic link to the file, or to its directory, is given another aim in mid-write, or removed (local disk)",
                    "right: what it named as the write began is written; a warning says so")  # fmt: skip
-@pytest.mark.parametrize("change", ["another file", "nothing"])
+@pytest.mark.parametrize("change", ["another", "nothing"])
+@pytest.mark.parametrize("of", ["the file", "the directory"])
 def test_a_link_that_changes_in_mid_write_is_not_looked_at_again(
-    tmp_path: Path, raster: Raster, change: str
+    tmp_path: Path, raster: Raster, change: str, of: str
 ) -> None:
-    link, other = tmp_path / "link.tif", tmp_path / "elsewhere" / "other.tif"
+    link, other = tmp_path / "link", tmp_path / "elsewhere" / "a.tif"
     other.parent.mkdir()
     other.write_bytes(b"other")
-    link.symlink_to(raster.target)
+    here, there = (raster.target, other) if of == "the file" else (tmp_path, other.parent)
+    link.symlink_to(here)
 
     def change_it() -> None:
         link.unlink()
-        if change == "another file":
-            link.symlink_to(other)
+        if change == "another":
+            link.symlink_to(there)
 
     raster.last = change_it
     with pytest.warns(ccog.CCOGWarning, match="was made to name another file during the write"):
-        result = raster.write(link)
+        result = raster.write(link if of == "the file" else link / "a.tif")
     assert result.url == str(raster.target)
     assert raster.target.read_bytes() == raster.expected()
     assert other.read_bytes() == b"other"
     assert not list(tmp_path.glob("**/.*.parts"))
+
+
+def test_machines_may_reach_the_file_system_by_other_links(tmp_path: Path) -> None:
+    """The client by one, a worker by another; each knows the path that the user gave."""
+    disk, place = tmp_path / "disk", tmp_path / "place"
+    disk.mkdir()
+    place.symlink_to(disk)
+    store, session, parts = begun(place / "a.tif", b"one", b"two")
+    # now as it is on the other machine
+    place.unlink()
+    disk.rename(tmp_path / "mounted elsewhere")
+    place.symlink_to("mounted elsewhere")
+    parts.append(store.put(session, 3, [b"three"]))
+    assert store.complete(session, parts).url == str(place / "a.tif")
+    assert os.listdir(place) == ["a.tif"]
+    assert (place / "a.tif").read_bytes() == b"onetwothree"
 
 
 def test_the_folder_of_the_target_is_not_listed(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
+import time
 import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dask
 import fsspec
 import numpy as np
 import pytest
@@ -303,3 +305,28 @@ def test_who_may_only_read_is_told(tmp_path: Path, pixels: np.ndarray) -> None:
         with pytest.raises(errors.StoreError, match=rf"cannot write {url}/a\.tif: 550"):
             write.compute()
     assert contents(tmp_path) == {"a.tif": OLD}
+
+
+@pytest.mark.tried(
+    "an FTP server drops the connection while pixels are computed", "right: another one is made"
+)
+def test_a_connection_that_was_dropped_meanwhile_is_made_again(
+    tmp_path: Path, pixels: np.ndarray
+) -> None:
+    with servers.ftp(tmp_path, idle=1) as (url, options):
+        write = delayed(pixels, f"{url}/a.tif", options)
+        time.sleep(1.5)
+        # in the thread that has asked before, for which fsspec keeps the connection
+        write.compute(scheduler="synchronous")
+    assert contents(tmp_path) == {"a.tif": ccog.write_ccog(pixels).compute()}
+
+
+def test_files_are_written_side_by_side(
+    served: tuple[str, dict[str, Any]], tmp_path: Path, pixels: np.ndarray
+) -> None:
+    url, options = served
+    names = [f"{n}.tif" for n in range(6)]
+    writes = [delayed(pixels + n, f"{url}/{name}", options) for n, name in enumerate(names)]
+    dask.compute(*writes, scheduler="threads", num_workers=6)
+    expected = [bytes(ccog.write_ccog(pixels + n).compute()) for n in range(6)]
+    assert contents(tmp_path) == dict(zip(names, expected, strict=True))

@@ -97,7 +97,7 @@ class LocalStore(Store):
         If a part is missing or holds other bytes than were put, the target stays as it was.
         """
         part_files = local_join.part_files(parts)
-        _, real = local_folder.directory_of(upload_id)
+        directory, real = self._place(upload_id)
         try:
             self._join_and_publish(upload_id, part_files)
         except StoreExistsError:
@@ -108,7 +108,7 @@ class LocalStore(Store):
                 raise
             if self.overwrite:
                 sidecars.remove(self._sidecars_of(real), real)
-        local_folder.remove(Path(upload_id))
+        local_folder.remove(directory)
         return WriteResult(self._where_it_is(real), total_size(parts))
 
     def abort(self, upload_id: str) -> None:
@@ -117,7 +117,7 @@ class LocalStore(Store):
         It is an error if something is left: the directory is somebody else's, or its file
         system does not let go of it.
         """
-        directory, _ = local_folder.directory_of(upload_id)
+        directory, _ = self._place(upload_id)
         local_folder.remove(directory)
         if os.path.lexists(directory):
             with typed("remove", directory), contextlib.suppress(FileNotFoundError):
@@ -145,7 +145,9 @@ class LocalStore(Store):
     def sidecars(self) -> list[str]:
         """None where a file is there, with which they go."""
         real = self._real
-        return [] if os.path.lexists(real) else [path.name for path in self._behind(real)]
+        if os.path.lexists(real):
+            return []
+        return [*dict.fromkeys(path.name for path in self._behind(real))]
 
     def stored_parts(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
         """None: to read a part for proof takes as long as to write it again."""
@@ -180,10 +182,25 @@ class LocalStore(Store):
     def _real(self) -> Path:
         return local_target.real_path(self.path)
 
+    def _place(self, upload_id: str) -> tuple[Path, Path]:
+        """The directory of an upload, and the file that its parts become.
+
+        As they were named when it began, or, where that is nowhere, as this machine has it:
+        links that lead to a shared file system may differ between machines.
+        """
+        directory, target = local_folder.directory_of(upload_id)
+        if not os.path.lexists(directory):
+            with contextlib.suppress(StoreError):
+                here = self._real
+                other = here.with_name(directory.parent.name) / directory.name
+                if os.path.lexists(other):
+                    return other, here
+        return directory, target
+
     @contextlib.contextmanager
     def _folder(self, upload_id: str, doing: str) -> Iterator[int]:
         """A descriptor of the directory of parts; errors say what was being done."""
-        directory, real = local_folder.directory_of(upload_id)
+        directory, real = self._place(upload_id)
         with typed(doing, real):
             try:
                 with local_folder.opened(directory) as folder:
@@ -200,7 +217,7 @@ class LocalStore(Store):
         with self._folder(upload_id, "write beside") as folder:
             possible = local_folder.can_link(folder)
         if not possible:
-            directory, real = local_folder.directory_of(upload_id)
+            directory, real = self._place(upload_id)
             local_folder.remove(directory)
             raise StoreError(
                 f"{self.path}: overwrite=False needs hard links, and the file system of "
@@ -216,7 +233,7 @@ class LocalStore(Store):
             if flaws := local_join.join(folder, joined, parts):
                 local_join.remove_checkpoints_of(folder, [flaw.part for flaw in flaws])
                 raise self._refusal(flaws, changed)
-            _, real = local_folder.directory_of(upload_id)
+            _, real = self._place(upload_id)
             self._publish(real, folder, joined, local_join.joined_name(parts))
         if changed:
             warnings.warn(
@@ -261,7 +278,7 @@ class LocalStore(Store):
         return [*sidecars.read_with(real), *self._behind(real)]
 
     def _behind(self, real: Path) -> list[Path]:
-        return [*dict.fromkeys([*sidecars.behind(real), *sidecars.behind(Path(self.path))])]
+        return [*sidecars.behind(real), *sidecars.behind(Path(self.path))]
 
     def _where_it_is(self, real: Path) -> str:
         """The path that the user gave; if it is now a link to something else, the file's own."""

@@ -32,17 +32,18 @@ _ACL = "system.posix_acl_access"
 
 
 def real_path(path: str) -> Path:
-    """The file that ``path`` names: what a symbolic link points to, else itself.
+    """The file that ``path`` names: what a symbolic link, or one on the way, points to.
 
     A link that somebody else has put into a directory like /tmp, where everybody may, is
     refused. Linux does not follow it either, if ``fs.protected_symlinks`` is set.
     """
     _refuse_impossible(path)
+    parent, name = os.path.split(path)
     with typed("look at", path):
         status = _lstat(path)
         if status is None or not stat.S_ISLNK(status.st_mode):
-            return Path(path)
-        folder = os.stat(os.path.dirname(path))
+            return Path(os.path.realpath(parent), name)
+        folder = os.stat(parent)
         shared = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
         if shared and status.st_uid not in (os.geteuid(), folder.st_uid):
             raise StorePermissionError(
