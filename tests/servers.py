@@ -203,13 +203,8 @@ def azurite(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def ftp(
-    folder: Path, replaces: bool = True, idle: int = 300
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """An FTP server of a folder, whose renames replace files or not: its URL and options.
-
-    It drops connections that are silent for ``idle`` seconds.
-    """
+def ftp(folder: Path, replaces: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
+    """An FTP server of a folder, whose renames replace files or not: its URL and options."""
     try:
         from pyftpdlib.authorizers import DummyAuthorizer
         from pyftpdlib.filesystems import AbstractedFS
@@ -228,7 +223,6 @@ def ftp(
     class Handler(FTPHandler):  # type: ignore[misc]
         authorizer = DummyAuthorizer()
         abstracted_fs = Files
-        timeout = idle
 
     Handler.authorizer.add_user("user", "testpass", str(folder), perm="elradfmwMT")
     Handler.authorizer.add_user("reader", "testpass", str(folder), perm="elr")
@@ -237,7 +231,7 @@ def ftp(
 
     def serve() -> None:
         while not ended.is_set():
-            server.serve_forever(timeout=0.05, blocking=False, handle_exit=False)
+            server.ioloop.loop(timeout=0.05, blocking=False)
         server.close_all()
 
     thread = threading.Thread(target=serve)

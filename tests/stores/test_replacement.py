@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
-import time
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -300,25 +299,31 @@ def test_errors_of_servers_name_the_target(
 
 def test_who_may_only_read_is_told(tmp_path: Path, pixels: np.ndarray) -> None:
     (tmp_path / "a.tif").write_bytes(OLD)
-    with servers.ftp(tmp_path) as (url, options):
-        write = delayed(pixels, f"{url}/a.tif", options | {"username": "reader"})
-        with pytest.raises(errors.StoreError, match=rf"cannot write {url}/a\.tif: 550"):
-            write.compute()
+    try:
+        with servers.ftp(tmp_path) as (url, options):
+            write = delayed(pixels, f"{url}/a.tif", options | {"username": "reader"})
+            with pytest.raises(errors.StoreError, match=rf"cannot write {url}/a\.tif: 550"):
+                write.compute()
+    except servers.NotInstalledError as error:
+        pytest.skip(str(error))
     assert contents(tmp_path) == {"a.tif": OLD}
 
 
 @pytest.mark.tried(
-    "an FTP server drops the connection while pixels are computed", "right: another one is made"
+    "an SFTP connection is dropped while pixels are computed", "right: another one is made"
 )
-def test_a_connection_that_was_dropped_meanwhile_is_made_again(
-    tmp_path: Path, pixels: np.ndarray
-) -> None:
-    with servers.ftp(tmp_path, idle=1) as (url, options):
-        write = delayed(pixels, f"{url}/a.tif", options)
-        time.sleep(1.5)
-        # in the thread that has asked before, for which fsspec keeps the connection
-        write.compute(scheduler="synchronous")
-    assert contents(tmp_path) == {"a.tif": ccog.write_ccog(pixels).compute()}
+def test_a_connection_that_was_dropped_meanwhile_is_made_again(tmp_path: Path) -> None:
+    try:
+        with servers.sftp(tmp_path) as (url, options):
+            store = FsspecStore(f"{url}/a.tif", options, overwrite=False)
+            store.check()
+            # which fsspec keeps for this thread
+            filesystem, _ = store._open()
+            filesystem.client.close()
+            store.write([NEW])
+    except servers.NotInstalledError as error:
+        pytest.skip(str(error))
+    assert contents(tmp_path) == {"a.tif": NEW}
 
 
 def test_files_are_written_side_by_side(
