@@ -748,6 +748,25 @@ def test_a_name_that_is_taken_stops_no_write(tmp_path: Path, raster: Raster, tak
     assert not list(tmp_path.glob("elsewhere/*"))
 
 
+def test_what_only_looks_like_an_upload_is_left(tmp_path: Path) -> None:
+    for name in (".a.tif.0.parts/pictures", ".a.tif.1.parts/0", ".parts/" + "0" * 32):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "b").write_bytes(b"precious")
+    (tmp_path / ".a.tif.2.parts").write_bytes(b"precious")
+    before = sorted(tmp_path.glob("**/*"))
+    assert not ccog.list_incomplete(tmp_path)
+    assert not ccog.abort_incomplete(tmp_path)
+    assert sorted(tmp_path.glob("**/*")) == before
+
+
+@pytest.mark.parametrize("place", ["the file", "the folder"])
+def test_an_empty_directory_of_uploads_is_removed(tmp_path: Path, place: str) -> None:
+    """Its process was killed as it began."""
+    (tmp_path / f".a.tif.{os.geteuid()}.parts").mkdir()
+    ccog.abort_incomplete(tmp_path / "a.tif" if place == "the file" else tmp_path)
+    assert not os.listdir(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["", "a", "/etc", "/tmp/.a.0.parts", "/tmp/a/" + "0" * 32])
 def test_only_uploads_are_removed(tmp_path: Path, name: str) -> None:
     with pytest.raises(errors.StoreError, match="is not an upload to a local file"):

@@ -178,6 +178,19 @@ class LocalStore(Store):
             return frozenset(os.listdir(folder))
         return frozenset()
 
+    def remove_stale_checkpoints(self) -> None:
+        """Remove directories of uploads that are empty.
+
+        They are left by processes that were killed as an upload began or ended.
+        """
+        if os.path.isdir(self.path):
+            uploads = _folders_of_uploads(Path(self.path))
+        else:
+            uploads = [local_folder.uploads_to(self._real)]
+        for folder in uploads:
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+
     @property
     def _real(self) -> Path:
         return local_target.real_path(self.path)
@@ -298,12 +311,16 @@ def _left_in(folder: Path) -> Iterator[IncompleteUpload]:
     """The uploads to files in this folder."""
     if not folder.is_dir():
         raise StoreNotFoundError(f"the directory {folder} does not exist")
+    for uploads in _folders_of_uploads(folder):
+        target = local_folder.target_of(uploads)
+        if target is not None:
+            yield from _uploads_in(uploads, target)
+
+
+def _folders_of_uploads(folder: Path) -> list[Path]:
     with typed("look into", folder):
         paths = [Path(entry.path) for entry in os.scandir(folder)]
-    for path in paths:
-        target = local_folder.target_of(path)
-        if target is not None:
-            yield from _uploads_in(path, target)
+    return [path for path in paths if local_folder.target_of(path) is not None]
 
 
 def _uploads_in(uploads: Path, target: Path) -> Iterator[IncompleteUpload]:

@@ -35,7 +35,7 @@ GO_ON = os.O_RDWR | os.O_CREAT | _SAFE
 
 # the hidden directory of uploads to a file, and the one of an upload in it
 _UPLOADS = re.compile(r"\.(?P<target>.+)\.[0-9a-f]+\.parts")
-_UPLOAD = re.compile(r"\w+")
+_UPLOAD = re.compile(r"[0-9a-f]{32}")
 
 #: Bytes by which the name of a directory of uploads is longer than the file's, at most.
 LONGER = len("...parts") + 32
@@ -66,7 +66,7 @@ def directory_of(upload_id: str) -> tuple[Path, Path]:
     """The directory of an upload, and the file that its parts become."""
     directory = Path(upload_id)
     target = target_of(directory.parent)
-    if target is None or not is_upload(directory.name):
+    if target is None:
         raise StoreError(f"{upload_id!r} is not an upload to a local file")
     return directory, target
 
