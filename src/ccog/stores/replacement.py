@@ -198,7 +198,8 @@ class Replacement:
         # dir:// and the like hold another one
         while isinstance(getattr(filesystem, "fs", None), AbstractFileSystem):
             filesystem = filesystem.fs
-        return str(filesystem.mv.__module__).startswith("fsspec.implementations.")
+        module = str(getattr(filesystem.mv, "__module__", ""))
+        return module.startswith("fsspec.implementations.")
 
     def _is_published(self, size: int, old: Info | None) -> bool:
         """Whether a call that failed has done its work: only its answer was lost."""
