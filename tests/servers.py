@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -199,6 +200,133 @@ def azurite(folder: Path) -> Iterator[dict[str, Any]]:
 
     with running(command, folder, ready):
         yield options
+
+
+@contextlib.contextmanager
+def ftp(folder: Path, replaces: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
+    """An FTP server of a folder, whose renames replace files or not: its URL and options."""
+    try:
+        from pyftpdlib.authorizers import DummyAuthorizer
+        from pyftpdlib.filesystems import AbstractedFS
+        from pyftpdlib.handlers import FTPHandler
+        from pyftpdlib.ioloop import IOLoop
+        from pyftpdlib.servers import FTPServer
+    except ImportError:
+        raise NotInstalledError("pip install pyftpdlib") from None
+
+    class Files(AbstractedFS):  # type: ignore[misc]
+        def rename(self, src: str, dst: str) -> None:
+            if not replaces and os.path.lexists(dst):
+                raise FileExistsError(17, "File exists")
+            super().rename(src, dst)
+
+    class Handler(FTPHandler):  # type: ignore[misc]
+        authorizer = DummyAuthorizer()
+        abstracted_fs = Files
+
+    Handler.authorizer.add_user("user", "testpass", str(folder), perm="elradfmwMT")
+    Handler.authorizer.add_user("reader", "testpass", str(folder), perm="elr")
+    # a loop of its own: the one that servers share would end with the first
+    server, ended = FTPServer(("127.0.0.1", 0), Handler, IOLoop()), threading.Event()
+
+    def serve() -> None:
+        while not ended.is_set():
+            server.ioloop.loop(timeout=0.05, blocking=False)
+        server.close_all()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        options = {"username": "user", "password": "testpass"}
+        yield f"ftp://127.0.0.1:{server.address[1]}", options
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def sftp(folder: Path, posix_rename: bool = True) -> Iterator[tuple[str, dict[str, Any]]]:
+    """An SFTP server of a folder, with or without OpenSSH's renames: its URL and options."""
+    try:
+        import paramiko
+    except ImportError:
+        raise NotInstalledError("pip install paramiko") from None
+
+    class Login(paramiko.ServerInterface):  # type: ignore[misc]
+        def check_auth_password(self, username: str, password: str) -> int:
+            return int(paramiko.AUTH_SUCCESSFUL)
+
+        def check_channel_request(self, kind: str, chanid: int) -> int:
+            return int(paramiko.OPEN_SUCCEEDED)
+
+    key, listening = paramiko.ECDSAKey.generate(), socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        # the listening socket is closed in the end
+        with contextlib.suppress(OSError):
+            while True:
+                transport = paramiko.Transport(listening.accept()[0])
+                transport.add_server_key(key)
+                files = _sftp_files(folder, posix_rename)
+                transport.set_subsystem_handler("sftp", paramiko.SFTPServer, files)
+                transport.start_server(server=Login())
+
+    threading.Thread(target=serve, daemon=True).start()
+    options = {"username": "user", "password": "testpass", "port": listening.getsockname()[1]}
+    try:
+        yield "sftp://127.0.0.1", options | {"look_for_keys": False, "allow_agent": False}
+    finally:
+        # wakes who accepts
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+
+
+def _sftp_files(folder: Path, posix: bool) -> Any:
+    """The files of a folder, as paramiko's server wants them."""
+    import paramiko
+
+    def answered(call: Callable[[], object]) -> int:
+        try:
+            call()
+        except OSError as error:
+            return int(paramiko.SFTPServer.convert_errno(error.errno))
+        return int(paramiko.SFTP_OK)
+
+    class Files(paramiko.SFTPServerInterface):  # type: ignore[misc]
+        def list_folder(self, path: str) -> Any:
+            entries = os.scandir(folder / path.lstrip("/"))
+            return [paramiko.SFTPAttributes.from_stat(e.stat(), e.name) for e in entries]
+
+        def stat(self, path: str) -> Any:
+            try:
+                return paramiko.SFTPAttributes.from_stat(os.stat(folder / path.lstrip("/")))
+            except OSError as error:
+                return paramiko.SFTPServer.convert_errno(error.errno)
+
+        lstat = stat
+
+        def open(self, path: str, flags: int, attr: Any) -> Any:
+            mode = "wb" if flags & os.O_WRONLY else "rb"
+            handle = paramiko.SFTPHandle(flags)
+            handle.writefile = handle.readfile = (folder / path.lstrip("/")).open(mode)
+            return handle
+
+        def remove(self, path: str) -> int:
+            return answered((folder / path.lstrip("/")).unlink)
+
+        def rename(self, oldpath: str, newpath: str) -> int:
+            old, new = folder / oldpath.lstrip("/"), folder / newpath.lstrip("/")
+            if new.exists():
+                return int(paramiko.SFTP_FAILURE)
+            return answered(lambda: old.rename(new))
+
+        def posix_rename(self, oldpath: str, newpath: str) -> int:
+            if not posix:
+                return int(paramiko.SFTP_OP_UNSUPPORTED)
+            old, new = folder / oldpath.lstrip("/"), folder / newpath.lstrip("/")
+            return answered(lambda: old.rename(new))
+
+    return Files
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from ccog.input.gdal_options import gdal_options
 from ccog.input.opening import opened
 from ccog.prepare import all_options, chunk_mismatch, continued, on_grid, prepare
 from ccog.redaction import addressed, hidden
-from ccog.stores import warn_of_unfinished
+from ccog.stores import warn_of_sidecars, warn_of_unfinished
 from ccog.views.plan.figures import plan_job
 from ccog.views.plan.report import CogPlan
 
@@ -128,6 +128,7 @@ def write_ccog(
             prepared = continued(prepared, arr, mask)
         else:
             warn_of_unfinished(prepared.job.store)
+        warn_of_sidecars(prepared.job.store)
         delayed = build_graph(prepared.job, on_grid(prepared))
     return delayed.compute() if compute else delayed
 

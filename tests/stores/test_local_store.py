@@ -80,7 +80,7 @@ class Raster:
 
     def parts(self) -> list[Path]:
         """Files of parts, without records."""
-        return sorted(self.target.parent.glob(".a.tif.*.parts/0*"))
+        return sorted(self.target.parent.glob(".a.tif.*.parts/*/0*"))
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def begun(path: Path, *bodies: bytes, overwrite: bool = True) -> tuple[LocalStor
 
 
 def part_file(path: Path, number: int) -> Path:
-    (found,) = path.parent.glob(f".*.parts/{number:06d}*")
+    (found,) = path.parent.glob(f".*.parts/*/{number:06d}*")
     return found
 
 
@@ -178,7 +178,7 @@ def test_joining_that_was_cut_short_goes_on_and_is_looked_at(tmp_path: Path) -> 
     flip(part_file(tmp_path / "a", 2))
     with pytest.raises(errors.StoreError, match="part 2 holds other bytes"):
         store.complete(session, parts)
-    assert not list(tmp_path.glob(".*.parts/000001*")), "joined parts take no room"
+    assert not list(tmp_path.glob(".*.parts/*/000001*")), "joined parts take no room"
     store.put(session, 2, [b"two"])
     store.complete(session, parts)
     assert (tmp_path / "a").read_bytes() == b"onetwothree"
@@ -192,7 +192,7 @@ def test_a_hole_in_what_was_joined_is_found(tmp_path: Path) -> None:
         store.complete(session, parts)
     with pytest.raises(errors.StoreError, match=r"part 2 \(3 bytes\) is missing"):
         store.complete(session, parts)
-    (whole,) = tmp_path.glob(".*.parts/whole*")
+    (whole,) = tmp_path.glob(".*.parts/*/whole*")
     whole.write_bytes(bytes(11))
     store.put(session, 2, [b"two"])
     with pytest.raises(errors.StoreError, match=r"part 1 \(3 bytes\) is missing; part 3"):
@@ -249,7 +249,7 @@ def test_completing_again_is_success(tmp_path: Path, overwrite: bool) -> None:
     first = store.complete(session, parts)
     assert store.complete(session, parts) == first
     # its worker died before it had removed the directory
-    (tmp_path / session).mkdir(mode=0o700)
+    Path(session).mkdir(0o700, parents=True)
     assert store.complete(session, parts) == first
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
@@ -271,7 +271,7 @@ def planted(raster: Raster, victim: Path) -> Path:
     """The directory of a resumable write, with all that another user could have made up."""
 
     raster.fail()
-    (folder,) = raster.target.parent.glob(".a.tif.*.parts")
+    (folder,) = raster.target.parent.glob(".a.tif.*.parts/*")
     (folder / "whole").symlink_to(victim)
     return folder
 
@@ -294,8 +294,8 @@ def test_a_planted_directory_is_not_resumed(raster: Raster, tmp_path: Path, whos
     assert raster.target.read_bytes() == raster.expected()
     store = LocalStore(str(raster.target))
     for use in (
-        lambda: store.put(folder.name, 1, [b"x"]),
-        lambda: store.load_checkpoint(folder.name, "manifest.json"),
+        lambda: store.put(str(folder), 1, [b"x"]),
+        lambda: store.load_checkpoint(str(folder), "manifest.json"),
     ):
         with pytest.raises(
             errors.StorePermissionError, match=r"others than user .* can write to it"
@@ -579,7 +579,8 @@ def test_a_full_file_system_is_named_with_its_free_space(tmp_path: Path) -> None
         assert target.read_bytes() == b"before"
         assert os.listdir(folder) == ["a.tif"]
     finally:
-        subprocess.run(["umount", folder], check=True)
+        # a thread may still be writing a part
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @contextlib.contextmanager
@@ -708,6 +709,164 @@ def test_what_may_not_be_changed_is_refused_at_once(
     fixed(target.parent)
     with pytest.raises(errors.StorePermissionError, match=r"may not be changed \(chattr"):
         ccog.write_ccog(terrain((1, 64, 64)), target.parent / "b.tif")
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """A file that is mounted by itself, as ``docker run -v /a.tif:/a.tif`` does it."""
+    target = tmp_path / "a.tif"
+    for path in (target, tmp_path / "source.tif"):
+        path.write_bytes(b"before")
+    command = ["mount", "--bind", tmp_path / "source.tif", target]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+    yield target
+    subprocess.run(["umount", target], check=True)
+
+
+@needs_root
+@pytest.mark.tried(
+    "a file that is a mount point (bind mount, as in containers)", "refused before any work"
+)
+def test_a_file_that_is_mounted_by_itself_is_refused_at_once(mounted: Path) -> None:
+    link = mounted.with_name("link.tif")
+    link.symlink_to(mounted)
+    for path in (mounted, link):
+        with pytest.raises(errors.StoreError, match=r"a\.tif is mounted by itself.*Mount its dir"):
+            ccog.write_ccog(terrain((1, 64, 64)), path)
+    ccog.write_ccog(terrain((1, 64, 64)), mounted.with_name("source.tif"), compute=True)
+    assert mounted.read_bytes() == b"before"
+
+
+@pytest.mark.tried("a symbolic link to the file, or to its directory, is given another aim in mid-write, or removed (local disk)",
+                   "right: what it named as the write began is written; a warning says so")  # fmt: skip
+@pytest.mark.parametrize("change", ["another", "nothing"])
+@pytest.mark.parametrize("of", ["the file", "the directory"])
+def test_a_link_that_changes_in_mid_write_is_not_looked_at_again(
+    tmp_path: Path, raster: Raster, change: str, of: str
+) -> None:
+    link, other = tmp_path / "link", tmp_path / "elsewhere" / "a.tif"
+    other.parent.mkdir()
+    other.write_bytes(b"other")
+    here, there = (raster.target, other) if of == "the file" else (tmp_path, other.parent)
+    link.symlink_to(here)
+
+    def change_it() -> None:
+        link.unlink()
+        if change == "another":
+            link.symlink_to(there)
+
+    raster.last = change_it
+    with pytest.warns(ccog.CCOGWarning, match="was made to name another file during the write"):
+        result = raster.write(link if of == "the file" else link / "a.tif")
+    assert result.url == str(raster.target)
+    assert raster.target.read_bytes() == raster.expected()
+    assert other.read_bytes() == b"other"
+    assert not list(tmp_path.glob("**/.*.parts"))
+
+
+def test_machines_may_reach_the_file_system_by_other_links(tmp_path: Path) -> None:
+    """The client by one, a worker by another; each knows the path that the user gave."""
+    disk, place = tmp_path / "disk", tmp_path / "place"
+    disk.mkdir()
+    place.symlink_to(disk)
+    store, session, parts = begun(place / "a.tif", b"one", b"two")
+    # now as it is on the other machine
+    place.unlink()
+    disk.rename(tmp_path / "mounted elsewhere")
+    place.symlink_to("mounted elsewhere")
+    parts.append(store.put(session, 3, [b"three"]))
+    assert store.complete(session, parts).url == str(place / "a.tif")
+    assert os.listdir(place) == ["a.tif"]
+    assert (place / "a.tif").read_bytes() == b"onetwothree"
+
+
+def test_the_folder_of_the_target_is_not_listed(
+    tmp_path: Path, raster: Raster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have a hundred thousand files, and each of them written by a call of its own."""
+    listed: list[object] = []
+    for function in (os.scandir, os.listdir):
+        monkeypatch.setattr(os, function.__name__, noting(listed, function))
+    for more in ({}, {"resume": True}):
+        listed.clear()
+        raster.write(**more)
+        assert str(tmp_path) not in map(str, listed)
+    raster.fail()
+    listed.clear()
+    raster.write(resume=True)
+    assert str(tmp_path) not in map(str, listed)
+
+
+def noting(listed: list[object], function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which notes what it is asked to list."""
+
+    def wrapped(path: Any = ".") -> Any:
+        listed.append(os.readlink(f"/proc/self/fd/{path}") if isinstance(path, int) else path)
+        return function(path)
+
+    return wrapped
+
+
+def test_uploads_to_a_file_are_found_by_its_name(tmp_path: Path) -> None:
+    sessions = {begun(tmp_path / "a.tif", b"one")[1] for _ in range(2)}
+    begun(tmp_path / "b.tif", b"one")
+    store = LocalStore(str(tmp_path / "a.tif"))
+    for quick in (True, False):
+        assert {upload.upload_id for upload in store.incomplete(quick)} == sessions
+    assert {upload.url for upload in ccog.list_incomplete(tmp_path)} == {
+        str(tmp_path / "a.tif"),
+        str(tmp_path / "b.tif"),
+    }
+    ccog.abort_incomplete(tmp_path)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.tried("somebody else has taken the name of the directory of parts (local disk)",
+                   "right: another one is used")  # fmt: skip
+@pytest.mark.parametrize("taken", ["a file", "a link", "everybody's directory"])
+def test_a_name_that_is_taken_stops_no_write(tmp_path: Path, raster: Raster, taken: str) -> None:
+    place = tmp_path / f".a.tif.{os.geteuid()}.parts"
+    if taken == "a file":
+        place.write_bytes(b"precious")
+    elif taken == "a link":
+        (tmp_path / "elsewhere").mkdir()
+        place.symlink_to("elsewhere")
+    else:
+        place.mkdir()
+        place.chmod(0o777)
+    before = place.lstat()
+    raster.write()
+    assert raster.target.read_bytes() == raster.expected()
+    assert (place.lstat().st_ino, place.lstat().st_mode) == (before.st_ino, before.st_mode)
+    assert not [path for path in tmp_path.glob(".*.parts") if path != place]
+    assert not list(tmp_path.glob("elsewhere/*"))
+
+
+def test_what_only_looks_like_an_upload_is_left(tmp_path: Path) -> None:
+    for name in (".a.tif.0.parts/pictures", ".a.tif.1.parts/0", ".parts/" + "0" * 32):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "b").write_bytes(b"precious")
+    (tmp_path / ".a.tif.2.parts").write_bytes(b"precious")
+    before = sorted(tmp_path.glob("**/*"))
+    assert not ccog.list_incomplete(tmp_path)
+    assert not ccog.abort_incomplete(tmp_path)
+    assert sorted(tmp_path.glob("**/*")) == before
+
+
+@pytest.mark.parametrize("place", ["the file", "the folder"])
+def test_an_empty_directory_of_uploads_is_removed(tmp_path: Path, place: str) -> None:
+    """Its process was killed as it began."""
+    (tmp_path / f".a.tif.{os.geteuid()}.parts").mkdir()
+    ccog.abort_incomplete(tmp_path / "a.tif" if place == "the file" else tmp_path)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "a", "/etc", "/tmp/.a.0.parts", "/tmp/a/" + "0" * 32])
+def test_only_uploads_are_removed(tmp_path: Path, name: str) -> None:
+    with pytest.raises(errors.StoreError, match="is not an upload to a local file"):
+        LocalStore(str(tmp_path / "a")).abort(name)
 
 
 @pytest.mark.tried("overwrite=False on a file system without hard links", "refused before any work")

@@ -144,3 +144,39 @@ def test_s3_refuses_existing_objects_as_a_write_is_built(s3_options: dict[str, A
     written(array, "s3://test/x.tif", s3_options).compute()
     with pytest.raises(errors.StoreExistsError, match="exists"):
         written(array, "s3://test/x.tif", s3_options, overwrite=False)
+
+
+#: URLs of objects behind access points (also of several regions), outposts and object lambdas.
+ARNS = {
+    "arn:aws:s3:us-west-2:123456789012:accesspoint/here": "/",
+    "arn:aws:s3:us-west-2:123456789012:accesspoint:here": "/",
+    "arn:aws-us-gov:s3:us-gov-west-1:123456789012:accesspoint/here": "/",
+    "arn:aws-cn:s3:cn-north-1:123456789012:accesspoint/here": "/",
+    "arn:aws:s3::123456789012:accesspoint/mfzwi23gnjvgw.mrap": "/",
+    "arn:aws:s3-outposts:us-west-2:123456789012:outpost/op-01/accesspoint/here": "/",
+    "arn:aws:s3-outposts:us-west-2:123456789012:outpost/op-01/bucket/b1": "/",
+    "arn:aws:s3-outposts:us-west-2:123456789012:outpost:op-01:bucket:b1": ":",
+    "arn:aws:s3-object-lambda:us-west-2:123456789012:accesspoint/here": "/",
+    "arn:aws:s3-object-lambda:us-west-2:123456789012:accesspoint:here": ":",
+    "an-alias-of-one-s3alias": "/",
+    "bucket": "/",
+}
+
+
+@pytest.mark.parametrize("key", ["d/a.tif", "dir/a b+c.tif", "dir//a:1.tif", "arn:aws/a.tif"])
+@pytest.mark.parametrize(("bucket", "between"), ARNS.items())
+def test_s3_urls_are_split_as_s3fs_splits_them(bucket: str, between: str, key: str) -> None:
+    url = f"s3://{bucket}{between}{key}"
+    store = resolve_store(url, {})
+    assert (store.bucket, store.key) == s3fs.S3FileSystem(anon=True).split_path(url)[:2]
+    assert (store.bucket, store.key) == (bucket, key)
+    again = resolve_store(store.url, {})
+    assert (again.bucket, again.key) == (bucket, key)
+
+
+@pytest.mark.parametrize("bucket", ["arn:aws:s3:us-west-2:1:accesspoint/x", "arn:aws:sns:a:b:c"])
+def test_other_names_of_amazon_are_refused(bucket: str) -> None:
+    with pytest.raises(errors.StoreError, match="names no access point, outpost or object lambda"):
+        resolve_store(f"s3://{bucket}/a.tif", {})
+    with pytest.raises(errors.StoreError, match="does not name an object"):
+        resolve_store("s3://arn:aws:s3:us-west-2:123456789012:accesspoint/here/", {})

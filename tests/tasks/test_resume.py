@@ -525,7 +525,7 @@ def test_values_of_the_environment_are_neither_kept_nor_shown(
     target = {"store": str(tmp_path / "a.tif")}
     then = {"SOME_PASSWORD": "earliersecret", "GDAL_HTTP_USERPWD": "user:accesssecret"}
     fail(reader, resumed(reader.array(), target, rasterio_env_options=then))
-    kept = [path.read_bytes() for path in tmp_path.glob(".*.parts/*")]
+    kept = [path.read_bytes() for path in tmp_path.glob(".*.parts/*/*")]
     assert any(b"SOME_PASSWORD" in data for data in kept)
     assert not any(
         secret in data for data in kept for secret in (b"earliersecret", b"accesssecret")
@@ -614,7 +614,7 @@ def test_the_command_line_continues_a_killed_write(tmp_path: Path) -> None:
 
 
 def parts_of(folder: Path) -> list[str]:
-    return [path.name for path in folder.glob(".*.parts/*")]
+    return [path.name for path in folder.glob(".*.parts/*/*")]
 
 
 def test_sources_of_the_command_line_have_stable_names(tmp_path: Path) -> None:

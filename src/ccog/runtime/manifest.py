@@ -158,7 +158,7 @@ def find_resumable(
             "file systems, s3:// (without fixed_upload_size) and gs://"
         )
     refusal = None
-    uploads = [upload for upload in store.incomplete() if upload.url == store.url]
+    uploads = [upload for upload in store.continuable() if upload.url == store.url]
     if warns:
         # what is over is removed when the write begins
         warn_of(store, [one for one in uploads if not (one.resumable or one.over)])

@@ -7,6 +7,7 @@ from ccog.stores.incomplete import (
     abort_incomplete,
     abort_these,
     list_incomplete,
+    warn_of_sidecars,
     warn_of_unfinished,
 )
 from ccog.stores.resolve import resolve_store
@@ -21,5 +22,6 @@ __all__ = [
     "abort_these",
     "list_incomplete",
     "resolve_store",
+    "warn_of_sidecars",
     "warn_of_unfinished",
 ]

@@ -27,8 +27,10 @@ from ccog.errors import (
 )
 from ccog.geometry.parts import Buffer, Limits, Part, total
 from ccog.redaction import harmless, redacted
+from ccog.stores import sidecars
 from ccog.stores.base import (
     CONTENT_TYPE,
+    QUICK_SECONDS,
     Store,
     WriteResult,
     after_completion,
@@ -152,6 +154,29 @@ class AzureStore(Store):
 
         if self._look(BRISK) is None and self._has_staged_blocks():
             self._call(drop, f"abort the upload to {self.target}", BRISK)
+
+    def sidecars(self) -> list[str]:
+        """Names in one page of a listing of the blobs beside this one."""
+        from fsspec.asyn import sync
+
+        filesystem, path = self._filesystem()
+        container, key, _ = filesystem.split_path(path)
+
+        async def first_page() -> list[str]:
+            async with filesystem.service_client.get_container_client(container) as client:
+                found = client.list_blobs(name_starts_with=sidecars.prefix_of(key), **_ONE_ATTEMPT)
+                async for page in found.by_page():
+                    return [blob.name async for blob in page]
+            return []
+
+        try:
+            names = sync(filesystem.loop, first_page, timeout=QUICK_SECONDS)
+        except Exception as error:
+            doing = f"look beside {self.target}"
+            raise _explained(error, doing, self.options) from harmless(error, self.options)
+        folder = key.rpartition("/")[0]
+        beside = [name for name in names if name.rpartition("/")[0] == folder]
+        return sidecars.among(key, beside)
 
     def _stage(
         self,

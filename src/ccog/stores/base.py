@@ -186,6 +186,18 @@ class Store(ABC):
         """
         return []
 
+    def continuable(self) -> list[IncompleteUpload]:
+        """Uploads to this target among which one to resume is looked for."""
+        return self.incomplete()
+
+    def sidecars(self) -> list[str]:
+        """Names of files beside the target that readers take for parts of the new file.
+
+        Those that stay: masks, overviews and the like of an older file. Asked once, for a
+        few seconds at most.
+        """
+        return []
+
     @property
     def keeps_checkpoints(self) -> bool:
         """Whether another process can continue an upload from checkpoints."""

@@ -21,6 +21,7 @@ from ccog.errors import (
     warn_user,
 )
 from ccog.geometry.parts import Buffer, Limits, Part, total
+from ccog.stores import sidecars
 from ccog.stores.base import (
     MANIFEST,
     QUICK_SECONDS,
@@ -240,6 +241,14 @@ class GCSStore(Store):
                 key = upload.upload_id
                 uploads[key] = _merged(uploads.get(key, upload), upload)
         return list(uploads.values())
+
+    def sidecars(self) -> list[str]:
+        """Names in one page of a listing of the objects beside this one."""
+        beside = sidecars.prefix_of(self._path)
+        found = next(self._client.listed(beside, patience=ONCE, timeout=QUICK_SECONDS))
+        folder = self._path.rpartition("/")[0]
+        names = [path for path in found if path.rpartition("/")[0] == folder]
+        return sidecars.among(self.key, names)
 
     def _searched(self, quick: bool) -> Iterator[tuple[str, dict[str, Any]]]:
         """Objects that may be parts of this object, or of those below it."""

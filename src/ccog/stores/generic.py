@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import uuid
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ccog.errors import CCOGWarning, MissingDependencyError, StoreError, StorePermissionError
+from ccog.errors import CCOGWarning, MissingDependencyError, StoreError
 from ccog.geometry.parts import Buffer, total
 from ccog.redaction import harmless, redacted
-from ccog.stores.base import WriteResult, checked_result, exists_error
+from ccog.stores.base import WriteResult, exists_error
+from ccog.stores.local_errors import kind_of
+from ccog.stores.replacement import Replacement, info_of
+from ccog.stores.sidecars import MOST_COMMON
 from ccog.stores.single_writer import SingleWriterStore
 
 # for tests: a single writer slows nothing down
@@ -41,8 +43,11 @@ class FsspecStore(SingleWriterStore):
     def check(self) -> None:
         """Refuse unknown protocols and silent servers; without ``overwrite`` a file."""
         filesystem, path = self._open()
-        if not self.overwrite and filesystem.exists(path):
-            raise exists_error(self.url)
+        if not self.overwrite:
+            with self._explained():
+                existing = info_of(filesystem, path)
+            if existing is not None:
+                raise exists_error(self.url)
         protocol = self.target.split("://", 1)[0]
         if protocol not in _UNWARNED:
             warnings.warn(
@@ -54,28 +59,43 @@ class FsspecStore(SingleWriterStore):
             )
 
     def write(self, buffers: list[Buffer]) -> WriteResult:
-        """Write a file beside the target and move it there."""
+        """Write a file beside the target, and move it there when it is whole."""
+        # servers drop connections that have been silent for as long as a write may take
+        filesystem, path = self._open(anew=True)
+        with self._explained():
+            Replacement(
+                filesystem=filesystem, path=path, url=self.url, overwrite=self.overwrite
+            ).run(buffers)
+        return WriteResult(self.url, total(buffers))
+
+    def sidecars(self) -> list[str]:
+        """The commonest, asked for one by one."""
         filesystem, path = self._open()
         with self._explained():
-            written = _write(filesystem, path, buffers)
-        return checked_result(self.url, written, total(buffers))
+            found = [ext for ext in MOST_COMMON if info_of(filesystem, path + ext) is not None]
+        return [path.rpartition("/")[2] + ext for ext in sorted(found)]
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Raise errors of the file system as ours, without credentials."""
+        """Raise errors of the file system, of whatever type, as ours, without credentials."""
         try:
             yield
-        except (OSError, NotImplementedError, ValueError) as error:
-            kind = StorePermissionError if isinstance(error, PermissionError) else StoreError
-            message = f"cannot write {self.url}: {self._reason(error)}"
-            raise kind(message) from harmless(error, self.options)
+        except Exception as error:
+            kind, said = kind_of(error), f"cannot write {self.url}: {self._reason(error)}"
+            if isinstance(error, StoreError):
+                kind, said = type(error), str(error)
+            # notes say which files are left where
+            said = "; ".join([said, *getattr(error, "__notes__", ())])
+            raise kind(said) from harmless(error, self.options)
 
-    def _open(self) -> tuple[Any, str]:
-        """The file system, and the path of the target on it."""
+    def _open(self, anew: bool = False) -> tuple[Any, str]:
+        """The file system, and the path of the target on it; ``anew``: by a new connection."""
         from fsspec.core import url_to_fs
 
+        # of chained file systems each has options of its own
+        own = {"skip_instance_cache": True} if anew and "::" not in self.target else {}
         try:
-            filesystem, path = url_to_fs(self.target, **self.options)
+            filesystem, path = url_to_fs(self.target, **{**self.options, **own})
         except ImportError as error:
             message = f"cannot write to {self.url}: {error}"
             raise MissingDependencyError(message) from harmless(error, self.options)
@@ -86,29 +106,3 @@ class FsspecStore(SingleWriterStore):
 
     def _reason(self, error: Exception) -> str:
         return redacted(error, self.options, self.target) or type(error).__name__
-
-
-def _write(filesystem: Any, path: str, buffers: list[Buffer]) -> int:
-    """Write the file, and return the size that the file system reports."""
-    partial = f"{path}.{uuid.uuid4().hex}.part"
-    try:
-        with filesystem.open(partial, "wb") as file:
-            for buffer in buffers:
-                file.write(buffer)
-        _move(filesystem, partial, path)
-        return int(filesystem.info(path)["size"])
-    finally:
-        with contextlib.suppress(Exception):
-            if filesystem.exists(partial):
-                filesystem.rm(partial)
-
-
-def _move(filesystem: Any, partial: str, path: str) -> None:
-    """Rename, also over an existing file, which some file systems want removed first."""
-    try:
-        filesystem.mv(partial, path)
-    except OSError:
-        if not filesystem.exists(path):
-            raise
-        filesystem.rm(path)
-        filesystem.mv(partial, path)

@@ -10,10 +10,14 @@ from ccog.errors import StoreError, warn_user
 from ccog.redaction import addressed, hidden
 from ccog.stores.base import IncompleteUpload, Store
 from ccog.stores.resolve import resolve_place, resolve_store
+from ccog.stores.sidecars import warning_of
 from ccog.stores.single_writer import SingleWriterStore
 
 # buckets and hosts that did not answer: a program of many writes waits for them once
 _SILENT: set[str] = set()
+
+# buckets and hosts that do not list what they hold: they are asked once
+_UNLISTED: set[str] = set()
 
 
 def list_incomplete(
@@ -117,8 +121,11 @@ def warn_of_unfinished(store: Store | SingleWriterStore) -> None:
         return
     try:
         uploads = store.incomplete(quick=True)
-    except OSError:
+    except OSError as error:
         _SILENT.add(host)
+        if not isinstance(error, PermissionError):
+            # nor would it answer any other question
+            _UNLISTED.add(host)
         return
     warn_of(store, [upload for upload in uploads if upload.url == store.url])
 
@@ -133,6 +140,20 @@ def warn_of(store: Store, uploads: Sequence[IncompleteUpload]) -> None:
             "another one is running now. If none is, remove what is left with "
             f"`ccog uploads abort {store.url}`"
         )
+
+
+def warn_of_sidecars(store: Store | SingleWriterStore) -> None:
+    """Warn of files that readers take for parts of the new one, if the store lists them."""
+    host = "/".join(store.url.split("/")[:3])
+    if "://" in store.url and host in _UNLISTED:
+        return
+    try:
+        names = store.sidecars()
+    except OSError:
+        _UNLISTED.add(host)
+        return
+    if names:
+        warn_user(warning_of(store.url, names))
 
 
 def _times(begun: list[datetime]) -> str:

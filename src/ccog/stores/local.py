@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from ccog.errors import CCOGWarning, StoreError, StoreExistsError, StoreNotFoundError
 from ccog.geometry.parts import Buffer, Limits, Part, total
-from ccog.stores import local_folder, local_join, local_target
+from ccog.stores import local_folder, local_join, local_target, sidecars
 from ccog.stores.base import (
     MANIFEST,
     IncompleteUpload,
@@ -26,15 +25,10 @@ from ccog.stores.base import (
     WriteResult,
     after_completion,
     exists_error,
-    parts_folder,
-    target_of,
     total_size,
 )
 from ccog.stores.local_errors import typed
 from ccog.stores.local_join import Flaw, PartFile
-
-# a part file renamed into the directory while it is being removed takes another turn
-_REMOVALS = 10
 
 _CHANGED = "the source gave different pixels when it ran again"
 _TOUCHED = "something other than ccog has changed or removed files among the parts"
@@ -47,8 +41,9 @@ _NAMED = 3
 class LocalStore(Store):
     """The file at ``path`` (absolute), or the one that a symbolic link there points to.
 
-    An upload id is the name of the directory of its parts. Checkpoints are beside them,
-    and go with them.
+    An upload id is the path of the directory of its parts, beside the file that they
+    become: a link that is given another file meanwhile is not looked at again.
+    Checkpoints are beside the parts, and go with them.
     """
 
     path: str
@@ -70,28 +65,18 @@ class LocalStore(Store):
         Refused are directories, pipes, sockets, devices and links to nothing; a missing
         or read-only directory; a name that is too long; a file that may not be replaced.
         """
-        extra = len(parts_folder(""))
-        local_target.refuse_unwritable(self.path, self.overwrite, extra)
+        local_target.refuse_unwritable(self.path, self.overwrite, local_folder.LONGER)
         if os.path.exists(self.path) and not self.overwrite:
             raise exists_error(self.path)
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
         """Create the hidden directory beside the target that holds the parts.
 
-        It is named by the write, so that a task that begins again finds its own. If
-        nobody can have begun, the same Delayed is being computed elsewhere too, and
-        gets another directory.
+        It is named by the write, so that a task that begins again finds its own.
         """
-        upload_id = parts_folder(self._real.name, write)
-        if unanswered and os.path.lexists(self._directory(upload_id)):
-            with self._folder(upload_id, "write beside"):
-                return upload_id
-        with typed("write beside", self._real):
-            try:
-                os.mkdir(self._directory(upload_id), 0o700)
-            except FileExistsError:
-                upload_id = parts_folder(self._real.name)
-                os.mkdir(self._directory(upload_id), 0o700)
+        real = self._real
+        with typed("write beside", real):
+            upload_id = str(local_folder.create(real, write, unanswered > 0))
         if not self.overwrite:
             self._need_links(upload_id)
         return upload_id
@@ -113,16 +98,19 @@ class LocalStore(Store):
         If a part is missing or holds other bytes than were put, the target stays as it was.
         """
         part_files = local_join.part_files(parts)
+        _, real = self._place(upload_id)
         try:
             self._join_and_publish(upload_id, part_files)
         except StoreExistsError:
             raise
         except StoreError:
             # an earlier call may have published the file without an answer
-            if not local_join.is_made_of(self._real, part_files):
+            if not local_join.is_made_of(real, part_files):
                 raise
+            if self.overwrite:
+                sidecars.remove(self._sidecars_of(real), real)
         after_completion(self.path, lambda: self.abort(upload_id))
-        return WriteResult(self.path, total_size(parts))
+        return WriteResult(self._where_it_is(real), total_size(parts))
 
     def abort(self, upload_id: str) -> None:
         """Remove the part files; tasks that are still running fail to put theirs.
@@ -130,8 +118,8 @@ class LocalStore(Store):
         It is an error if something is left: the directory is somebody else's, or its file
         system does not let go of it.
         """
-        self._remove(upload_id)
-        directory = self._directory(upload_id)
+        directory, _ = self._place(upload_id)
+        local_folder.remove(directory)
         if os.path.lexists(directory):
             with typed("remove", directory), contextlib.suppress(FileNotFoundError):
                 os.rmdir(directory)
@@ -140,13 +128,27 @@ class LocalStore(Store):
         """Uploads to this file, or, if the path is a directory, to all files in it.
 
         They are dated by their last part. A directory of parts that others can write to
-        cannot be resumed.
+        cannot be resumed. ``quick``: of this user's only, without listing the folder.
         """
         if os.path.isdir(self.path):
             return list(_left_in(Path(self.path)))
         real = self._real
-        here = [upload for upload in _left_in(real.parent) if upload.url == str(real)]
+        if quick:
+            here = list(_uploads_in(local_folder.uploads_to(real), real))
+        else:
+            here = [upload for upload in _left_in(real.parent) if upload.url == str(real)]
         return [replace(upload, url=self.path) for upload in here]
+
+    def continuable(self) -> list[IncompleteUpload]:
+        """Uploads of this user, which are asked for by name."""
+        return self.incomplete(quick=True)
+
+    def sidecars(self) -> list[str]:
+        """None where a file is there, with which they go."""
+        real = self._real
+        if os.path.lexists(real):
+            return []
+        return [*dict.fromkeys(path.name for path in self._behind(real))]
 
     def stored_parts(self, upload_id: str, first: int, count: int) -> dict[int, Part]:
         """None: to read a part for proof takes as long as to write it again."""
@@ -177,19 +179,45 @@ class LocalStore(Store):
             return frozenset(os.listdir(folder))
         return frozenset()
 
+    def remove_stale_checkpoints(self) -> None:
+        """Remove directories of uploads that are empty.
+
+        They are left by processes that were killed as an upload began or ended.
+        """
+        if os.path.isdir(self.path):
+            uploads = _folders_of_uploads(Path(self.path))
+        else:
+            uploads = [local_folder.uploads_to(self._real)]
+        for folder in uploads:
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+
     @property
     def _real(self) -> Path:
         return local_target.real_path(self.path)
 
-    def _directory(self, upload_id: str) -> Path:
-        return self._real.with_name(upload_id)
+    def _place(self, upload_id: str) -> tuple[Path, Path]:
+        """The directory of an upload, and the file that its parts become.
+
+        As they were named when it began, or, where that is nowhere, as this machine has it:
+        links that lead to a shared file system may differ between machines.
+        """
+        directory, target = local_folder.directory_of(upload_id)
+        if not os.path.lexists(directory):
+            with contextlib.suppress(StoreError):
+                here = self._real
+                other = here.with_name(directory.parent.name) / directory.name
+                if os.path.lexists(other):
+                    return other, here
+        return directory, target
 
     @contextlib.contextmanager
     def _folder(self, upload_id: str, doing: str) -> Iterator[int]:
         """A descriptor of the directory of parts; errors say what was being done."""
-        with typed(doing, self._real):
+        directory, real = self._place(upload_id)
+        with typed(doing, real):
             try:
-                with local_folder.opened(self._directory(upload_id)) as folder:
+                with local_folder.opened(directory) as folder:
                     yield folder
             except StoreError:
                 raise
@@ -203,10 +231,11 @@ class LocalStore(Store):
         with self._folder(upload_id, "write beside") as folder:
             possible = local_folder.can_link(folder)
         if not possible:
-            self._remove(upload_id)
+            directory, real = self._place(upload_id)
+            local_folder.remove(directory)
             raise StoreError(
                 f"{self.path}: overwrite=False needs hard links, and the file system of "
-                f"{self._real.parent} has none; allow overwriting, or write elsewhere"
+                f"{real.parent} has none; allow overwriting, or write elsewhere"
             )
 
     def _join_and_publish(self, upload_id: str, parts: list[PartFile]) -> None:
@@ -218,7 +247,8 @@ class LocalStore(Store):
             if flaws := local_join.join(folder, joined, parts):
                 local_join.remove_checkpoints_of(folder, [flaw.part for flaw in flaws])
                 raise self._refusal(flaws, changed)
-            self._publish(folder, joined, local_join.joined_name(parts))
+            _, real = self._place(upload_id)
+            self._publish(real, folder, joined, local_join.joined_name(parts))
         if changed:
             warnings.warn(
                 f"{self.path}: a part was put twice, with different bytes: {_CHANGED}. Each tile "
@@ -238,9 +268,8 @@ class LocalStore(Store):
             "with resume=True only what was lost is done again"
         )
 
-    def _publish(self, folder: int, joined: int, name: str) -> None:
+    def _publish(self, real: Path, folder: int, joined: int, name: str) -> None:
         """Give the joined file the target's name, and the old file's properties."""
-        real = self._real
         existing = local_target.refuse_other_kinds(real)
         if not self.overwrite:
             try:
@@ -249,38 +278,65 @@ class LocalStore(Store):
                 # an earlier call may have linked it without an answer
                 if not os.path.samestat(os.lstat(real), os.fstat(joined)):
                     raise exists_error(self.path) from None
-        else:
-            if existing is not None:
-                local_target.take_over(existing, real, joined)
+        elif existing is None:
             os.replace(name, real, src_dir_fd=folder)
+        else:
+            local_target.take_over(existing, real, joined)
+            olds = self._sidecars_of(real)
+            os.replace(name, real, src_dir_fd=folder)
+            sidecars.remove([*olds, *self._sidecars_of(real)], real)
         _sync_directory(real.parent)
 
-    def _remove(self, upload_id: str) -> None:
-        """Remove the directory of parts, as far as possible."""
-        directory = self._directory(upload_id)
-        for _ in range(_REMOVALS):
-            shutil.rmtree(directory, ignore_errors=True)
-            if not os.path.lexists(directory):
-                return
+    def _sidecars_of(self, real: Path) -> list[Path]:
+        """What readers take for parts of the file, by its own name or that of a link to it."""
+        return [*sidecars.read_with(real), *self._behind(real)]
+
+    def _behind(self, real: Path) -> list[Path]:
+        return [*sidecars.behind(real), *sidecars.behind(Path(self.path))]
+
+    def _where_it_is(self, real: Path) -> str:
+        """The path that the user gave; if it is now a link to something else, the file's own."""
+        with contextlib.suppress(StoreError):
+            if self._real == real:
+                return self.path
+        warnings.warn(
+            f"{self.path} was made to name another file during the write; what was written is "
+            f"{real}, which it named in the beginning",
+            CCOGWarning,
+            stacklevel=2,
+        )
+        return str(real)
 
 
 def _left_in(folder: Path) -> Iterator[IncompleteUpload]:
-    """The uploads whose parts are in directories of this folder."""
+    """The uploads to files in this folder."""
     if not folder.is_dir():
         raise StoreNotFoundError(f"the directory {folder} does not exist")
+    for uploads in _folders_of_uploads(folder):
+        target = local_folder.target_of(uploads)
+        if target is not None:
+            yield from _uploads_in(uploads, target)
+
+
+def _folders_of_uploads(folder: Path) -> list[Path]:
     with typed("look into", folder):
-        entries = list(os.scandir(folder))
-    for entry in entries:
-        target = target_of(entry.name)
-        if target is None:
-            continue
-        # an upload that ends just now is not incomplete
-        with contextlib.suppress(FileNotFoundError):
-            status = entry.stat(follow_symlinks=False)
-            if entry.is_dir(follow_symlinks=False):
+        paths = [Path(entry.path) for entry in os.scandir(folder)]
+    return [path for path in paths if local_folder.target_of(path) is not None]
+
+
+def _uploads_in(uploads: Path, target: Path) -> Iterator[IncompleteUpload]:
+    """The uploads in a directory of uploads, which need not be there."""
+    # an upload that ends just now is not incomplete; what others hide is not for us
+    unknown = contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError)
+    with typed("look into", uploads), unknown:
+        if uploads.is_symlink():
+            return
+        for entry in list(os.scandir(uploads)):
+            if local_folder.is_upload(entry.name) and entry.is_dir(follow_symlinks=False):
+                status = entry.stat(follow_symlinks=False)
                 yield IncompleteUpload(
-                    url=str(folder / target),
-                    upload_id=entry.name,
+                    url=str(target),
+                    upload_id=entry.path,
                     started=datetime.fromtimestamp(status.st_mtime, UTC),
                     resumable=local_folder.has_file(Path(entry.path), MANIFEST),
                 )

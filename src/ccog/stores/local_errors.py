@@ -31,11 +31,12 @@ def typed(doing: str, path: str | Path) -> Iterator[None]:
         raise
     except OSError as error:
         reason = error.strerror or str(error)
-        raise _kind(error)(f"cannot {doing} {path}: {reason}{_advice(error, path)}") from error
+        raise kind_of(error)(f"cannot {doing} {path}: {reason}{_advice(error, path)}") from error
 
 
-def _kind(error: OSError) -> type[StoreError]:
-    if error.errno == errno.EROFS:
+def kind_of(error: Exception) -> type[StoreError]:
+    """The StoreError that resembles an error."""
+    if getattr(error, "errno", None) == errno.EROFS:
         return StorePermissionError
     return next((ours for theirs, ours in _KINDS if isinstance(error, theirs)), StoreError)
 

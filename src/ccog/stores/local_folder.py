@@ -1,5 +1,9 @@
 """The directory that holds the parts and checkpoints of one local upload.
 
+It is ``.NAME.USER.parts/WRITE`` beside the file NAME, and its path is the upload id. All
+uploads of a user to a file are in one directory, whose name can be asked for: to list a
+folder of many files would take long.
+
 Others may be able to write beside the target. So the directory must belong to this user
 alone, every file in it is reached through its descriptor, and no symbolic link in it is
 ever followed.
@@ -9,13 +13,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from ccog.errors import StorePermissionError
+from ccog.errors import StoreError, StorePermissionError
 from ccog.geometry.parts import Buffer
 
 # by name: Windows, where only other stores work, has not all of them
@@ -27,7 +33,97 @@ _WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE
 READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _SAFE
 GO_ON = os.O_RDWR | os.O_CREAT | _SAFE
 
+# the hidden directory of uploads to a file, and the one of an upload in it
+_UPLOADS = re.compile(r"\.(?P<target>.+)\.[0-9a-f]+\.parts")
+_UPLOAD = re.compile(r"[0-9a-f]{32}")
+
+#: Bytes by which the name of a directory of uploads is longer than the file's, at most.
+LONGER = len("...parts") + 32
+
+# others may come into, or leave, a directory while it is removed or made
+_ATTEMPTS = 10
+
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def uploads_to(target: Path) -> Path:
+    """The directory of the uploads of this user to a file."""
+    return target.with_name(f".{target.name}.{os.geteuid()}.parts")
+
+
+def target_of(directory: Path) -> Path | None:
+    """The file whose uploads are in a directory; None for other directories."""
+    match = _UPLOADS.fullmatch(directory.name)
+    return directory.with_name(match["target"]) if match else None
+
+
+def is_upload(name: str) -> bool:
+    """Whether a directory of that name is one of an upload."""
+    return bool(_UPLOAD.fullmatch(name))
+
+
+def directory_of(upload_id: str) -> tuple[Path, Path]:
+    """The directory of an upload, and the file that its parts become."""
+    directory = Path(upload_id)
+    target = target_of(directory.parent)
+    if target is None:
+        raise StoreError(f"{upload_id!r} is not an upload to a local file")
+    return directory, target
+
+
+def create(target: Path, write: str, again: bool) -> Path:
+    """The new directory of an upload; with ``again``, the one of this write if it is there.
+
+    If it is there otherwise, the same Delayed is being computed elsewhere too, and gets
+    another one.
+    """
+    uploads = uploads_to(target)
+    try:
+        return _create_in(uploads, write, again)
+    except (PermissionError, NotADirectoryError):
+        if not os.path.lexists(uploads):
+            raise
+        # somebody else has taken the name
+        other = target.with_name(f".{target.name}.{uuid.uuid4().hex}.parts")
+        return _create_in(other, write, again)
+
+
+def _create_in(uploads: Path, write: str, again: bool) -> Path:
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(uploads, 0o755)
+        try:
+            with opened(uploads) as folder:
+                return uploads / _create_one(folder, write, again)
+        except FileNotFoundError as error:
+            # the last upload in it has just ended
+            gone = error
+    raise gone
+
+
+def _create_one(uploads: int, write: str, again: bool) -> str:
+    try:
+        os.mkdir(write, 0o700, dir_fd=uploads)
+    except FileExistsError:
+        if again:
+            return write
+        write = uuid.uuid4().hex
+        os.mkdir(write, 0o700, dir_fd=uploads)
+    return write
+
+
+def remove(directory: Path) -> None:
+    """Remove the directory of an upload, as far as possible, and that of all if it is empty.
+
+    A part file renamed into it while it is being removed takes another turn.
+    """
+    with contextlib.suppress(OSError), closing(os.open(directory.parent, _FOLDER)) as uploads:
+        for _ in range(_ATTEMPTS):
+            shutil.rmtree(directory.name, ignore_errors=True, dir_fd=uploads)
+            if not os.path.lexists(directory):
+                break
+    with contextlib.suppress(OSError):
+        os.rmdir(directory.parent)
 
 
 @contextlib.contextmanager

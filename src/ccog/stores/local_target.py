@@ -32,17 +32,18 @@ _ACL = "system.posix_acl_access"
 
 
 def real_path(path: str) -> Path:
-    """The file that ``path`` names: what a symbolic link points to, else itself.
+    """The file that ``path`` names: what a symbolic link, or one on the way, points to.
 
     A link that somebody else has put into a directory like /tmp, where everybody may, is
     refused. Linux does not follow it either, if ``fs.protected_symlinks`` is set.
     """
     _refuse_impossible(path)
+    parent, name = os.path.split(path)
     with typed("look at", path):
         status = _lstat(path)
         if status is None or not stat.S_ISLNK(status.st_mode):
-            return Path(path)
-        folder = os.stat(os.path.dirname(path))
+            return Path(os.path.realpath(parent), name)
+        folder = os.stat(parent)
         shared = folder.st_mode & stat.S_ISVTX and folder.st_mode & stat.S_IWOTH
         if shared and status.st_uid not in (os.geteuid(), folder.st_uid):
             raise StorePermissionError(
@@ -164,6 +165,11 @@ def _refuse_long(path: Path, extra: int) -> None:
 
 def _refuse_irreplaceable(path: Path, status: os.stat_result) -> None:
     """Refuse an existing file that could not be replaced in the end."""
+    if _is_mounted(path):
+        raise StoreError(
+            f"{path} is mounted by itself, as containers do it with single files, and no file can "
+            "take its place. Mount its directory, or give another name"
+        )
     folder, user = os.stat(path.parent), os.geteuid()
     if folder.st_mode & stat.S_ISVTX and user not in (0, status.st_uid, folder.st_uid):
         raise StorePermissionError(
@@ -174,6 +180,24 @@ def _refuse_irreplaceable(path: Path, status: os.stat_result) -> None:
         raise StorePermissionError(
             f"{path} may not be replaced (chattr +i or +a); give another name, or allow it"
         )
+
+
+def _is_mounted(path: Path) -> bool:
+    """Whether a file is a mount point: Linux numbers the mounts that files are reached by."""
+    with contextlib.suppress(OSError):
+        return _mount_of(path) != _mount_of(path.parent)
+    return os.path.ismount(path)
+
+
+def _mount_of(path: Path) -> str:
+    """The number of the mount; an error where the system does not tell."""
+    flags = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK) | os.O_CLOEXEC
+    with closing(os.open(path, flags)) as descriptor:
+        facts = Path(f"/proc/self/fdinfo/{descriptor}").read_text().split("\n")
+    found = [fact for fact in facts if fact.startswith("mnt_id:")]
+    if not found:
+        raise OSError(f"no mount of {path} is known")
+    return found[0]
 
 
 def _is_fixed(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,16 @@ _LOCAL = ("", "file", "local")
 _S3 = ("s3", "s3a")
 _AZURE = ("az", "abfs", "abfss")
 _GCS = ("gs", "gcs")
+# access points, also of several regions; outposts; object lambdas: as s3fs knows them
+_NAME = r"[a-zA-Z0-9-]{1,63}"
+_ARN = re.compile(
+    r"arn:aws[^/:]*:(?:"
+    r"s3:[a-z0-9-]*:[0-9]{12}:accesspoint[:/][^/]+"
+    rf"|s3-outposts:[a-z0-9-]+:[0-9]{{12}}:outpost[:/]{_NAME}[:/](?:bucket|accesspoint)[:/]{_NAME}"
+    rf"|s3-object-lambda:[a-z0-9-]+:[0-9]{{12}}:accesspoint[:/]{_NAME}"
+    r")"
+)
+
 _READ_ONLY = ("http", "https", "data", "git", "github")
 
 
@@ -144,7 +155,15 @@ def _local_path(named: _Target) -> str:
 
 def _split(text: str) -> tuple[str, str]:
     """Bucket or container, and key; empty where the URL has none."""
-    bucket, _, key = text.partition("://")[2].partition("/")
+    rest = text.partition("://")[2]
+    if arn := _ARN.match(rest):
+        return arn[0], re.sub("^[:/]", "", rest[arn.end() :])
+    bucket, _, key = rest.partition("/")
+    if bucket.startswith("arn:"):
+        raise StoreError(
+            f"{redacted(text)} names no access point, outpost or object lambda; use "
+            "s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/path/name.tif"
+        )
     return bucket, key
 
 

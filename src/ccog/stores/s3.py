@@ -14,8 +14,9 @@ from typing import Any
 
 from ccog.errors import StorePermissionError
 from ccog.geometry.parts import MIB, Buffer, Limits, Part, total
-from ccog.stores.base import IncompleteUpload, WriteResult, exists_error
-from ccog.stores.retry import BRISK
+from ccog.stores import sidecars
+from ccog.stores.base import QUICK_SECONDS, IncompleteUpload, WriteResult, exists_error
+from ccog.stores.retry import BRISK, ONCE
 from ccog.stores.s3_begin import begin_upload
 from ccog.stores.s3_checkpoints import S3Checkpoints
 from ccog.stores.s3_client import S3Client
@@ -119,6 +120,18 @@ class S3Store(S3Checkpoints):
             return uploads_here(self._client, quick=True)
         uploads, stale = self.uploads_and_stale()
         return [*map(self._judged, uploads), *stale]
+
+    def sidecars(self) -> list[str]:
+        """Names in one page of a listing of the objects beside this one."""
+        listed = self._client.call(
+            "list_objects_v2",
+            f"look beside {self.url}",
+            ONCE,
+            timeout=QUICK_SECONDS,
+            Prefix=sidecars.prefix_of(self.key),
+            Delimiter="/",
+        )
+        return sidecars.among(self.key, [found["Key"] for found in listed.get("Contents") or []])
 
     def _judged(self, upload: IncompleteUpload) -> IncompleteUpload:
         """The upload, with whether it can be resumed and whether ccog has begun it."""
