@@ -1,0 +1,338 @@
+"""Where a DataArray lies, by the first thing that says it.
+
+1. Coordinates, and indexes of rasterix. Beside a stored transform they are pixels of its grid: a
+   slice, stride or flip of the whole lies where they say, to the last digit.
+2. The stored transform: ``GeoTransform`` of the grid mapping (rioxarray, odc-geo, GDAL), or the
+   attribute ``transform`` (stackstac). It also gives the size of pixels where a side has one.
+3. Ground control points of the grid mapping, and the RPCs of the file that rioxarray opened.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+from rasterio.control import GroundControlPoint
+from rasterio.rpc import RPC
+from rasterio.transform import tastes_like_gdal
+
+from ccog.errors import warn_user
+from ccog.input.coordinates import ROUNDING, Coordinates, Line, coordinates_of
+from ccog.input.metadata import warn_of_gdal_order
+from ccog.input.points import moved_points, moved_rpcs, opened_points, stored_points
+
+Floats = npt.NDArray[np.float64]
+
+# how much longer one side of a pixel may be for a transform to be believed
+_LONGEST = 1e3
+
+
+class Place(NamedTuple):
+    """Where the array lies, and what says so."""
+
+    transform: Affine | None
+    gcps: tuple[GroundControlPoint, ...] | None
+    rpcs: RPC | None
+    source: str
+
+
+class _Run(NamedTuple):
+    """Every ``step``-th pixel of a grid along a side; the first one's centre, in its pixels."""
+
+    first: float
+    step: float
+
+
+class _Cut(NamedTuple):
+    """The part of a grid that an array has."""
+
+    x: _Run
+    y: _Run
+
+    @property
+    def transform(self) -> Affine:
+        """From pixels of the array to pixels of the grid."""
+        (left, dx), (top, dy) = self.x, self.y
+        return Affine(dx, 0, left - dx / 2, 0, dy, top - dy / 2)
+
+
+class _Stored(NamedTuple):
+    """A transform that is stored beside the coordinates, and where."""
+
+    transform: Affine
+    where: str
+
+
+def place_of(arr: Any, y: Any, x: Any, mappings: Mapping[str, Any]) -> Place:
+    """Where the array lies; ``mappings`` are its grid mappings by name."""
+    indexed = _of_index(arr, y, x)
+    if indexed is not None:
+        return Place(indexed, None, None, "the index of its coordinates")
+    stored = _stored(arr, mappings)
+    coordinates = coordinates_of(arr, y, x)
+    is_unplaced = stored is None or stored.transform == Affine.identity()
+    if is_unplaced:
+        place = _by_points(arr, y, x, coordinates, mappings)
+        if place is not None:
+            return place
+    if coordinates is None:
+        transform = None if stored is None else stored.transform
+        return Place(transform, None, None, "nothing" if stored is None else stored.where)
+    if stored is None and coordinates.are_pixels:
+        warn_user(
+            f"the coordinates {coordinates.names} number pixels, and nothing says where these "
+            "lie, so the file has no place: arr.rio.write_transform(...), or give transform="
+        )
+        return Place(None, None, None, "nothing")
+    placed = _by_coordinates(arr, coordinates, stored)
+    if stored_points(mappings):
+        warn_user(
+            "the array has ground control points and coordinates; the coordinates are taken, and "
+            "the points left out: give gcps= to write them, "
+            f"without the coordinates, arr.drop_vars([{y!r}, {x!r}])"
+        )
+    return placed
+
+
+def _of_index(arr: Any, y: Any, x: Any) -> Affine | None:
+    """The transform of an index of rasterix, which slices keep right."""
+    for index in arr.xindexes.values():
+        if getattr(index, "xy_dims", None) == (x, y) and hasattr(index, "transform"):
+            transform: Affine = index.transform()
+            return transform
+    return None
+
+
+# Stored transforms
+
+
+def _stored(arr: Any, mappings: Mapping[str, Any]) -> _Stored | None:
+    for name, variable in mappings.items():
+        text = variable.attrs.get("GeoTransform")
+        if text is not None:
+            transform = _of_gdal(text, name)
+            if transform is not None:
+                return _Stored(transform, f"GeoTransform of {name}")
+    numbers = _numbers(arr.attrs.get("transform"))
+    if numbers is None or len(numbers) < 6:
+        return None
+    transform = Affine(*numbers[:6])
+    if not _is_sound(transform):
+        return None
+    warn_of_gdal_order(transform)
+    return _Stored(transform, "the attribute transform")
+
+
+def _of_gdal(text: Any, name: str) -> Affine | None:
+    """A GeoTransform, which is in GDAL's order; one in another order is no place."""
+    numbers = _numbers(text)
+    if numbers is None or len(numbers) != 6:
+        warn_user(
+            f"GeoTransform of {name} is {text!r}, which is not six numbers in GDAL's order; "
+            "it is left out: arr.rio.write_transform(...), or give transform="
+        )
+        return None
+    transform, shuffled = Affine.from_gdal(*numbers), Affine(*numbers)
+    if not _is_upright(transform) and _is_upright(shuffled) and not tastes_like_gdal(numbers):
+        right = " ".join(map(str, shuffled.to_gdal()))
+        warn_user(
+            f"GeoTransform of {name}, {text!r}, is in the order of affine; it is left out: "
+            f"GDAL's order is {right!r}, or give transform="
+        )
+        return None
+    if not _is_sound(transform):
+        warn_user(
+            f"GeoTransform of {name}, {text!r}, gives pixels no size; it is left out: "
+            "arr.rio.write_transform(...), or give transform="
+        )
+        return None
+    warn_of_gdal_order(transform)
+    return transform
+
+
+def _numbers(value: Any) -> list[float] | None:
+    if value is None:
+        return None
+    entries = value.replace(",", " ").split() if isinstance(value, str) else value
+    try:
+        return [float(entry) for entry in entries]
+    except (TypeError, ValueError):
+        return None
+
+
+def _is_sound(transform: Affine) -> bool:
+    return all(map(math.isfinite, transform[:6])) and not transform.is_degenerate
+
+
+def _is_upright(transform: Affine) -> bool:
+    """Whether pixels are rectangles of a likely shape, turned or not."""
+    if not _is_sound(transform):
+        return False
+    a, b, _, d, e, _ = transform[:6]
+    width, height = math.hypot(a, d), math.hypot(b, e)
+    is_likely = max(width, height) < _LONGEST * min(width, height)
+    return is_likely and abs(a * b + d * e) <= 1e-6 * width * height
+
+
+# Coordinates
+
+
+def _by_coordinates(arr: Any, coordinates: Coordinates, stored: _Stored | None) -> Place:
+    what = f"the coordinates {coordinates.names}"
+    if stored is None:
+        return Place(coordinates.transform(None), None, None, what)
+    is_known = stored.transform != Affine.identity()
+    cut = _cut(arr, coordinates, stored.transform)
+    if cut is not None and (is_known or abs(cut.x.step) == abs(cut.y.step)):
+        return _of_cut(cut, coordinates, stored)
+    if coordinates.are_pixels:
+        warn_user(
+            f"the coordinates {coordinates.names} number pixels, but not those of {stored.where}, "
+            "which is taken as it is: if the array is a part of its raster, give transform="
+        )
+        return Place(stored.transform, None, None, stored.where)
+    computed = coordinates.transform(stored.transform if is_known else None)
+    if computed is None:
+        return Place(None, None, None, "nothing")
+    if is_known:
+        _warn_of_contradiction(stored.transform, computed, coordinates)
+    return Place(computed, None, None, what)
+
+
+def _of_cut(cut: _Cut, coordinates: Coordinates, stored: _Stored) -> Place:
+    if cut.transform == Affine.identity():
+        return Place(stored.transform, None, None, stored.where)
+    if coordinates.number_pixels_of(stored.transform) and not coordinates.are_pixels:
+        warn_user(
+            f"the coordinates {coordinates.names} are taken for numbers of the pixels of "
+            f"{stored.where}, which is turned: if they are not, give transform="
+        )
+    source = f"the coordinates {coordinates.names}, on the grid of {stored.where}"
+    return Place(stored.transform * cut.transform, None, None, source)
+
+
+def _warn_of_contradiction(stored: Affine, computed: Affine, coordinates: Coordinates) -> None:
+    warn_user(
+        f"the transform {tuple(stored)[:6]} contradicts the coordinates {coordinates.names}, "
+        f"whose transform is {tuple(computed)[:6]}; the coordinates are taken, as by rioxarray. "
+        "If they are right, arr.rio.write_transform(arr.rio.transform(recalc=True)); "
+        f"if the transform is, arr.drop_vars({coordinates.dims!r}), or give transform="
+    )
+
+
+def _cut(arr: Any, coordinates: Coordinates, stored: Affine) -> _Cut | None:
+    """The part of the stored grid that the coordinates name, None if they are not of it."""
+    lines = coordinates.in_pixels(stored)
+    if lines is None:
+        return None
+    # stackstac keeps an Affine, and by default coordinates of corners
+    if isinstance(arr.attrs.get("transform"), Affine):
+        lines = _centred(lines, coordinates)
+    x, y = map(_run, lines)
+    return None if x is None or y is None else _Cut(x, y)
+
+
+def _run(line: Line) -> _Run | None:
+    count, positions = len(line.numbers), line.positions
+    span = line.numbers[-1] - line.numbers[0]
+    step = 1.0 if count == 1 else float(np.rint((positions[-1] - positions[0]) / span))
+    if step == 0 or not np.isfinite(positions).all():
+        return None
+    # rounded coordinates are right on average
+    estimate = float(np.mean(positions - step * line.numbers))
+    for half in dict.fromkeys((0.5, step / 2 % 1)):
+        first = float(np.rint(estimate - half)) + half
+        if _fits(line, first, step):
+            return _checked(line, first, step)
+    return None
+
+
+def _fits(line: Line, first: float, step: float) -> bool:
+    off = np.abs(_positions(line, first, step) - line.positions)
+    last = first + step * (line.length - 1)
+    return bool(np.all(off <= ROUNDING + line.slack)) and min(first, last) > 0
+
+
+def _positions(line: Line, first: float, step: float) -> Floats:
+    """Centres of a run, in pixels of the grid."""
+    return first + step * line.numbers
+
+
+def _checked(line: Line, first: float, step: float) -> _Run:
+    """The run, with a warning where its neighbours would do as well."""
+    is_whole = first == 0.5 and step == 1
+    if not is_whole and (_fits(line, first - 1, step) or _fits(line, first + 1, step)):
+        warn_user(
+            f"the coordinates along {line.name} are rounded to more than a pixel: "
+            "the file may lie pixels beside its place; give transform="
+        )
+    return _Run(first, step)
+
+
+def _centred(lines: tuple[Line, Line], coordinates: Coordinates) -> tuple[Line, Line]:
+    """Positions of centres, where they may be of corners."""
+    if not all(_is_of_corners(line) for line in lines):
+        return lines
+    steps = [line.positions[1] - line.positions[0] for line in lines if line.length > 1]
+    if any(abs(abs(step) - 1) > ROUNDING for step in steps):
+        warn_user(
+            f"the coordinates {coordinates.names} are taken for corners of pixels, as stackstac "
+            "makes them; if they are of centres, the file lies half a pixel beside its place: "
+            "give transform="
+        )
+    x, y = (line._replace(positions=line.positions + 0.5) for line in lines)
+    return x, y
+
+
+def _is_of_corners(line: Line) -> bool:
+    first = line.positions[0]
+    return bool(abs(first - np.rint(first)) <= ROUNDING + line.slack)
+
+
+# Points
+
+
+def _by_points(
+    arr: Any, y: Any, x: Any, coordinates: Coordinates | None, mappings: Mapping[str, Any]
+) -> Place | None:
+    """The place by ground control points or RPCs, which count the pixels of the whole raster."""
+    points, file = stored_points(mappings), opened_points(arr)
+    rpcs = None if file is None else file.rpcs
+    if not points and rpcs is None:
+        return None
+    size = arr.sizes[y], arr.sizes[x]
+    whole = _size_of(points) if file is None else file.size
+    cut = None if coordinates is None else _cut(arr, coordinates, Affine.identity())
+    if coordinates is not None:
+        if cut is None or not (coordinates.are_pixels or _is_within(cut, size, whole)):
+            return None
+    elif size != whole if file is not None else whole[0] > size[0] or whole[1] > size[1]:
+        warn_user(
+            f"the {'ground control points' if points else 'RPCs'} are of a raster of {whole[0]} x "
+            f"{whole[1]} pixels and the array has {size[0]} x {size[1]}, without coordinates that "
+            f"say where; they are left out: give {'gcps' if points else 'rpcs'}="
+        )
+        return Place(None, None, None, "nothing")
+    part = Affine.identity() if cut is None else cut.transform
+    if points:
+        return Place(None, moved_points(points, part), None, "its ground control points")
+    assert rpcs is not None
+    moved = moved_rpcs(rpcs, part)
+    if moved is None:
+        warn_user("the array is flipped, and RPCs cannot be; they are left out: give rpcs=")
+    return Place(None, None, moved, "the RPCs of the file that it was opened from")
+
+
+def _size_of(points: tuple[GroundControlPoint, ...]) -> tuple[int, int]:
+    """The least size (height, width) of a raster with these points."""
+    rows, columns = [p.row for p in points], [p.col for p in points]
+    return math.ceil(max(rows, default=0)), math.ceil(max(columns, default=0))
+
+
+def _is_within(cut: _Cut, size: tuple[int, int], whole: tuple[int, int]) -> bool:
+    runs = zip((cut.y, cut.x), size, whole, strict=True)
+    return all(run.first + run.step * (count - 1) < most for run, count, most in runs)
