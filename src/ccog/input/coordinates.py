@@ -37,6 +37,9 @@ ROUNDING = 1e-3
 # part of a pixel by which coordinates may be uneven: more is warned of, and much more refused
 _UNEVEN, _IRREGULAR = 0.05, 0.25
 
+# part of a pixel that a straight grid may lean by: sines and cosines are rounded
+_STRAIGHT = 1e-9
+
 # rows and columns of a mesh that are looked at
 _LOOKS = 33
 
@@ -152,6 +155,12 @@ def _along(arr: Any, axis: Axis, dim: Any) -> Any:
     return others[0] if len(others) == 1 else None
 
 
+def is_turned(transform: Affine) -> bool:
+    """Whether rows and columns lie aslant, so that no lines of coordinates can name them."""
+    a, b, _, d, e, _ = transform[:6]
+    return max(abs(b), abs(d)) > _STRAIGHT * min(abs(a), abs(e))
+
+
 # Lines
 
 
@@ -174,8 +183,7 @@ class _Lines:
         return all(line.attrs.get("units") == "pixel" for line in (self._rows, self._columns))
 
     def number_pixels_of(self, stored: Affine) -> bool:
-        # no line of coordinates lies on a turned grid
-        return self.are_pixels or stored.b != 0 or stored.d != 0
+        return self.are_pixels or is_turned(stored)
 
     def in_pixels(self, stored: Affine) -> tuple[Line, Line] | None:
         lines = self._columns, self._rows
