@@ -72,8 +72,8 @@ class Coordinates(Protocol):
     def are_pixels(self) -> bool:
         """Whether they are said to number pixels: then they say nothing of where these lie."""
 
-    def number_pixels_of(self, stored: Affine) -> bool:
-        """Whether they can only number the pixels of a stored grid."""
+    def may_number_pixels_of(self, stored: Affine) -> bool:
+        """Whether they are not said to number the pixels of a stored grid, but can only do so."""
 
     def in_pixels(self, stored: Affine) -> tuple[Line, Line] | None:
         """Centres along x and y in pixels of a stored grid; None if rows are not its rows."""
@@ -110,11 +110,14 @@ def _is_marked(coordinate: Any, axis: Axis) -> bool:
     return is_named or str(attrs.get("axis")).upper() == _AXES[axis]
 
 
-def is_in_degrees(arr: Any, axis: Axis, dim: Any) -> bool:
-    """Whether the coordinates along a dimension are latitudes or longitudes."""
-    coordinate = _along(arr, axis, dim)
-    if coordinate is None:
-        return False
+def are_in_degrees(arr: Any, y: Any, x: Any) -> bool:
+    """Whether the coordinates along both dimensions are latitudes and longitudes."""
+    sides: tuple[tuple[Axis, Any], ...] = (("y", y), ("x", x))
+    lines = ((along(arr, axis, dim), axis) for axis, dim in sides)
+    return all(line is not None and _is_in_degrees(line, axis) for line, axis in lines)
+
+
+def _is_in_degrees(coordinate: Any, axis: Axis) -> bool:
     name, units = _DEGREES[axis]
     attrs = coordinate.attrs
     is_marked = attrs.get("standard_name") == name or attrs.get("units") == units
@@ -126,7 +129,7 @@ def is_in_degrees(arr: Any, axis: Axis, dim: Any) -> bool:
 
 def coordinates_of(arr: Any, y: Any, x: Any) -> Coordinates | None:
     """The coordinates of an array; None where it has none, or for one side only."""
-    rows, columns = _along(arr, "y", y), _along(arr, "x", x)
+    rows, columns = along(arr, "y", y), along(arr, "x", x)
     if rows is not None and columns is not None:
         return _Lines(rows, columns)
     for names in _MESHES:
@@ -142,7 +145,22 @@ def coordinates_of(arr: Any, y: Any, x: Any) -> Coordinates | None:
     return None
 
 
-def _along(arr: Any, axis: Axis, dim: Any) -> Any:
+def warn_of_curvilinear(arr: Any, y: Any, x: Any) -> None:
+    """Warn of latitudes and longitudes of each pixel, as of a swath, which place no GeoTIFF."""
+    names = [
+        str(name)
+        for name, coordinate in arr.coords.items()
+        if set(coordinate.dims) == {y, x}
+        and (_is_in_degrees(coordinate, "y") or _is_in_degrees(coordinate, "x"))
+    ]
+    if names:
+        warn_user(
+            f"the coordinates {' and '.join(names)} are of each pixel, not of a grid, "
+            "so the file has no place: resample to a grid, or give gcps="
+        )
+
+
+def along(arr: Any, axis: Axis, dim: Any) -> Any:
     """The coordinate along a dimension: that of its name, else one that is named or marked."""
     if dim in arr.coords and arr.coords[dim].dims == (dim,):
         return arr.coords[dim]
@@ -158,7 +176,7 @@ def _along(arr: Any, axis: Axis, dim: Any) -> Any:
 def is_turned(transform: Affine) -> bool:
     """Whether rows and columns lie aslant, so that no lines of coordinates can name them."""
     a, b, _, d, e, _ = transform[:6]
-    return max(abs(b), abs(d)) > _STRAIGHT * min(abs(a), abs(e))
+    return bool(max(abs(b), abs(d)) > _STRAIGHT * min(abs(a), abs(e)))
 
 
 # Lines
@@ -182,12 +200,13 @@ class _Lines:
     def are_pixels(self) -> bool:
         return all(line.attrs.get("units") == "pixel" for line in (self._rows, self._columns))
 
-    def number_pixels_of(self, stored: Affine) -> bool:
-        return self.are_pixels or is_turned(stored)
+    def may_number_pixels_of(self, stored: Affine) -> bool:
+        # no line of coordinates lies on a turned grid
+        return not self.are_pixels and is_turned(stored)
 
     def in_pixels(self, stored: Affine) -> tuple[Line, Line] | None:
         lines = self._columns, self._rows
-        if self.number_pixels_of(stored):
+        if self.are_pixels or is_turned(stored):
             # floats are of centres, as odc-geo's; whole numbers count pixels
             left, top = (-0.5 if line.dtype.kind in "iu" else 0.0 for line in lines)
             return _line(self._columns, left, 1), _line(self._rows, top, 1)
@@ -209,7 +228,7 @@ def _line(coordinate: Any, origin: float, size: float) -> Line:
         positions=(values - origin) / size,
         numbers=np.arange(len(values), dtype=float),
         length=len(values),
-        slack=_half_step(coordinate.dtype, values) / abs(size),
+        slack=half_step(coordinate.dtype, values) / abs(size),
     )
 
 
@@ -220,7 +239,7 @@ def _numbers(coordinate: Any) -> Floats:
     return values.astype(float)
 
 
-def _half_step(dtype: np.dtype[Any], values: Floats) -> float:
+def half_step(dtype: np.dtype[Any], values: Floats) -> float:
     """Half the step between floats at the largest of the values: what rounding takes."""
     largest = np.max(np.abs(values))
     if dtype.kind != "f" or not np.isfinite(largest):
@@ -239,7 +258,7 @@ def _first_and_step(coordinate: Any, stored: float | None) -> tuple[float, float
         raise _irregular(dim, f"begin with {first} and end with {last}")
     uneven = np.abs(values - (first + step * np.arange(len(values))))
     # coordinates may have been rounded to few digits
-    worst = np.max(uneven) - 4 * _half_step(coordinate.dtype, values)
+    worst = np.max(uneven) - 4 * half_step(coordinate.dtype, values)
     if not worst <= _IRREGULAR * abs(step):
         raise _irregular(dim, f"{_some(values)} are not evenly spaced")
     if worst > _UNEVEN * abs(step):
@@ -290,7 +309,7 @@ class _Mesh:
         y, x = ys.dims
         looks = {y: self._rows.astype(int), x: self._columns.astype(int)}
         self._ys, self._xs = (_numbers(mesh.isel(looks)) for mesh in (ys, xs))
-        self._slack = max(_half_step(ys.dtype, self._ys), _half_step(xs.dtype, self._xs))
+        self._slack = max(half_step(ys.dtype, self._ys), half_step(xs.dtype, self._xs))
 
     @property
     def names(self) -> str:
@@ -304,7 +323,7 @@ class _Mesh:
     def are_pixels(self) -> bool:
         return False
 
-    def number_pixels_of(self, stored: Affine) -> bool:
+    def may_number_pixels_of(self, stored: Affine) -> bool:
         return False
 
     def in_pixels(self, stored: Affine) -> tuple[Line, Line] | None:
@@ -366,60 +385,3 @@ class _Mesh:
 def _looks(length: int) -> Floats:
     """The numbers of some rows or columns, the first and the last among them."""
     return np.unique(np.floor(np.linspace(0, length - 1, min(length, _LOOKS))))
-
-
-# Masks
-
-
-def aligned(mask: Any, arr: Any) -> Any:
-    """A mask in the order (..., y, x), its rows and columns where those of the array are.
-
-    What has no names or coordinates is taken by position.
-    """
-    if hasattr(mask, "data_vars"):
-        raise RasterError("mask is a Dataset; give one of its variables, mask=ds['name']")
-    try:
-        dims: dict[Axis, Any] = {"y": dimension(mask, "y"), "x": dimension(mask, "x")}
-    except RasterError:
-        return mask
-    mask = mask.transpose(..., dims["y"], dims["x"])
-    if arr is None:
-        return mask
-    for axis, dim in dims.items():
-        ours = _along(arr, axis, dimension(arr, axis))
-        theirs = _along(mask, axis, dim)
-        if ours is not None and theirs is not None:
-            mask = mask.isel({dim: _order(ours, theirs)})
-    return mask
-
-
-def _order(ours: Any, theirs: Any) -> Any:
-    """What brings their coordinates into our order; they are refused where they are others."""
-    wanted, there = np.asarray(ours.values), np.asarray(theirs.values)
-    if len(wanted) == len(there):
-        for flip in (slice(None), slice(None, None, -1)):
-            if _are_close(ours, wanted, there[flip]):
-                return flip
-        sorted_wanted, sorted_there = np.argsort(wanted), np.argsort(there)
-        if _are_close(ours, wanted[sorted_wanted], there[sorted_there]):
-            order = np.empty_like(sorted_there)
-            order[sorted_wanted] = sorted_there
-            return order
-    raise RasterError(
-        f"the mask has other coordinates along {theirs.name} than the array: "
-        f"{_span(there)}, not {_span(wanted)}; mask.reindex_like(arr, method='nearest'), "
-        "or lay it on by position, mask=mask.values"
-    )
-
-
-def _are_close(ours: Any, wanted: Any, there: Any) -> bool:
-    if wanted.dtype.kind not in "iuf" or there.dtype.kind not in "iuf":
-        return bool(np.array_equal(wanted, there))
-    floats = wanted.astype(float)
-    step = np.abs(np.diff(floats)).min() if len(floats) > 1 else 0.0
-    slack = max(_half_step(values.dtype, values.astype(float)) for values in (wanted, there))
-    return bool(np.all(np.abs(floats - there) <= ROUNDING * step + 2 * slack))
-
-
-def _span(values: Any) -> str:
-    return f"{len(values)} from {values[0]} to {values[-1]}" if len(values) else "none"

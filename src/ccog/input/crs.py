@@ -185,7 +185,7 @@ def _is_said(value: Any) -> bool:
 
 
 def _readable(said: Iterable[_Said]) -> dict[str, CRS]:
-    """CRSs by where they stand; of those that cannot be read, each is warned of once."""
+    """CRSs by where they stand; of what cannot be read, each is warned of once."""
     found, unread = {}, {}
     for where, value in said:
         crs = _crs(value)
@@ -193,16 +193,18 @@ def _readable(said: Iterable[_Said]) -> dict[str, CRS]:
             found[where] = crs
         else:
             unread[where] = value
+    rest = "another is taken" if found else "the file has none"
     for where, value in unread.items():
-        if value is None and found:
-            continue
-        what = "is not there" if value is None else f"cannot be read: {str(value)[:_LONG]!r}"
-        if where.startswith("the grid mapping") and value is None:
-            what = "is not there, or says nothing"
+        if value is not None:
+            warn_user(
+                f"the CRS of {where} cannot be read, {str(value)[:_LONG]!r}, and {rest}: "
+                "arr.rio.write_crs(...), or give crs="
+            )
+    empty = [where for where, value in unread.items() if value is None]
+    if empty and len(empty) == len(unread) and not found:
         warn_user(
-            f"the CRS of {where} {what}; the file has {'another' if found else 'none'}: "
-            "arr.rio.write_crs(...), or give crs=; "
-            "of a file opened by xarray, open it with decode_coords='all'"
+            f"{empty[0]} is not there, or says nothing, and the file has no CRS: "
+            "open the source with decode_coords='all', arr.rio.write_crs(...), or give crs="
         )
     return found
 

@@ -23,9 +23,9 @@ import numpy as np
 
 from ccog.errors import DtypeError, RasterError
 from ccog.input.arrays import UserArray
-from ccog.input.coordinates import aligned, dimension
+from ccog.input.coordinates import dimension
 from ccog.input.encoding import encoding_of
-from ccog.input.georeferencing import georeferenced, has_rioxarray
+from ccog.input.georeferencing import aligned, georeferenced, has_rioxarray
 from ccog.input.metadata import Metadata, per_band, python_number
 
 # attributes that hold the nodata value, the first that is there, as rioxarray takes them

@@ -9,8 +9,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ccog.errors import RasterError, warn_user
-from ccog.input.coordinates import dimension, is_in_degrees
+from ccog.input.coordinates import ROUNDING, Axis, along, are_in_degrees, dimension, half_step
 from ccog.input.crs import crs_of, grid_mappings
 from ccog.input.metadata import Metadata
 from ccog.input.place import Place, place_of
@@ -65,9 +67,66 @@ def _only_place(variables: Mapping[str, Any], dataset: Any) -> Place:
 
 def _warn_of_missing_crs(arr: Any) -> None:
     y, x = dimension(arr, "y"), dimension(arr, "x")
-    if is_in_degrees(arr, "y", y) and is_in_degrees(arr, "x", x):
+    if are_in_degrees(arr, y, x):
         warn_user(
             f"the coordinates {y} and {x} are latitudes and longitudes, but there is no CRS, "
             "so readers cannot place the file: "
             "arr.rio.write_crs('EPSG:4326'), or give crs='EPSG:4326'"
         )
+
+
+# Masks
+
+
+def aligned(mask: Any, arr: Any) -> Any:
+    """A mask in the order (..., y, x), its rows and columns where those of the array are.
+
+    What has no names or coordinates is taken by position.
+    """
+    if hasattr(mask, "data_vars"):
+        raise RasterError("mask is a Dataset; give one of its variables, mask=ds['name']")
+    try:
+        dims: dict[Axis, Any] = {"y": dimension(mask, "y"), "x": dimension(mask, "x")}
+    except RasterError:
+        return mask
+    mask = mask.transpose(..., dims["y"], dims["x"])
+    if arr is None:
+        return mask
+    for axis, dim in dims.items():
+        ours = along(arr, axis, dimension(arr, axis))
+        theirs = along(mask, axis, dim)
+        if ours is not None and theirs is not None:
+            mask = mask.isel({dim: _order(ours, theirs)})
+    return mask
+
+
+def _order(ours: Any, theirs: Any) -> Any:
+    """What brings their coordinates into our order; they are refused where they are others."""
+    wanted, there = np.asarray(ours.values), np.asarray(theirs.values)
+    if len(wanted) == len(there):
+        for flip in (slice(None), slice(None, None, -1)):
+            if _are_close(ours, wanted, there[flip]):
+                return flip
+        sorted_wanted, sorted_there = np.argsort(wanted), np.argsort(there)
+        if _are_close(ours, wanted[sorted_wanted], there[sorted_there]):
+            order = np.empty_like(sorted_there)
+            order[sorted_wanted] = sorted_there
+            return order
+    raise RasterError(
+        f"the mask has other coordinates along {theirs.name} than the array: "
+        f"{_span(there)}, not {_span(wanted)}; mask.reindex_like(arr, method='nearest'), "
+        "or lay it on by position, mask=mask.values"
+    )
+
+
+def _are_close(ours: Any, wanted: Any, there: Any) -> bool:
+    if wanted.dtype.kind not in "iuf" or there.dtype.kind not in "iuf":
+        return bool(np.array_equal(wanted, there))
+    floats = wanted.astype(float)
+    step = np.abs(np.diff(floats)).min() if len(floats) > 1 else 0.0
+    slack = max(half_step(values.dtype, values.astype(float)) for values in (wanted, there))
+    return bool(np.all(np.abs(floats - there) <= ROUNDING * step + 2 * slack))
+
+
+def _span(values: Any) -> str:
+    return f"{len(values)} from {values[0]} to {values[-1]}" if len(values) else "none"

@@ -14,18 +14,18 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.rpc import RPC
 from rasterio.transform import tastes_like_gdal
 
-from ccog.errors import warn_user
-from ccog.input.coordinates import ROUNDING, Coordinates, Line, coordinates_of
+from ccog.errors import RasterError, warn_user
+from ccog.input.coordinates import ROUNDING, Coordinates, Line, coordinates_of, warn_of_curvilinear
 from ccog.input.metadata import warn_of_gdal_order
 from ccog.input.points import moved_points, moved_rpcs, opened_points, stored_points
 
-Floats = npt.NDArray[np.float64]
+# part of a pixel from which on rounding may hide the step from pixel to pixel
+_COARSE = 0.25
 
 # how much longer one side of a pixel may be for a transform to be believed
 _LONGEST = 1e3
@@ -80,6 +80,8 @@ def place_of(arr: Any, y: Any, x: Any, mappings: Mapping[str, Any]) -> Place:
         if place is not None:
             return place
     if coordinates is None:
+        if stored is None:
+            warn_of_curvilinear(arr, y, x)
         transform = None if stored is None else stored.transform
         return Place(transform, None, None, "nothing" if stored is None else stored.where)
     if stored is None and coordinates.are_pixels:
@@ -187,6 +189,13 @@ def _by_coordinates(arr: Any, coordinates: Coordinates, stored: _Stored | None) 
         return Place(coordinates.transform(None), None, None, what)
     is_known = stored.transform != Affine.identity()
     cut = _cut(arr, coordinates, stored.transform)
+    is_part = cut is None or cut.transform != Affine.identity()
+    if is_part and coordinates.may_number_pixels_of(stored.transform):
+        raise RasterError(
+            f"{stored.where} is turned, {tuple(stored.transform)[:6]}, and coordinates of one "
+            f"dimension, {coordinates.names}, cannot lie on it. If they number its pixels, say so: "
+            f"units='pixel' in the attributes of both; if it is old, delete it; or give transform="
+        )
     if cut is not None and (is_known or abs(cut.x.step) == abs(cut.y.step)):
         return _of_cut(cut, coordinates, stored)
     if coordinates.are_pixels:
@@ -206,13 +215,10 @@ def _by_coordinates(arr: Any, coordinates: Coordinates, stored: _Stored | None) 
 def _of_cut(cut: _Cut, coordinates: Coordinates, stored: _Stored) -> Place:
     if cut.transform == Affine.identity():
         return Place(stored.transform, None, None, stored.where)
-    if coordinates.number_pixels_of(stored.transform) and not coordinates.are_pixels:
-        warn_user(
-            f"the coordinates {coordinates.names} are taken for numbers of the pixels of "
-            f"{stored.where}, which is turned: if they are not, give transform="
-        )
     source = f"the coordinates {coordinates.names}, on the grid of {stored.where}"
-    return Place(stored.transform * cut.transform, None, None, source)
+    # no -0.0, which would be another file
+    numbers = (number + 0.0 for number in (stored.transform * cut.transform)[:6])
+    return Place(Affine(*numbers), None, None, source)
 
 
 def _warn_of_contradiction(stored: Affine, computed: Affine, coordinates: Coordinates) -> None:
@@ -237,40 +243,42 @@ def _cut(arr: Any, coordinates: Coordinates, stored: Affine) -> _Cut | None:
 
 
 def _run(line: Line) -> _Run | None:
-    count, positions = len(line.numbers), line.positions
-    span = line.numbers[-1] - line.numbers[0]
-    step = 1.0 if count == 1 else float(np.rint((positions[-1] - positions[0]) / span))
-    if step == 0 or not np.isfinite(positions).all():
+    """The pixels of the grid that a line of coordinates names, None if it names others."""
+    positions, span = line.positions, line.numbers[-1] - line.numbers[0]
+    if not np.isfinite(positions).all():
         return None
-    # rounded coordinates are right on average
-    estimate = float(np.mean(positions - step * line.numbers))
-    for half in dict.fromkeys((0.5, step / 2 % 1)):
-        first = float(np.rint(estimate - half)) + half
-        if _fits(line, first, step):
-            return _checked(line, first, step)
-    return None
-
-
-def _fits(line: Line, first: float, step: float) -> bool:
-    off = np.abs(_positions(line, first, step) - line.positions)
-    last = first + step * (line.length - 1)
-    return bool(np.all(off <= ROUNDING + line.slack)) and min(first, last) > 0
-
-
-def _positions(line: Line, first: float, step: float) -> Floats:
-    """Centres of a run, in pixels of the grid."""
-    return first + step * line.numbers
-
-
-def _checked(line: Line, first: float, step: float) -> _Run:
-    """The run, with a warning where its neighbours would do as well."""
-    is_whole = first == 0.5 and step == 1
-    if not is_whole and (_fits(line, first - 1, step) or _fits(line, first + 1, step)):
+    step = float(np.rint((positions[-1] - positions[0]) / span)) if span else 1.0
+    # where coordinates are coarse, a slice is likelier than a stride
+    steps = [step] if line.slack < _COARSE else [math.copysign(1, step), step]
+    runs = [run for step in dict.fromkeys(steps) if step for run in _runs(line, step)]
+    if not runs:
+        return None
+    is_whole = runs[0] == (0.5, 1)
+    if not is_whole and (len(runs) > 1 or any(_fits(line, run) for run in _neighbours(runs[0]))):
         warn_user(
             f"the coordinates along {line.name} are rounded to more than a pixel: "
             "the file may lie pixels beside its place; give transform="
         )
-    return _Run(first, step)
+    return runs[0]
+
+
+def _runs(line: Line, step: float) -> list[_Run]:
+    """Runs that begin with a centre, or with the edge of a coarser pixel, of which one may fit."""
+    # rounded coordinates are right on average
+    estimate = float(np.mean(line.positions - step * line.numbers))
+    halves = dict.fromkeys((0.5, step / 2 % 1))
+    runs = [_Run(float(np.rint(estimate - half)) + half, step) for half in halves]
+    return [run for run in runs if _fits(line, run)][:1]
+
+
+def _neighbours(run: _Run) -> tuple[_Run, _Run]:
+    return run._replace(first=run.first - 1), run._replace(first=run.first + 1)
+
+
+def _fits(line: Line, run: _Run) -> bool:
+    off = np.abs(run.first + run.step * line.numbers - line.positions)
+    last = run.first + run.step * (line.length - 1)
+    return bool(np.all(off <= ROUNDING + line.slack)) and min(run.first, last) > 0
 
 
 def _centred(lines: tuple[Line, Line], coordinates: Coordinates) -> tuple[Line, Line]:
