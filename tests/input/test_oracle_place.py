@@ -81,13 +81,15 @@ def by_odc(drawn: Drawn) -> Affine | None:
         or bool(set(arr.dims) & {"northing", "Y"})
         # takes another size for the only row of a turned grid
         or (min(sides) == 1 and bool(grid.b or grid.d))
+        # does not read CF's extended form
+        or drawn.made["crs"][1] == "grid mapping of some coordinates"
         # and does not know corners or indexes
         or drawn.made["source"] in ("stackstac", "rasterix")
     )
     if is_wrong:
         return None
     if isinstance(arr, xr.Dataset):
-        arr = arr.set_coords([name for name, v in arr.data_vars.items() if v.ndim == 0])
+        arr = arr.set_coords([name for name, v in arr.data_vars.items() if v.ndim == 0])["a"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

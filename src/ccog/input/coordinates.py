@@ -132,10 +132,9 @@ def coordinates_of(arr: Any, y: Any, x: Any) -> Coordinates | None:
     rows, columns = along(arr, "y", y), along(arr, "x", x)
     if rows is not None and columns is not None:
         return _Lines(rows, columns)
-    for names in _MESHES:
-        meshes = [arr.coords[name] for name in names if name in arr.coords]
-        if len(meshes) == 2 and all(set(mesh.dims) == {y, x} for mesh in meshes):
-            return _Mesh(*(mesh.transpose(y, x) for mesh in meshes))
+    meshes = meshes_of(arr, y, x)
+    if meshes:
+        return _Mesh(*meshes)
     if rows is not None or columns is not None:
         has, lacks = (y, x) if rows is not None else (x, y)
         warn_user(
@@ -143,6 +142,15 @@ def coordinates_of(arr: Any, y: Any, x: Any) -> Coordinates | None:
             "so they do not place the array: assign both, or give transform="
         )
     return None
+
+
+def meshes_of(arr: Any, y: Any, x: Any) -> list[Any]:
+    """The coordinates y and x of each pixel of a turned grid; empty where there are none."""
+    for names in _MESHES:
+        meshes = [arr.coords[name] for name in names if name in arr.coords]
+        if len(meshes) == 2 and all(set(mesh.dims) == {y, x} for mesh in meshes):
+            return [mesh.transpose(y, x) for mesh in meshes]
+    return []
 
 
 def warn_of_curvilinear(arr: Any, y: Any, x: Any) -> None:

@@ -5,6 +5,7 @@ What cannot be right is refused or warned of: a file in the wrong place looks li
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,15 @@ from typing import Any
 import numpy as np
 
 from ccog.errors import RasterError, warn_user
-from ccog.input.coordinates import ROUNDING, Axis, along, are_in_degrees, dimension, half_step
+from ccog.input.coordinates import (
+    ROUNDING,
+    Axis,
+    along,
+    are_in_degrees,
+    dimension,
+    half_step,
+    meshes_of,
+)
 from ccog.input.crs import crs_of, grid_mappings
 from ccog.input.metadata import Metadata
 from ccog.input.place import Place, place_of
@@ -78,6 +87,9 @@ def _warn_of_missing_crs(arr: Any) -> None:
 # Masks
 
 
+_FLIPS = slice(None), slice(None, None, -1)
+
+
 def aligned(mask: Any, arr: Any) -> Any:
     """A mask in the order (..., y, x), its rows and columns where those of the array are.
 
@@ -86,25 +98,50 @@ def aligned(mask: Any, arr: Any) -> Any:
     if hasattr(mask, "data_vars"):
         raise RasterError("mask is a Dataset; give one of its variables, mask=ds['name']")
     try:
-        dims: dict[Axis, Any] = {"y": dimension(mask, "y"), "x": dimension(mask, "x")}
+        y, x = dimension(mask, "y"), dimension(mask, "x")
     except RasterError:
         return mask
-    mask = mask.transpose(..., dims["y"], dims["x"])
+    mask = mask.transpose(..., y, x)
     if arr is None:
         return mask
-    for axis, dim in dims.items():
+    sides: tuple[tuple[Axis, Any], ...] = (("y", y), ("x", x))
+    for axis, dim in sides:
         ours = along(arr, axis, dimension(arr, axis))
         theirs = along(mask, axis, dim)
         if ours is not None and theirs is not None:
             mask = mask.isel({dim: _order(ours, theirs)})
-    return mask
+    ours = meshes_of(arr, dimension(arr, "y"), dimension(arr, "x"))
+    theirs = meshes_of(mask, y, x)
+    return mask.isel(_flips(ours, theirs)) if ours and theirs else mask
+
+
+def _flips(ours: list[Any], theirs: list[Any]) -> dict[Any, slice]:
+    """The flips of sides that bring coordinates of each pixel into our order."""
+    y, x = theirs[0].dims
+    there = [mesh.values for mesh in theirs]
+    wanted = [mesh.values for mesh in ours]
+    for rows, columns in itertools.product(_FLIPS, _FLIPS):
+        flipped = [mesh[rows, columns] for mesh in there]
+        if all(map(_are_same, wanted, flipped)):
+            return {y: rows, x: columns}
+    raise RasterError(
+        f"the mask has other coordinates {theirs[0].name} and {theirs[1].name} than the array; "
+        "cut both alike, or lay it on by position, mask=mask.values"
+    )
+
+
+def _are_same(wanted: Any, there: Any) -> bool:
+    if wanted.shape != there.shape:
+        return False
+    pixel = np.ptp(wanted) / max(1, *wanted.shape)
+    return bool(np.all(np.abs(wanted - there) <= ROUNDING * pixel))
 
 
 def _order(ours: Any, theirs: Any) -> Any:
     """What brings their coordinates into our order; they are refused where they are others."""
     wanted, there = np.asarray(ours.values), np.asarray(theirs.values)
     if len(wanted) == len(there):
-        for flip in (slice(None), slice(None, None, -1)):
+        for flip in _FLIPS:
             if _are_close(ours, wanted, there[flip]):
                 return flip
         sorted_wanted, sorted_there = np.argsort(wanted), np.argsort(there)
