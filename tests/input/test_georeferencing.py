@@ -296,6 +296,56 @@ def test_labels_beside_a_turned_transform_are_not_guessed_at() -> None:
         assert transform_of(stale, transform=NORTH_UP) == NORTH_UP
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_a_grid_that_rioxarray_takes_for_straight_lies_where_it_lies(part: str) -> None:
+    """It has x of the first row and y of the first column, of pixels of a millionth of a degree."""
+    whole = Affine.translation(150, -30) * Affine.rotation(30) * Affine.scale(1e-6, -2e-6)
+    rows, columns, cut = PARTS[part]
+    opened = of_file(whole)
+    assert opened.x.ndim == opened.y.ndim == 1
+    found = transform_of(opened[rows, columns])
+    assert np.allclose(found[:6], (whole * cut)[:6], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.tried(
+    "a grid at 90 degrees whose coordinates rioxarray makes all alike",
+    "whole: taken; a part: refused",
+)
+def test_coordinates_that_are_all_alike_are_of_the_whole_raster_or_refused(tmp_path: Any) -> None:
+    whole = Affine(0, -10, 5e5, 10, 0, 6e6)
+    profile = {"width": 70, "height": 60, "count": 1, "dtype": "uint8", "transform": whole}
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", crs=GEO["crs"], **profile) as file:
+        file.write(np.ones((1, 60, 70), "uint8"))
+    opened = rioxarray.open_rasterio(tmp_path / "a.tif")
+    assert len(set(opened.x.values)) == 1
+    assert transform_of(opened) == whole
+    with pytest.raises(ccog.RasterError, match=r"is turned.*arr.drop_vars\(\['y', 'x'\]\)"):
+        ccog.write_ccog(opened[:, 5:])
+    assert transform_of(opened.drop_vars(["y", "x"])) == whole
+
+
+def test_variables_whose_stored_transforms_differ_are_refused() -> None:
+    apart = {
+        name: grid().drop_vars(["x", "y"]).rename(spatial_ref=name) for name in ("here", "there")
+    }
+    for name, arr in apart.items():
+        arr.encoding["grid_mapping"] = name
+    apart["there"].there.attrs["GeoTransform"] = "400000 10 0 6000000 0 -10"
+    with pytest.raises(ccog.RasterError, match=r"variable a lies at .*variable b at .*400000"):
+        ccog.write_ccog(xr.Dataset({"a": apart["here"], "b": apart["there"]}))
+    whole = grid()
+    stale = whole.assign_attrs(transform=tuple(NORTH_UP)).drop_vars("spatial_ref")
+    stale.encoding["grid_mapping"] = "nothing"
+    with pytest.warns(ccog.CCOGWarning, match="nothing is not there"):
+        assert transform_of(xr.Dataset({"a": stale, "b": stale})[["a", "b"]]) == NORTH_UP
+
+
+def test_an_empty_array_is_refused() -> None:
+    for empty in (grid()[:0], xr.Dataset({"a": grid()[:, :0]})):
+        with pytest.raises(ccog.RasterError, match="is empty"):
+            ccog.write_ccog(empty)
+
+
 def test_coordinates_of_each_pixel_must_be_of_a_grid() -> None:
     y, x = np.meshgrid(np.linspace(0, 1, 60) ** 2, np.linspace(0, 1, 70), indexing="ij")
     arr = xr.DataArray(np.ones((60, 70)), dims=("y", "x"))

@@ -81,6 +81,8 @@ def by_odc(drawn: Drawn) -> Affine | None:
         or bool(set(arr.dims) & {"northing", "Y"})
         # takes another size for the only row of a turned grid
         or (min(sides) == 1 and bool(grid.b or grid.d))
+        # does not heed coordinates of each pixel
+        or (drawn.made["source"] == "rioxarray" and bool(grid.b or grid.d))
         # does not read CF's extended form
         or drawn.made["crs"][1] == "grid mapping of some coordinates"
         # and does not know corners or indexes

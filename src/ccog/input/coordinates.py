@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -57,34 +57,6 @@ class Line(NamedTuple):
     slack: float
 
 
-class Coordinates(Protocol):
-    """The coordinates of both sides."""
-
-    @property
-    def names(self) -> str:
-        """What they are called."""
-
-    @property
-    def dims(self) -> list[Any]:
-        """What to drop to be without them."""
-
-    @property
-    def are_pixels(self) -> bool:
-        """Whether they are said to number pixels: then they say nothing of where these lie."""
-
-    def may_number_pixels_of(self, stored: Affine) -> bool:
-        """Whether they are not said to number the pixels of a stored grid, but can only do so."""
-
-    def in_pixels(self, stored: Affine) -> tuple[Line, Line] | None:
-        """Centres along x and y in pixels of a stored grid; None if rows are not its rows."""
-
-    def transform(self, stored: Affine | None) -> Affine | None:
-        """The transform that they give, None where the size of pixels is not known.
-
-        ``stored`` says the size where a side has one pixel.
-        """
-
-
 # Dimensions
 
 
@@ -129,12 +101,14 @@ def _is_in_degrees(coordinate: Any, axis: Axis) -> bool:
 
 def coordinates_of(arr: Any, y: Any, x: Any) -> Coordinates | None:
     """The coordinates of an array; None where it has none, or for one side only."""
+    if not (arr.sizes[y] and arr.sizes[x]):
+        return None
     rows, columns = along(arr, "y", y), along(arr, "x", x)
     if rows is not None and columns is not None:
-        return _Lines(rows, columns)
+        return Lines(rows, columns)
     meshes = meshes_of(arr, y, x)
     if meshes:
-        return _Mesh(*meshes)
+        return Mesh(*meshes)
     if rows is not None or columns is not None:
         has, lacks = (y, x) if rows is not None else (x, y)
         warn_user(
@@ -190,37 +164,59 @@ def is_turned(transform: Affine) -> bool:
 # Lines
 
 
-class _Lines:
+class Lines:
     """One coordinate for each row and each column."""
 
     def __init__(self, rows: Any, columns: Any) -> None:
         self._rows, self._columns = rows, columns
+        self._sides = columns, rows
+        self.size = len(rows), len(columns)
 
     @property
     def names(self) -> str:
+        """What they are called."""
         return f"{self._rows.name} and {self._columns.name}"
 
     @property
     def dims(self) -> list[Any]:
+        """What to drop to be without them."""
         return [self._rows.name, self._columns.name]
 
     @property
     def are_pixels(self) -> bool:
-        return all(line.attrs.get("units") == "pixel" for line in (self._rows, self._columns))
+        """Whether they are said to number pixels: then they say nothing of where these lie."""
+        return all(line.attrs.get("units") == "pixel" for line in self._sides)
 
-    def may_number_pixels_of(self, stored: Affine) -> bool:
-        # no line of coordinates lies on a turned grid
-        return not self.are_pixels and is_turned(stored)
+    def say_nothing_of(self, stored: Affine) -> bool:
+        """Whether they are of any part of a grid: all alike, as rioxarray's at 90 degrees."""
+        a, b, c, d, e, f = stored[:6]
+        pixel = max(abs(b), abs(d))
+        if self.are_pixels or max(abs(a), abs(e)) > _STRAIGHT * pixel:
+            return False
+        x, y = _numbers(self._columns) - (c + b / 2), _numbers(self._rows) - (f + d / 2)
+        return bool(max(np.abs(x).max(), np.abs(y).max()) <= ROUNDING * pixel)
 
     def in_pixels(self, stored: Affine) -> tuple[Line, Line] | None:
-        lines = self._columns, self._rows
-        if self.are_pixels or is_turned(stored):
-            # floats are of centres, as odc-geo's; whole numbers count pixels
-            left, top = (-0.5 if line.dtype.kind in "iu" else 0.0 for line in lines)
-            return _line(self._columns, left, 1), _line(self._rows, top, 1)
-        return _line(self._columns, stored.c, stored.a), _line(self._rows, stored.f, stored.e)
+        """Centres along x and y in pixels of a stored grid; None if they cannot be of it."""
+        a, b, c, d, e, f = stored[:6]
+        if not (self.are_pixels or is_turned(stored)):
+            return _line(self._columns, c, a), _line(self._rows, f, e)
+        # floats are of centres, as odc-geo's; whole numbers count pixels
+        left, top = (-0.5 if line.dtype.kind in "iu" else 0.0 for line in self._sides)
+        numbered = _line(self._columns, left, 1), _line(self._rows, top, 1)
+        is_whole = all(np.array_equal(line.positions, line.numbers + 0.5) for line in numbered)
+        if self.are_pixels or is_whole:
+            return numbered
+        if min(abs(a), abs(e)) <= _STRAIGHT * max(abs(b), abs(d)):
+            return None
+        # where rioxarray takes pixels for straight: x of the first row, y of the first column
+        return _line(self._columns, c + b / 2, a), _line(self._rows, f + d / 2, e)
 
     def transform(self, stored: Affine | None) -> Affine | None:
+        """The transform that they give, None where the size of pixels is not known.
+
+        ``stored`` says the size where a side has one pixel.
+        """
         top = _first_and_step(self._rows, None if stored is None else stored.e)
         left = _first_and_step(self._columns, None if stored is None else stored.a)
         if top is None or left is None:
@@ -306,8 +302,10 @@ def _irregular(dim: Any, fault: str) -> RasterError:
 # Meshes
 
 
-class _Mesh:
+class Mesh:
     """A coordinate of both dimensions for x, and one for y, as of a turned grid."""
+
+    are_pixels = False
 
     def __init__(self, ys: Any, xs: Any) -> None:
         height, width = ys.shape
@@ -321,20 +319,16 @@ class _Mesh:
 
     @property
     def names(self) -> str:
+        """What they are called."""
         return " and ".join(map(str, self._names))
 
     @property
     def dims(self) -> list[Any]:
+        """What to drop to be without them."""
         return list(self._names)
 
-    @property
-    def are_pixels(self) -> bool:
-        return False
-
-    def may_number_pixels_of(self, stored: Affine) -> bool:
-        return False
-
     def in_pixels(self, stored: Affine) -> tuple[Line, Line] | None:
+        """As :meth:`Lines.in_pixels`."""
         a, b, c, d, e, f = (~stored)[:6]
         columns = a * self._xs + b * self._ys + c
         rows = d * self._xs + e * self._ys + f
@@ -349,6 +343,7 @@ class _Mesh:
         )
 
     def transform(self, stored: Affine | None) -> Affine | None:
+        """As :meth:`Lines.transform`."""
         right, down = self._steps(stored)
         if right is None or down is None:
             warn_user(
@@ -393,3 +388,6 @@ class _Mesh:
 def _looks(length: int) -> Floats:
     """The numbers of some rows or columns, the first and the last among them."""
     return np.unique(np.floor(np.linspace(0, length - 1, min(length, _LOOKS))))
+
+
+Coordinates = Lines | Mesh

@@ -178,7 +178,9 @@ def _attributes(owner: str, attrs: Mapping[Any, Any]) -> Iterator[_Said]:
 
 
 def _is_said(value: Any) -> bool:
-    return value is not None and not (isinstance(value, str | bytes) and not value.strip())
+    if isinstance(value, str | bytes):
+        return bool(value.strip())
+    return value is not None and not (isinstance(value, CRS) and not value)
 
 
 # What it says
@@ -238,7 +240,8 @@ def _of_pyproj(make: Any) -> CRS | None:
 
 def _same(one: CRS, other: CRS) -> bool:
     """Whether they are the same on the ground: a raster has x first, whatever the axes say."""
-    if one == other or one.to_wkt() == other.to_wkt():
+    code = one.to_epsg()
+    if one == other or (code is not None and code == other.to_epsg()):
         return True
     if find_spec("pyproj") is None:
         return False

@@ -71,7 +71,27 @@ def _only_place(variables: Mapping[str, Any], dataset: Any) -> Place:
                 f"{name} lies along the dimensions {(y, x)}, and {other} along {dims}; "
                 "bands of one file share them: write one file for each, e.g. ds[['a', 'b']]"
             )
-    return place_of(arr, y, x, grid_mappings(arr, dataset))
+    place = place_of(arr, y, x, grid_mappings(arr, dataset))
+    for other, also in others:
+        # with the same coordinates and the same stored transform, the place is the same
+        if _stored_text(also, dataset) != _stored_text(arr, dataset):
+            second = place_of(also, y, x, grid_mappings(also, dataset))
+            if second.transform != place.transform:
+                raise RasterError(
+                    f"{name} lies at {_numbers(place)} and {other} at {_numbers(second)}, by "
+                    f"{place.source} and {second.source}; bands of one file lie in one place"
+                )
+    return place
+
+
+def _stored_text(arr: Any, dataset: Any) -> str:
+    mappings = grid_mappings(arr, dataset).values()
+    texts = [mapping.attrs.get("GeoTransform") for mapping in mappings]
+    return str([*texts, arr.attrs.get("transform")])
+
+
+def _numbers(place: Place) -> Any:
+    return None if place.transform is None else tuple(place.transform)[:6]
 
 
 def _warn_of_missing_crs(arr: Any) -> None:

@@ -20,7 +20,15 @@ from rasterio.rpc import RPC
 from rasterio.transform import tastes_like_gdal
 
 from ccog.errors import RasterError, warn_user
-from ccog.input.coordinates import ROUNDING, Coordinates, Line, coordinates_of, warn_of_curvilinear
+from ccog.input.coordinates import (
+    ROUNDING,
+    Coordinates,
+    Line,
+    Lines,
+    coordinates_of,
+    is_turned,
+    warn_of_curvilinear,
+)
 from ccog.input.metadata import warn_of_gdal_order
 from ccog.input.points import moved_points, moved_rpcs, opened_points, stored_points
 
@@ -58,6 +66,14 @@ class _Cut(NamedTuple):
         """From pixels of the array to pixels of the grid."""
         (left, dx), (top, dy) = self.x, self.y
         return Affine(dx, 0, left - dx / 2, 0, dy, top - dy / 2)
+
+    def of(self, grid: Affine) -> Affine:
+        """The transform of the part of a grid; ``grid`` is that of the whole."""
+        a, b, c, d, e, f = grid[:6]
+        dx, _, left, _, dy, top = self.transform[:6]
+        numbers = a * dx, b * dy, a * left + b * top + c, d * dx, e * dy, d * left + e * top + f
+        # not -0.0, which would be another file
+        return Affine(*(number + 0.0 for number in numbers))
 
 
 class _Stored(NamedTuple):
@@ -189,13 +205,6 @@ def _by_coordinates(arr: Any, coordinates: Coordinates, stored: _Stored | None) 
         return Place(coordinates.transform(None), None, None, what)
     is_known = stored.transform != Affine.identity()
     cut = _cut(arr, coordinates, stored.transform)
-    is_part = cut is None or cut.transform != Affine.identity()
-    if is_part and coordinates.may_number_pixels_of(stored.transform):
-        raise RasterError(
-            f"{stored.where} is turned, {tuple(stored.transform)[:6]}, and coordinates of one "
-            f"dimension, {coordinates.names}, cannot lie on it. If they number its pixels, say so: "
-            f"units='pixel' in the attributes of both; if it is old, delete it; or give transform="
-        )
     if cut is not None and (is_known or abs(cut.x.step) == abs(cut.y.step)):
         return _of_cut(cut, coordinates, stored)
     if coordinates.are_pixels:
@@ -204,6 +213,8 @@ def _by_coordinates(arr: Any, coordinates: Coordinates, stored: _Stored | None) 
             "which is taken as it is: if the array is a part of its raster, give transform="
         )
         return Place(stored.transform, None, None, stored.where)
+    if isinstance(coordinates, Lines) and is_turned(stored.transform):
+        return _of_turned(arr, coordinates, stored)
     computed = coordinates.transform(stored.transform if is_known else None)
     if computed is None:
         return Place(None, None, None, "nothing")
@@ -212,13 +223,28 @@ def _by_coordinates(arr: Any, coordinates: Coordinates, stored: _Stored | None) 
     return Place(computed, None, None, what)
 
 
+def _of_turned(arr: Any, coordinates: Lines, stored: _Stored) -> Place:
+    """The place of an array whose coordinates cannot be those of its turned grid."""
+    file = opened_points(arr)
+    if (
+        file is not None
+        and file.size == coordinates.size
+        and coordinates.say_nothing_of(stored.transform)
+    ):
+        return Place(stored.transform, None, None, stored.where)
+    raise RasterError(
+        f"{stored.where} is turned, {tuple(stored.transform)[:6]}, and coordinates of one "
+        f"dimension, {coordinates.names}, cannot lie on it. If they number its pixels, say so: "
+        "units='pixel' in the attributes of both. If the transform is that of the array, "
+        f"arr.drop_vars({coordinates.dims!r}); if it is old, delete it; or give transform="
+    )
+
+
 def _of_cut(cut: _Cut, coordinates: Coordinates, stored: _Stored) -> Place:
     if cut.transform == Affine.identity():
         return Place(stored.transform, None, None, stored.where)
     source = f"the coordinates {coordinates.names}, on the grid of {stored.where}"
-    # no -0.0, which would be another file
-    numbers = (number + 0.0 for number in (stored.transform * cut.transform)[:6])
-    return Place(Affine(*numbers), None, None, source)
+    return Place(cut.of(stored.transform), None, None, source)
 
 
 def _warn_of_contradiction(stored: Affine, computed: Affine, coordinates: Coordinates) -> None:
