@@ -44,6 +44,8 @@ TURNED = (
         for t in (30, 90, 200, 270)
     ),
     Affine.translation(150, -30) * Affine.rotation(30) * Affine.scale(1e-6, -1e-6),
+    # which rioxarray takes for straight
+    Affine.translation(150, -30) * Affine.rotation(30) * Affine.scale(1e-6, -2e-6),
     Affine(9.8, 1.5, 5e5, 0.5, -9.8, 6e6),
     Affine(0, 10, 5e5, 10, 0, 6e6),
 )
@@ -201,7 +203,11 @@ def _stackstac(draw: st.DrawFn, values: np.ndarray, grid: Affine, crs: str) -> x
     coords = _centres(grid, values.shape)
     if draw(st.booleans()):
         coords = {"y": coords["y"] - grid.e / 2, "x": coords["x"] - grid.a / 2}
-    attrs = {"crs": crs.lower() if crs.startswith("EPSG") else crs, "transform": grid}
+    attrs = {
+        "crs": crs.lower() if crs.startswith("EPSG") else crs,
+        "transform": grid,
+        "spec": "one of stackstac",
+    }
     return xr.DataArray(values, dims=("y", "x"), coords=coords, attrs=attrs)
 
 

@@ -11,6 +11,7 @@ All that is found must agree. What cannot be read is warned of.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -187,9 +188,13 @@ def _is_said(value: Any) -> bool:
 
 
 def _readable(said: Iterable[_Said]) -> dict[str, CRS]:
-    """CRSs by where they stand; of what cannot be read, each is warned of once."""
+    """CRSs by where they stand first; of what cannot be read, each is warned of once."""
     found, unread = {}, {}
-    for where, value in said:
+    # variables of a Dataset say the same one after the other
+    different: dict[str, _Said] = {}
+    for one in said:
+        different.setdefault(str(one.value), one)
+    for where, value in different.values():
         crs = _crs(value)
         if crs is not None:
             found[where] = crs
@@ -220,10 +225,20 @@ def _crs(value: Any) -> CRS | None:
         value = value.decode(errors="replace")
     if value is None or isinstance(value, bool):
         return None
+    return _of_text(value) if isinstance(value, str) else _of_input(value)
+
+
+def _of_input(value: Any) -> CRS | None:
     try:
         return CRS.from_user_input(value)
     except (CRSError, TypeError, ValueError):
         return _of_pyproj(lambda pyproj: pyproj.CRS.from_user_input(value))
+
+
+@lru_cache(maxsize=64)
+def _of_text(text: str) -> CRS | None:
+    """The same, remembered: each variable of a Dataset says it."""
+    return _of_input(text)
 
 
 def _of_pyproj(make: Any) -> CRS | None:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from affine import Affine
-from rasterio.control import GroundControlPoint
 from rasterio.rpc import RPC
 from rasterio.transform import tastes_like_gdal
 
@@ -30,7 +29,7 @@ from ccog.input.coordinates import (
     warn_of_curvilinear,
 )
 from ccog.input.metadata import warn_of_gdal_order
-from ccog.input.points import moved_points, moved_rpcs, opened_points, stored_points
+from ccog.input.points import Points, moved_points, moved_rpcs, opened_points, stored_points
 
 # part of a pixel from which on rounding may hide the step from pixel to pixel
 _COARSE = 0.25
@@ -43,9 +42,12 @@ class Place(NamedTuple):
     """Where the array lies, and what says so."""
 
     transform: Affine | None
-    gcps: tuple[GroundControlPoint, ...] | None
+    gcps: Points | None
     rpcs: RPC | None
     source: str
+
+
+NOWHERE = Place(None, None, None, "nothing")
 
 
 class _Run(NamedTuple):
@@ -53,6 +55,9 @@ class _Run(NamedTuple):
 
     first: float
     step: float
+
+
+_WHOLE = _Run(0.5, 1.0)
 
 
 class _Cut(NamedTuple):
@@ -88,32 +93,23 @@ def place_of(arr: Any, y: Any, x: Any, mappings: Mapping[str, Any]) -> Place:
     indexed = _of_index(arr, y, x)
     if indexed is not None:
         return Place(indexed, None, None, "the index of its coordinates")
-    stored = _stored(arr, mappings)
+    stored, points = _stored(arr, mappings), stored_points(mappings)
     coordinates = coordinates_of(arr, y, x)
-    is_unplaced = stored is None or stored.transform == Affine.identity()
-    if is_unplaced:
-        place = _by_points(arr, y, x, coordinates, mappings)
+    if stored is None or stored.transform == Affine.identity():
+        place = _by_points(arr, (arr.sizes[y], arr.sizes[x]), coordinates, points)
         if place is not None:
             return place
-    if coordinates is None:
-        if stored is None:
-            warn_of_curvilinear(arr, y, x)
-        transform = None if stored is None else stored.transform
-        return Place(transform, None, None, "nothing" if stored is None else stored.where)
-    if stored is None and coordinates.are_pixels:
+    if points:
         warn_user(
-            f"the coordinates {coordinates.names} number pixels, and nothing says where these "
-            "lie, so the file has no place: arr.rio.write_transform(...), or give transform="
+            "the array has ground control points beside coordinates or a stored transform, which "
+            "are taken, and the points left out: give gcps= to write them"
         )
-        return Place(None, None, None, "nothing")
-    placed = _by_coordinates(arr, coordinates, stored)
-    if stored_points(mappings):
-        warn_user(
-            "the array has ground control points and coordinates; the coordinates are taken, and "
-            "the points left out: give gcps= to write them, "
-            f"without the coordinates, arr.drop_vars([{y!r}, {x!r}])"
-        )
-    return placed
+    if coordinates is not None:
+        return _by_coordinates(arr, coordinates, stored)
+    if stored is not None:
+        return Place(stored.transform, None, None, stored.where)
+    warn_of_curvilinear(arr, y, x)
+    return NOWHERE
 
 
 def _of_index(arr: Any, y: Any, x: Any) -> Affine | None:
@@ -201,8 +197,14 @@ def _is_upright(transform: Affine) -> bool:
 
 def _by_coordinates(arr: Any, coordinates: Coordinates, stored: _Stored | None) -> Place:
     what = f"the coordinates {coordinates.names}"
+    if stored is None and coordinates.are_pixels:
+        warn_user(
+            f"{what} number pixels, and nothing says where these lie, so the file has no place: "
+            "arr.rio.write_transform(...), or give transform="
+        )
+        return NOWHERE
     if stored is None:
-        return Place(coordinates.transform(None), None, None, what)
+        return _by_transform(coordinates.transform(None), what)
     is_known = stored.transform != Affine.identity()
     cut = _cut(arr, coordinates, stored.transform)
     if cut is not None and (is_known or abs(cut.x.step) == abs(cut.y.step)):
@@ -216,11 +218,13 @@ def _by_coordinates(arr: Any, coordinates: Coordinates, stored: _Stored | None) 
     if isinstance(coordinates, Lines) and is_turned(stored.transform):
         return _of_turned(arr, coordinates, stored)
     computed = coordinates.transform(stored.transform if is_known else None)
-    if computed is None:
-        return Place(None, None, None, "nothing")
-    if is_known:
+    if computed is not None and is_known:
         _warn_of_contradiction(stored.transform, computed, coordinates)
-    return Place(computed, None, None, what)
+    return _by_transform(computed, what)
+
+
+def _by_transform(transform: Affine | None, source: str) -> Place:
+    return NOWHERE if transform is None else Place(transform, None, None, source)
 
 
 def _of_turned(arr: Any, coordinates: Lines, stored: _Stored) -> Place:
@@ -263,7 +267,7 @@ def _cut(arr: Any, coordinates: Coordinates, stored: Affine) -> _Cut | None:
         return None
     # stackstac keeps an Affine, and by default coordinates of corners
     if isinstance(arr.attrs.get("transform"), Affine):
-        lines = _centred(lines, coordinates)
+        lines = _centred(lines, coordinates, is_sure="spec" in arr.attrs)
     x, y = map(_run, lines)
     return None if x is None or y is None else _Cut(x, y)
 
@@ -273,14 +277,15 @@ def _run(line: Line) -> _Run | None:
     positions, span = line.positions, line.numbers[-1] - line.numbers[0]
     if not np.isfinite(positions).all():
         return None
+    if _fits(line, _WHOLE):
+        return _WHOLE
     step = float(np.rint((positions[-1] - positions[0]) / span)) if span else 1.0
     # where coordinates are coarse, a slice is likelier than a stride
     steps = [step] if line.slack < _COARSE else [math.copysign(1, step), step]
     runs = [run for step in dict.fromkeys(steps) if step for run in _runs(line, step)]
     if not runs:
         return None
-    is_whole = runs[0] == (0.5, 1)
-    if not is_whole and (len(runs) > 1 or any(_fits(line, run) for run in _neighbours(runs[0]))):
+    if len(runs) > 1 or any(_fits(line, run) for run in _neighbours(runs[0])):
         warn_user(
             f"the coordinates along {line.name} are rounded to more than a pixel: "
             "the file may lie pixels beside its place; give transform="
@@ -307,12 +312,19 @@ def _fits(line: Line, run: _Run) -> bool:
     return bool(np.all(off <= ROUNDING + line.slack)) and min(run.first, last) > 0
 
 
-def _centred(lines: tuple[Line, Line], coordinates: Coordinates) -> tuple[Line, Line]:
-    """Positions of centres, where they may be of corners."""
-    if not all(_is_of_corners(line) for line in lines):
+def _centred(
+    lines: tuple[Line, Line], coordinates: Coordinates, *, is_sure: bool
+) -> tuple[Line, Line]:
+    """Positions of centres, where they may be of corners.
+
+    Every other corner looks like the centres of twice as large pixels: ``is_sure`` says that
+    stackstac made them.
+    """
+    steps = [abs(line.positions[1] - line.positions[0]) for line in lines if line.length > 1]
+    is_coarser = any(abs(step - 1) > ROUNDING for step in steps)
+    if not all(map(_is_of_corners, lines)) or (is_coarser and not is_sure):
         return lines
-    steps = [line.positions[1] - line.positions[0] for line in lines if line.length > 1]
-    if any(abs(abs(step) - 1) > ROUNDING for step in steps):
+    if is_coarser:
         warn_user(
             f"the coordinates {coordinates.names} are taken for corners of pixels, as stackstac "
             "makes them; if they are of centres, the file lies half a pixel beside its place: "
@@ -331,27 +343,29 @@ def _is_of_corners(line: Line) -> bool:
 
 
 def _by_points(
-    arr: Any, y: Any, x: Any, coordinates: Coordinates | None, mappings: Mapping[str, Any]
+    arr: Any, size: tuple[int, int], coordinates: Coordinates | None, points: Points
 ) -> Place | None:
     """The place by ground control points or RPCs, which count the pixels of the whole raster."""
-    points, file = stored_points(mappings), opened_points(arr)
+    file = opened_points(arr)
     rpcs = None if file is None else file.rpcs
     if not points and rpcs is None:
         return None
-    size = arr.sizes[y], arr.sizes[x]
     whole = _size_of(points) if file is None else file.size
-    cut = None if coordinates is None else _cut(arr, coordinates, Affine.identity())
+    is_larger = any(most > side for most, side in zip(whole, size, strict=True))
+    part = Affine.identity()
     if coordinates is not None:
+        cut = _cut(arr, coordinates, Affine.identity())
         if cut is None or not (coordinates.are_pixels or _is_within(cut, size, whole)):
             return None
-    elif size != whole if file is not None else whole[0] > size[0] or whole[1] > size[1]:
+        part = cut.transform
+    elif is_larger or (file is not None and whole != size):
+        what, option = ("ground control points", "gcps") if points else ("RPCs", "rpcs")
         warn_user(
-            f"the {'ground control points' if points else 'RPCs'} are of a raster of {whole[0]} x "
-            f"{whole[1]} pixels and the array has {size[0]} x {size[1]}, without coordinates that "
-            f"say where; they are left out: give {'gcps' if points else 'rpcs'}="
+            f"the {what} are of a raster of {whole[0]} x {whole[1]} pixels and the array has "
+            f"{size[0]} x {size[1]}, without coordinates that say where; they are left out: "
+            f"give {option}="
         )
-        return Place(None, None, None, "nothing")
-    part = Affine.identity() if cut is None else cut.transform
+        return NOWHERE
     if points:
         return Place(None, moved_points(points, part), None, "its ground control points")
     assert rpcs is not None
@@ -361,7 +375,7 @@ def _by_points(
     return Place(None, None, moved, "the RPCs of the file that it was opened from")
 
 
-def _size_of(points: tuple[GroundControlPoint, ...]) -> tuple[int, int]:
+def _size_of(points: Points) -> tuple[int, int]:
     """The least size (height, width) of a raster with these points."""
     rows, columns = [p.row for p in points], [p.col for p in points]
     return math.ceil(max(rows, default=0)), math.ceil(max(columns, default=0))

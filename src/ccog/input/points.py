@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import rasterio
 from affine import Affine
 from rasterio.control import GroundControlPoint
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.rpc import RPC
 
 from ccog.errors import warn_user
@@ -63,11 +65,11 @@ def opened_points(arr: Any) -> OpenedPoints | None:
     source = arr.encoding.get("source")
     if not isinstance(source, str) or "rasterio_dtype" not in arr.encoding:
         return None
-    try:
+    with warnings.catch_warnings(), contextlib.suppress(RasterioError, OSError):
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(source) as file:
             return OpenedPoints(file.shape, file.rpcs)
-    except (RasterioError, OSError):
-        return None
+    return None
 
 
 def moved_points(points: Points, cut: Affine) -> Points:
