@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from typing import Any
 
@@ -441,43 +442,65 @@ def test_coordinates_win_over_ground_control_points() -> None:
         assert transform_of(arr) == NORTH_UP
     broken = grid().drop_vars(["x", "y"])
     broken.spatial_ref.attrs |= {"gcps": "{}", "GeoTransform": "0 1 0 0 0 1"}
-    with pytest.warns(ccog.CCOGWarning, match="points of spatial_ref cannot be read"):
+    with pytest.warns(
+        ccog.CCOGWarning, match="gcps of the grid mapping spatial_ref cannot be read"
+    ):
         ccog.write_ccog(broken)
 
 
-@pytest.fixture
-def with_rpcs(tmp_path: Any) -> Any:
+@pytest.fixture(params=["by rioxarray", "in the file"])
+def with_rpcs(tmp_path: Any, request: Any) -> Any:
+    """An array as rioxarray 0.23 has it, which keeps RPCs, and as 0.19 has it, with coordinates."""
     profile = {"width": 70, "height": 60, "count": 1, "dtype": "uint8", "rpcs": RPCS}
     with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", crs="EPSG:4326", **profile) as file:
         file.write(np.ones((1, 60, 70), "uint8"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        return rioxarray.open_rasterio(tmp_path / "a.tif", chunks=32)
+        arr = rioxarray.open_rasterio(tmp_path / "a.tif", chunks=32)
+    arr = arr.assign_coords(y=np.arange(60) + 0.5, x=np.arange(70) + 0.5)
+    if request.param == "by rioxarray":
+        arr.spatial_ref.attrs["rpcs"] = json.dumps(RPCS.to_dict())
+        (tmp_path / "a.tif").unlink()
+        return arr.copy(data=np.ones(arr.shape, "uint8"))
+    arr.spatial_ref.attrs.pop("rpcs", None)
+    return arr
 
 
-def rpcs_of(arr: Any) -> Any:
+def rpcs_of(arr: Any, transform: Affine | None = None) -> Any:
     with MemoryFile(ccog.write_ccog(arr, compute=True)) as memory, memory.open() as dataset:
-        assert dataset.transform == Affine.identity()
+        assert dataset.transform == (transform or Affine.identity())
         return dataset.rpcs
 
 
 @pytest.mark.tried(
-    "RPCs of a file that rioxarray opened",
-    "kept; those of a part move, those of a flip are dropped",
+    "RPCs that rioxarray carries", "kept; those of a part move, those of a flip are dropped"
 )
-def test_rpcs_of_a_file_that_rioxarray_opened_are_kept(silent: None, with_rpcs: Any) -> None:
+def test_rpcs_that_rioxarray_carries_are_kept(silent: None, with_rpcs: Any) -> None:
     assert rpcs_of(with_rpcs).to_dict() == RPCS.to_dict()
     part = rpcs_of(with_rpcs[:, 10:, 20::2])
     assert (part.line_off, part.line_scale) == (RPCS.line_off - 10, RPCS.line_scale)
     assert (part.samp_off, part.samp_scale) == ((RPCS.samp_off - 20) / 2, RPCS.samp_scale / 2)
     assert rpcs_of(xr.Dataset({"a": with_rpcs[0]})).to_dict() == RPCS.to_dict()
+    assert rpcs_of(with_rpcs.drop_vars(["y", "x"])).to_dict() == RPCS.to_dict()
 
 
 def test_rpcs_that_cannot_be_right_are_dropped(with_rpcs: Any) -> None:
     with pytest.warns(ccog.CCOGWarning, match="flipped, and RPCs cannot be"):
         assert rpcs_of(with_rpcs[:, ::-1]) is None
-    with pytest.warns(ccog.CCOGWarning, match=r"RPCs are of a raster of 60 x 70.*give rpcs="):
-        assert rpcs_of(with_rpcs[:, 10:].drop_vars(["y", "x"])) is None
+    if "rpcs" not in with_rpcs.spatial_ref.attrs:
+        with pytest.warns(ccog.CCOGWarning, match=r"RPCs are of a raster of 60 x 70.*give rpcs="):
+            assert rpcs_of(with_rpcs[:, 10:].drop_vars(["y", "x"])) is None
+
+
+def test_rpcs_stand_beside_a_transform() -> None:
+    arr = grid()
+    arr.spatial_ref.attrs["rpcs"] = json.dumps(RPCS.to_dict())
+    assert rpcs_of(arr, NORTH_UP).to_dict() == RPCS.to_dict()
+    assert rpcs_of(arr.drop_vars(["y", "x"]), NORTH_UP).to_dict() == RPCS.to_dict()
+    assert rpcs_of(arr[10:], NORTH_UP * Affine.translation(0, 10)).line_off == RPCS.line_off - 10
+    other = arr.assign_coords(x=np.arange(70))
+    with pytest.warns(ccog.CCOGWarning, match="RPCs are of other pixels"):
+        assert rpcs_of(other, other.rio.transform(recalc=True)) is None
 
 
 @pytest.mark.tried("latitudes and longitudes without a CRS", "a warning with the remedy")

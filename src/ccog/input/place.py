@@ -4,7 +4,7 @@
    slice, stride or flip of the whole lies where they say, to the last digit.
 2. The stored transform: ``GeoTransform`` of the grid mapping (rioxarray, odc-geo, GDAL), or the
    attribute ``transform`` (stackstac). It also gives the size of pixels where a side has one.
-3. Ground control points of the grid mapping, and the RPCs of the file that rioxarray opened.
+3. Ground control points and RPCs, of the grid mapping or the file that rioxarray opened.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from affine import Affine
+from rasterio.control import GroundControlPoint
 from rasterio.rpc import RPC
 from rasterio.transform import tastes_like_gdal
 
@@ -29,7 +30,7 @@ from ccog.input.coordinates import (
     warn_of_curvilinear,
 )
 from ccog.input.metadata import warn_of_gdal_order
-from ccog.input.points import Points, moved_points, moved_rpcs, opened_points, stored_points
+from ccog.input.points import Points, opened_points, points_of
 
 # part of a pixel from which on rounding may hide the step from pixel to pixel
 _COARSE = 0.25
@@ -42,7 +43,7 @@ class Place(NamedTuple):
     """Where the array lies, and what says so."""
 
     transform: Affine | None
-    gcps: Points | None
+    gcps: tuple[GroundControlPoint, ...] | None
     rpcs: RPC | None
     source: str
 
@@ -72,6 +73,13 @@ class _Cut(NamedTuple):
         (left, dx), (top, dy) = self.x, self.y
         return Affine(dx, 0, left - dx / 2, 0, dy, top - dy / 2)
 
+    def last(self, size: tuple[int, int]) -> tuple[float, float]:
+        """The row and column of the grid that the last pixel is."""
+        return (
+            self.y.first + self.y.step * (size[0] - 1),
+            self.x.first + self.x.step * (size[1] - 1),
+        )
+
     def of(self, grid: Affine) -> Affine:
         """The transform of the part of a grid; ``grid`` is that of the whole."""
         a, b, c, d, e, f = grid[:6]
@@ -93,23 +101,28 @@ def place_of(arr: Any, y: Any, x: Any, mappings: Mapping[str, Any]) -> Place:
     indexed = _of_index(arr, y, x)
     if indexed is not None:
         return Place(indexed, None, None, "the index of its coordinates")
-    stored, points = _stored(arr, mappings), stored_points(mappings)
-    coordinates = coordinates_of(arr, y, x)
-    if stored is None or stored.transform == Affine.identity():
-        place = _by_points(arr, (arr.sizes[y], arr.sizes[x]), coordinates, points)
+    stored, coordinates = _stored(arr, mappings), coordinates_of(arr, y, x)
+    is_unplaced = stored is None or stored.transform == Affine.identity()
+    points = points_of(arr, mappings, is_unplaced=is_unplaced)
+    size = arr.sizes[y], arr.sizes[x]
+    if points is not None and is_unplaced:
+        place = _by_points(arr, size, coordinates, points)
         if place is not None:
             return place
-    if points:
-        warn_user(
-            "the array has ground control points beside coordinates or a stored transform, which "
-            "are taken, and the points left out: give gcps= to write them"
-        )
+    cut = _cut(arr, coordinates, stored.transform) if coordinates and stored else None
     if coordinates is not None:
-        return _by_coordinates(arr, coordinates, stored)
-    if stored is not None:
-        return Place(stored.transform, None, None, stored.where)
-    warn_of_curvilinear(arr, y, x)
-    return NOWHERE
+        place = _by_coordinates(arr, coordinates, stored, cut)
+    elif stored is not None:
+        place = Place(stored.transform, None, None, stored.where)
+    else:
+        warn_of_curvilinear(arr, y, x)
+        place = NOWHERE
+    if points is None:
+        return place
+    is_whole = coordinates is None and points.may_be_of(size)
+    return _with_rpcs(
+        place, points, cut.transform if cut else Affine.identity() if is_whole else None
+    )
 
 
 def _of_index(arr: Any, y: Any, x: Any) -> Affine | None:
@@ -195,7 +208,9 @@ def _is_upright(transform: Affine) -> bool:
 # Coordinates
 
 
-def _by_coordinates(arr: Any, coordinates: Coordinates, stored: _Stored | None) -> Place:
+def _by_coordinates(
+    arr: Any, coordinates: Coordinates, stored: _Stored | None, cut: _Cut | None
+) -> Place:
     what = f"the coordinates {coordinates.names}"
     if stored is None and coordinates.are_pixels:
         warn_user(
@@ -206,7 +221,6 @@ def _by_coordinates(arr: Any, coordinates: Coordinates, stored: _Stored | None) 
     if stored is None:
         return _by_transform(coordinates.transform(None), what)
     is_known = stored.transform != Affine.identity()
-    cut = _cut(arr, coordinates, stored.transform)
     if cut is not None and (is_known or abs(cut.x.step) == abs(cut.y.step)):
         return _of_cut(cut, coordinates, stored)
     if coordinates.are_pixels:
@@ -345,42 +359,33 @@ def _is_of_corners(line: Line) -> bool:
 def _by_points(
     arr: Any, size: tuple[int, int], coordinates: Coordinates | None, points: Points
 ) -> Place | None:
-    """The place by ground control points or RPCs, which count the pixels of the whole raster."""
-    file = opened_points(arr)
-    rpcs = None if file is None else file.rpcs
-    if not points and rpcs is None:
-        return None
-    whole = _size_of(points) if file is None else file.size
-    is_larger = any(most > side for most, side in zip(whole, size, strict=True))
+    """The place by ground control points or RPCs; None where coordinates say another."""
+    what, options = points.names
     part = Affine.identity()
     if coordinates is not None:
         cut = _cut(arr, coordinates, Affine.identity())
-        if cut is None or not (coordinates.are_pixels or _is_within(cut, size, whole)):
+        if cut is None or not (coordinates.are_pixels or points.number(*cut.last(size))):
             return None
         part = cut.transform
-    elif is_larger or (file is not None and whole != size):
-        what, option = ("ground control points", "gcps") if points else ("RPCs", "rpcs")
+    elif not points.may_be_of(size):
         warn_user(
-            f"the {what} are of a raster of {whole[0]} x {whole[1]} pixels and the array has "
-            f"{size[0]} x {size[1]}, without coordinates that say where; they are left out: "
-            f"give {option}="
+            f"the {what} are of a raster of {points.size[0]} x {points.size[1]} pixels and the "
+            f"array has {size[0]} x {size[1]}, without coordinates that say where; "
+            f"they are left out: give {options}"
         )
         return NOWHERE
-    if points:
-        return Place(None, moved_points(points, part), None, "its ground control points")
-    assert rpcs is not None
-    moved = moved_rpcs(rpcs, part)
-    if moved is None:
-        warn_user("the array is flipped, and RPCs cannot be; they are left out: give rpcs=")
-    return Place(None, None, moved, "the RPCs of the file that it was opened from")
+    moved = points.of_part(part)
+    return Place(None, moved.gcps or None, moved.rpcs, f"its {what}")
 
 
-def _size_of(points: Points) -> tuple[int, int]:
-    """The least size (height, width) of a raster with these points."""
-    rows, columns = [p.row for p in points], [p.col for p in points]
-    return math.ceil(max(rows, default=0)), math.ceil(max(columns, default=0))
-
-
-def _is_within(cut: _Cut, size: tuple[int, int], whole: tuple[int, int]) -> bool:
-    runs = zip((cut.y, cut.x), size, whole, strict=True)
-    return all(run.first + run.step * (count - 1) < most for run, count, most in runs)
+def _with_rpcs(place: Place, points: Points, part: Affine | None) -> Place:
+    """A place that coordinates or a stored transform say, which RPCs may stand beside."""
+    if points.gcps:
+        warn_user(
+            "the array has ground control points beside coordinates or a stored transform, which "
+            "are taken, and the points left out: give gcps= to write them"
+        )
+    if points.rpcs is not None and part is None:
+        warn_user("RPCs are of other pixels than the array's; they are left out: give rpcs=")
+        return place
+    return place if part is None else place._replace(rpcs=points.of_part(part).rpcs)

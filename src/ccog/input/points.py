@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import warnings
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import rasterio
 from affine import Affine
@@ -16,7 +17,7 @@ from rasterio.rpc import RPC
 
 from ccog.errors import warn_user
 
-Points = tuple[GroundControlPoint, ...]
+_Read = TypeVar("_Read")
 
 
 class OpenedPoints(NamedTuple):
@@ -26,21 +27,84 @@ class OpenedPoints(NamedTuple):
     rpcs: RPC | None
 
 
-def stored_points(mappings: Mapping[str, Any]) -> Points:
-    """The ground control points of grid mappings, as rioxarray and odc-geo keep them (GeoJSON)."""
+class Points(NamedTuple):
+    """Ground control points and RPCs, which count the pixels of a raster of a ``size``.
+
+    The size is the least that it can have where it is not known.
+    """
+
+    gcps: tuple[GroundControlPoint, ...]
+    rpcs: RPC | None
+    size: tuple[int, int]
+    is_size_known: bool
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What there is, and the options that would give it."""
+        if self.gcps and self.rpcs:
+            return "ground control points and RPCs", "gcps= and rpcs="
+        return ("ground control points", "gcps=") if self.gcps else ("RPCs", "rpcs=")
+
+    def may_be_of(self, size: tuple[int, int]) -> bool:
+        """Whether a raster of this size may be the whole."""
+        if self.is_size_known:
+            return size == self.size
+        return size[0] >= self.size[0] and size[1] >= self.size[1]
+
+    def number(self, row: float, column: float) -> bool:
+        """Whether these can be numbers of pixels of the whole, and are not coordinates."""
+        rows, columns = self.size
+        if not self.is_size_known and self.rpcs is not None:
+            rows = max(rows, int(self.rpcs.line_off + 2 * self.rpcs.line_scale))
+            columns = max(columns, int(self.rpcs.samp_off + 2 * self.rpcs.samp_scale))
+        return row < rows and column < columns
+
+    def of_part(self, cut: Affine) -> Points:
+        """Those of a part, whose pixels ``cut`` takes to those of the whole."""
+        if cut == Affine.identity():
+            return self
+        rpcs = None if self.rpcs is None else _moved_rpcs(self.rpcs, cut)
+        if self.rpcs is not None and rpcs is None:
+            warn_user("the array is flipped, and RPCs cannot be; they are left out: give rpcs=")
+        return self._replace(gcps=tuple(_moved(point, cut) for point in self.gcps), rpcs=rpcs)
+
+
+def points_of(arr: Any, mappings: Mapping[str, Any], *, is_unplaced: bool) -> Points | None:
+    """The points of grid mappings; of an array that nothing else places, also those of its file."""
+    gcps = _stored(mappings, "gcps", _gcps) or ()
+    rpcs = _stored(mappings, "rpcs", _rpcs)
+    file = opened_points(arr) if is_unplaced or gcps or rpcs else None
+    if file is not None and rpcs is None:
+        rpcs = file.rpcs
+    if not gcps and rpcs is None:
+        return None
+    rows, columns = [p.row for p in gcps], [p.col for p in gcps]
+    least = math.ceil(max(rows, default=0)), math.ceil(max(columns, default=0))
+    return Points(gcps, rpcs, least if file is None else file.size, file is not None)
+
+
+def _stored(mappings: Mapping[str, Any], key: str, read: Callable[[Any], _Read]) -> _Read | None:
+    """What rioxarray and odc-geo keep as JSON in a grid mapping."""
     for name, variable in mappings.items():
-        text = variable.attrs.get("gcps")
+        text = variable.attrs.get(key)
         if text is None:
             continue
         try:
-            collection = json.loads(text) if isinstance(text, str) else text
-            return tuple(map(_point, collection["features"]))
+            return read(json.loads(text) if isinstance(text, str) else text)
         except (KeyError, TypeError, ValueError) as error:
             warn_user(
-                f"the ground control points of {name} cannot be read ({error!r}), "
-                "and are left out: arr.rio.write_gcps(...), or give gcps="
+                f"{key} of the grid mapping {name} cannot be read ({error!r}), and are left out: "
+                f"arr.rio.write_{key}(...), or give {key}="
             )
-    return ()
+    return None
+
+
+def _gcps(collection: Any) -> tuple[GroundControlPoint, ...]:
+    return tuple(map(_point, collection["features"]))
+
+
+def _rpcs(numbers: Any) -> RPC:
+    return RPC(**numbers)
 
 
 def _point(feature: Mapping[str, Any]) -> GroundControlPoint:
@@ -60,7 +124,7 @@ def _point(feature: Mapping[str, Any]) -> GroundControlPoint:
 def opened_points(arr: Any) -> OpenedPoints | None:
     """What the file says that rioxarray opened the array from; None where it is gone.
 
-    rioxarray leaves RPCs in the file.
+    rioxarray 0.19 leaves RPCs in the file; 0.23 keeps them in the grid mapping.
     """
     source = arr.encoding.get("source")
     if not isinstance(source, str) or "rasterio_dtype" not in arr.encoding:
@@ -70,13 +134,6 @@ def opened_points(arr: Any) -> OpenedPoints | None:
         with rasterio.open(source) as file:
             return OpenedPoints(file.shape, file.rpcs)
     return None
-
-
-def moved_points(points: Points, cut: Affine) -> Points:
-    """The points in pixels of a part, whose pixels ``cut`` takes to those of the whole."""
-    if cut == Affine.identity():
-        return points
-    return tuple(_moved(point, cut) for point in points)
 
 
 def _moved(point: GroundControlPoint, cut: Affine) -> GroundControlPoint:
@@ -91,10 +148,8 @@ def _moved(point: GroundControlPoint, cut: Affine) -> GroundControlPoint:
     )
 
 
-def moved_rpcs(rpcs: RPC, cut: Affine) -> RPC | None:
-    """RPCs of a part; None if it is flipped. They count from the centre of the first pixel."""
-    if cut == Affine.identity():
-        return rpcs
+def _moved_rpcs(rpcs: RPC, cut: Affine) -> RPC | None:
+    """None if the part is flipped. RPCs count from the centre of the first pixel."""
     if cut.a < 0 or cut.e < 0:
         return None
     changes = {
