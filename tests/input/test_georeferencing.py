@@ -492,6 +492,12 @@ def test_rpcs_that_cannot_be_right_are_dropped(with_rpcs: Any) -> None:
             assert rpcs_of(with_rpcs[:, 10:].drop_vars(["y", "x"])) is None
 
 
+def test_rpcs_that_are_given_win_silently(silent: None, with_rpcs: Any) -> None:
+    flipped = ccog.write_ccog(with_rpcs[:, ::-1], COG_creation_options={"rpcs": RPCS}, compute=True)
+    with MemoryFile(flipped) as memory, memory.open() as dataset:
+        assert dataset.rpcs.to_dict() == RPCS.to_dict()
+
+
 def test_rpcs_stand_beside_a_transform() -> None:
     arr = grid()
     arr.spatial_ref.attrs["rpcs"] = json.dumps(RPCS.to_dict())

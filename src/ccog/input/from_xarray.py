@@ -109,7 +109,7 @@ def _from_dataset(dataset: Any, replaced: Collection[str]) -> tuple[list[UserArr
 
 def _variables(dataset: Any) -> dict[str, Any]:
     """The variables that are bands: not the edges of pixels, nor grid mappings."""
-    edges = {coordinate.attrs.get("bounds") for coordinate in dataset.coords.values()}
+    edges = [coordinate.attrs.get("bounds") for coordinate in dataset.coords.values()]
     return {
         str(name): variable
         for name, variable in dataset.data_vars.items()

@@ -39,7 +39,7 @@ def georeferenced(
     metadata = replace(metadata, crs=crs)
     if "TRANSFORM" in replaced or "GCPS" in replaced:
         return metadata
-    place = _only_place(variables, dataset)
+    place = _only_place(variables, dataset, with_rpcs="RPCS" not in replaced)
     if crs is None and place.gcps is None and "CRS" not in replaced:
         _warn_of_missing_crs(next(iter(variables.values())))
     return replace(
@@ -60,7 +60,7 @@ def has_rioxarray() -> bool:
     return True
 
 
-def _only_place(variables: Mapping[str, Any], dataset: Any) -> Place:
+def _only_place(variables: Mapping[str, Any], dataset: Any, *, with_rpcs: bool) -> Place:
     """The place of the first array; the others of a Dataset must not have another."""
     (name, arr), *others = variables.items()
     y, x = dimension(arr, "y"), dimension(arr, "x")
@@ -71,11 +71,11 @@ def _only_place(variables: Mapping[str, Any], dataset: Any) -> Place:
                 f"{name} lies along the dimensions {(y, x)}, and {other} along {dims}; "
                 "bands of one file share them: write one file for each, e.g. ds[['a', 'b']]"
             )
-    place = place_of(arr, y, x, grid_mappings(arr, dataset))
+    place = place_of(arr, y, x, grid_mappings(arr, dataset), with_rpcs=with_rpcs)
     for other, also in others:
         # with the same coordinates and the same stored transform, the place is the same
         if _stored_text(also, dataset) != _stored_text(arr, dataset):
-            second = place_of(also, y, x, grid_mappings(also, dataset))
+            second = place_of(also, y, x, grid_mappings(also, dataset), with_rpcs=with_rpcs)
             if second.transform != place.transform:
                 raise RasterError(
                     f"{name} lies at {_numbers(place)} and {other} at {_numbers(second)}, by "

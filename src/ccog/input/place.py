@@ -96,14 +96,16 @@ class _Stored(NamedTuple):
     where: str
 
 
-def place_of(arr: Any, y: Any, x: Any, mappings: Mapping[str, Any]) -> Place:
+def place_of(
+    arr: Any, y: Any, x: Any, mappings: Mapping[str, Any], *, with_rpcs: bool = True
+) -> Place:
     """Where the array lies; ``mappings`` are its grid mappings by name."""
     indexed = _of_index(arr, y, x)
     if indexed is not None:
         return Place(indexed, None, None, "the index of its coordinates")
     stored, coordinates = _stored(arr, mappings), coordinates_of(arr, y, x)
     is_unplaced = stored is None or stored.transform == Affine.identity()
-    points = points_of(arr, mappings, is_unplaced=is_unplaced)
+    points = points_of(arr, mappings, is_unplaced=is_unplaced, with_rpcs=with_rpcs)
     size = arr.sizes[y], arr.sizes[x]
     if points is not None and is_unplaced:
         place = _by_points(arr, size, coordinates, points)

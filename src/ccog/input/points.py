@@ -69,12 +69,14 @@ class Points(NamedTuple):
         return self._replace(gcps=tuple(_moved(point, cut) for point in self.gcps), rpcs=rpcs)
 
 
-def points_of(arr: Any, mappings: Mapping[str, Any], *, is_unplaced: bool) -> Points | None:
+def points_of(
+    arr: Any, mappings: Mapping[str, Any], *, is_unplaced: bool, with_rpcs: bool
+) -> Points | None:
     """The points of grid mappings; of an array that nothing else places, also those of its file."""
     gcps = _stored(mappings, "gcps", _gcps) or ()
-    rpcs = _stored(mappings, "rpcs", _rpcs)
-    file = opened_points(arr) if is_unplaced or gcps or rpcs else None
-    if file is not None and rpcs is None:
+    rpcs = _stored(mappings, "rpcs", _rpcs) if with_rpcs else None
+    file = opened_points(arr) if gcps or rpcs or (is_unplaced and with_rpcs) else None
+    if file is not None and rpcs is None and with_rpcs:
         rpcs = file.rpcs
     if not gcps and rpcs is None:
         return None
