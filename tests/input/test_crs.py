@@ -11,6 +11,9 @@ import numpy as np
 import pyproj
 import pytest
 import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import wrap_xr
 from rasterio.crs import CRS
 from rasterio.io import MemoryFile
 
@@ -57,6 +60,14 @@ def test_a_crs_is_found_in_its_place(rioxarray_or_not: None, place: str) -> None
     arr = PLACES[place](bare(), UTM)
     assert written(arr) == (CRS.from_user_input(UTM), 1, [])
     assert written(xr.Dataset({"a": arr, "b": arr})) == (CRS.from_user_input(UTM), 2, [])
+
+
+def test_an_array_of_odc_lies_where_it_lies(rioxarray_or_not: None) -> None:
+    turned = STRAIGHT[0] * Affine.rotation(30)
+    part = wrap_xr(pixels((8, 9)), GeoBox((8, 9), turned, UTM))[2:3, 4:]
+    with MemoryFile(ccog.write_ccog(part, compute=True)) as memory, memory.open() as dataset:
+        assert dataset.crs == CRS.from_user_input(UTM)
+        assert np.allclose(dataset.transform[:6], (turned * Affine.translation(4, 2))[:6])
 
 
 def test_a_crs_that_the_array_names_counts_more_than_others_beside_it() -> None:

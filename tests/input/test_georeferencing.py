@@ -254,6 +254,14 @@ def test_a_stored_transform_is_more_exact_than_single_floats(silent: None, pixel
     assert np.allclose(part[:6], (whole * Affine.translation(20, 10))[:6], rtol=1e-12)
 
 
+def test_coordinates_computed_in_single_floats_agree_with_the_transform(silent: None) -> None:
+    whole = Affine(1 / 240, 0, 140, 0, -1 / 240, -10)
+    arr = grid().rio.write_transform(whole)
+    x = np.float32(140) + (np.arange(70, dtype="float32") + np.float32(0.5)) * np.float32(1 / 240)
+    y = np.nextafter((-10 - (np.arange(60) + 0.5) / 240).astype("float32"), np.float32(0))
+    assert transform_of(arr.assign_coords(x=x, y=y)) == whole
+
+
 def test_coordinates_coarser_than_pixels_are_warned_of() -> None:
     arr = grid().rio.write_transform(Affine(0.1, 0, 5e5, 0, -0.1, 6e6))
     y = (6e6 - 0.1 * (np.arange(60) + 0.5)).astype("float32")

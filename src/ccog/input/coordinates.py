@@ -40,6 +40,9 @@ _UNEVEN, _IRREGULAR = 0.05, 0.25
 # part of a pixel that a straight grid may lean by: sines and cosines are rounded
 _STRAIGHT = 1e-9
 
+# part of a pixel below which no rounding can hide which pixel is meant
+_FINE = 0.1
+
 # rows and columns of a mesh that are looked at
 _LOOKS = 33
 
@@ -227,12 +230,14 @@ class Lines:
 
 def _line(coordinate: Any, origin: float, size: float) -> Line:
     values = _numbers(coordinate)
+    half = half_step(coordinate.dtype, values) / abs(size)
     return Line(
         name=coordinate.name,
         positions=(values - origin) / size,
         numbers=np.arange(len(values), dtype=float),
         length=len(values),
-        slack=half_step(coordinate.dtype, values) / abs(size),
+        # a whole step where they were computed in few digits, and it is a small part of a pixel
+        slack=max(half, min(2 * half, _FINE)),
     )
 
 
