@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import warnings
 from typing import Any
 
@@ -10,14 +10,14 @@ import numpy as np
 import odc.geo.xr  # noqa: F401
 import xarray as xr
 from affine import Affine
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
 import ccog
 from xarray_cases import Drawn, rasters
 
-DRAWS = int(os.environ.get("CCOG_DRAWS", 300))
+HEALTHY = {"suppress_health_check": list(HealthCheck), "deadline": None}
 
 
 def header(arr: Any) -> tuple[Affine, Any, list[str]]:
@@ -41,9 +41,14 @@ def beside(found: Affine, right: Affine, shape: tuple[int, int]) -> float:
     return float(np.hypot(*(here - there)).max() / pixel)
 
 
-@settings(max_examples=DRAWS, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, **HEALTHY)
 @given(rasters())
 def test_an_array_lies_in_the_file_where_it_lies(drawn: Drawn) -> None:
+    check(drawn)
+
+
+def check(drawn: Drawn) -> None:
+    """The file of an array lies where the array lies, and every doubt is told."""
     transform, crs, told = header(drawn.arr)
     assert crs == drawn.crs, drawn.made
     if drawn.transform is None:
@@ -118,3 +123,10 @@ def by_rioxarray(drawn: Drawn) -> Affine | None:
         arr.drop_attrs(deep=False).rio.to_raster(memory.name, driver="COG")
         with memory.open() as file:
             return file.transform
+
+
+if __name__ == "__main__":  # PYTHONPATH=tests python tests/input/test_oracle_place.py 5000 SEED
+    draws, start = map(int, sys.argv[1:])
+    asked = settings(max_examples=draws, derandomize=False, database=None, **HEALTHY)
+    asked(seed(start)(given(rasters())(check)))()
+    print(f"{draws} arrays lie where they lie")
