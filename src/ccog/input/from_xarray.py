@@ -23,8 +23,9 @@ import numpy as np
 
 from ccog.errors import DtypeError, RasterError
 from ccog.input.arrays import UserArray
+from ccog.input.coordinates import dimension
 from ccog.input.encoding import encoding_of
-from ccog.input.georeferencing import NAMES, dimension, georeferenced, has_rioxarray
+from ccog.input.georeferencing import aligned, georeferenced, has_rioxarray
 from ccog.input.metadata import Metadata, per_band, python_number
 
 # attributes that hold the nodata value, the first that is there, as rioxarray takes them
@@ -60,12 +61,11 @@ def array_inside(arr: Any) -> Any:
     return arr.data if isinstance(arr.data, da.Array | np.ndarray) else arr.to_numpy()
 
 
-def mask_of(arr: Any) -> Any:
-    """The array inside a mask, its axes in the order (y, x) where it names both."""
-    for names in NAMES.values():
-        if not any(dim in names for dim in arr.dims):
-            return array_inside(arr)
-    return array_inside(arr.transpose(..., dimension(arr, "y"), dimension(arr, "x")))
+def mask_of(mask: Any, arr: Any) -> Any:
+    """The array inside a mask, laid on ``arr`` by coordinates where both have them."""
+    if hasattr(arr, "data_vars"):
+        arr = next(iter(_variables(arr).values()), None)
+    return array_inside(aligned(mask, arr if is_xarray(arr) else None))
 
 
 def arrays_and_metadata(arr: Any, replaced: Collection[str]) -> tuple[list[UserArray], Metadata]:
@@ -77,14 +77,14 @@ def arrays_and_metadata(arr: Any, replaced: Collection[str]) -> tuple[list[UserA
     if hasattr(arr, "data_vars"):
         return _from_dataset(arr, replaced)
     array, metadata = _from_array(arr, "the array")
-    return [array], georeferenced(metadata, arr, replaced)
+    return [array], georeferenced(metadata, {"the array": arr}, None, replaced)
 
 
 # Datasets
 
 
 def _from_dataset(dataset: Any, replaced: Collection[str]) -> tuple[list[UserArray], Metadata]:
-    variables = {str(name): v for name, v in dataset.data_vars.items() if v.ndim >= 2}
+    variables = _variables(dataset)
     if not variables:
         raise RasterError(
             "the Dataset has no variable of two dimensions; there is nothing to write"
@@ -103,14 +103,26 @@ def _from_dataset(dataset: Any, replaced: Collection[str]) -> tuple[list[UserArr
         )
     arrays = [band.array for band in bands.values()]
     metadata = _together({name: band.metadata for name, band in bands.items()}, dataset.attrs)
-    first = next(iter(variables.values())).squeeze(drop=True)
-    return arrays, georeferenced(metadata, first, replaced)
+    named = {f"the variable {name}": v for name, v in variables.items()}
+    return arrays, georeferenced(metadata, named, dataset, replaced)
+
+
+def _variables(dataset: Any) -> dict[str, Any]:
+    """The variables that are bands: not the edges of pixels, nor grid mappings."""
+    edges = [coordinate.attrs.get("bounds") for coordinate in dataset.coords.values()]
+    return {
+        str(name): variable
+        for name, variable in dataset.data_vars.items()
+        if variable.ndim >= 2 and name not in edges
+    }
 
 
 def _one_band(variable: Any, name: str) -> _Described:
     """A variable that is (y, x), but for dimensions of one entry."""
     _check_time(variable, name)
-    flat = variable.squeeze(drop=True)
+    sides = dimension(variable, "y"), dimension(variable, "x")
+    alone = [dim for dim in variable.dims if variable.sizes[dim] == 1 and dim not in sides]
+    flat = variable.squeeze(alone, drop=True)
     array, metadata = _from_array(flat, name)
     if array.array.ndim != 2:
         raise RasterError(

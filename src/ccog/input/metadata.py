@@ -47,6 +47,8 @@ class Metadata:
     stored_type: str | None = None
     description: str | None = None
     bits: int | None = None
+    #: What says where an array lies.
+    placed_by: str | None = None
 
     @property
     def has_alpha(self) -> bool:

@@ -167,6 +167,8 @@ def read_raster(
     NumPy arrays are cut into chunks by ``cut``. Of an array that ``is_ordered`` it is known that
     bands come first.
     """
+    if is_xarray(mask):
+        mask = mask_of(mask, arr.array if isinstance(arr, Source) else arr)
     if isinstance(arr, Source):
         return _read_source(arr, mask, options, cut)
     if is_xarray(arr):
@@ -221,8 +223,6 @@ def _from_arrays(
     with_masks = is_masked and metadata.nodata is None
     nodata = metadata.nodata
     bands = [checked_pixels(array, dtype, nodata, with_masks=with_masks) for array in arrays]
-    if is_xarray(mask):
-        mask = mask_of(mask)
     return Raster(
         pixels=bands[0] if len(bands) == 1 else da.concatenate(bands),
         mask=None if mask is None else checked_mask(mask, shape[1:], cut),

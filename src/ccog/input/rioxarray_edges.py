@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from affine import Affine
-
 
 def chosen_dimension(arr: Any, axis: Literal["y", "x"]) -> Any:
     """The dimension that a user chose for an axis with ``rio.set_spatial_dims``, or None.
@@ -21,11 +19,10 @@ def chosen_dimension(arr: Any, axis: Literal["y", "x"]) -> Any:
     return getattr(getattr(arr, "rio", None), f"_{axis}_dim", None)
 
 
-def stored_transform(arr: Any) -> Affine | None:
-    """The GeoTransform that an array carries, whatever its coordinates say, or None.
+def chosen_crs(arr: Any) -> Any:
+    """The CRS that a user chose with the deprecated ``rio.set_crs``, or None.
 
-    It relies on ``rio._cached_transform()``. The public ``rio.transform()`` would replace it by the
-    transform of the coordinates, whose rounding changes last digits of the file.
+    It relies on ``rio._crs``, which the public ``rio.crs`` returns, but raises an error where an
+    attribute cannot be read. Without it, arrays whose CRS stands nowhere else would lose it.
     """
-    transform: Affine | None = arr.rio._cached_transform()
-    return transform
+    return getattr(getattr(arr, "rio", None), "_crs", None) or None

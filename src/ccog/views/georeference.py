@@ -26,6 +26,8 @@ class Georeference:
         The nodata value; None where there is none.
     band_names
         The description of each band, None where it has none.
+    placed_by
+        What says where an array of xarray lies; None of others.
     """
 
     crs: str | None
@@ -33,6 +35,7 @@ class Georeference:
     bounds: tuple[float, float, float, float] | None
     nodata: float | int | None
     band_names: tuple[str | None, ...]
+    placed_by: str | None = None
 
     @classmethod
     def of(
@@ -43,6 +46,7 @@ class Georeference:
         nodata: float | int | None,
         band_names: Sequence[str | None],
         size: tuple[int, int],
+        placed_by: str | None = None,
     ) -> Georeference:
         """The same of rasterio's values; ``size`` is (height, width) in pixels."""
         return cls(
@@ -51,6 +55,7 @@ class Georeference:
             bounds=None if transform is None else _bounds(transform, *size),
             nodata=nodata,
             band_names=tuple(band_names),
+            placed_by=placed_by,
         )
 
     def facts(self) -> list[str]:
@@ -62,6 +67,8 @@ class Georeference:
             edges = ", ".join(f"{edge:.12g}" for edge in self.bounds)
             facts.append(f"Transform: {numbers}")
             facts.append(f"Bounds: {edges} (left, bottom, right, top)")
+        if self.placed_by is not None:
+            facts.append(f"Placed by: {self.placed_by}")
         facts.append(f"Nodata: {_nodata_text(self.nodata)}")
         if any(self.band_names):
             names = [name or "-" for name in self.band_names[:_MOST_NAMES]]

@@ -70,6 +70,7 @@ def _georeference(job: WriteJob, metadata: Metadata) -> Georeference:
         nodata=metadata.nodata,
         band_names=names or (None,) * count,
         size=job.geometry.level(0).size,
+        placed_by=metadata.placed_by,
     )
 
 
