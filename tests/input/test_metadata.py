@@ -39,9 +39,13 @@ def written(array: Any, **options: Any) -> bytes:
 @pytest.mark.parametrize(
     ("attrs", "describe"),
     [
-        ({"long_name": "height"}, {"descriptions": ["height", "height"]}),
+        (
+            {"long_name": "height"},
+            {"descriptions": ["height", "height"], "update_tags": {0: {"long_name": "height"}}},
+        ),
         ({"long_name": ("red", "green")}, {"descriptions": ["red", "green"]}),
-        ({"units": "m"}, {"units": ["m", "m"]}),
+        ({"long_name": ("red", None)}, {"descriptions": ["red", ""]}),
+        ({"units": "m"}, {"units": ["m", "m"], "update_tags": {0: {"units": "m"}}}),
         (
             {"scale_factor": 0.1, "add_offset": np.float64(5)},
             {"scales": [0.1, 0.1], "offsets": [5.0, 5.0]},
@@ -54,7 +58,7 @@ def written(array: Any, **options: Any) -> bytes:
         ({"AREA_OR_POINT": "Point"}, {"update_tags": {0: {"AREA_OR_POINT": "Point"}}}),
         (
             {"source": "a & b", "level": 3, "history": [1, 2]},
-            {"update_tags": {0: {"source": "a & b", "level": "3"}}},
+            {"update_tags": {0: {"source": "a & b", "level": "3", "history": "[1, 2]"}}},
         ),
     ],
     ids=str,
@@ -74,7 +78,8 @@ def test_fill_value_is_nodata() -> None:
 
 def test_text_of_the_band_coordinate_becomes_descriptions() -> None:
     array = georeferenced(long_name="reflectance").assign_coords(band=["B02", "B03"])
-    assert written(array) == gdal_cog(PIXELS, describe={"descriptions": ["B02", "B03"]})
+    tags = {"descriptions": ["B02", "B03"], "update_tags": {0: {"long_name": "reflectance"}}}
+    assert written(array) == gdal_cog(PIXELS, describe=tags)
     numbered = georeferenced().assign_coords(band=[1, 2])
     assert written(numbered) == gdal_cog(PIXELS)
 
@@ -87,13 +92,15 @@ def test_dataset_variables_are_bands() -> None:
     describe = {
         "descriptions": ["dem", "slope"],
         "units": ["m", ""],
-        "update_tags": {0: {"title": "both"}, 2: {"method": "x"}},
+        "update_tags": {0: {"title": "both"}, 1: {"units": "m"}, 2: {"method": "x"}},
     }
     assert written(dataset.chunk({"x": 100})) == gdal_cog(PIXELS, describe=describe)
 
 
 def test_a_dataset_of_two_nodata_values_is_refused() -> None:
-    dataset = xr.Dataset({k: georeferenced(PIXELS[0]).rio.write_nodata(k == "a") for k in "ab"})
+    dataset = xr.Dataset(
+        {k: georeferenced(PIXELS[0]).rio.write_nodata(int(k == "a")) for k in "ab"}
+    )
     with pytest.raises(errors.RasterError, match="nodata values"):
         ccog.write_ccog(dataset)
 

@@ -3,13 +3,12 @@
 * CRS, transform and ground control points: see :mod:`ccog.input.georeferencing`.
 * Values that were decoded (``mask_and_scale``) are stored as ``encoding`` says, which also gives
   nodata, scales and offsets: see :mod:`ccog.input.encoding`.
-* Nodata of other values comes from rioxarray's accessor, else from ``_FillValue``.
+* Nodata of other values comes from ``rio.set_nodata``, else from ``_FillValue`` and the like.
 * Descriptions: ``long_name`` where it is a list, else a band coordinate of text, else
-  ``long_name``; of a Dataset the names of its variables.
-* ``units``, ``scale_factor`` (or ``scales``) and ``add_offset`` (or ``offsets``) of the attributes,
+  ``long_name``, else the name of the array; of a Dataset those of its variables.
+* ``units``, ``scales`` (or ``scale_factor``) and ``offsets`` (or ``add_offset``) of the attributes,
   one for all bands or one each.
-* Other attributes that are text, numbers or booleans become tags of the dataset (of a Dataset's
-  variables: of their bands).
+* Other attributes become text, and tags of the dataset (of a Dataset's variables: of their bands).
 """
 
 from __future__ import annotations
@@ -21,11 +20,19 @@ from typing import Any, NamedTuple
 import dask.array as da
 import numpy as np
 
-from ccog.errors import DtypeError, RasterError
+from ccog.errors import DtypeError, RasterError, warn_user
 from ccog.input.arrays import UserArray
-from ccog.input.encoding import encoding_of
-from ccog.input.georeferencing import NAMES, dimension, georeferenced, has_rioxarray
-from ccog.input.metadata import Metadata, per_band, python_number
+from ccog.input.encoding import encoding_of, read_nodata, rounded
+from ccog.input.georeferencing import NAMES, dimension, georeferenced
+from ccog.input.metadata import (
+    ARGUMENTS_OF_RASTERIO,
+    Metadata,
+    TagKey,
+    misfit,
+    per_band,
+    same_value,
+)
+from ccog.input.rioxarray_edges import chosen_nodata
 
 # attributes that hold the nodata value, the first that is there, as rioxarray takes them
 _NODATA_NAMES = ("_FillValue", "missing_value", "fill_value", "nodata")
@@ -33,14 +40,12 @@ _NODATA_NAMES = ("_FillValue", "missing_value", "fill_value", "nodata")
 # attributes that say how values are stored or where they lie, or that have a field of their own
 _NOT_TAGS = frozenset({
     "AREA_OR_POINT", *_NODATA_NAMES, "scale_factor", "scales", "add_offset", "offsets",
-    "long_name", "units", "grid_mapping", "coordinates", "crs", "crs_wkt", "spatial_ref",
-    "transform", "GeoTransform", "res", "is_tiled", "nodatavals", "band_names", "spec",
+    "grid_mapping", "crs", "crs_wkt", "spatial_ref", "transform", "GeoTransform", "res",
+    "is_tiled", "nodatavals", "band_tags", "spec",
 })  # fmt: skip
 
 # names of dimensions whose entries are times, and not bands
 _TIMES = ("time", "t", "date", "datetime", "valid_time")
-
-_TAG_TYPES = str | bool | int | float | np.number | np.bool_
 
 
 class _Described(NamedTuple):
@@ -76,7 +81,7 @@ def arrays_and_metadata(arr: Any, replaced: Collection[str]) -> tuple[list[UserA
     """
     if hasattr(arr, "data_vars"):
         return _from_dataset(arr, replaced)
-    array, metadata = _from_array(arr, "the array")
+    array, metadata = _from_array(arr, "the array", replaced)
     return [array], georeferenced(metadata, arr, replaced)
 
 
@@ -89,7 +94,10 @@ def _from_dataset(dataset: Any, replaced: Collection[str]) -> tuple[list[UserArr
         raise RasterError(
             "the Dataset has no variable of two dimensions; there is nothing to write"
         )
-    bands = {name: _one_band(v, f"the variable {name}") for name, v in variables.items()}
+    bands = {
+        name: _one_band(variable, f"the variable {name}", replaced)
+        for name, variable in variables.items()
+    }
     dtypes = {name: band.array.dtype.name for name, band in bands.items()}
     if len(set(dtypes.values())) > 1:
         raise DtypeError(
@@ -97,7 +105,8 @@ def _from_dataset(dataset: Any, replaced: Collection[str]) -> tuple[list[UserArr
             "ds.astype(...) first"
         )
     nodata = {name: band.metadata.nodata for name, band in bands.items()}
-    if "NODATA" not in replaced and len(set(map(repr, nodata.values()))) > 1:
+    first_nodata = next(iter(nodata.values()))
+    if not all(same_value(value, first_nodata) for value in nodata.values()):
         raise RasterError(
             f"the variables have nodata values {_listed(nodata)}; bands share one: give nodata="
         )
@@ -107,11 +116,11 @@ def _from_dataset(dataset: Any, replaced: Collection[str]) -> tuple[list[UserArr
     return arrays, georeferenced(metadata, first, replaced)
 
 
-def _one_band(variable: Any, name: str) -> _Described:
+def _one_band(variable: Any, name: str, replaced: Collection[str]) -> _Described:
     """A variable that is (y, x), but for dimensions of one entry."""
     _check_time(variable, name)
     flat = variable.squeeze(drop=True)
-    array, metadata = _from_array(flat, name)
+    array, metadata = _from_array(flat, name, replaced)
     if array.array.ndim != 2:
         raise RasterError(
             f"{name} has dimensions of sizes {array.array.shape}; "
@@ -134,13 +143,16 @@ def _listed(values: Mapping[str, Any]) -> str:
 def _together(bands: Mapping[str, Metadata], attrs: Mapping[Any, Any]) -> Metadata:
     """One metadata for bands that were variables."""
     each = list(bands.values())
-    tags = {0: _tags(attrs)}
-    for band, metadata in enumerate(each, 1):
-        tags[band] = dict(metadata.tags.get(0, {}))
+    tags = {0: _tags(attrs, "long_name")}
+    tags |= {n: dict(metadata.tags.get(0, {})) for n, metadata in enumerate(each, 1)}
+    of_bands = [of_band.pop("AREA_OR_POINT", None) for of_band in tags.values()]
+    if "Point" in (attrs.get("AREA_OR_POINT"), *of_bands):
+        tags[0]["AREA_OR_POINT"] = "Point"
+    names = [metadata.descriptions for metadata in each]
     return replace(
         each[0],
         tags={band: of_band for band, of_band in tags.items() if of_band},
-        descriptions=tuple(bands),
+        descriptions=tuple((own or (name,))[0] for own, name in zip(names, bands, strict=True)),
         units=_gathered([metadata.units for metadata in each], ""),
         scales=_gathered([metadata.scales for metadata in each], 1.0),
         offsets=_gathered([metadata.offsets for metadata in each], 0.0),
@@ -157,7 +169,7 @@ def _gathered(values: list[Any], default: Any) -> tuple[Any, ...] | None:
 # DataArrays
 
 
-def _from_array(arr: Any, name: str) -> _Described:
+def _from_array(arr: Any, name: str, replaced: Collection[str]) -> _Described:
     _check_time(arr, name)
     y, x = dimension(arr, "y"), dimension(arr, "x")
     others = [dim for dim in arr.dims if dim not in (y, x)]
@@ -167,8 +179,12 @@ def _from_array(arr: Any, name: str) -> _Described:
             f"(y, x) or (band, y, x), e.g. arr.isel({others[0]}=0)"
         )
     axes = tuple(map(arr.dims.index, (*others, y, x)))
-    encoding = encoding_of(arr, arr.sizes[others[0]] if others else 1)
-    nodata = _nodata(arr) if encoding.nodata is None else encoding.nodata
+    nodata_given = "NODATA" in replaced
+    count = arr.sizes[others[0]] if others else 1
+    encoding = encoding_of(arr, count, nodata_given=nodata_given)
+    nodata = encoding.nodata
+    if nodata is None and not nodata_given:
+        nodata = _nodata(arr)
     metadata = _with_attributes(Metadata(nodata=nodata), arr, others)
     metadata = replace(
         metadata,
@@ -200,43 +216,88 @@ def _is_time(arr: Any, dim: Any) -> bool:
 
 
 def _nodata(arr: Any) -> float | int | None:
-    """Nodata of values that were not decoded."""
-    if has_rioxarray():
-        return python_number(arr.rio.nodata)
-    values = (arr.attrs[name] for name in _NODATA_NAMES if name in arr.attrs)
-    return python_number(next(values, None))
+    """Nodata of values that were not decoded, which their type can hold."""
+    where, value, remedy = "rio.set_nodata", chosen_nodata(arr), "arr.rio.set_nodata(None)"
+    name = next((name for name in _NODATA_NAMES if arr.attrs.get(name) is not None), None)
+    if value is None and name is not None:
+        where, value, remedy = f"attrs[{name!r}]", arr.attrs[name], f"del arr.attrs[{name!r}]"
+    elif value is None and len(np.atleast_1d(arr.attrs.get("nodatavals", ()))):
+        where, remedy = "attrs['nodatavals']", "del arr.attrs['nodatavals']"
+        value = np.atleast_1d(arr.attrs["nodatavals"])[0]
+    nodata = read_nodata(where, value, remedy)
+    if nodata is None:
+        return None
+    dtype = np.dtype(np.uint8) if arr.dtype.kind == "b" else arr.dtype
+    allowed = misfit(nodata, dtype) if dtype.kind in "iufc" else None
+    if allowed is not None:
+        raise RasterError(
+            f"{where} is {nodata}, and {dtype} pixels cannot be that but {allowed}: "
+            f"give nodata=, or {remedy}"
+        )
+    return rounded(nodata, dtype)
 
 
 def _with_attributes(metadata: Metadata, arr: Any, band_dims: list[Any]) -> Metadata:
     attrs = arr.attrs
     count = arr.sizes[band_dims[0]] if band_dims else 1
-    tags = _tags(attrs)
-    if attrs.get("AREA_OR_POINT") == "Point":
-        tags["AREA_OR_POINT"] = "Point"
-    long_name = attrs.get("long_name")
-    descriptions = None
-    if band_dims and not isinstance(long_name, list | tuple):
-        descriptions = _band_names(arr, band_dims[0])
-    if descriptions is None:
-        descriptions = per_band("the attribute long_name", long_name, count, str)
-    scales = attrs.get("scale_factor", attrs.get("scales"))
-    offsets = attrs.get("add_offset", attrs.get("offsets"))
+    scales = attrs.get("scales", attrs.get("scale_factor"))
+    offsets = attrs.get("offsets", attrs.get("add_offset"))
     return replace(
         metadata,
-        tags={0: tags} if tags else {},
-        descriptions=descriptions,
+        tags=_tags_of_array(attrs, count),
+        descriptions=_descriptions(arr, band_dims, count),
         units=per_band("the attribute units", attrs.get("units"), count, str),
         scales=per_band("the attribute scale_factor", scales, count, float),
         offsets=per_band("the attribute add_offset", offsets, count, float),
     )
 
 
-def _tags(attrs: Mapping[Any, Any]) -> dict[str, str]:
-    return {
-        str(key): str(value)
-        for key, value in attrs.items()
-        if str(key) not in _NOT_TAGS and isinstance(value, _TAG_TYPES)
-    }
+def _descriptions(arr: Any, band_dims: list[Any], count: int) -> tuple[Any, ...] | None:
+    """The names of bands; rioxarray knows all but those of the coordinate."""
+    long_name = arr.attrs.get("long_name")
+    if band_dims and not isinstance(long_name, list | tuple):
+        names = _band_names(arr, band_dims[0])
+        if names is not None:
+            return names
+    if isinstance(long_name, str | None):
+        long_name = long_name or (arr.name if isinstance(arr.name, str) else None)
+    return per_band("the attribute long_name", long_name or None, count, str)
+
+
+def _tags_of_array(attrs: Mapping[Any, Any], count: int) -> dict[TagKey, dict[str, str]]:
+    """Tags of the dataset, and those of its bands, which rioxarray takes from ``band_tags``."""
+    is_list = isinstance(attrs.get("long_name"), list | tuple | np.ndarray)
+    tags: dict[TagKey, dict[str, str]] = {0: _tags(attrs, *(["long_name"] if is_list else []))}
+    if attrs.get("AREA_OR_POINT") == "Point":
+        tags[0]["AREA_OR_POINT"] = "Point"
+    band_tags = attrs.get("band_tags")
+    for band, of_band in enumerate(band_tags if isinstance(band_tags, list) else [], 1):
+        if band <= count and isinstance(of_band, Mapping):
+            tags[band] = _tags(of_band)
+    return {band: items for band, items in tags.items() if items}
+
+
+def _tags(attrs: Mapping[Any, Any], *others: str) -> dict[str, str]:
+    """Attributes as text, as rasterio makes it of them; ``others`` are no tags either."""
+    names = {key: str(key) for key in attrs if str(key) not in (*_NOT_TAGS, *others)}
+    lost = [key for key in names if not _can_be_tag(names[key], str(attrs[key]))]
+    if lost:
+        warn_user(
+            f"the attributes {', '.join(map(repr, lost))} are left out: GDAL has no tags of such "
+            "names (empty, with '=' or ':', or 'ns' and 'bidx') or text (with NUL or surrogates); "
+            "rename them to keep them"
+        )
+    return {name: str(attrs[key]) for key, name in names.items() if key not in lost}
+
+
+def _can_be_tag(name: str, text: str) -> bool:
+    """Whether rasterio hands it to GDAL, and GDAL gives it back."""
+    if not name or name in ARGUMENTS_OF_RASTERIO or any(mark in name for mark in "=:"):
+        return False
+    try:
+        return b"\0" not in (name + text).encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _band_names(arr: Any, band: Any) -> tuple[str, ...] | None:

@@ -29,3 +29,13 @@ def stored_transform(arr: Any) -> Affine | None:
     """
     transform: Affine | None = arr.rio._cached_transform()
     return transform
+
+
+def chosen_nodata(arr: Any) -> Any:
+    """The nodata value that a user chose with ``rio.set_nodata``, or None.
+
+    It relies on ``rio._nodata``, which the public ``rio.nodata`` returns, but else reads attributes
+    with errors of its own. Without it, values set so would be lost.
+    """
+    chosen = getattr(getattr(arr, "rio", None), "_nodata", None)
+    return None if chosen is False else chosen
