@@ -119,6 +119,7 @@ def write_ccog(
             storage_options=storage_options,
             env=env,
             layout=layout,
+            copies=True,
         )
         prepared.job.store.check()
         if resume:
@@ -178,6 +179,7 @@ def plan(
             storage_options=storage_options,
             env=env,
             layout=layout,
+            copies=False,
         )
         mismatch = chunk_mismatch(prepared)
         return plan_job(prepared.job, prepared.raster, mismatch=mismatch, sample=blocks)

@@ -187,7 +187,7 @@ def test_decoded_integers_that_are_no_longer_whole_are_refused(
     arr = arr.chunk(128) if lazy else arr
     written(arr)
     arr *= 0.0001
-    with pytest.raises(ccog.ChunkError, match=r"\d\.\d+ is not a whole number.*scale_factor"):
+    with pytest.raises(ccog.ChunkError, match=r"is not a whole number.*scale_factor"):
         written(arr)
     rounded = arr.copy(data=arr.round().data)
     assert np.array_equal(read(written(rounded)).data, np.rint(arr))

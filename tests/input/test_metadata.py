@@ -84,6 +84,17 @@ def test_text_of_the_band_coordinate_becomes_descriptions() -> None:
     assert written(numbered) == gdal_cog(PIXELS)
 
 
+def test_the_name_of_an_array_is_its_description() -> None:
+    named = {"descriptions": ["dem", "dem"]}
+    assert written(georeferenced().rename("dem")) == gdal_cog(PIXELS, describe=named)
+    lazy = da.from_array(PIXELS, chunks=(2, 100, 100))
+    array = xr.DataArray(lazy, dims=("band", "y", "x")).rio.write_crs(GEO["crs"])
+    assert array.name == lazy.name  # xarray takes it from dask
+    assert written(array, transform=GEO["transform"], blocksize=128) == gdal_cog(
+        PIXELS, {"blocksize": 128}
+    )
+
+
 def test_dataset_variables_are_bands() -> None:
     dataset = xr.Dataset(
         {"dem": georeferenced(PIXELS[0], units="m"), "slope": georeferenced(PIXELS[1], method="x")}

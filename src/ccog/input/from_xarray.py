@@ -13,12 +13,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import dask
 import dask.array as da
 import numpy as np
+from dask.base import is_dask_collection
 
 from ccog.errors import DtypeError, RasterError, warn_user
 from ccog.input.arrays import UserArray
@@ -33,6 +36,7 @@ from ccog.input.metadata import (
     same_value,
 )
 from ccog.input.rioxarray_edges import chosen_nodata
+from ccog.input.xarray_edges import is_read_lazily
 
 # attributes that hold the nodata value, the first that is there, as rioxarray takes them
 _NODATA_NAMES = ("_FillValue", "missing_value", "fill_value", "nodata")
@@ -43,6 +47,9 @@ _NOT_TAGS = frozenset({
     "grid_mapping", "crs", "crs_wkt", "spatial_ref", "transform", "GeoTransform", "res",
     "is_tiled", "nodatavals", "band_tags", "spec",
 })  # fmt: skip
+
+# how names of dask's arrays end
+_DASK_NAME = re.compile("-[0-9a-f]{32}$")
 
 # names of dimensions whose entries are times, and not bands
 _TIMES = ("time", "t", "date", "datetime", "valid_time")
@@ -61,8 +68,18 @@ def is_xarray(arr: Any) -> bool:
 
 
 def array_inside(arr: Any) -> Any:
-    """The dask or NumPy array inside."""
-    return arr.data if isinstance(arr.data, da.Array | np.ndarray) else arr.to_numpy()
+    """The dask or NumPy array inside; the DataArray itself where xarray has not read it yet."""
+    if is_read_lazily(arr):
+        return arr
+    data = arr.data
+    # Quantities of pint, whose ``to_numpy`` computes
+    data = getattr(data, "magnitude", data)
+    if isinstance(data, da.Array | np.ndarray):
+        return data
+    if not is_dask_collection(data):
+        return arr.to_numpy()
+    whole = dask.delayed(np.asarray)(data)
+    return da.from_delayed(whole, arr.shape, arr.dtype)
 
 
 def mask_of(arr: Any) -> Any:
@@ -260,8 +277,14 @@ def _descriptions(arr: Any, band_dims: list[Any], count: int) -> tuple[Any, ...]
         if names is not None:
             return names
     if isinstance(long_name, str | None):
-        long_name = long_name or (arr.name if isinstance(arr.name, str) else None)
+        long_name = long_name or _own_name(arr)
     return per_band("the attribute long_name", long_name or None, count, str)
+
+
+def _own_name(arr: Any) -> str | None:
+    """The name of an array, unless it is one of dask's, which xarray takes for it."""
+    is_own = isinstance(arr.name, str) and not _DASK_NAME.search(arr.name)
+    return arr.name if is_own else None
 
 
 def _tags_of_array(attrs: Mapping[Any, Any], count: int) -> dict[TagKey, dict[str, str]]:

@@ -22,6 +22,7 @@ from ccog.geometry.cog import CogGeometry
 from ccog.geometry.parts import PartPlan
 from ccog.input.from_xarray import array_inside, is_xarray
 from ccog.input.source import Source
+from ccog.input.xarray_edges import is_read_lazily, token_of_file
 from ccog.stores import IncompleteUpload, SingleWriterStore, Store
 from ccog.stores.base import MANIFEST
 from ccog.tiff.header import Template
@@ -121,8 +122,13 @@ def _name(arr: Any) -> str:
     if not is_xarray(arr):
         return str(tokenize(arr))
     variables = arr.data_vars.items() if hasattr(arr, "data_vars") else [("", arr)]
-    named = [(str(name), variable.dims, array_inside(variable)) for name, variable in variables]
+    named = [(str(name), variable.dims, _inside(variable)) for name, variable in variables]
     return str(tokenize(*named))
+
+
+def _inside(variable: Any) -> Any:
+    """What dask names a variable by; it would read those of files whole."""
+    return token_of_file(variable) if is_read_lazily(variable) else array_inside(variable)
 
 
 def _digest(value: Any) -> str:
