@@ -28,7 +28,7 @@ from ccog.stores.base import MANIFEST
 from ccog.tiff.header import Template
 
 # of the checkpoints and their names
-_FORMAT = 2
+_FORMAT = 3
 
 # of a manifest, which holds names and options
 _MAX_BYTES = 16 << 20

@@ -15,6 +15,7 @@ from ccog.geometry.cog import CogGeometry
 from ccog.geometry.parts import Buffer, Segment, cut
 from ccog.geometry.pyramid import Level
 from ccog.geometry.tile_order import tile_positions
+from ccog.runtime.whereabouts import warn_users
 from ccog.stores import SingleWriterStore, WriteResult
 from ccog.tasks.job import WriteJob
 from ccog.tasks.uploads import (
@@ -38,6 +39,7 @@ def finish_write(
     how = SegmentMerge(store=job.store, part_size=job.parts.part_size, resuming=resuming)
     whole = merge_segments(how, upload_id, segments)
     header = _header(job, whole.groups)
+    _warn_of_nan(job, sum(group.nan for group in whole.groups))
     if isinstance(job.store, SingleWriterStore):
         written = job.store.write([header, *whole.segment.head])
         return written if isinstance(written, bytes) else _with_levels(written, job)
@@ -45,6 +47,15 @@ def finish_write(
     if job.manifest is not None:
         job.store.remove_checkpoints(upload_id)
     return _with_levels(result, job)
+
+
+def _warn_of_nan(job: WriteJob, count: int) -> None:
+    nodata = job.geometry.raster.nodata
+    if count:
+        warn_users(
+            f"{count} pixels are NaN, and the nodata value is {nodata}: readers take NaN for a "
+            f"value, and overviews spread it. Fill it, arr.fillna({nodata}), or give nodata=nan"
+        )
 
 
 def _with_levels(result: WriteResult, job: WriteJob) -> WriteResult:
