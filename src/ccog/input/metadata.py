@@ -115,7 +115,8 @@ def python_number(value: Any) -> float | int | None:
     """
     if value is None:
         return None
-    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+    is_scalar = isinstance(value, np.ndarray) and value.ndim == 0 and value is not np.ma.masked
+    if is_scalar or isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, str):
         # a float would lose digits of 64-bit integers
