@@ -140,7 +140,7 @@ def test_the_nodata_value_that_is_given_wins_before_any_other_is_looked_at(stale
 
 @pytest.mark.parametrize("stale", ["another type", "encoding", "text", "two that differ"])
 def test_what_is_left_over_is_refused_where_none_is_given(stale: str) -> None:
-    with pytest.raises(ccog.CCOGError, match=r"give nodata=|use a whole number"):
+    with pytest.raises(ccog.CCOGError, match=r"give nodata=|use a whole number|delete one"):
         ccog.plan(STALE[stale]())
 
 

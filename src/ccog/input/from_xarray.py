@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -99,6 +100,7 @@ def arrays_and_metadata(arr: Any, replaced: Collection[str]) -> tuple[list[UserA
     if hasattr(arr, "data_vars"):
         return _from_dataset(arr, replaced)
     array, metadata = _from_array(arr, "the array", replaced)
+    _warn_of_lost(arr.attrs)
     return [array], georeferenced(metadata, arr, replaced)
 
 
@@ -129,6 +131,7 @@ def _from_dataset(dataset: Any, replaced: Collection[str]) -> tuple[list[UserArr
         )
     arrays = [band.array for band in bands.values()]
     metadata = _together({name: band.metadata for name, band in bands.items()}, dataset.attrs)
+    _warn_of_lost(dataset.attrs, *(variable.attrs for variable in variables.values()))
     first = next(iter(variables.values())).squeeze(drop=True)
     return arrays, georeferenced(metadata, first, replaced)
 
@@ -289,8 +292,8 @@ def _own_name(arr: Any) -> str | None:
 
 def _tags_of_array(attrs: Mapping[Any, Any], count: int) -> dict[TagKey, dict[str, str]]:
     """Tags of the dataset, and those of its bands, which rioxarray takes from ``band_tags``."""
-    is_list = isinstance(attrs.get("long_name"), list | tuple | np.ndarray)
-    tags: dict[TagKey, dict[str, str]] = {0: _tags(attrs, *(["long_name"] if is_list else []))}
+    others = () if isinstance(attrs.get("long_name"), str) else ("long_name",)
+    tags: dict[TagKey, dict[str, str]] = {0: _tags(attrs, *others)}
     if attrs.get("AREA_OR_POINT") == "Point":
         tags[0]["AREA_OR_POINT"] = "Point"
     band_tags = attrs.get("band_tags")
@@ -302,15 +305,24 @@ def _tags_of_array(attrs: Mapping[Any, Any], count: int) -> dict[TagKey, dict[st
 
 def _tags(attrs: Mapping[Any, Any], *others: str) -> dict[str, str]:
     """Attributes as text, as rasterio makes it of them; ``others`` are no tags either."""
-    names = {key: str(key) for key in attrs if str(key) not in (*_NOT_TAGS, *others)}
-    lost = [key for key in names if not _can_be_tag(names[key], str(attrs[key]))]
+    items = ((str(key), str(value)) for key, value in attrs.items())
+    return {
+        name: text
+        for name, text in items
+        if name not in (*_NOT_TAGS, *others) and _can_be_tag(name, text)
+    }
+
+
+def _warn_of_lost(*of_all: Mapping[Any, Any]) -> None:
+    """Warn once of the attributes, of an array or of all variables, that cannot be tags."""
+    items = itertools.chain(*(attrs.items() for attrs in of_all))
+    lost = [key for key, value in items if not _can_be_tag(str(key), str(value))]
     if lost:
         warn_user(
-            f"the attributes {', '.join(map(repr, lost))} are left out: GDAL has no tags of such "
-            "names (empty, with '=' or ':', or 'ns' and 'bidx') or text (with NUL or surrogates); "
-            "rename them to keep them"
+            f"the attributes {', '.join(map(repr, dict.fromkeys(lost)))} are left out: GDAL has no "
+            "tags of such names (empty, with '=' or ':', 'ns' and 'bidx') or such text (with NUL "
+            "or surrogates); rename them to keep them"
         )
-    return {name: str(attrs[key]) for key, name in names.items() if key not in lost}
 
 
 def _can_be_tag(name: str, text: str) -> bool:
