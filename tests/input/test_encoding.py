@@ -340,3 +340,14 @@ def test_workers_encode(client: Any) -> None:
     arr = decoded(stored(), {"dtype": "int16", "_FillValue": -9999}).chunk(128)
     delayed = ccog.write_ccog(arr)
     assert client.compute(delayed).result() == gdal_cog(stored(), nodata=-9999)
+
+
+@pytest.mark.parametrize("where", ["attribute", "option"])
+def test_nan_that_the_encoding_does_not_fill_stays(where: str) -> None:
+    arr = decoded(stored("float32"), {"_FillValue": -9999})
+    arr.encoding = {"dtype": "float64"}
+    given = {"nodata": -1} if where == "option" else {}
+    arr = arr if where == "option" else arr.assign_attrs(_FillValue=-1)
+    with pytest.warns(ccog.CCOGWarning, match="4800 pixels are NaN"):
+        found = written(arr, **given)
+    assert found == gdal_cog(arr.to_numpy().astype("float64"), nodata=-1)

@@ -330,6 +330,10 @@ def _as_rioxarray_takes_it(arr: Any) -> Any:
         taken = arr.astype("uint8", keep_attrs=True) if arr.dtype == bool else arr.copy()
         taken.encoding = _encoding_taken(arr)
         taken.attrs = _tags_taken(arr.attrs)
+        for name in arr.encoding:
+            # xarray refuses to write what both have, and rioxarray lists of scales beside it
+            taken.attrs.pop(name, None)
+            taken.attrs.pop({"scale_factor": "scales", "add_offset": "offsets"}.get(name), None)
         if not isinstance(arr.name, str):
             taken.name = None
         long_name = arr.attrs.get("long_name")

@@ -59,7 +59,8 @@ class Encoding:
     def pixels(self, values: Array, nodata: Any, first_band: int) -> Array:
         """Pixels of decoded values (band, y, x), whose first band is ``first_band`` from 0.
 
-        Missing and masked values become ``nodata``.
+        Masked values become ``nodata``, and so do missing ones where the encoding fills them or the
+        type has no NaN.
 
         Raises
         ------
@@ -67,20 +68,22 @@ class Encoding:
             A value is out of the range of the type, or not whole where nothing scales it to be, or
             missing where there is no nodata value.
         """
-        if isinstance(values, np.ma.MaskedArray):
+        is_masked = isinstance(values, np.ma.MaskedArray)
+        if is_masked:
             floats = values.astype(np.result_type(values.dtype, np.float32))
             values = np.ma.filled(floats, np.nan)
         out = np.empty(values.shape, self.dtype)
         for n, band in enumerate(values):
-            out[n] = self._band(band, nodata, first_band + n)
+            out[n] = self._band(band, nodata, first_band + n, fills=self.fills or is_masked)
         return out
 
-    def _band(self, values: Array, nodata: Any, band: int) -> Array:
+    def _band(self, values: Array, nodata: Any, band: int, *, fills: bool) -> Array:
         packed = self._packed(values, band, has_fill=nodata is not None)
         if self.dtype.kind in "iu" and packed is values:
             _check_whole(values, self.dtype)
         missing = np.isnan(packed)
-        if not missing.any() or (nodata is None and self.dtype.kind not in "iu"):
+        has_nan = self.dtype.kind not in "iu" and (nodata is None or not fills)
+        if has_nan or not missing.any():
             return self._cast(packed)
         if nodata is None:
             raise ValueError(
