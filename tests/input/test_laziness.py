@@ -19,6 +19,7 @@ from xarray.core import indexing
 
 import ccog
 from ccog.input.memory_maps import MappedChunk, map_below
+from ccog.runtime.manifest import _name
 from conftest import GEO, gdal_cog, terrain
 
 PIXELS = terrain((2, 1100, 1300))
@@ -225,6 +226,28 @@ def test_chunks_of_memory_maps_travel_as_places_in_their_file(tmp_path: Path, vi
     with pytest.raises(ccog.StoreError, match=r"cannot read the memory map .*a\.bin"):
         pickle.loads(sent)()
     assert np.array_equal(pickle.loads(pickle.dumps(MappedChunk(area, map_below(arr))))(), area)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, lambda arr: xr.DataArray(arr, dims=("y", "x"))])
+def test_a_resumable_write_names_a_map_by_its_place_in_the_file(tmp_path: Path, kind: Any) -> None:
+    arr = mapped(tmp_path)
+    names = [_name(kind(part)) for part in (arr[0], arr[1], arr[0, ::2])]
+    assert len(set(names)) == 3
+    assert _name(kind(np.memmap(arr.filename, arr.dtype, "r", 6, arr.shape)[0])) == names[0]
+    os.utime(tmp_path / "a.bin", (1, 1))
+    assert _name(kind(arr[0])) != names[0]
+
+
+def test_arrays_that_cannot_become_numpy_s_are_refused_in_words() -> None:
+    class Sparse(Wrapped):
+        def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+            raise RuntimeError("not automatically")
+
+        __dask_graph__ = None
+
+    arr = xr.DataArray(Sparse(da.ones((8, 9))), dims=("y", "x"))
+    with pytest.raises(ccog.ArgumentTypeError, match=r"Sparse, which .*todense"):
+        ccog.plan(arr)
 
 
 def test_changes_of_a_private_map_travel_with_it(tmp_path: Path) -> None:

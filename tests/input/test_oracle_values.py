@@ -330,7 +330,7 @@ def _as_rioxarray_takes_it(arr: Any) -> Any:
         taken = arr.astype("uint8", keep_attrs=True) if arr.dtype == bool else arr.copy()
         taken.encoding = _encoding_taken(arr)
         taken.attrs = _tags_taken(arr.attrs)
-        for name in arr.encoding:
+        for name in taken.encoding:
             # xarray refuses to write what both have, and rioxarray lists of scales beside it
             taken.attrs.pop(name, None)
             taken.attrs.pop({"scale_factor": "scales", "add_offset": "offsets"}.get(name), None)
@@ -339,14 +339,20 @@ def _as_rioxarray_takes_it(arr: Any) -> Any:
         long_name = arr.attrs.get("long_name")
         if isinstance(long_name, list | tuple) and len(long_name) == 1 and arr.ndim == 2:
             taken.attrs["long_name"] = list(long_name)
-        for name in FILLS:
-            if isinstance(taken.attrs.get(name), str):
-                taken.attrs[name] = float(taken.attrs[name])
+        there = [name for name in FILLS if taken.attrs.get(name) is not None]
+        for name in there[1:]:
+            del taken.attrs[name]  # the first holds
+        if there and isinstance(taken.attrs[there[0]], str):
+            taken.attrs[there[0]] = float(taken.attrs[there[0]])
     return taken
 
 
 def _encoding_taken(arr: xr.DataArray) -> dict[str, Any]:
     encoding = dict(arr.encoding)
+    has_fill = any(name in encoding for name in ("_FillValue", "missing_value"))
+    packed = np.dtype(encoding.get("dtype", arr.dtype)).kind in "iu" and arr.dtype.kind == "f"
+    if packed and not has_fill and _said(arr) is not None:
+        encoding["_FillValue"] = _said(arr)  # rioxarray makes zeros of NaN
     for name in ("_FillValue", "missing_value"):
         if isinstance(encoding.get(name), str):
             encoding[name] = float(encoding[name])

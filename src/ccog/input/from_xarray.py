@@ -24,8 +24,9 @@ import dask.array as da
 import numpy as np
 from dask.base import is_dask_collection
 
-from ccog.errors import DtypeError, RasterError, warn_user
+from ccog.errors import ArgumentTypeError, DtypeError, RasterError, warn_user
 from ccog.input.arrays import UserArray
+from ccog.input.chunk_checks import type_name
 from ccog.input.encoding import encoding_of, read_nodata, rounded
 from ccog.input.georeferencing import NAMES, dimension, georeferenced
 from ccog.input.metadata import (
@@ -78,9 +79,19 @@ def array_inside(arr: Any) -> Any:
     if isinstance(data, da.Array | np.ndarray):
         return data
     if not is_dask_collection(data):
-        return arr.to_numpy()
+        return _as_numpy(arr)
     whole = dask.delayed(np.asarray)(data)
     return da.from_delayed(whole, arr.shape, arr.dtype)
+
+
+def _as_numpy(arr: Any) -> Any:
+    try:
+        return arr.to_numpy()
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ArgumentTypeError(
+            f"the array holds {type_name(arr.data)}, which does not become a NumPy array: {error}; "
+            "convert it first, e.g. arr.copy(data=arr.data.todense())"
+        ) from error
 
 
 def mask_of(arr: Any) -> Any:
@@ -100,7 +111,7 @@ def arrays_and_metadata(arr: Any, replaced: Collection[str]) -> tuple[list[UserA
     if hasattr(arr, "data_vars"):
         return _from_dataset(arr, replaced)
     array, metadata = _from_array(arr, "the array", replaced)
-    _warn_of_lost(arr.attrs)
+    _warn_of_lost(replaced, arr.attrs)
     return [array], georeferenced(metadata, arr, replaced)
 
 
@@ -131,7 +142,7 @@ def _from_dataset(dataset: Any, replaced: Collection[str]) -> tuple[list[UserArr
         )
     arrays = [band.array for band in bands.values()]
     metadata = _together({name: band.metadata for name, band in bands.items()}, dataset.attrs)
-    _warn_of_lost(dataset.attrs, *(variable.attrs for variable in variables.values()))
+    _warn_of_lost(replaced, dataset.attrs, *(variable.attrs for variable in variables.values()))
     first = next(iter(variables.values())).squeeze(drop=True)
     return arrays, georeferenced(metadata, first, replaced)
 
@@ -313,11 +324,11 @@ def _tags(attrs: Mapping[Any, Any], *others: str) -> dict[str, str]:
     }
 
 
-def _warn_of_lost(*of_all: Mapping[Any, Any]) -> None:
+def _warn_of_lost(replaced: Collection[str], *of_all: Mapping[Any, Any]) -> None:
     """Warn once of the attributes, of an array or of all variables, that cannot be tags."""
     items = itertools.chain(*(attrs.items() for attrs in of_all))
     lost = [key for key, value in items if not _can_be_tag(str(key), str(value))]
-    if lost:
+    if lost and "UPDATE_TAGS" not in replaced:
         warn_user(
             f"the attributes {', '.join(map(repr, dict.fromkeys(lost)))} are left out: GDAL has no "
             "tags of such names (empty, with '=' or ':', 'ns' and 'bidx') or such text (with NUL "

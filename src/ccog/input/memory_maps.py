@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,12 +41,27 @@ class MappedChunk:
         return self._view
 
     def __reduce__(self) -> tuple[Any, ...]:
-        path = self._whole.filename
-        if path is None or self._whole.mode == "c" or not os.path.exists(path):
-            return _Pixels, (np.array(self._view),)
-        offset = _address(self._view) - _address(self._whole) + self._whole.offset
-        view = self._view
-        return ChunkOfFile, (str(path), offset, view.dtype, view.shape, view.strides)
+        place = PlaceInFile.of(self._view, self._whole)
+        return (_Pixels, (np.array(self._view),)) if place is None else (_Chunk, (place,))
+
+
+class PlaceInFile(NamedTuple):
+    """Where pixels lie in a file: the first byte, and steps in bytes."""
+
+    path: str
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @classmethod
+    def of(cls, view: Array, whole: np.memmap[Any, Any]) -> PlaceInFile | None:
+        """That of a view of a map; None where no other map of the file would show the same."""
+        path = whole.filename
+        if path is None or whole.mode == "c" or not os.path.exists(path):
+            return None
+        offset = _address(view) - _address(whole) + whole.offset
+        return cls(str(path), offset, view.dtype, view.shape, view.strides)
 
 
 @dataclass(frozen=True)
@@ -58,23 +73,18 @@ class _Pixels:
 
 
 @dataclass(frozen=True)
-class ChunkOfFile:
-    """Where the pixels of a chunk lie in a file: the first byte, and steps in bytes."""
-
-    path: str
-    offset: int
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+class _Chunk:
+    place: PlaceInFile
 
     def __call__(self) -> Array:
         """The pixels."""
+        path, offset, dtype, shape, strides = self.place
         try:
-            whole = np.memmap(self.path, np.uint8, mode="r")
-            return np.ndarray(self.shape, self.dtype, whole, self.offset, self.strides)
+            whole = np.memmap(path, np.uint8, mode="r")
+            return np.ndarray(shape, dtype, whole, offset, strides)
         except (OSError, TypeError, ValueError) as error:
             raise StoreError(
-                f"cannot read the memory map {self.path} here: {error}; all workers need the "
+                f"cannot read the memory map {path} here: {error}; all workers need the "
                 "file, unchanged, until the write is done"
             ) from error
 
