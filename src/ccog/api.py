@@ -122,6 +122,7 @@ def write_ccog(
             storage_options=storage_options,
             env=env,
             layout=layout,
+            copies=True,
         )
         prepared.job.store.check()
         if resume:
@@ -184,6 +185,7 @@ def plan(
             storage_options=storage_options,
             env=env,
             layout=layout,
+            copies=False,
         )
         mismatch = chunk_mismatch(prepared)
         return plan_job(prepared.job, prepared.raster, mismatch=mismatch, sample=blocks)

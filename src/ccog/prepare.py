@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -20,7 +19,7 @@ from ccog.gdal.environment import options_of_tasks
 from ccog.gdal.statistics import gdal_keeps_statistics
 from ccog.gdal.template import HeaderSpec, write_template
 from ccog.geometry.axis_reduction import Kernel
-from ccog.geometry.blocks import choose_block, choose_chunk, choose_group, cut_array, fits_memory
+from ccog.geometry.blocks import choose_block, choose_chunk, choose_group, fits_memory
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.file_order import FileLayout
 from ccog.geometry.intervals import Size
@@ -82,10 +81,12 @@ def prepare(
     storage_options: Mapping[str, Any] | None,
     env: Mapping[str, Any],
     layout: FileLayout,
+    copies: bool,
 ) -> Prepared:
     """Everything that can be known before a pixel is touched, and before the store is asked.
 
     The arguments are those of :func:`ccog.write_ccog`; ``env`` are GDAL's configuration options.
+    Of arrays in memory ``copies`` are taken, or not.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def prepare(
     problems: list[OptionError] = []
     of_layout = as_cog_options(asked.profile, asked.creation, problems)
     options = CreationOptions.parse(of_layout, _OTHER_OPTIONS, problems)
-    cut = partial(cut_array, blocksize=options.blocksize, by_chunk=layout == "chunk")
+    cut = Cut(blocksize=options.blocksize, by_chunk=layout == "chunk", copies=copies)
     raster = read_raster(source, mask, asked.metadata, cut)
     check_array(asked.profile, raster, problems)
     raise_together(problems)

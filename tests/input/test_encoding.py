@@ -102,7 +102,7 @@ def test_datasets_that_xarray_decodes_come_out_as_they_were(
         assert opened.a.encoding["dtype"] == encoding["dtype"]
         assert opened.a.dtype.kind == "f"
         data = written(opened.a)
-    scales = {"scales": (encoding.get("scale_factor", 1.0),)}
+    scales = {"descriptions": ["a"], "scales": (encoding.get("scale_factor", 1.0),)}
     scales["offsets"] = (encoding.get("add_offset", 0.0),)
     exact = float(np.float32(nodata)) if encoding["dtype"] == "float32" else nodata
     expected = gdal_cog(pixels[np.newaxis], describe=scales, nodata=exact)
@@ -164,12 +164,35 @@ def test_a_mask_that_was_decoded_can_be_written_again(tmp_path: Path) -> None:
     assert again == file
 
 
-def test_values_are_rounded_as_xarray_rounds_them() -> None:
+def test_scaled_values_are_rounded_as_xarray_rounds_them() -> None:
     halves = np.arange(-300 * 260, 300 * 260, 2, dtype="float64").reshape(300, 260) / 4
     arr = xr.DataArray(halves, dims=("y", "x"))
-    arr.encoding = {"dtype": "int32", "_FillValue": -(2**31)}
+    arr.encoding = {"dtype": "int32", "_FillValue": -(2**31), "scale_factor": 0.2}
     expected = np.asarray(xr.conventions.encode_cf_variable(arr.variable))
     assert np.array_equal(read(written(arr))[0], expected)
+
+
+@pytest.mark.tried(
+    "arithmetic in place on decoded integers (`arr *= 0.0001`), which keeps their encoding",
+    "refused: the value is named; rioxarray writes zeros",
+)
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("decoded_as", ["float32", "float64"])
+@pytest.mark.parametrize("encoding", [{}, {"_FillValue": 0}, {"scale_factor": 1.0}], ids=str)
+def test_decoded_integers_that_are_no_longer_whole_are_refused(
+    encoding: dict[str, Any], decoded_as: str, lazy: bool
+) -> None:
+    arr = decoded(stored("uint16", 0), {"dtype": "uint16", **encoding}, decoded_as).fillna(1)
+    arr.encoding = {"dtype": "uint16", **encoding}
+    arr = arr.chunk(128) if lazy else arr
+    written(arr)
+    arr *= 0.0001
+    with pytest.raises(ccog.ChunkError, match=r"is not a whole number.*scale_factor"):
+        written(arr)
+    rounded = arr.copy(data=arr.round().data)
+    assert np.array_equal(read(written(rounded)).data, np.rint(arr))
+    arr.encoding["scale_factor"] = 0.0001
+    written(arr)
 
 
 def test_values_stay_as_they_are_without_encoding() -> None:
@@ -317,3 +340,14 @@ def test_workers_encode(client: Any) -> None:
     arr = decoded(stored(), {"dtype": "int16", "_FillValue": -9999}).chunk(128)
     delayed = ccog.write_ccog(arr)
     assert client.compute(delayed).result() == gdal_cog(stored(), nodata=-9999)
+
+
+@pytest.mark.parametrize("where", ["attribute", "option"])
+def test_nan_that_the_encoding_does_not_fill_stays(where: str) -> None:
+    arr = decoded(stored("float32"), {"_FillValue": -9999})
+    arr.encoding = {"dtype": "float64"}
+    given = {"nodata": -1} if where == "option" else {}
+    arr = arr if where == "option" else arr.assign_attrs(_FillValue=-1)
+    with pytest.warns(ccog.CCOGWarning, match="4800 pixels are NaN"):
+        found = written(arr, **given)
+    assert found == gdal_cog(arr.to_numpy().astype("float64"), nodata=-1)

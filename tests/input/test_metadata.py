@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import re
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import odc.geo.xr
 import pytest
 import rasterio
-import rioxarray  # noqa: F401
+import rioxarray
 import xarray as xr
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
@@ -39,9 +40,13 @@ def written(array: Any, **options: Any) -> bytes:
 @pytest.mark.parametrize(
     ("attrs", "describe"),
     [
-        ({"long_name": "height"}, {"descriptions": ["height", "height"]}),
+        (
+            {"long_name": "height"},
+            {"descriptions": ["height", "height"], "update_tags": {0: {"long_name": "height"}}},
+        ),
         ({"long_name": ("red", "green")}, {"descriptions": ["red", "green"]}),
-        ({"units": "m"}, {"units": ["m", "m"]}),
+        ({"long_name": ("red", None)}, {"descriptions": ["red", ""]}),
+        ({"units": "m"}, {"units": ["m", "m"], "update_tags": {0: {"units": "m"}}}),
         (
             {"scale_factor": 0.1, "add_offset": np.float64(5)},
             {"scales": [0.1, 0.1], "offsets": [5.0, 5.0]},
@@ -54,7 +59,7 @@ def written(array: Any, **options: Any) -> bytes:
         ({"AREA_OR_POINT": "Point"}, {"update_tags": {0: {"AREA_OR_POINT": "Point"}}}),
         (
             {"source": "a & b", "level": 3, "history": [1, 2]},
-            {"update_tags": {0: {"source": "a & b", "level": "3"}}},
+            {"update_tags": {0: {"source": "a & b", "level": "3", "history": "[1, 2]"}}},
         ),
     ],
     ids=str,
@@ -74,9 +79,21 @@ def test_fill_value_is_nodata() -> None:
 
 def test_text_of_the_band_coordinate_becomes_descriptions() -> None:
     array = georeferenced(long_name="reflectance").assign_coords(band=["B02", "B03"])
-    assert written(array) == gdal_cog(PIXELS, describe={"descriptions": ["B02", "B03"]})
+    tags = {"descriptions": ["B02", "B03"], "update_tags": {0: {"long_name": "reflectance"}}}
+    assert written(array) == gdal_cog(PIXELS, describe=tags)
     numbered = georeferenced().assign_coords(band=[1, 2])
     assert written(numbered) == gdal_cog(PIXELS)
+
+
+def test_the_name_of_an_array_is_its_description() -> None:
+    named = {"descriptions": ["dem", "dem"]}
+    assert written(georeferenced().rename("dem")) == gdal_cog(PIXELS, describe=named)
+    lazy = da.from_array(PIXELS, chunks=(2, 100, 100))
+    array = xr.DataArray(lazy, dims=("band", "y", "x")).rio.write_crs(GEO["crs"])
+    assert array.name == lazy.name  # xarray takes it from dask
+    assert written(array, transform=GEO["transform"], blocksize=128) == gdal_cog(
+        PIXELS, {"blocksize": 128}
+    )
 
 
 def test_dataset_variables_are_bands() -> None:
@@ -87,13 +104,15 @@ def test_dataset_variables_are_bands() -> None:
     describe = {
         "descriptions": ["dem", "slope"],
         "units": ["m", ""],
-        "update_tags": {0: {"title": "both"}, 2: {"method": "x"}},
+        "update_tags": {0: {"title": "both"}, 1: {"units": "m"}, 2: {"method": "x"}},
     }
     assert written(dataset.chunk({"x": 100})) == gdal_cog(PIXELS, describe=describe)
 
 
 def test_a_dataset_of_two_nodata_values_is_refused() -> None:
-    dataset = xr.Dataset({k: georeferenced(PIXELS[0]).rio.write_nodata(k == "a") for k in "ab"})
+    dataset = xr.Dataset(
+        {k: georeferenced(PIXELS[0]).rio.write_nodata(int(k == "a")) for k in "ab"}
+    )
     with pytest.raises(errors.RasterError, match="nodata values"):
         ccog.write_ccog(dataset)
 
@@ -277,3 +296,94 @@ def test_nodata_that_no_float_holds_is_exact(tmp_path: Path, nodata: int, given:
     with MemoryFile(data) as memory, memory.open(overview_level=0) as overview:
         assert (overview.read()[:, :64, :64] == nodata).all()
         assert (overview.read()[:, :64, 70:] != nodata).all()
+
+
+@pytest.mark.tried(
+    "attributes of every type: lists, NumPy scalars, dates, dictionaries, None",
+    "text, as rasterio makes it of them",
+)
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([1, 2], "[1, 2]"),
+        ((1, "a"), "(1, 'a')"),
+        (np.float32(3.5), "3.5"),
+        (np.arange(3), "[0 1 2]"),
+        (np.datetime64("2020-01-02"), "2020-01-02"),
+        (datetime.datetime(2020, 1, 2, 3), "2020-01-02 03:00:00"),
+        ({"a": 1}, "{'a': 1}"),
+        (True, "True"),
+        (None, "None"),
+    ],
+    ids=str,
+)
+def test_attributes_become_text(value: Any, text: str) -> None:
+    array = georeferenced(thing=value)
+    tags = {"update_tags": {0: {"thing": text}}}
+    assert written(array) == gdal_cog(PIXELS, describe=tags)
+    dataset = xr.Dataset({"a": array[0], "b": array[1]}, attrs={"other": value})
+    with MemoryFile(written(dataset)) as memory, memory.open() as file:
+        assert file.tags()["other"] == file.tags(1)["thing"] == file.tags(2)["thing"] == text
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_names_of_bands_that_rioxarray_opens_as_variables_are_kept(
+    tmp_path: Path, lazy: bool
+) -> None:
+    describe = {"descriptions": ["red", "near infrared"], "units": ["", "m"]}
+    (tmp_path / "a.tif").write_bytes(gdal_cog(PIXELS, describe=describe, nodata=-1))
+    chunks = {"chunks": {}} if lazy else {}
+    dataset = rioxarray.open_rasterio(tmp_path / "a.tif", band_as_variable=True, **chunks)
+    with MemoryFile(written(dataset)) as memory, memory.open() as file:
+        assert file.descriptions == ("red", "near infrared")
+        assert file.units[1] == "m"
+        assert file.tags(1) == {"long_name": "red"}
+        assert file.nodata == -1
+
+
+def test_long_names_of_variables_are_their_descriptions() -> None:
+    named, other = georeferenced(PIXELS[0], long_name="Height"), georeferenced(PIXELS[1])
+    data = written(xr.Dataset({"a": named, "b": other}))
+    with MemoryFile(data) as memory, memory.open() as file:
+        assert file.descriptions == ("Height", "b")
+
+
+def test_a_dataset_says_whether_pixels_are_points() -> None:
+    array = georeferenced(PIXELS[0])
+    dataset = xr.Dataset({"a": array}, attrs={"AREA_OR_POINT": "Point"})
+    for points in (dataset, xr.Dataset({"a": array.assign_attrs(AREA_OR_POINT="Point")})):
+        with MemoryFile(written(points)) as memory, memory.open() as file:
+            assert file.tags()["AREA_OR_POINT"] == "Point"
+            assert not file.tags(1)
+
+
+@pytest.mark.tried(
+    "attributes that GDAL has no tags for: `ns`, `bidx`, `eo:cloud`, NUL and surrogates",
+    "left out, and named in one warning; rioxarray fails, or writes other names",
+)
+def test_attributes_that_cannot_be_tags_are_named_in_one_warning() -> None:
+    attrs = {"ns": 1, "bidx": 2, "eo:cloud": 3, "a=b": 4, "": 5, "nul": "a\0b", "half": "\ud800"}
+    array = georeferenced(kept="yes").assign_attrs(attrs)
+    dataset = xr.Dataset({"a": array[0], "b": array[1]}, attrs={"ns": 9})
+    for given in (array, dataset):
+        with pytest.warns(ccog.CCOGWarning, match="are left out") as told:
+            data = written(given)
+        (text,) = [str(w.message) for w in told if w.category is ccog.CCOGWarning]
+        assert all(repr(name) in text for name in attrs)
+        assert "kept" not in text
+        with MemoryFile(data) as memory, memory.open() as file:
+            assert "kept" in file.tags() | file.tags(1)
+            assert not {"eo", "a", "nul"} & {*file.tags(), *file.tags(1)}
+
+
+def test_keys_that_are_not_text_become_text() -> None:
+    data = written(georeferenced().assign_attrs({5: "five", ("t", 1): 2}))
+    with MemoryFile(data) as memory, memory.open() as file:
+        assert file.tags()["5"] == "five"
+        assert file.tags()["('t', 1)"] == "2"
+
+
+def test_tags_of_bands_that_rioxarray_takes_are_taken() -> None:
+    array = georeferenced(band_tags=[{"a": 1}, {"b": [2]}])
+    tags = {"update_tags": {1: {"a": "1"}, 2: {"b": "[2]"}}}
+    assert written(array) == gdal_cog(PIXELS, describe=tags)

@@ -62,6 +62,17 @@ class RasterFacts:
         return self.has_mask or self.has_band_masks or has_nodata or bool(self.alphas)
 
     @property
+    def has_nan_beside_nodata(self) -> bool:
+        """Whether pixels can be NaN, which then are values: another value is nodata."""
+        has_nan = self.array_type.startswith(("float", "complex"))
+        return (
+            has_nan
+            and not self.is_whole_complex
+            and self.nodata is not None
+            and self.nodata == self.nodata
+        )
+
+    @property
     def is_complex(self) -> bool:
         """Whether pixels have two parts."""
         return self.dtype.startswith("complex")

@@ -1,6 +1,7 @@
 """NumPy and dask arrays, masked or not, as dask arrays whose every chunk is checked.
 
-Masked arrays are ``numpy.ma``, and dask arrays of it, which their ``_meta`` tells.
+Masked arrays are ``numpy.ma``, and dask arrays of it, which their ``_meta`` tells. Nothing is read
+here: files behind arrays of xarray and memory maps are read chunk by chunk, when it is computed.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import dask.array as da
@@ -15,22 +17,43 @@ import numpy as np
 import numpy.typing as npt
 from dask.array.core import normalize_chunks, slices_from_chunks
 from dask.layers import ArrayBlockwiseDep
+from dask.task_spec import Task
 
 from ccog.errors import ArgumentTypeError, DtypeError, RasterError
+from ccog.geometry.blocks import cut_array
+from ccog.geometry.intervals import Size
 from ccog.input.chunk_checks import ChunkPosition, Declared, MaskIntake, PixelIntake, type_name
 from ccog.input.encoding import Encoding
+from ccog.input.memory_maps import MappedChunk, map_below
+from ccog.input.source import chunk_shape
+from ccog.input.xarray_edges import in_chunks, is_read_lazily
 
 Array = npt.NDArray[Any]
 
-#: Gives the chunk (height, width) of a NumPy array from its (height, width) and bytes a pixel.
-Cut = Callable[[tuple[int, int], int], tuple[int, int]]
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """How arrays that come in one piece are cut into chunks.
+
+    Chunks of arrays in memory are ``copies`` where they are to be written: what the user changes
+    before the write is computed stays out of it.
+    """
+
+    blocksize: int
+    by_chunk: bool
+    copies: bool
+
+    def __call__(self, shape: Size, pixel_bytes: int) -> Size:
+        """The chunk (height, width) of an array of this (height, width) and bytes a pixel."""
+        return cut_array(shape, pixel_bytes, blocksize=self.blocksize, by_chunk=self.by_chunk)
+
 
 # letters for the axes (band, y, x), as dask.array.blockwise takes them
 _AXES = "bij"
 
 
 class UserArray(NamedTuple):
-    """An array as the user has it.
+    """An array as the user has it; a DataArray where xarray would read it from a file.
 
     ``axes`` are the numbers of its axes of bands (if any), rows and columns; ``name`` names it in
     messages; ``encoding`` says how pixels differ from its values, if they do.
@@ -62,36 +85,66 @@ class UserArray(NamedTuple):
         arr = self.array
         if isinstance(arr, da.Array):
             return self
+        if is_read_lazily(arr):
+            sides = _cut_sides(arr, self.axes, _CutOfFile.of(arr, self.axes) or cut, count)
+            return self._replace(array=in_chunks(arr, sides))
         if isinstance(arr, np.ndarray):
-            arr = arr if isinstance(arr, np.ma.MaskedArray) else np.asarray(arr)
-            return self._replace(array=_in_chunks(arr, _cut_sides(arr, self.axes, cut, count)))
+            sides = _cut_sides(arr, self.axes, cut, count)
+            return self._replace(array=_in_chunks(arr, sides, copies=cut.copies))
         raise ArgumentTypeError(
             f"{self.name} is {type_name(arr)}; "
             "pass an xarray.DataArray, a dask.array.Array or a numpy.ndarray"
         )
 
 
-def _cut_sides(arr: Array, axes: tuple[int, ...], cut: Cut, count: int) -> tuple[int, ...]:
+@dataclass(frozen=True)
+class _CutOfFile:
+    """How an array is cut that xarray reads from a file in blocks, none of which is read often."""
+
+    block: Size
+
+    @classmethod
+    def of(cls, arr: Any, axes: tuple[int, ...]) -> _CutOfFile | None:
+        """That of a DataArray; None where nobody says how the file is stored."""
+        stored = arr.encoding.get("preferred_chunks") or {}
+        sides = [int(stored.get(arr.dims[axis], 1)) for axis in axes[-2:]]
+        return cls((sides[0], sides[1])) if stored else None
+
+    def __call__(self, shape: Size, pixel_bytes: int) -> Size:
+        return chunk_shape(*shape, self.block, pixel_bytes)
+
+
+def _cut_sides(
+    arr: Any, axes: tuple[int, ...], cut: Callable[[Size, int], Size], count: int
+) -> tuple[int, ...]:
     """Sides of the chunks of an array, which a later check may refuse."""
-    if len(axes) not in (2, 3) or 0 in arr.shape:
-        return arr.shape
+    sides = list(arr.shape)
+    if len(axes) not in (2, 3) or 0 in sides:
+        return tuple(sides)
     y, x = axes[-2:]
     pixels = arr.shape[y] * arr.shape[x]
-    sides = list(arr.shape)
     sides[y], sides[x] = cut((arr.shape[y], arr.shape[x]), count * arr.nbytes // pixels)
     return tuple(map(min, sides, arr.shape))
 
 
-def _in_chunks(arr: Array, sides: tuple[int, ...]) -> da.Array:
-    """Chunks that are copies: what the user changes before the write is computed stays out of it.
+def _in_chunks(arr: Array, sides: tuple[int, ...], *, copies: bool) -> da.Array:
+    """Chunks of an array in memory, or of a memory map, which are read when they are computed.
 
     ``dask.array.from_array`` would copy the array, and cut it in tasks.
     """
     name = f"numpy-{uuid.uuid4().hex}"
+    is_masked = isinstance(arr, np.ma.MaskedArray)
+    whole = None if is_masked else map_below(arr)
+    arr = arr if is_masked else np.asarray(arr)
     chunks = normalize_chunks(sides, arr.shape)
     keys = itertools.product([name], *(range(len(sizes)) for sizes in chunks))
-    copies = [arr[area].copy() for area in slices_from_chunks(chunks)]
-    return array_of_tasks(dict(zip(keys, copies, strict=True)), name, chunks, meta=arr)
+    views = (arr[area] for area in slices_from_chunks(chunks))
+    of_keys: dict[Any, Any] = dict(zip(keys, views, strict=True))
+    if whole is not None:
+        of_keys = {key: Task(key, MappedChunk(view, whole)) for key, view in of_keys.items()}
+    elif copies:
+        of_keys = {key: view.copy() for key, view in of_keys.items()}
+    return array_of_tasks(of_keys, name, chunks, meta=arr[tuple(slice(0) for _ in arr.shape)])
 
 
 def array_of_tasks(tasks: dict[Any, Any], name: str, chunks: Any, meta: Any) -> da.Array:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ccog.errors import RasterError
-from ccog.input.metadata import per_band, python_number
+from ccog.input.metadata import per_band, python_number, same_value
 
 Array = npt.NDArray[Any]
 Number = float | int
@@ -35,11 +35,15 @@ REMEDY = "arr.drop_encoding() writes the values as they are"
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """What ``encoding`` says of the pixels: their type, nodata value, and one scale a band."""
+    """What ``encoding`` says of the pixels: their type, nodata value, and one scale a band.
+
+    ``fills`` says that NaN is stored as a number, be it this nodata value or a user's.
+    """
 
     decoded: np.dtype[Any]
     dtype: np.dtype[Any]
     nodata: Number | None
+    fills: bool
     scales: tuple[float, ...] | None
     offsets: tuple[float, ...] | None
     stored_type: str | None
@@ -49,32 +53,37 @@ class Encoding:
         """Whether values and pixels differ."""
         is_scaled = any(scale != 1 for scale in self.scales or ())
         is_moved = any(offset != 0 for offset in self.offsets or ())
-        is_filled = self.nodata is not None and not math.isnan(self.nodata)
-        has_nan = self.decoded.kind in "fc"
-        return self.decoded != self.dtype or is_scaled or is_moved or (is_filled and has_nan)
+        is_filled = self.fills and self.decoded.kind in "fc"
+        return self.decoded != self.dtype or is_scaled or is_moved or is_filled
 
     def pixels(self, values: Array, nodata: Any, first_band: int) -> Array:
         """Pixels of decoded values (band, y, x), whose first band is ``first_band`` from 0.
 
-        Missing and masked values become ``nodata``.
+        Masked values become ``nodata``, and so do missing ones where the encoding fills them or the
+        type has no NaN.
 
         Raises
         ------
         ValueError
-            A value is out of the range of the type, or missing where there is no nodata value.
+            A value is out of the range of the type, or not whole where nothing scales it to be, or
+            missing where there is no nodata value.
         """
-        if isinstance(values, np.ma.MaskedArray):
+        is_masked = isinstance(values, np.ma.MaskedArray)
+        if is_masked:
             floats = values.astype(np.result_type(values.dtype, np.float32))
             values = np.ma.filled(floats, np.nan)
         out = np.empty(values.shape, self.dtype)
         for n, band in enumerate(values):
-            out[n] = self._band(band, nodata, first_band + n)
+            out[n] = self._band(band, nodata, first_band + n, fills=self.fills or is_masked)
         return out
 
-    def _band(self, values: Array, nodata: Any, band: int) -> Array:
+    def _band(self, values: Array, nodata: Any, band: int, *, fills: bool) -> Array:
         packed = self._packed(values, band, has_fill=nodata is not None)
+        if self.dtype.kind in "iu" and packed is values:
+            _check_whole(values, self.dtype)
         missing = np.isnan(packed)
-        if not missing.any() or (nodata is None and self.dtype.kind not in "iu"):
+        has_nan = self.dtype.kind not in "iu" and (nodata is None or not fills)
+        if has_nan or not missing.any():
             return self._cast(packed)
         if nodata is None:
             raise ValueError(
@@ -118,6 +127,22 @@ class Encoding:
         return whole.astype(self.dtype)
 
 
+def _check_whole(values: Array, dtype: np.dtype[Any]) -> None:
+    """Refuse values that rounding would change: they are no longer those that were decoded.
+
+    Arithmetic in place (``arr *= 0.0001``) keeps an encoding that does not know of it.
+    """
+    if values.dtype.kind != "f":
+        return
+    odd = (np.rint(values) != values) & ~np.isnan(values)
+    if odd.any():
+        raise ValueError(
+            f"{values[odd][0]} is not a whole number, as {dtype} is: arithmetic in place "
+            "(arr *= 0.1) keeps the encoding; set arr.encoding['scale_factor'], or round: "
+            "arr.copy(data=arr.round().data)"
+        )
+
+
 def _out_of_range(pixel: Any, dtype: np.dtype[Any]) -> ValueError:
     limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
     return ValueError(
@@ -126,19 +151,26 @@ def _out_of_range(pixel: Any, dtype: np.dtype[Any]) -> ValueError:
     )
 
 
-def encoding_of(arr: Any, count: int) -> Encoding:
-    """What the encoding of a DataArray of ``count`` bands says, read as rioxarray reads it."""
+def encoding_of(arr: Any, count: int, *, nodata_given: bool = False) -> Encoding:
+    """What the encoding of a DataArray of ``count`` bands says, read as rioxarray reads it.
+
+    Its nodata value is not looked at where the user has ``nodata_given``.
+    """
     encoding = {str(key): value for key, value in arr.encoding.items() if value is not None}
-    _check_attributes(encoding, arr.attrs)
+    _check_attributes(encoding, arr.attrs, () if nodata_given else _FILL_VALUES)
     dtype = _dtype(encoding, arr.dtype)
     scales = encoding.get("scales", encoding.get("scale_factor"))
     offsets = encoding.get("offsets", encoding.get("add_offset"))
     # rioxarray keeps the type of the file, for which NumPy has none, beside the dtype
     is_whole_complex = encoding.get("rasterio_dtype") == _WHOLE_COMPLEX and dtype == np.complex64
+    fill = next((encoding[name] for name in _FILL_VALUES if name in encoding), math.nan)
+    nodata = None if nodata_given else _nodata(encoding, dtype)
+    fills = not same_value(fill if nodata is None else nodata, math.nan)
     of_bands = Encoding(
         decoded=arr.dtype,
         dtype=dtype,
-        nodata=_nodata(encoding, dtype),
+        nodata=nodata,
+        fills=fills,
         scales=per_band("encoding['scale_factor']", scales, count, float),
         offsets=per_band("encoding['add_offset']", offsets, count, float),
         stored_type=_WHOLE_COMPLEX if is_whole_complex else None,
@@ -147,12 +179,14 @@ def encoding_of(arr: Any, count: int) -> Encoding:
     return of_bands
 
 
-def _check_attributes(encoding: Mapping[str, Any], attrs: Mapping[Any, Any]) -> None:
+def _check_attributes(
+    encoding: Mapping[str, Any], attrs: Mapping[Any, Any], fill_values: tuple[str, ...]
+) -> None:
     """Refuse what xarray's writers refuse, too: which of the two holds cannot be told."""
-    for name in (*_FILL_VALUES, "scale_factor", "add_offset", "scales", "offsets"):
+    for name in (*fill_values, "scale_factor", "add_offset", "scales", "offsets"):
         if name not in encoding or attrs.get(name) is None:
             continue
-        if not np.array_equal(encoding[name], attrs[name]):
+        if not same_value(encoding[name], attrs[name]):
             raise RasterError(
                 f"encoding[{name!r}] is {encoding[name]} and attrs[{name!r}] is {attrs[name]}; "
                 f"delete one: del arr.attrs[{name!r}], or {REMEDY}"
@@ -181,12 +215,7 @@ def _nodata(encoding: Mapping[str, Any], dtype: np.dtype[Any]) -> Number | None:
     name = next((name for name in _FILL_VALUES if name in encoding), None)
     if name is None:
         return None
-    try:
-        nodata = python_number(np.ravel(encoding[name])[0])
-    except (TypeError, ValueError, IndexError):
-        raise RasterError(
-            f"encoding[{name!r}] is {encoding[name]!r}, not a number; {REMEDY}"
-        ) from None
+    nodata = read_nodata(f"encoding[{name!r}]", encoding[name], REMEDY)
     if nodata is None or not math.isfinite(nodata):
         return nodata
     if "_Unsigned" in encoding and dtype.kind in "iu" and nodata == int(nodata):
@@ -194,16 +223,26 @@ def _nodata(encoding: Mapping[str, Any], dtype: np.dtype[Any]) -> Number | None:
         return int(
             np.array(int(nodata) % 2 ** (8 * dtype.itemsize), f"u{dtype.itemsize}").view(dtype)
         )
-    return _rounded(nodata, dtype)
+    return rounded(nodata, dtype)
 
 
-def _rounded(nodata: Number, dtype: np.dtype[Any]) -> Number:
-    """A fill value as pixels of floats hold it."""
+def read_nodata(where: str, value: Any, remedy: str) -> Number | None:
+    """The nodata value that stands somewhere in an array."""
+    try:
+        return python_number(value)
+    except (TypeError, ValueError, OverflowError):
+        raise RasterError(
+            f"{where} is {value!r}, not a number: set one, give nodata=, or {remedy}"
+        ) from None
+
+
+def rounded(nodata: Number, dtype: np.dtype[Any]) -> Number:
+    """A nodata value as pixels of floats hold it."""
     if dtype.kind != "f":
         return nodata
     with np.errstate(over="ignore"):
-        rounded = float(dtype.type(nodata))
-    return rounded if math.isfinite(rounded) else nodata
+        nearest = float(dtype.type(nodata))
+    return nearest if math.isfinite(nearest) else nodata
 
 
 def _check_scales(encoding: Encoding) -> None:

@@ -3,30 +3,43 @@
 * CRS, transform and ground control points: see :mod:`ccog.input.georeferencing`.
 * Values that were decoded (``mask_and_scale``) are stored as ``encoding`` says, which also gives
   nodata, scales and offsets: see :mod:`ccog.input.encoding`.
-* Nodata of other values comes from rioxarray's accessor, else from ``_FillValue``.
+* Nodata of other values comes from ``rio.set_nodata``, else from ``_FillValue`` and the like.
 * Descriptions: ``long_name`` where it is a list, else a band coordinate of text, else
-  ``long_name``; of a Dataset the names of its variables.
-* ``units``, ``scale_factor`` (or ``scales``) and ``add_offset`` (or ``offsets``) of the attributes,
+  ``long_name``, else the name of the array; of a Dataset those of its variables.
+* ``units``, ``scales`` (or ``scale_factor``) and ``offsets`` (or ``add_offset``) of the attributes,
   one for all bands or one each.
-* Other attributes that are text, numbers or booleans become tags of the dataset (of a Dataset's
-  variables: of their bands).
+* Other attributes become text, and tags of the dataset (of a Dataset's variables: of their bands).
 """
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import dask
 import dask.array as da
 import numpy as np
+from dask.base import is_dask_collection
 
-from ccog.errors import DtypeError, RasterError
+from ccog.errors import ArgumentTypeError, DtypeError, RasterError, warn_user
 from ccog.input.arrays import UserArray
+from ccog.input.chunk_checks import type_name
 from ccog.input.coordinates import dimension
-from ccog.input.encoding import encoding_of
-from ccog.input.georeferencing import aligned, georeferenced, has_rioxarray
-from ccog.input.metadata import Metadata, per_band, python_number
+from ccog.input.encoding import encoding_of, read_nodata, rounded
+from ccog.input.georeferencing import aligned, georeferenced
+from ccog.input.metadata import (
+    ARGUMENTS_OF_RASTERIO,
+    Metadata,
+    TagKey,
+    misfit,
+    per_band,
+    same_value,
+)
+from ccog.input.rioxarray_edges import chosen_nodata
+from ccog.input.xarray_edges import is_read_lazily
 
 # attributes that hold the nodata value, the first that is there, as rioxarray takes them
 _NODATA_NAMES = ("_FillValue", "missing_value", "fill_value", "nodata")
@@ -34,14 +47,15 @@ _NODATA_NAMES = ("_FillValue", "missing_value", "fill_value", "nodata")
 # attributes that say how values are stored or where they lie, or that have a field of their own
 _NOT_TAGS = frozenset({
     "AREA_OR_POINT", *_NODATA_NAMES, "scale_factor", "scales", "add_offset", "offsets",
-    "long_name", "units", "grid_mapping", "coordinates", "crs", "crs_wkt", "spatial_ref",
-    "transform", "GeoTransform", "res", "is_tiled", "nodatavals", "band_names", "spec",
+    "grid_mapping", "crs", "crs_wkt", "spatial_ref", "transform", "GeoTransform", "res",
+    "is_tiled", "nodatavals", "band_tags", "spec",
 })  # fmt: skip
+
+# how names of dask's arrays end
+_DASK_NAME = re.compile("-[0-9a-f]{32}$")
 
 # names of dimensions whose entries are times, and not bands
 _TIMES = ("time", "t", "date", "datetime", "valid_time")
-
-_TAG_TYPES = str | bool | int | float | np.number | np.bool_
 
 
 class _Described(NamedTuple):
@@ -57,8 +71,28 @@ def is_xarray(arr: Any) -> bool:
 
 
 def array_inside(arr: Any) -> Any:
-    """The dask or NumPy array inside."""
-    return arr.data if isinstance(arr.data, da.Array | np.ndarray) else arr.to_numpy()
+    """The dask or NumPy array inside; the DataArray itself where xarray has not read it yet."""
+    if is_read_lazily(arr):
+        return arr
+    data = arr.data
+    # Quantities of pint, whose ``to_numpy`` computes
+    data = getattr(data, "magnitude", data)
+    if isinstance(data, da.Array | np.ndarray):
+        return data
+    if not is_dask_collection(data):
+        return _as_numpy(arr)
+    whole = dask.delayed(np.asarray)(data)
+    return da.from_delayed(whole, arr.shape, arr.dtype)
+
+
+def _as_numpy(arr: Any) -> Any:
+    try:
+        return arr.to_numpy()
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ArgumentTypeError(
+            f"the array holds {type_name(arr.data)}, which does not become a NumPy array: {error}; "
+            "convert it first, e.g. arr.copy(data=arr.data.todense())"
+        ) from error
 
 
 def mask_of(mask: Any, arr: Any) -> Any:
@@ -76,7 +110,8 @@ def arrays_and_metadata(arr: Any, replaced: Collection[str]) -> tuple[list[UserA
     """
     if hasattr(arr, "data_vars"):
         return _from_dataset(arr, replaced)
-    array, metadata = _from_array(arr, "the array")
+    array, metadata = _from_array(arr, "the array", replaced)
+    _warn_of_lost(replaced, arr.attrs)
     return [array], georeferenced(metadata, {"the array": arr}, None, replaced)
 
 
@@ -89,7 +124,10 @@ def _from_dataset(dataset: Any, replaced: Collection[str]) -> tuple[list[UserArr
         raise RasterError(
             "the Dataset has no variable of two dimensions; there is nothing to write"
         )
-    bands = {name: _one_band(v, f"the variable {name}") for name, v in variables.items()}
+    bands = {
+        name: _one_band(variable, f"the variable {name}", replaced)
+        for name, variable in variables.items()
+    }
     dtypes = {name: band.array.dtype.name for name, band in bands.items()}
     if len(set(dtypes.values())) > 1:
         raise DtypeError(
@@ -97,12 +135,14 @@ def _from_dataset(dataset: Any, replaced: Collection[str]) -> tuple[list[UserArr
             "ds.astype(...) first"
         )
     nodata = {name: band.metadata.nodata for name, band in bands.items()}
-    if "NODATA" not in replaced and len(set(map(repr, nodata.values()))) > 1:
+    first_nodata = next(iter(nodata.values()))
+    if not all(same_value(value, first_nodata) for value in nodata.values()):
         raise RasterError(
             f"the variables have nodata values {_listed(nodata)}; bands share one: give nodata="
         )
     arrays = [band.array for band in bands.values()]
     metadata = _together({name: band.metadata for name, band in bands.items()}, dataset.attrs)
+    _warn_of_lost(replaced, dataset.attrs, *(variable.attrs for variable in variables.values()))
     named = {f"the variable {name}": v for name, v in variables.items()}
     return arrays, georeferenced(metadata, named, dataset, replaced)
 
@@ -117,13 +157,13 @@ def _variables(dataset: Any) -> dict[str, Any]:
     }
 
 
-def _one_band(variable: Any, name: str) -> _Described:
+def _one_band(variable: Any, name: str, replaced: Collection[str]) -> _Described:
     """A variable that is (y, x), but for dimensions of one entry."""
     _check_time(variable, name)
     sides = dimension(variable, "y"), dimension(variable, "x")
     alone = [dim for dim in variable.dims if variable.sizes[dim] == 1 and dim not in sides]
     flat = variable.squeeze(alone, drop=True)
-    array, metadata = _from_array(flat, name)
+    array, metadata = _from_array(flat, name, replaced)
     if array.array.ndim != 2:
         raise RasterError(
             f"{name} has dimensions of sizes {array.array.shape}; "
@@ -146,13 +186,16 @@ def _listed(values: Mapping[str, Any]) -> str:
 def _together(bands: Mapping[str, Metadata], attrs: Mapping[Any, Any]) -> Metadata:
     """One metadata for bands that were variables."""
     each = list(bands.values())
-    tags = {0: _tags(attrs)}
-    for band, metadata in enumerate(each, 1):
-        tags[band] = dict(metadata.tags.get(0, {}))
+    tags = {0: _tags(attrs, "long_name")}
+    tags |= {n: dict(metadata.tags.get(0, {})) for n, metadata in enumerate(each, 1)}
+    of_bands = [of_band.pop("AREA_OR_POINT", None) for of_band in tags.values()]
+    if "Point" in (attrs.get("AREA_OR_POINT"), *of_bands):
+        tags[0]["AREA_OR_POINT"] = "Point"
+    names = [metadata.descriptions for metadata in each]
     return replace(
         each[0],
         tags={band: of_band for band, of_band in tags.items() if of_band},
-        descriptions=tuple(bands),
+        descriptions=tuple((own or (name,))[0] for own, name in zip(names, bands, strict=True)),
         units=_gathered([metadata.units for metadata in each], ""),
         scales=_gathered([metadata.scales for metadata in each], 1.0),
         offsets=_gathered([metadata.offsets for metadata in each], 0.0),
@@ -169,7 +212,7 @@ def _gathered(values: list[Any], default: Any) -> tuple[Any, ...] | None:
 # DataArrays
 
 
-def _from_array(arr: Any, name: str) -> _Described:
+def _from_array(arr: Any, name: str, replaced: Collection[str]) -> _Described:
     _check_time(arr, name)
     y, x = dimension(arr, "y"), dimension(arr, "x")
     others = [dim for dim in arr.dims if dim not in (y, x)]
@@ -179,8 +222,12 @@ def _from_array(arr: Any, name: str) -> _Described:
             f"(y, x) or (band, y, x), e.g. arr.isel({others[0]}=0)"
         )
     axes = tuple(map(arr.dims.index, (*others, y, x)))
-    encoding = encoding_of(arr, arr.sizes[others[0]] if others else 1)
-    nodata = _nodata(arr) if encoding.nodata is None else encoding.nodata
+    nodata_given = "NODATA" in replaced
+    count = arr.sizes[others[0]] if others else 1
+    encoding = encoding_of(arr, count, nodata_given=nodata_given)
+    nodata = encoding.nodata
+    if nodata is None and not nodata_given:
+        nodata = _nodata(arr)
     metadata = _with_attributes(Metadata(nodata=nodata), arr, others)
     metadata = replace(
         metadata,
@@ -212,43 +259,103 @@ def _is_time(arr: Any, dim: Any) -> bool:
 
 
 def _nodata(arr: Any) -> float | int | None:
-    """Nodata of values that were not decoded."""
-    if has_rioxarray():
-        return python_number(arr.rio.nodata)
-    values = (arr.attrs[name] for name in _NODATA_NAMES if name in arr.attrs)
-    return python_number(next(values, None))
+    """Nodata of values that were not decoded, which their type can hold."""
+    where, value, remedy = "rio.set_nodata", chosen_nodata(arr), "arr.rio.set_nodata(None)"
+    name = next((name for name in _NODATA_NAMES if arr.attrs.get(name) is not None), None)
+    if value is None and name is not None:
+        where, value, remedy = f"attrs[{name!r}]", arr.attrs[name], f"del arr.attrs[{name!r}]"
+    elif value is None and len(np.atleast_1d(arr.attrs.get("nodatavals", ()))):
+        where, remedy = "attrs['nodatavals']", "del arr.attrs['nodatavals']"
+        value = np.atleast_1d(arr.attrs["nodatavals"])[0]
+    nodata = read_nodata(where, value, remedy)
+    if nodata is None:
+        return None
+    dtype = np.dtype(np.uint8) if arr.dtype.kind == "b" else arr.dtype
+    allowed = misfit(nodata, dtype) if dtype.kind in "iufc" else None
+    if allowed is not None:
+        raise RasterError(
+            f"{where} is {nodata}, and {dtype} pixels cannot be that but {allowed}: "
+            f"give nodata=, or {remedy}"
+        )
+    return rounded(nodata, dtype)
 
 
 def _with_attributes(metadata: Metadata, arr: Any, band_dims: list[Any]) -> Metadata:
     attrs = arr.attrs
     count = arr.sizes[band_dims[0]] if band_dims else 1
-    tags = _tags(attrs)
-    if attrs.get("AREA_OR_POINT") == "Point":
-        tags["AREA_OR_POINT"] = "Point"
-    long_name = attrs.get("long_name")
-    descriptions = None
-    if band_dims and not isinstance(long_name, list | tuple):
-        descriptions = _band_names(arr, band_dims[0])
-    if descriptions is None:
-        descriptions = per_band("the attribute long_name", long_name, count, str)
-    scales = attrs.get("scale_factor", attrs.get("scales"))
-    offsets = attrs.get("add_offset", attrs.get("offsets"))
+    scales = attrs.get("scales", attrs.get("scale_factor"))
+    offsets = attrs.get("offsets", attrs.get("add_offset"))
     return replace(
         metadata,
-        tags={0: tags} if tags else {},
-        descriptions=descriptions,
+        tags=_tags_of_array(attrs, count),
+        descriptions=_descriptions(arr, band_dims, count),
         units=per_band("the attribute units", attrs.get("units"), count, str),
         scales=per_band("the attribute scale_factor", scales, count, float),
         offsets=per_band("the attribute add_offset", offsets, count, float),
     )
 
 
-def _tags(attrs: Mapping[Any, Any]) -> dict[str, str]:
+def _descriptions(arr: Any, band_dims: list[Any], count: int) -> tuple[Any, ...] | None:
+    """The names of bands; rioxarray knows all but those of the coordinate."""
+    long_name = arr.attrs.get("long_name")
+    if band_dims and not isinstance(long_name, list | tuple):
+        names = _band_names(arr, band_dims[0])
+        if names is not None:
+            return names
+    if isinstance(long_name, str | None):
+        long_name = long_name or _own_name(arr)
+    return per_band("the attribute long_name", long_name or None, count, str)
+
+
+def _own_name(arr: Any) -> str | None:
+    """The name of an array, unless it is one of dask's, which xarray takes for it."""
+    is_own = isinstance(arr.name, str) and not _DASK_NAME.search(arr.name)
+    return arr.name if is_own else None
+
+
+def _tags_of_array(attrs: Mapping[Any, Any], count: int) -> dict[TagKey, dict[str, str]]:
+    """Tags of the dataset, and those of its bands, which rioxarray takes from ``band_tags``."""
+    others = () if isinstance(attrs.get("long_name"), str) else ("long_name",)
+    tags: dict[TagKey, dict[str, str]] = {0: _tags(attrs, *others)}
+    if attrs.get("AREA_OR_POINT") == "Point":
+        tags[0]["AREA_OR_POINT"] = "Point"
+    band_tags = attrs.get("band_tags")
+    for band, of_band in enumerate(band_tags if isinstance(band_tags, list) else [], 1):
+        if band <= count and isinstance(of_band, Mapping):
+            tags[band] = _tags(of_band)
+    return {band: items for band, items in tags.items() if items}
+
+
+def _tags(attrs: Mapping[Any, Any], *others: str) -> dict[str, str]:
+    """Attributes as text, as rasterio makes it of them; ``others`` are no tags either."""
+    items = ((str(key), str(value)) for key, value in attrs.items())
     return {
-        str(key): str(value)
-        for key, value in attrs.items()
-        if str(key) not in _NOT_TAGS and isinstance(value, _TAG_TYPES)
+        name: text
+        for name, text in items
+        if name not in (*_NOT_TAGS, *others) and _can_be_tag(name, text)
     }
+
+
+def _warn_of_lost(replaced: Collection[str], *of_all: Mapping[Any, Any]) -> None:
+    """Warn once of the attributes, of an array or of all variables, that cannot be tags."""
+    items = itertools.chain(*(attrs.items() for attrs in of_all))
+    lost = [key for key, value in items if not _can_be_tag(str(key), str(value))]
+    if lost and "UPDATE_TAGS" not in replaced:
+        warn_user(
+            f"the attributes {', '.join(map(repr, dict.fromkeys(lost)))} are left out: GDAL has no "
+            "tags of such names (empty, with '=' or ':', 'ns' and 'bidx') or such text (with NUL "
+            "or surrogates); rename them to keep them"
+        )
+
+
+def _can_be_tag(name: str, text: str) -> bool:
+    """Whether rasterio hands it to GDAL, and GDAL gives it back."""
+    if not name or name in ARGUMENTS_OF_RASTERIO or any(mark in name for mark in "=:"):
+        return False
+    try:
+        return b"\0" not in (name + text).encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _band_names(arr: Any, band: Any) -> tuple[str, ...] | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -77,6 +79,9 @@ class Metadata:
         return replace(self, tags=tags, **shorter)
 
 
+#: Tags of these names cannot be given to rasterio's ``update_tags``.
+ARGUMENTS_OF_RASTERIO = ("bidx", "ns")
+
 # fields of Metadata with one entry a band
 _BY_BAND = ("descriptions", "offsets", "scales", "units", "colorinterp")
 
@@ -101,21 +106,54 @@ def with_options(metadata: Metadata, options: Mapping[str, Any], count: int) -> 
 
 
 def python_number(value: Any) -> float | int | None:
-    """A NumPy scalar, or anything float() takes, as Python's own number.
+    """A number of Python's or NumPy's, or text of one, as Python's own.
 
     rioxarray makes nodata complex where pixels are; GDAL's is real.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no single number. Booleans, lists and arrays are none, even of one entry.
     """
     if value is None:
         return None
-    number = value.item() if hasattr(value, "item") else value
-    if isinstance(number, complex) and number.imag == 0:
-        number = number.real
-    is_number = isinstance(number, int | float) and not isinstance(number, bool)
-    return number if is_number else float(number)
+    is_scalar = isinstance(value, np.ndarray) and value.ndim == 0 and value is not np.ma.masked
+    if is_scalar or isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str):
+        # a float would lose digits of 64-bit integers
+        return int(value) if value.strip().lstrip("+-").isdigit() else float(value)
+    if isinstance(value, bool) or not isinstance(value, Number | Decimal):
+        raise TypeError(f"{value!r} is not a number")
+    if isinstance(value, complex) and value.imag == 0:
+        value = value.real
+    return int(value) if isinstance(value, int) else float(value)
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two values are equal; -9999 and -9999.0 are, and so is NaN to NaN."""
+    both_nan = all(
+        isinstance(value, float | np.floating) and value != value for value in (one, other)
+    )
+    return both_nan or bool(np.array_equal(one, other))
+
+
+def misfit(nodata: float | int, dtype: np.dtype[Any]) -> str | None:
+    """What nodata values of a type can be, where this one is none of them."""
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        is_whole = math.isfinite(nodata) and nodata == int(nodata)
+        fits = is_whole and limits.min <= nodata <= limits.max
+        return None if fits else f"a whole number from {limits.min} to {limits.max}"
+    # GDAL rounds a value that is hardly larger to the largest float
+    largest = float(np.finfo(dtype).max)
+    if math.isfinite(nodata) and abs(nodata) > largest * (1 + 1e-7):
+        return f"a number from {-largest:g} to {largest:g}, or nan"
+    return None
 
 
 def per_band(name: str, value: Any, count: int, kind: type) -> tuple[Any, ...] | None:
-    """One value for all bands, or one each; None where there is none."""
+    """One value for all bands, or one each, where None is no text; None where there is none."""
     if value is None:
         return None
     values = [value] if isinstance(value, str) else np.asarray(value).reshape(-1).tolist()
@@ -123,7 +161,7 @@ def per_band(name: str, value: Any, count: int, kind: type) -> tuple[Any, ...] |
     if len(values) != count:
         raise RasterError(f"{name} has {len(values)} entries for {count} bands: {value!r}")
     try:
-        return tuple(kind(entry) for entry in values)
+        return tuple(kind("" if entry is None and kind is str else entry) for entry in values)
     except (TypeError, ValueError):
         raise RasterError(f"{name}={value!r} is not made of {kind.__name__}") from None
 
@@ -172,12 +210,11 @@ def warn_of_gdal_order(transform: Affine) -> None:
 
 def _number(name: str, value: Any, count: int) -> float | int | None:
     try:
-        if not isinstance(value, str):
-            return python_number(value)
-        # a float would lose digits of 64-bit integers
-        return int(value) if value.strip().lstrip("+-").isdigit() else float(value)
-    except (TypeError, ValueError):
-        raise OptionError(f"{name}={value!r} is not a number") from None
+        return python_number(value)
+    except (TypeError, ValueError, OverflowError):
+        raise OptionError(
+            f"{name}={value!r} is not a number; give one, such as {name}=0 or {name}=nan"
+        ) from None
 
 
 def _tags(name: str, value: Any, count: int) -> dict[TagKey, dict[str, str]]:
@@ -189,6 +226,7 @@ def _tags(name: str, value: Any, count: int) -> dict[TagKey, dict[str, str]]:
     for key, items in value.items():
         _check_tag_key(name, key, count)
         _check_xml(name, key, items)
+        _check_names(name, key, items)
         tags[key] = {str(item): str(text) for item, text in items.items()}
     return tags
 
@@ -211,6 +249,15 @@ def _check_xml(name: str, key: Any, items: Mapping[Any, Any]) -> None:
             f"{name} has {str(items[domain])[:80]!r} for {domain}, which is not XML "
             "with a declaration or namespace (there is no '=')"
         )
+
+
+def _check_names(name: str, key: Any, items: Mapping[Any, Any]) -> None:
+    for item in items:
+        if str(item) in ARGUMENTS_OF_RASTERIO:
+            raise OptionError(
+                f"{name} has a tag {item!r} for {key!r}, which rasterio cannot hand to GDAL: "
+                "it is the name of an argument; give the tag another name"
+            )
 
 
 def _texts(name: str, value: Any, count: int) -> tuple[str | None, ...]:

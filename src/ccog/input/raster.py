@@ -24,7 +24,7 @@ from ccog.geometry.tiling_scheme import EPSG, advice, check_grid
 from ccog.input.arrays import Cut, UserArray, checked_mask, checked_pixels
 from ccog.input.encoding import REMEDY, Encoding
 from ccog.input.from_xarray import arrays_and_metadata, is_xarray, mask_of
-from ccog.input.metadata import Metadata, with_options
+from ccog.input.metadata import Metadata, misfit, same_value, with_options
 from ccog.input.source import Source
 from ccog.wording import plural
 
@@ -194,7 +194,7 @@ def _read_source(source: Source, mask: Any, options: Mapping[str, Any], cut: Cut
         nodata_values=source.nodata_values,
     )
     by_band = source.nodata_by_band
-    if by_band is not None and str(raster.metadata.nodata) == str(by_band[0]):
+    if by_band is not None and same_value(raster.metadata.nodata, by_band[0]):
         raster = replace(raster, nodata_by_band=by_band)
     if mask is not None or source.mask is None:
         return raster
@@ -322,18 +322,10 @@ def _check_nodata(
 ) -> None:
     if nodata is None:
         return
-    if dtype.kind in "iu":
-        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-        is_whole = math.isfinite(nodata) and nodata == int(nodata)
-        if not is_whole or not low <= nodata <= high:
-            remedy = "" if encoding is None else f"; the type is that of the encoding: {REMEDY}"
-            raise OptionError(
-                f"nodata={nodata} is not a {dtype}; use a whole number from {low} to {high}{remedy}"
-            )
-    # GDAL rounds a value that is hardly larger to the largest float
-    largest = float(np.finfo(np.float32).max) * (1 + 1e-7)
-    if dtype == np.float32 and math.isfinite(nodata) and abs(nodata) > largest:
-        raise OptionError(f"nodata={nodata} is out of the range of {dtype}")
+    allowed = misfit(nodata, dtype)
+    if allowed is not None:
+        remedy = "" if encoding is None else f"; the type is that of the encoding: {REMEDY}"
+        raise OptionError(f"nodata={nodata} is not a {dtype}; use {allowed}{remedy}")
 
 
 def _check_fill(nodata: float | int | None, dtype: np.dtype[Any]) -> None:

@@ -26,3 +26,13 @@ def chosen_crs(arr: Any) -> Any:
     attribute cannot be read. Without it, arrays whose CRS stands nowhere else would lose it.
     """
     return getattr(getattr(arr, "rio", None), "_crs", None) or None
+
+
+def chosen_nodata(arr: Any) -> Any:
+    """The nodata value that a user chose with ``rio.set_nodata``, or None.
+
+    It relies on ``rio._nodata``, which the public ``rio.nodata`` returns, but else reads attributes
+    with errors of its own. Without it, values set so would be lost.
+    """
+    chosen = getattr(getattr(arr, "rio", None), "_nodata", None)
+    return None if chosen is False else chosen

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import rasterio
 from dask.base import tokenize
 
@@ -21,14 +22,16 @@ from ccog.gdal.template import HeaderSpec
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.parts import PartPlan
 from ccog.input.from_xarray import array_inside, is_xarray
-from ccog.input.source import Source
+from ccog.input.memory_maps import PlaceInFile, map_below
+from ccog.input.source import Source, file_stamp
+from ccog.input.xarray_edges import is_read_lazily, token_of_file
 from ccog.stores import IncompleteUpload, SingleWriterStore, Store
 from ccog.stores.base import MANIFEST
 from ccog.stores.incomplete import warn_of
 from ccog.tiff.header import Template
 
 # of the checkpoints and their names
-_FORMAT = 2
+_FORMAT = 3
 
 # of a manifest, which holds names and options
 _MAX_BYTES = 16 << 20
@@ -124,10 +127,22 @@ def _name(arr: Any) -> str:
     if isinstance(arr, Source):
         return str(tokenize(_name(arr.array), arr.mask))
     if not is_xarray(arr):
-        return str(tokenize(arr))
+        return str(tokenize(_by_file(arr)))
     variables = arr.data_vars.items() if hasattr(arr, "data_vars") else [("", arr)]
-    named = [(str(name), variable.dims, array_inside(variable)) for name, variable in variables]
+    named = [(str(name), variable.dims, _inside(variable)) for name, variable in variables]
     return str(tokenize(*named))
+
+
+def _inside(variable: Any) -> Any:
+    """What dask names a variable by; it would read those of files whole."""
+    return token_of_file(variable) if is_read_lazily(variable) else _by_file(array_inside(variable))
+
+
+def _by_file(arr: Any) -> Any:
+    """The place of a memory map in its file, and its stamp; any other array as it is."""
+    whole = None if isinstance(arr, np.ma.MaskedArray) else map_below(arr)
+    place = None if whole is None else PlaceInFile.of(arr, whole)
+    return arr if place is None else (place, file_stamp(place.path))
 
 
 def _digest(value: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any, NamedTuple
 
+from ccog.errors import CCOGWarning, warn_user
 from ccog.runtime.task_names import PREFIX, token_of
 
 
@@ -50,6 +51,16 @@ def current_client() -> Any:
         return get_client()
     except (ImportError, ValueError):
         return None
+
+
+def warn_users(message: str, token: str) -> None:
+    """Give a :class:`CCOGWarning` from a task of a write: on a cluster to all of its clients."""
+    if current_task(token) is None:
+        warn_user(message)
+        return
+    from distributed import warn
+
+    warn(message, CCOGWarning)
 
 
 def has_distributed() -> bool:

@@ -56,11 +56,13 @@ class PartialOverview(NamedTuple):
 class EncodedBlock(NamedTuple):
     """Tiles of a block, chunk by chunk where they lie so, and the statistics of its bands if any.
 
-    Statistics are of full resolution only.
+    Statistics are of full resolution only, and so is the number of valid pixels that are ``nan``,
+    all bands together, where they are counted.
     """
 
     chunks: list[EncodedTiles]
     statistics: tuple[BandStatistics, ...] | None
+    nan: int = 0
 
 
 class BlockResult(NamedTuple):
@@ -105,13 +107,17 @@ class Validity:
 
 @dataclass(frozen=True, kw_only=True)
 class BlockJob:
-    """A block of a level: where it lies, how its chunks are compressed, its reductions."""
+    """A block of a level: where it lies, how its chunks are compressed, its reductions.
+
+    NaN is counted where there is another nodata value.
+    """
 
     area: Area
     chunks: tuple[Area, ...]
     codec: Codec
     reductions: tuple[BlockReduction, ...]
     statistics: Validity | None
+    counts_nan: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +152,7 @@ def block_job(geometry: CogGeometry, codec: Codec, k: int, i: int, j: int) -> Bl
         codec=codec,
         reductions=tuple(reductions),
         statistics=_validity(geometry) if counted else None,
+        counts_nan=k == 0 and geometry.raster.has_nan_beside_nodata,
     )
 
 
@@ -231,8 +238,20 @@ def encode_and_reduce(job: BlockJob, pixels: Array, mask: Array | None) -> Block
     stored = None if mask is None or mask.ndim > 2 else mask
     if job.statistics is not None:
         statistics = _statistics(job.statistics, pixels, mask)
-    encoded = EncodedBlock(_encode(job, pixels, stored), statistics)
+    nan = _nan_count(pixels, mask) if job.counts_nan else 0
+    encoded = EncodedBlock(_encode(job, pixels, stored), statistics, nan)
     return BlockResult(encoded, _reduce_block(job, pixels, mask))
+
+
+def _nan_count(pixels: Array, mask: Array | None) -> int:
+    """Valid pixels that are NaN, all bands together; the least value tells quickly of none."""
+    with np.errstate(invalid="ignore"):
+        if pixels.dtype.kind == "f" and not np.isnan(pixels.min()):
+            return 0
+    nan = np.isnan(pixels)
+    if mask is not None:
+        nan &= mask != 0
+    return int(np.count_nonzero(nan))
 
 
 def _statistics(

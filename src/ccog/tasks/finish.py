@@ -16,6 +16,7 @@ from ccog.geometry.parts import Buffer, Segment, cut
 from ccog.geometry.pyramid import Level
 from ccog.geometry.tile_order import tile_positions
 from ccog.runtime.runs import Begun
+from ccog.runtime.whereabouts import warn_users
 from ccog.stores import SingleWriterStore, WriteResult
 from ccog.stores.base import after_completion
 from ccog.tasks.job import WriteJob
@@ -40,6 +41,7 @@ def finish_write(
     how = SegmentMerge(store=job.store, part_size=job.parts.part_size, resuming=resuming)
     whole = merge_segments(how, begun, segments)
     header = _header(job, whole.groups)
+    _warn_of_nan(job, sum(group.nan for group in whole.groups))
     if isinstance(job.store, SingleWriterStore):
         written = job.store.write([header, *whole.segment.head])
         return written if isinstance(written, bytes) else _with_levels(written, job)
@@ -48,6 +50,16 @@ def finish_write(
     if job.manifest is not None:
         after_completion(result.url, lambda: job.store.remove_checkpoints(begun.upload_id))
     return _with_levels(result, job)
+
+
+def _warn_of_nan(job: WriteJob, count: int) -> None:
+    nodata = job.geometry.raster.nodata
+    if count:
+        warn_users(
+            f"{count} pixels are NaN, and the nodata value is {nodata}: readers take NaN for a "
+            f"value, and overviews spread it. Fill it, arr.fillna({nodata}), or give nodata=nan",
+            job.token,
+        )
 
 
 def _with_levels(result: WriteResult, job: WriteJob) -> WriteResult:

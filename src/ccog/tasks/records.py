@@ -50,7 +50,7 @@ def dump_segment(uploaded: UploadedSegment) -> bytes:
         arrays[f"image-{n}"] = group.sizes.image
         if group.sizes.mask is not None:
             arrays[f"mask-{n}"] = group.sizes.mask
-        rows.append((group.level, _dumped_statistics(group)))
+        rows.append((group.level, _dumped_statistics(group), group.nan))
     about = {"parts": segment.parts, "joins": joins, "rows": rows}
     return _closed(_packed(_Content(about, arrays)))
 
@@ -76,9 +76,10 @@ def _part(number: Any, size: Any, tag: Any) -> Part:
 
 
 def _group(n: int, row: list[Any], arrays: dict[str, Array]) -> UploadedGroup:
-    level, bands = row
+    level, bands, nan = row
     sizes = TileSizes(arrays[f"image-{n}"], arrays.get(f"mask-{n}"))
-    return UploadedGroup(level, sizes, None if bands is None else tuple(map(_band, bands)))
+    statistics = None if bands is None else tuple(map(_band, bands))
+    return UploadedGroup(level, sizes, statistics, _integer(nan))
 
 
 def _integer(value: Any) -> int:

@@ -41,6 +41,7 @@ class UploadedGroup(NamedTuple):
     level: int
     sizes: TileSizes
     statistics: tuple[BandStatistics, ...] | None
+    nan: int = 0
 
 
 class UploadedSegment(NamedTuple):
@@ -100,7 +101,8 @@ def upload_group(
         each = partial(put.each, pool)
         segment = emit(buffers, upload.numbers, upload.store.limits, put, each)
     first = upload.numbers.first
-    group = UploadedGroup(upload.level, sizes, _statistics(encoded, upload.plane))
+    nan = 0 if upload.plane else sum(block.nan for block in encoded)
+    group = UploadedGroup(upload.level, sizes, _statistics(encoded, upload.plane), nan)
     uploaded = UploadedSegment(segment, Joins(first, first), [group])
     return _join(put, upload.numbers.part_size, [*before, uploaded])
 

@@ -1,0 +1,57 @@
+"""All uses of private parts of xarray. Checked with xarray 2025.1 and 2026.9.
+
+Each says what it relies on, and what breaks without it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from dask.base import tokenize
+
+from ccog.input.source import file_stamp
+
+
+def is_read_lazily(arr: Any) -> bool:
+    """Whether the values of an array without chunks are still in a file.
+
+    It relies on ``Variable._in_memory``, ``Variable._data`` and ``indexing.ExplicitlyIndexed``, the
+    base of what backends of xarray read. The public ``Variable.data`` would read all. Without them,
+    files would be read whole.
+    """
+    variable = getattr(arr, "variable", None)
+    if variable is None or variable._in_memory:
+        return False
+    from xarray.core.indexing import ExplicitlyIndexed
+
+    return isinstance(variable._data, ExplicitlyIndexed)
+
+
+def in_chunks(arr: Any, sides: tuple[int, ...]) -> Any:
+    """The values of such an array as a dask array, read chunk by chunk."""
+    lengths = dict(zip(arr.dims, sides, strict=True))
+    # a token of its own, since xarray would make one of all that the backend holds
+    return arr.variable.chunk(lengths, name=f"read-{uuid.uuid4().hex}").data
+
+
+def token_of_file(arr: Any) -> str:
+    """A name for the values of such an array: the same at each run while its file stays.
+
+    It relies on the ``array`` and the ``key`` of xarray's lazy arrays, which say what part of the
+    file it is. Without a file that can be named, the values are read.
+    """
+    source = arr.encoding.get("source")
+    stamp = None if source is None else file_stamp(str(source))
+    if stamp is None:
+        return str(tokenize(arr.to_numpy()))
+    layers = [repr(getattr(layer, "key", None)) for layer in _layers(arr.variable._data)]
+    return str(tokenize(str(source), stamp, arr.name, arr.shape, str(arr.dtype), layers))
+
+
+def _layers(data: Any) -> Iterator[Any]:
+    while data is not None and not isinstance(data, np.ndarray):
+        yield data
+        data = getattr(data, "array", None)
