@@ -115,6 +115,20 @@ def _pairs(_: click.Context, option: click.Parameter, texts: Sequence[str]) -> d
     return pairs
 
 
+def _creation(ctx: click.Context, option: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
+    """The pairs in upper case; of all options only SRC_MDD may have several values."""
+    pairs: dict[str, Any] = {}
+    for text in texts:
+        for key, value in _pairs(ctx, option, [text]).items():
+            name = key.upper()
+            if name == "SRC_MDD":
+                pairs.setdefault(name, []).append(value)
+            elif pairs.setdefault(name, value) != value:
+                problem = f"{name} is given twice, as {pairs[name]} and {value}; leave one out"
+                raise click.BadParameter(problem, param_hint=option.opts[0])
+    return pairs
+
+
 def _storage(ctx: click.Context, option: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
     """The pairs as fsspec takes them."""
     pairs = _pairs(ctx, option, texts)
@@ -168,7 +182,7 @@ with_write_options = together(
     of_output(
         "--co -co creation",
         "Creation option of GDAL's COG driver.",
-        callback=_pairs,
+        callback=_creation,
         **_KEY_VALUE,
     ),
     of_output(
@@ -227,7 +241,7 @@ class Request:
     def parse(
         cls,
         *,
-        creation: dict[str, str],
+        creation: dict[str, Any],
         profile: str | None,
         blocksize: int | None,
         overview_resampling: str | None,
@@ -248,7 +262,7 @@ class Request:
         named = {"BLOCKSIZE": blocksize, "OVERVIEW_RESAMPLING": overview_resampling}
         chosen: dict[str, Any] = {"COMPRESS": PROFILES[profile]} if profile else {}
         chosen |= {key: value for key, value in named.items() if value is not None}
-        chosen |= {key.upper(): value for key, value in creation.items()}
+        chosen |= creation
         chosen["OVERWRITE"] = overwrite
         return cls(creation=chosen, quiet=quiet or _rio_is_quiet(), **options)
 

@@ -150,10 +150,11 @@ def _tiling_scheme(key: str, value: Any) -> str | None:
     return name
 
 
-def _text(key: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise OptionError(f"{key}={value!r} is not text")
-    return value
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    texts = (value,) if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise OptionError(f"{key}={value!r} is not text, or a list of texts")
+    return tuple(texts)
 
 
 def _resampling(key: str, value: Any) -> str:
@@ -205,7 +206,7 @@ class CreationOptions:
     jxl_alpha_distance: Annotated[float | int | None, _number] = None
     statistics: Annotated[str | None, _auto_yes_or_no] = None
     copy_src_mdd: Annotated[str | None, _auto_yes_or_no] = None
-    src_mdd: Annotated[str | None, _text] = None
+    src_mdd: Annotated[tuple[str, ...] | None, _texts] = None
     tiling_scheme: Annotated[str | None, _tiling_scheme] = None
     zoom_level: Annotated[int | None, _integer(0, 30)] = None
     aligned_levels: Annotated[int | None, _integer(0, 10)] = None
@@ -327,6 +328,7 @@ class CreationOptions:
         """The options as the COG driver takes them (only those that were given)."""
         values = {name: getattr(self, name.lower()) for name in _PARSERS}
         values["SPARSE_OK"] = "YES" if self.sparse_ok else None
+        values["SRC_MDD"] = None if self.src_mdd is None else ",".join(self.src_mdd)
         values["OVERVIEW_RESAMPLING"] = self.resampling_text or self.overview_resampling
         return {key: str(value) for key, value in values.items() if value is not None}
 

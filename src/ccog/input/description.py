@@ -6,14 +6,17 @@ GDAL's CreateCopy of it makes the tags that CreateCopy makes of the file.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import rasterio
 import rasterio.shutil
+from rasterio.control import GroundControlPoint
 from rasterio.io import MemoryFile
 
 from ccog.errors import warn_user
 from ccog.input.metadata import Metadata, TagKey
-from ccog.versions import GDAL_VERSION
 
 # elements of a VRT that describe the raster, the mask or a band; others say where pixels are
 _OF_DATASET = {"SRS", "GeoTransform", "GCPList", "Metadata", "VRTRasterBand", "MaskBand"}
@@ -24,14 +27,21 @@ _OF_BAND = {
 }  # fmt: skip
 _BAND_ATTRIBUTES = {"dataType", "band"}
 
-# what GDAL does not store in a TIFF
-_IN_SIDECAR = {"CategoryNames": "category names"}
-if GDAL_VERSION < (3, 11):
-    _IN_SIDECAR["GDALRasterAttributeTable"] = "raster attribute tables"
+# what a TIFF may have no place for, by where a VRT has it, and what to do
+_COPY_IT = "copy that file if you need them"
+_PERHAPS_BESIDE = {
+    "SRS": ("the CRS is", "reproject the raster to one that GeoTIFF has"),
+    "VRTRasterBand/CategoryNames": ("category names are", _COPY_IT),
+    "VRTRasterBand/GDALRasterAttributeTable": ("raster attribute tables are", _COPY_IT),
+    "Metadata[@domain='IMD']": ("IMD metadata is", "COPY_SRC_MDD=YES keeps it in the TIFF"),
+}
 
 # domains that say how the file is stored, and stay where tags are dropped
 _STRUCTURE = "IMAGE_STRUCTURE"
 _KEPT_WITHOUT_TAGS = {_STRUCTURE, "RPC"}
+
+# domains for which TIFF has tags of their own, whatever SRC_MDD says
+_WITH_OWN_TAGS = {*_KEPT_WITHOUT_TAGS, "COLOR_PROFILE", "xml:XMP"}
 
 # domains of GDAL's own making
 _DERIVED_DOMAINS = {_STRUCTURE, "DERIVED_SUBDATASETS", "SUBDATASETS"}
@@ -46,19 +56,16 @@ def describe(dataset: Any, *, tags: bool) -> Metadata:
     Its ``description`` is the content of a VRT without pixels; its other fields are what a VRT
     loses. Without ``tags`` only what positions and colours need is kept.
     """
-    root = _vrt(dataset)
-    _warn_of_sidecar(root)
+    # opened anew: GDAL adds a tag (METADATATYPE) once anybody asked for what lies beside the raster
+    root = _vrt(dataset.name)
     _keep_facts(root, tags=tags)
+    _set_points(root, dataset.gcps[0])
     content = "".join(ET.tostring(child, "unicode") for child in root)
-    gcps = tuple(dataset.gcps[0]) or None
     return Metadata(
         description=content,
-        tags=_structure(dataset) | (_all_tags(dataset) if tags else {}),
+        tags=_structure(dataset) | (_all_tags(dataset, root) if tags else {}),
         # a VRT takes any table of colours for a palette
         colorinterp=dataset.colorinterp if "<ColorTable>" in content else None,
-        # a VRT rounds the pixels of ground control points
-        gcps=gcps,
-        crs=dataset.gcps[1] if gcps else None,
     )
 
 
@@ -76,20 +83,30 @@ def exact_nodata(dataset: Any) -> float | int | None:
 
 
 def _vrt(dataset: Any) -> ET.Element:
-    """All that GDAL would write of an open dataset into a VRT."""
+    """All that GDAL would write of a dataset, open or named, into a VRT."""
     with MemoryFile(ext=".vrt") as memory:
         rasterio.shutil.copy(dataset, memory.name, driver="VRT")
         return ET.fromstring(memory.read())
 
 
-def _warn_of_sidecar(root: ET.Element) -> None:
-    """GDAL writes these into OUTPUT.aux.xml, for which ccog has no store."""
-    left = [text for tag, text in _IN_SIDECAR.items() if root.find(f".//{tag}") is not None]
-    if left:
-        warn_user(
-            f"{' and '.join(left)} of the source are left out: GDAL keeps them in a file of their "
-            "own beside the raster (.aux.xml); copy that file if you need them"
-        )
+def warn_of_sidecars(path: str, alone: bytes) -> None:
+    """Warn of what GDAL wrote into files beside a TIFF, for which ccog has no store.
+
+    ``alone`` are the bytes of the TIFF at ``path``, which is in GDAL's memory.
+    """
+    with rasterio.open(path) as dataset:
+        endings = [file.removeprefix(path).removeprefix(path[:-4]) for file in dataset.files[1:]]
+        if not endings:
+            return
+        whole = _vrt(dataset)
+    with MemoryFile(alone) as memory, memory.open() as dataset:
+        kept = _vrt(dataset)
+    for place, (what_is, remedy) in _PERHAPS_BESIDE.items():
+        if whole.find(place) is not None and kept.find(place) is None:
+            warn_user(
+                f"{what_is} left out: GDAL keeps what TIFF has no place for in a file beside "
+                f"the raster ({', '.join(endings)}); {remedy}"
+            )
 
 
 def _keep_facts(root: ET.Element, *, tags: bool) -> None:
@@ -101,7 +118,7 @@ def _keep_facts(root: ET.Element, *, tags: bool) -> None:
         _keep(mask, _OF_MASK)
     if not tags:
         for parent in [root, *root.iter("VRTRasterBand")]:
-            _drop_tags(parent)
+            _drop_tags(parent, _KEPT_WITHOUT_TAGS)
 
 
 def _keep(parent: ET.Element, names: set[str]) -> None:
@@ -110,13 +127,40 @@ def _keep(parent: ET.Element, names: set[str]) -> None:
             parent.remove(child)
 
 
-def _drop_tags(parent: ET.Element) -> None:
+def _set_points(root: ET.Element, points: Sequence[GroundControlPoint]) -> None:
+    """Give ground control points the digits that a VRT rounds away."""
+    for element, point in zip(root.iter("GCP"), points, strict=True):
+        place = {"Pixel": point.col, "Line": point.row, "X": point.x, "Y": point.y, "Z": point.z}
+        element.attrib |= {name: repr(number) for name, number in place.items() if number}
+
+
+def _drop_tags(parent: ET.Element, kept: set[str]) -> None:
+    """Drop the tags of all domains but the ``kept``, and of what positions depend on."""
     for metadata in parent.findall("Metadata"):
-        if metadata.get("domain") in _KEPT_WITHOUT_TAGS:
+        if metadata.get("domain", "") in kept:
             continue
         for item in list(metadata):
             if item.get("key") != _AREA_OR_POINT:
                 metadata.remove(item)
+
+
+def of_domains(metadata: Metadata, domains: Sequence[str]) -> Metadata:
+    """The metadata with the tags of these domains only, as SRC_MDD of GDAL names them."""
+    named = {"" if domain == "_DEFAULT_" else domain.casefold() for domain in domains}
+    found = {"", *(key[1] for key in metadata.tags if isinstance(key, tuple))}
+    root = ET.fromstring(f"<Raster>{metadata.description or ''}</Raster>")
+    found |= {element.get("domain", "") for element in root.findall("Metadata")}
+    kept = {domain for domain in found if domain.casefold() in named} | _WITH_OWN_TAGS
+    _drop_tags(root, kept)
+    content = "".join(ET.tostring(child, "unicode") for child in root)
+    tags = {key: items for key, items in metadata.tags.items() if _domain(key) in kept}
+    if (position := metadata.tags.get(0, {}).get(_AREA_OR_POINT)) is not None:
+        tags[0] = {_AREA_OR_POINT: position, **tags.get(0, {})}
+    return replace(metadata, description=metadata.description and content, tags=tags)
+
+
+def _domain(key: TagKey) -> str:
+    return key[1] if isinstance(key, tuple) else ""
 
 
 def _structure(dataset: Any) -> dict[TagKey, dict[str, str]]:
@@ -125,11 +169,13 @@ def _structure(dataset: Any) -> dict[TagKey, dict[str, str]]:
     return {key: tags for key, tags in items.items() if tags}
 
 
-def _all_tags(dataset: Any) -> dict[TagKey, dict[str, str]]:
+def _all_tags(dataset: Any, root: ET.Element) -> dict[TagKey, dict[str, str]]:
     """The tags of all domains, of the dataset (0) and of each band: a VRT keeps some domains."""
+    own = {item.get("key") for item in root.findall("Metadata/MDI")}
     tags: dict[TagKey, dict[str, str]] = {}
     for band in (0, *dataset.indexes):
-        tags[band] = dataset.tags(band)
+        items = dataset.tags(band)
+        tags[band] = items if band else {key: items[key] for key in items if key in own}
         for domain in dataset.tag_namespaces(band):
             if domain not in _DERIVED_DOMAINS:
                 tags[band, domain] = dataset.tags(band, ns=domain)

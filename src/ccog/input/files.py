@@ -146,11 +146,13 @@ def _overviews(
 
 def _metadata(dataset: Any, dtype: str) -> Metadata:
     """What the pixels of the copy depend on; its header has the rest."""
-    gcps, gcps_crs = dataset.gcps
+    points, crs_of_points = dataset.gcps
+    # GDAL heeds ground control points only where there is no transform
+    by_points = bool(points) and dataset.transform.is_identity
     bits = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")
     return Metadata(
-        crs=gcps_crs if gcps else dataset.crs,
-        transform=None if gcps else dataset.transform,
+        crs=crs_of_points if by_points else dataset.crs,
+        transform=None if by_points else dataset.transform,
         nodata=exact_nodata(dataset),
         colormap=_colormap(dataset),
         colorinterp=dataset.colorinterp,
