@@ -47,6 +47,7 @@ from ccog.input.source import Source
 from ccog.runtime.manifest import find_resumable, manifest_of
 from ccog.stores import resolve_store
 from ccog.tasks.job import WriteJob
+from ccog.versions import GDAL_VERSION
 
 # options that are not for the layout of the file
 _OTHER_OPTIONS = (*METADATA_OPTIONS, "OVERWRITE", "OVERVIEW_MASKS")
@@ -56,6 +57,9 @@ _STORED_TYPE = "complex_int16"
 
 # GDAL takes the statistics of the first band for those of all if it has these
 _NEEDED_STATISTICS = ("MINIMUM", "MAXIMUM", "MEAN", "STDDEV")
+
+# GDAL before this writes JPEG by pixel, whatever INTERLEAVE says
+_BY_BAND = (3, 11)
 
 # methods by which GDAL makes the colours of overviews, not the pixel values
 _OF_COLOURS = ("average", "gauss", "rms")
@@ -105,6 +109,8 @@ def prepare(
     check_array(asked.profile, raster, problems)
     raise_together(problems)
 
+    if source.is_jpeg:
+        _warn_of_lossy_copy(options, raster.count)
     raster = with_colours(asked.profile, raster)
     options = _with_kept_statistics(options, raster)
     overviews: GivenOverviews | None = asked.overviews or source.overviews
@@ -233,6 +239,19 @@ def _users_overviews(overviews: Any, masks: Any) -> GivenOverviews | None:
     if masks is not None:
         raise OptionError("overview_masks belong to overviews=[array, ...], which is not given")
     return None
+
+
+def _warn_of_lossy_copy(options: CreationOptions, count: int) -> None:
+    """Warn where GDAL would copy the compressed data of a JPEG file (GTIFF_CanCopyFromJPEG)."""
+    if options.effective_compress != "JPEG" or options.quality or options.nbits:
+        return
+    by_pixel = options.interleave in (None, "PIXEL") or GDAL_VERSION < _BY_BAND
+    if by_pixel or count == 1:
+        warn_user(
+            "the source is a JPEG file: GDAL would copy its compressed data without loss, and ccog "
+            "compresses the pixels again, with quality 75; give QUALITY=95 to lose less, or "
+            "COMPRESS=DEFLATE, ZSTD or WEBP with QUALITY=100 to lose nothing"
+        )
 
 
 def _with_kept_statistics(options: CreationOptions, raster: Raster) -> CreationOptions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def create(source: Path, target: Path, options: dict[str, str], *more: str) -> R
     return CliRunner().invoke(main, command)
 
 
-def createcopy(source: Path, target: Path, options: dict[str, str]) -> bytes | None:
+def createcopy(source: Path | str, target: Path, options: dict[str, str]) -> bytes | None:
     """The file that GDAL writes; None where it refuses."""
     try:
         rasterio.shutil.copy(source, target, driver="COG", **options)
@@ -253,6 +254,59 @@ def test_options_win_over_what_the_file_says(tmp_path: Path) -> None:
         assert dataset.descriptions == ("x", "y", "z")
         assert dataset.tags()["AUTHOR"] == "you"
         assert dataset.scales == (1, 0.1, 3)
+
+
+def jpeg_sources(folder: Path, bands: int) -> dict[str, str]:
+    """Rasters by whether GDAL can copy their JPEG data, and by name."""
+    files = SourceFiles(folder)
+    source, path = files.rgb() if bands == 3 else files.gray(), folder / "j.jpg"
+    rasterio.shutil.copy(source, path, driver="JPEG", quality=90)
+    rasterio.shutil.copy(path, folder / "of-it.vrt", driver="VRT")
+    rasterio.shutil.copy(folder / "of-it.vrt", folder / "of-vrt.vrt", driver="VRT")
+    in_tiff = files.copy("in_tiff", source, COMPRESS="JPEG")
+    small = f"vrt://{path}?outsize=50%,50%"
+    found = {
+        "jpeg": str(path),
+        "vrt": str(folder / "of-it.vrt"),
+        "vrt of vrt": str(folder / "of-vrt.vrt"),
+        "nodata": f"vrt://{path}?a_nodata=0",
+        "JPEG in TIFF": str(in_tiff),
+        "smaller": small,
+    }
+    return found | ({"bands": f"vrt://{path}?bands=3,2,1"} if bands == 3 else {})
+
+
+@pytest.mark.tried("a JPEG file with COMPRESS=JPEG, whose data GDAL copies", "a warning")
+@pytest.mark.parametrize("bands", [1, 3])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"QUALITY": "80"}, {"NBITS": "8"}, {"INTERLEAVE": "BAND"}, {"STATISTICS": "YES"}],
+)
+def test_a_jpeg_is_as_gdal_copies_it_or_the_loss_is_told(
+    bands: int, options: dict[str, str], tmp_path: Path
+) -> None:
+    options = {"COMPRESS": "JPEG"} | options
+    for name, source in jpeg_sources(tmp_path, bands).items():
+        expected = createcopy(source, tmp_path / "gdal.tif", options)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = ccog.write_ccog(source, COG_creation_options=options).compute()
+        told = [str(w.message) for w in caught if "JPEG file" in str(w.message)]
+        assert (found == expected) == (not told), (name, told)
+        assert not told or "QUALITY=95" in told[0]
+
+
+@pytest.mark.parametrize("interleave", ["PIXEL", "BAND", "TILE"])
+def test_one_band_of_jpeg_is_gdal_s_however_bands_lie(interleave: str, tmp_path: Path) -> None:
+    options = SMALL | {"COMPRESS": "JPEG", "INTERLEAVE": interleave}
+    assert_as_createcopy(SourceFiles(tmp_path).gray(), tmp_path, options)
+
+
+def test_a_jpeg_in_another_compression_is_not_warned_of(tmp_path: Path) -> None:
+    source = jpeg_sources(tmp_path, 3)["jpeg"]
+    for options in ({}, {"COMPRESS": "WEBP"}, {"COMPRESS": "DEFLATE"}):
+        assert_as_createcopy(Path(source), tmp_path, options)
+        (tmp_path / "ccog.tif").unlink()
 
 
 ROTATED_POLE = (

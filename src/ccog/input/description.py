@@ -5,6 +5,7 @@ GDAL's CreateCopy of it makes the tags that CreateCopy makes of the file.
 
 from __future__ import annotations
 
+import contextlib
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 import rasterio
 import rasterio.shutil
 from rasterio.control import GroundControlPoint
+from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from ccog.errors import warn_user
@@ -80,6 +82,26 @@ def exact_nodata(dataset: Any) -> float | int | None:
         return nodata
     text = _vrt(dataset).findtext("VRTRasterBand/NoDataValue")
     return None if text is None else int(text)
+
+
+def is_jpeg(dataset: Any) -> bool:
+    """Whether it is a JPEG file, or a VRT of one as it stands (GetUnderlyingDataset of GDAL)."""
+    if dataset.driver != "VRT":
+        return bool(dataset.driver == "JPEG")
+    names = set()
+    for number, band in enumerate(_vrt(dataset.name).findall("VRTRasterBand"), 1):
+        source = band.find("SimpleSource")
+        if source is None or source.findtext("SourceBand") != str(number):
+            return False
+        window, place = source.find("SrcRect"), source.find("DstRect")
+        if window is not None and place is not None and window.attrib != place.attrib:
+            return False
+        names.add(source.findtext("SourceFilename"))
+    if len(names) != 1:
+        return False
+    with contextlib.suppress(RasterioError), rasterio.open(names.pop()) as inside:
+        return bool(inside.shape == dataset.shape) and is_jpeg(inside)
+    return False
 
 
 def _vrt(dataset: Any) -> ET.Element:

@@ -13,7 +13,7 @@ from rasterio.errors import RasterioError
 
 from ccog.errors import RasterError, StoreError, warn_user
 from ccog.geometry.raster_facts import MaskKind
-from ccog.input.description import describe, exact_nodata
+from ccog.input.description import describe, exact_nodata, is_jpeg
 from ccog.input.given_overviews import GivenOverviews
 from ccog.input.lazy_file import LazyFile
 from ccog.input.metadata import Metadata
@@ -85,6 +85,7 @@ def _source(dataset: Any, path: str, chunk: int | None, *, tags: bool) -> Source
         nodata_values=_nodata_values(dataset),
         overviews=_overviews(dataset, path, chunk, file.dtype),
         metadata=_metadata(dataset, types[0]),
+        is_jpeg=is_jpeg(dataset),
         header=header,
     )
 
