@@ -23,7 +23,7 @@ from ccog.geometry.blocks import choose_block, choose_chunk, choose_group, cut_a
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.file_order import FileLayout
 from ccog.geometry.intervals import Size
-from ccog.geometry.options import CreationOptions
+from ccog.geometry.options import BLANK, CreationOptions
 from ccog.geometry.part_numbers import assign_parts
 from ccog.geometry.pyramid import Pyramid, level_sizes
 from ccog.geometry.raster_facts import Palette, RasterFacts
@@ -33,7 +33,7 @@ from ccog.geometry.tiff_limits import check_tiles, needs_big_tiff
 from ccog.graph.build import LevelArrays, new_token
 from ccog.graph.rechunk import Chunks, rechunked
 from ccog.input.arrays import Cut
-from ccog.input.given_overviews import GivenOverviews, with_overviews
+from ccog.input.given_overviews import GivenOverviews, blank_overviews, with_overviews
 from ccog.input.metadata import METADATA_OPTIONS
 from ccog.input.profile import (
     PROFILE_KEYS,
@@ -115,6 +115,10 @@ def prepare(
     options = _with_kept_statistics(options, raster)
     overviews: GivenOverviews | None = asked.overviews or source.overviews
     overviews = overviews and overviews.used_by(options, raster)
+    if overviews is None and options.overview_resampling == BLANK:
+        sizes = _level_sizes(raster, options)[1:]
+        text = options.resampling_text or BLANK
+        overviews = blank_overviews(raster, sizes, text) if sizes else None
     if overviews is not None:
         raster = with_overviews(raster, overviews, cut)
     raster = raster.suited_to(options)
@@ -294,7 +298,8 @@ def _method(raster: Raster, options: CreationOptions) -> str:
         # no kernel makes them, but for the one of the template, which this suits always
         return "nearest"
     is_nearest = raster.metadata.colormap is not None or raster.pixels.dtype.kind == "c"
-    return options.overview_resampling or ("nearest" if is_nearest else "cubic")
+    asked = None if options.overview_resampling == BLANK else options.overview_resampling
+    return asked or ("nearest" if is_nearest else "cubic")
 
 
 def _level_sizes(raster: Raster, options: CreationOptions) -> tuple[Size, ...]:

@@ -17,6 +17,9 @@ from ccog.geometry.axis_reduction import KERNEL_RADIUS
 #: The one tiling scheme that ccog writes to, as GDAL names it.
 GOOGLE_MAPS = "GoogleMapsCompatible"
 
+#: The method by which GDAL makes overviews without pixels.
+BLANK = "none"
+
 _LERC = ("LERC", "LERC_DEFLATE", "LERC_ZSTD")
 _COMPRESSIONS = ("NONE", "LZW", "DEFLATE", "ZSTD", "LZMA", "JPEG", "WEBP", *_LERC, "JXL")
 
@@ -160,8 +163,8 @@ def _texts(key: str, value: Any) -> tuple[str, ...]:
 def _resampling(key: str, value: Any) -> str:
     word = str(getattr(value, "name", value)).lower()
     method = _RESAMPLING_ALIASES.get(word, word)
-    if method not in KERNEL_RADIUS:
-        known = ", ".join(sorted(KERNEL_RADIUS))
+    if method not in (BLANK, *KERNEL_RADIUS):
+        known = ", ".join([*sorted(KERNEL_RADIUS), BLANK])
         raise OptionError(f"{key}={value!r} is not allowed; choose one of {known}")
     return method
 
@@ -173,9 +176,9 @@ class CreationOptions:
     Each option is annotated with the function that parses it.
 
     ``blocksize`` is the tile side in pixels. ``overview_resampling`` is a key of ``KERNEL_RADIUS``,
-    or None: cubic, or nearest for palettes and complex data. GDAL writes it to the file as it was
-    given, which ``resampling_text`` keeps. ``overview_count`` None halves until both sides fit a
-    tile.
+    ``BLANK``, or None: cubic, or nearest for palettes and complex data. GDAL writes it to the file
+    as it was given, which ``resampling_text`` keeps. ``overview_count`` None halves until both
+    sides fit a tile.
     """
 
     blocksize: Annotated[int, _blocksize] = 512

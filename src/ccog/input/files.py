@@ -142,7 +142,12 @@ def _overviews(
         has_mask = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
         arrays.append(file.pixels)
         masks.append(file.mask if has_mask else None)
-    return GivenOverviews(arrays=tuple(arrays), masks=tuple(masks), made_by=methods[0])
+    return GivenOverviews(
+        arrays=tuple(arrays),
+        masks=tuple(masks),
+        made_by=methods[0],
+        is_of_vrt=dataset.driver == "VRT",
+    )
 
 
 def _metadata(dataset: Any, dtype: str) -> Metadata:
