@@ -171,7 +171,7 @@ with_write_options = together(
     of_output(
         "--profile -p --cog-profile",
         "Compression; --co wins. Default: lzw, as GDAL. raw is none.",
-        type=click.Choice(list(PROFILES)),
+        type=click.Choice(list(PROFILES), case_sensitive=False),
     ),
     of_output("--blocksize", "Side of tiles in pixels. Default: 512.", type=int, metavar="N"),
     of_output(
@@ -188,7 +188,7 @@ with_write_options = together(
     of_output(
         "--layout",
         "Order of tiles: row by row as GDAL writes them, or chunk by chunk.",
-        type=click.Choice(_LAYOUTS),
+        type=click.Choice(_LAYOUTS, case_sensitive=False),
         default="gdal",
         show_default=True,
     ),

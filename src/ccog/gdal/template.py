@@ -26,7 +26,7 @@ from ccog.gdal.statistics import BandStatistics
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.pyramid import overview_blocksize
-from ccog.input.description import of_domains, warn_of_sidecars
+from ccog.input.description import of_domains, warn_of_palette, warn_of_sidecars
 from ccog.input.metadata import Metadata, TagKey
 from ccog.tiff.directories import Directory
 from ccog.tiff.header import Template
@@ -132,6 +132,8 @@ def write_template(
             data = memory.read()
             if data and statistics is None:
                 warn_of_sidecars(memory.name, data)
+                if metadata.colormap:
+                    warn_of_palette(data, metadata.colormap)
     except GDAL_FAILURES as error:
         advice = _NO_CODEC if "missing codec" in str(error) else ""
         raise _refusal(spec, options, f": {error}{advice}") from error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +33,7 @@ _BAND_ATTRIBUTES = {"dataType", "band"}
 _COPY_IT = "copy that file if you need them"
 _PERHAPS_BESIDE = {
     "SRS": ("the CRS is", "reproject the raster to one that GeoTIFF has"),
+    "VRTRasterBand/ColorTable": ("the palette is", "uint8 and uint16 of one or two bands have one"),
     "VRTRasterBand/CategoryNames": ("category names are", _COPY_IT),
     "VRTRasterBand/GDALRasterAttributeTable": ("raster attribute tables are", _COPY_IT),
     "Metadata[@domain='IMD']": ("IMD metadata is", "COPY_SRC_MDD=YES keeps it in the TIFF"),
@@ -129,6 +130,41 @@ def warn_of_sidecars(path: str, alone: bytes) -> None:
                 f"{what_is} left out: GDAL keeps what TIFF has no place for in a file beside "
                 f"the raster ({', '.join(endings)}); {remedy}"
             )
+
+
+def warn_of_palette(data: bytes, asked: Mapping[int, tuple[int, ...]]) -> None:
+    """Warn of colours that a user asks for, and the palette of a TIFF has not."""
+    with MemoryFile(data) as memory, memory.open() as dataset:
+        kept = palette_of(dataset)
+    if kept is None:
+        return  # warn_of_sidecars says so
+    wanted = {value: (*colour, 255)[:4] for value, colour in asked.items()}
+    beyond = [value for value in wanted if value not in kept]
+    turned = [value for value in kept if value in wanted and wanted[value][3] != kept[value][3]]
+    if beyond:
+        warn_user(
+            f"colormap has colours of {_some(beyond)}, and the palette of this file is of 0 to "
+            f"{len(kept) - 1}: they are left out"
+        )
+    if turned:
+        warn_user(
+            f"colormap has an alpha of {_some(turned)}, and palettes of TIFF have none: the nodata "
+            "value is transparent, all others are opaque; give nodata=, or a mask"
+        )
+
+
+def _some(values: Sequence[int]) -> str:
+    text = ", ".join(map(str, values[:5]))
+    return text if len(values) <= 5 else f"{text} and {len(values) - 5} more"
+
+
+def palette_of(dataset: Any) -> dict[int, tuple[int, ...]] | None:
+    """The palette of the first band; a band may be said to have one, and have none."""
+    try:
+        palette: dict[int, tuple[int, ...]] = dataset.colormap(1)
+        return palette
+    except ValueError:
+        return None
 
 
 def _keep_facts(root: ET.Element, *, tags: bool) -> None:

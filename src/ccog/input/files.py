@@ -13,7 +13,7 @@ from rasterio.errors import RasterioError
 
 from ccog.errors import RasterError, StoreError, warn_user
 from ccog.geometry.raster_facts import MaskKind
-from ccog.input.description import describe, exact_nodata, is_jpeg
+from ccog.input.description import describe, exact_nodata, is_jpeg, palette_of
 from ccog.input.given_overviews import GivenOverviews
 from ccog.input.lazy_file import LazyFile
 from ccog.input.metadata import Metadata
@@ -160,17 +160,8 @@ def _metadata(dataset: Any, dtype: str) -> Metadata:
         crs=crs_of_points if by_points else dataset.crs,
         transform=None if by_points else dataset.transform,
         nodata=exact_nodata(dataset),
-        colormap=_colormap(dataset),
+        colormap=palette_of(dataset),
         colorinterp=dataset.colorinterp,
         stored_type=dtype if dtype in _WHOLE_COMPLEX else None,
         bits=None if bits is None else int(bits),
     )
-
-
-def _colormap(dataset: Any) -> dict[int, tuple[int, ...]] | None:
-    """The palette of the first band; a band may be said to have one, and have none."""
-    try:
-        palette: dict[int, tuple[int, ...]] = dataset.colormap(1)
-        return palette
-    except ValueError:
-        return None
