@@ -1,30 +1,40 @@
-"""GDAL's CreateCopy itself, for what rasterio cannot hand on: an option that is given several times."""
+"""GDAL's own functions, for what rasterio does not hand on."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rasterio
 
 
+def libgdal() -> ctypes.CDLL:
+    """The GDAL of rasterio's wheel; skips the test where there is none."""
+    libraries = Path(rasterio.__file__).parents[1].glob("rasterio.libs/libgdal*")
+    path = next(libraries, None)
+    if path is None:
+        pytest.skip("GDAL is called in the library of rasterio's wheels")
+    return ctypes.CDLL(str(path))
+
+
+def c_texts(texts: Sequence[object]) -> Any:
+    """Texts as C has them: pointers, and a null at the end."""
+    return (ctypes.c_char_p * (len(texts) + 1))(*(str(text).encode() for text in texts), None)
+
+
 def create_copy(source: Path, target: Path, options: Sequence[str]) -> bytes:
-    """The COG that GDAL writes with these KEY=VALUE; skips where rasterio does not bring GDAL."""
-    libraries = Path(rasterio.__file__).parents[1] / "rasterio.libs"
-    gdal = next(libraries.glob("libgdal*"), None)
-    if gdal is None:
-        pytest.skip("this rasterio does not bring its own GDAL")
-    library = ctypes.CDLL(str(gdal))
+    """The COG that GDAL writes with these KEY=VALUE, of which a key may come several times."""
+    gdal = libgdal()
     for name in ("GDALOpen", "GDALGetDriverByName", "GDALCreateCopy"):
-        getattr(library, name).restype = ctypes.c_void_p
-    pairs = (ctypes.c_char_p * (len(options) + 1))(*(text.encode() for text in options), None)
+        getattr(gdal, name).restype = ctypes.c_void_p
+    pairs, path = c_texts(options), str(target).encode()
     with rasterio.Env():
-        driver = ctypes.c_void_p(library.GDALGetDriverByName(b"COG"))
-        opened = ctypes.c_void_p(library.GDALOpen(str(source).encode(), 0))
-        path = str(target).encode()
-        copy = library.GDALCreateCopy(driver, path, opened, 0, pairs, None, None)
+        driver = ctypes.c_void_p(gdal.GDALGetDriverByName(b"COG"))
+        opened = ctypes.c_void_p(gdal.GDALOpen(str(source).encode(), 0))
+        copy = gdal.GDALCreateCopy(driver, path, opened, 0, pairs, None, None)
         for dataset in (ctypes.c_void_p(copy), opened):
-            library.GDALClose(dataset)
+            gdal.GDALClose(dataset)
     return target.read_bytes()
