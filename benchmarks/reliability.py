@@ -57,6 +57,12 @@ REST = """
 
 --8<-- "tables/kills.md"
 
+## Tests of other packages
+
+Tests of writing of other packages, with ccog in the place of their writers.
+
+--8<-- "tables/peers.md"
+
 ## What else was tried
 
 --8<-- "tables/tried.md"

@@ -40,6 +40,52 @@ RAT = (
 )
 CATEGORIES = "<CategoryNames><Category>a</Category><Category>b</Category></CategoryNames>"
 
+# what satellite operators, MapInfo and GDAL itself put beside an image
+RPB = "\n".join(
+    [
+        'satId = "QB02";\nbandId = "P";\nSpecId = "RPC00B";\nBEGIN_GROUP = IMAGE',
+        "  errBias = 56.0;\n  errRand = 0.12;\n  lineOffset = 4100.0;\n  sampOffset = 1234.0;",
+        "  latOffset = 39.9;\n  longOffset = -5.6;\n  heightOffset = 100.0;\n  lineScale = 4100.0;",
+        "  sampScale = 1234.0;\n  latScale = 0.1;\n  longScale = 0.2;\n  heightScale = 500.0;",
+        *(
+            f"  {name} = (\n    {(','.join(['1.0'] * 20))});"
+            for name in ("lineNumCoef", "lineDenCoef", "sampNumCoef", "sampDenCoef")
+        ),
+        "END_GROUP = IMAGE\nEND;\n",
+    ]
+)
+IMD = (
+    'version = "R";\nBEGIN_GROUP = IMAGE_1\n  satId = "QB02";\n  cloudCover = 0.1;\n'
+    "  firstLineTime = 2003-05-11T11:20:22.123456Z;\nEND_GROUP = IMAGE_1\nEND;\n"
+)
+_RPC_ITEMS = ("LINE", "SAMP", "LAT", "LONG", "HEIGHT")
+RPC_TXT = "".join(
+    [f"{item}_{kind}: 12.5\n" for kind in ("OFF", "SCALE") for item in _RPC_ITEMS]
+    + [
+        f"{axis}_{part}_COEFF_{n}: 0.5\n"
+        for axis in ("LINE", "SAMP")
+        for part in ("NUM", "DEN")
+        for n in range(1, 21)
+    ]
+)
+AUX_XML = (
+    '<PAMDataset><Metadata><MDI key="A">b</MDI></Metadata><Metadata domain="X"><MDI key="A">b</MDI>'
+    '</Metadata><PAMRasterBand band="1"><Description>d</Description></PAMRasterBand></PAMDataset>'
+)
+TAB = """!table
+!version 300
+!charset WindowsLatin1
+
+Definition Table
+  File "x.tif"
+  Type "RASTER"
+  (500000,6000000) (0,0) Label "Pt 1",
+  (500100,6000000) (10,0) Label "Pt 2",
+  (500000,5999900) (0,10) Label "Pt 3"
+  CoordSys Earth Projection 8, 104, "m", 3, 0, 0.9996, 500000, 0
+  Units "m"
+"""
+
 
 def pixels(count: int = 1, dtype: str = "uint8", high: int = 200, seed: int = 0) -> np.ndarray:
     """Blocks of ten pixels with a little noise, (band, y, x)."""
@@ -139,6 +185,12 @@ class SourceFiles:
     def tif(self, name: str, *args: Any, **profile: Any) -> Path:
         return write_tif(self.path(f"{name}.tif"), *args, **profile)
 
+    def beside(self, files: dict[str, str], **profile: Any) -> Path:
+        """A file and others beside it, by their endings."""
+        for ending, text in files.items():
+            self.path(f"x{ending}").write_text(text)
+        return self.tif("x", pixels(), **profile)
+
     def vrt(self, name: str, source: Path, *bands: tuple[str, int, str]) -> Path:
         return write_vrt(self.path(f"{name}.vrt"), source, *bands)
 
@@ -200,6 +252,14 @@ MAKERS: dict[str, Make] = {
         "point", pixels(), lambda d: d.update_tags(AREA_OR_POINT="Point")
     ),
     "ground control points": lambda f: f.tif("gcps", pixels(), _points, crs=None, transform=None),
+    "RPB and IMD beside it": lambda f: f.beside({".RPB": RPB, ".IMD": IMD}),
+    "RPB beside it, and no place": lambda f: f.beside({".RPB": RPB}, crs=None, transform=None),
+    "RPC.TXT beside it": lambda f: f.beside({"_RPC.TXT": RPC_TXT}),
+    "aux.xml beside it": lambda f: f.beside({".tif.aux.xml": AUX_XML}),
+    "world file beside it": lambda f: f.beside(
+        {".tfw": "10\n0\n0\n-10\n500005\n5999995\n"}, crs=None, transform=None
+    ),
+    "MapInfo's .tab beside it": lambda f: f.beside({".tab": TAB}, crs=None, transform=None),
     "RPCs": lambda f: f.tif("rpcs", pixels(), _rpcs),
     "no CRS": lambda f: f.tif("nocrs", pixels(), crs=None),
     "no georeferencing": lambda f: f.tif("nogeo", pixels(), crs=None, transform=None),

@@ -23,7 +23,7 @@ from ccog.geometry.blocks import choose_block, choose_chunk, choose_group, fits_
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.file_order import FileLayout
 from ccog.geometry.intervals import Size
-from ccog.geometry.options import CreationOptions
+from ccog.geometry.options import BLANK, CreationOptions
 from ccog.geometry.part_numbers import assign_parts
 from ccog.geometry.pyramid import Pyramid, level_sizes
 from ccog.geometry.raster_facts import Palette, RasterFacts
@@ -33,7 +33,7 @@ from ccog.geometry.tiff_limits import check_tiles, needs_big_tiff
 from ccog.graph.build import LevelArrays, new_token
 from ccog.graph.rechunk import Chunks, rechunked
 from ccog.input.arrays import Cut
-from ccog.input.given_overviews import GivenOverviews, with_overviews
+from ccog.input.given_overviews import GivenOverviews, blank_overviews, with_overviews
 from ccog.input.metadata import METADATA_OPTIONS
 from ccog.input.profile import (
     PROFILE_KEYS,
@@ -47,6 +47,7 @@ from ccog.input.source import Source
 from ccog.runtime.manifest import find_resumable, manifest_of
 from ccog.stores import resolve_store
 from ccog.tasks.job import WriteJob
+from ccog.versions import GDAL_VERSION
 
 # options that are not for the layout of the file
 _OTHER_OPTIONS = (*METADATA_OPTIONS, "OVERWRITE", "OVERVIEW_MASKS")
@@ -56,6 +57,9 @@ _STORED_TYPE = "complex_int16"
 
 # GDAL takes the statistics of the first band for those of all if it has these
 _NEEDED_STATISTICS = ("MINIMUM", "MAXIMUM", "MEAN", "STDDEV")
+
+# GDAL before this writes JPEG by pixel, whatever INTERLEAVE says
+_BY_BAND = (3, 11)
 
 # methods by which GDAL makes the colours of overviews, not the pixel values
 _OF_COLOURS = ("average", "gauss", "rms")
@@ -108,10 +112,16 @@ def prepare(
     check_array(asked.profile, raster, problems)
     raise_together(problems)
 
+    if source.is_jpeg:
+        _warn_of_lossy_copy(options, raster.count)
     raster = with_colours(asked.profile, raster)
     options = _with_kept_statistics(options, raster)
     overviews: GivenOverviews | None = asked.overviews or source.overviews
     overviews = overviews and overviews.used_by(options, raster)
+    if overviews is None and options.overview_resampling == BLANK:
+        sizes = _level_sizes(raster, options)[1:]
+        text = options.resampling_text or BLANK
+        overviews = blank_overviews(raster, sizes, text) if sizes else None
     if overviews is not None:
         raster = with_overviews(raster, overviews, cut)
     raster = raster.suited_to(options)
@@ -238,6 +248,19 @@ def _users_overviews(overviews: Any, masks: Any) -> GivenOverviews | None:
     return None
 
 
+def _warn_of_lossy_copy(options: CreationOptions, count: int) -> None:
+    """Warn where GDAL would copy the compressed data of a JPEG file (GTIFF_CanCopyFromJPEG)."""
+    if options.effective_compress != "JPEG" or options.quality or options.nbits:
+        return
+    by_pixel = options.interleave in (None, "PIXEL") or GDAL_VERSION < _BY_BAND
+    if by_pixel or count == 1:
+        warn_user(
+            "the source is a JPEG file: GDAL would copy its compressed data without loss, and ccog "
+            "compresses the pixels again, with quality 75; give QUALITY=95 to lose less, or "
+            "COMPRESS=DEFLATE, ZSTD or WEBP with QUALITY=100 to lose nothing"
+        )
+
+
 def _with_kept_statistics(options: CreationOptions, raster: Raster) -> CreationOptions:
     """STATISTICS=AUTO instead of YES where GDAL would keep those that are there, or the contrary.
 
@@ -284,7 +307,8 @@ def _method(raster: Raster, options: CreationOptions) -> str:
         # no kernel makes them, but for the one of the template, which this suits always
         return "nearest"
     is_nearest = raster.metadata.colormap is not None or raster.pixels.dtype.kind == "c"
-    return options.overview_resampling or ("nearest" if is_nearest else "cubic")
+    asked = None if options.overview_resampling == BLANK else options.overview_resampling
+    return asked or ("nearest" if is_nearest else "cubic")
 
 
 def _level_sizes(raster: Raster, options: CreationOptions) -> tuple[Size, ...]:

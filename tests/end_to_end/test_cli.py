@@ -19,7 +19,7 @@ import rasterio
 import rasterio.shutil
 import s3fs
 from click.testing import CliRunner, Result
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, Compression
 from rasterio.transform import from_origin
 
 from ccog import demo
@@ -108,6 +108,15 @@ def test_chunks_and_workers_do_not_change_the_bytes(small: Path, tmp_path: Path)
         == 0
     )
     assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("word", ["DEFLATE", "deflate", "Deflate"])
+def test_choices_are_read_in_any_case(word: str, small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.tif"
+    result = ccog("create", small, out, "-p", word, "--layout", "GDAL", "--overlap", "LAST")
+    assert result.exit_code == 0, result.output
+    with rasterio.open(out) as found:
+        assert found.compression == Compression.deflate
 
 
 def test_colormap_is_kept(tmp_path: Path) -> None:

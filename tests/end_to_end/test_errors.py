@@ -83,6 +83,11 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"update_tags": {5: {}}}, errors.OptionError, "band 5"),
     ({"update_tags": "tags"}, errors.OptionError, "update_tags"),
     ({"colormap": [1]}, errors.OptionError, "colormap"),
+    ({"colormap": {-1: (0, 0, 0)}}, errors.OptionError, "whole number from 0"),
+    ({"colormap": {1: (0, 0, 256)}}, errors.OptionError, "from 0 to 255"),
+    ({"colormap": {1: (0, 0)}}, errors.OptionError, "three or four"),
+    ({"colormap": {"water": (0, 0, 255)}}, errors.OptionError, "water"),
+    ({"colormap": {1: "blue"}}, errors.OptionError, "blue"),
     ({"overwrite": "yes"}, errors.OptionError, "True nor False"),
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -387,3 +388,34 @@ def test_tags_of_bands_that_rioxarray_takes_are_taken() -> None:
     array = georeferenced(band_tags=[{"a": 1}, {"b": [2]}])
     tags = {"update_tags": {1: {"a": "1"}, 2: {"b": "[2]"}}}
     assert written(array) == gdal_cog(PIXELS, describe=tags)
+
+
+BLUES = {0: (1, 2, 3, 255), 1: (4, 5, 6, 255)}
+
+
+@pytest.mark.tried("a palette that TIFF cannot hold", "a warning that names what is left out")
+@pytest.mark.parametrize(
+    ("dtype", "bands", "options", "text"),
+    [
+        ("int8", 1, {"colormap": BLUES}, "the palette is left out"),
+        ("int16", 1, {"colormap": BLUES}, "the palette is left out"),
+        ("float32", 1, {"colormap": BLUES}, "the palette is left out"),
+        ("uint8", 3, {"colormap": BLUES}, "the palette is left out"),
+        ("uint8", 1, {"colormap": BLUES | {300: (7, 8, 9)}}, "colours of 300.*0 to 255"),
+        ("uint8", 1, {"colormap": BLUES, "nbits": 1}, None),
+        ("uint8", 1, {"colormap": BLUES | {2: (7, 8, 9)}, "nbits": 1}, "colours of 2.*0 to 1"),
+        ("uint8", 1, {"colormap": BLUES | {2: (7, 8, 9, 0)}}, "alpha of 2"),
+        ("uint8", 1, {"colormap": BLUES | {2: (7, 8, 9, 0)}, "nodata": 2}, None),
+        ("uint16", 1, {"colormap": BLUES | {300: (7, 8, 9)}}, None),
+        ("uint8", 2, {"colormap": BLUES}, None),
+    ],
+)
+def test_colours_that_the_file_cannot_hold_are_named(
+    dtype: str, bands: int, options: dict[str, Any], text: str | None
+) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ccog.write_ccog(np.ones((bands, 20, 20), dtype), COG_creation_options=options)
+    told = [str(w.message) for w in caught if issubclass(w.category, ccog.CCOGWarning)]
+    assert bool(told) == (text is not None), told
+    assert text is None or re.search(text, told[0])

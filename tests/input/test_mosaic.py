@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
+import socket
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +27,7 @@ from ccog.input.mosaic import open_mosaic
 from ccog.input.opening import open_sources
 from ccog.input.source import Source
 from conftest import GEO, gdal_cog, terrain
+from libgdal import c_texts, libgdal
 
 HEIGHT, WIDTH = 200, 260
 TRANSFORM = rasterio.Affine(10, 0, 5e5, 0, -10, 6e6)
@@ -35,23 +39,15 @@ PALETTE = {value: (value, 255 - value, 3, 255) for value in range(256)}
 Build = Callable[[list[Path]], Path]
 
 
-def libgdal() -> ctypes.CDLL | None:
-    """The GDAL of rasterio's wheel."""
-    libraries = Path(rasterio.__file__).parents[1].glob("rasterio.libs/libgdal*")
-    return next((ctypes.CDLL(str(path)) for path in libraries), None)
-
-
 @pytest.fixture
 def build_vrt(tmp_path: Path) -> Build:
     """What the program gdalbuildvrt does, called in the library."""
     gdal = libgdal()
-    if gdal is None:
-        pytest.skip("gdalbuildvrt is called in the library of rasterio's wheels")
     gdal.GDALBuildVRTOptionsNew.restype = gdal.GDALBuildVRT.restype = ctypes.c_void_p
 
     def build(paths: list[Path]) -> Path:
         target = tmp_path / "built.vrt"
-        names = (ctypes.c_char_p * (len(paths) + 1))(*[str(path).encode() for path in paths], None)
+        names = c_texts(paths)
         options = ctypes.c_void_p(gdal.GDALBuildVRTOptionsNew(None, None))
         with rasterio.Env():
             dataset = gdal.GDALBuildVRT(
@@ -432,6 +428,43 @@ def test_names_that_stand_for_nothing_are_explained(
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(StoreError, match=says):
         open_sources([text])
+
+
+@pytest.mark.tried("pipes, devices, sockets, folders and 200 GB as input or as a list", "an error")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs named pipes")
+@pytest.mark.parametrize(
+    ("name", "says", "of_list"),
+    [
+        ("pipe", "not a regular file", "not a regular file"),
+        ("pipe.nc", "not a regular file", "not a regular file"),
+        ("socket", "not a regular file", "not a regular file"),
+        ("/dev/zero", "not a regular file", "not a regular file"),
+        ("folder", "cannot open", "is a folder.*folder/\\*.tif"),
+        ("huge.txt", "cannot open", "200.00 GB.*at most 100.00 MB"),
+        ("bytes.txt", "cannot open", "cannot read the list"),
+    ],
+)
+def test_what_is_not_a_file_is_refused_at_once(
+    name: str, says: str, of_list: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for pipe in ("pipe", "pipe.nc"):
+        os.mkfifo(pipe)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+    Path("folder").mkdir()
+    Path("bytes.txt").write_bytes(b"\xff\xfe\x00")
+    Path("huge.txt").touch()
+    os.truncate("huge.txt", 200_000_000_000)
+    Path("list.txt").write_text(f"{name}\n")
+    with pytest.raises(StoreError, match=says):
+        open_sources([name])
+    with pytest.raises(StoreError, match=says):
+        ccog.write_ccog(name)
+    with pytest.raises(StoreError, match=says):
+        open_sources(["@list.txt"])
+    with pytest.raises(StoreError, match=of_list):
+        open_sources([f"@{name}"])
 
 
 def test_a_tile_index_is_read_as_gdal_reads_it(tmp_path: Path, build_vrt: Build) -> None:

@@ -13,7 +13,9 @@ import rasterio
 import rasterio.shutil
 from click.testing import CliRunner
 from rasterio.enums import MaskFlags, Resampling
+from rasterio.io import MemoryFile
 
+import ccog
 from cases import MODERN
 from ccog.cli import main
 from ccog.input.files import open_raster
@@ -48,8 +50,9 @@ def make(tmp_path: Path) -> Maker:
                 dataset.write(rng.integers(0, 200, (bands, *shape)).astype(dtype))
                 if mask:
                     dataset.write_mask(rng.integers(0, 2, shape).astype("uint8") * 255)
-            with rasterio.open(path, "r+") as dataset:
-                dataset.build_overviews(levels, Resampling.average)
+            if levels:
+                with rasterio.open(path, "r+") as dataset:
+                    dataset.build_overviews(levels, Resampling.average)
         return path
 
     return made
@@ -98,6 +101,67 @@ def created(source: Path, target: Path, options: dict[str, str], *arguments: str
 )
 def test_options_choose_among_overviews_as_in_gdal(make: Maker, options: dict[str, str]) -> None:
     assert_copied(make(), BASE | options)
+
+
+@pytest.mark.parametrize(
+    ("shape", "levels"),
+    [(SHAPE, [1, 2]), (SHAPE, [1]), (SHAPE, [2, 1, 4]), ((1, 600), [2]), ((3, 600), [1, 2, 4])],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"STATISTICS": "YES"},
+        {"STATISTICS": "YES", "OVERVIEW_COUNT": "1"},
+        {"STATISTICS": "YES", "OVERVIEWS": "FORCE_USE_EXISTING"},
+        {"STATISTICS": "YES", "BLOCKSIZE": "1024"},
+    ],
+    ids=str,
+)
+def test_an_overview_as_large_as_the_raster_is_used_where_gdal_uses_it(
+    make: Maker, shape: tuple[int, int], levels: list[int], options: dict[str, str]
+) -> None:
+    assert_copied(make(shape=shape, levels=levels), BASE | options)
+
+
+@pytest.mark.tried("OVERVIEW_RESAMPLING=NONE", "blank overviews as GDAL's, and a warning")
+@pytest.mark.parametrize(
+    "kind", [{}, {"bands": 3, "dtype": "int16"}, {"nodata": 7}, {"mask": True}], ids=str
+)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"BLOCKSIZE": "128"},
+        {"BLOCKSIZE": "128", "SPARSE_OK": "YES"},
+        {"OVERVIEW_COUNT": "1"},
+        {"OVERVIEWS": "NONE", "BLOCKSIZE": "128"},
+        {"BLOCKSIZE": "1024"},
+    ],
+    ids=str,
+)
+def test_overviews_can_be_left_blank(
+    make: Maker, kind: dict[str, Any], options: dict[str, str]
+) -> None:
+    source = make(levels=[], **kind)
+    for option in ("OVERVIEW_RESAMPLING", "RESAMPLING"):
+        assert_copied(source, {option: "NONE", **options})
+    with rasterio.open(source.parent / "ours.tif") as dataset:
+        is_blank = bool(dataset.overviews(1))
+    said = created(source, source.parent / "ours.tif", {"OVERVIEW_RESAMPLING": "none", **options})
+    assert ("OVERVIEWS=NONE leaves them out" in said) == is_blank
+
+
+def test_overviews_of_an_array_can_be_left_blank() -> None:
+    profile = GEO | {"overview_resampling": "none", "blocksize": 128}
+    pixels = np.ones((2, 300, 400), "uint16")
+    with pytest.warns(ccog.CCOGWarning, match="leaves the overviews blank"):
+        found = ccog.write_ccog(pixels, **profile).compute()
+    size = {"count": 2, "height": 300, "width": 400, "dtype": "uint16"}
+    with MemoryFile() as memory:
+        with memory.open(driver="COG", **profile, **size) as dataset:
+            dataset.write(pixels)
+        assert found == memory.read()
 
 
 @pytest.mark.parametrize(

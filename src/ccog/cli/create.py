@@ -87,7 +87,7 @@ _with_source_options = together(
     of_input(
         "--overlap",
         "Of several INPUTs, which one is seen where they overlap.",
-        type=click.Choice(_OVERLAPS),
+        type=click.Choice(_OVERLAPS, case_sensitive=False),
         default="last",
         show_default=True,
     ),

@@ -116,6 +116,20 @@ def _pairs(_: click.Context, option: click.Parameter, texts: Sequence[str]) -> d
     return pairs
 
 
+def _creation(ctx: click.Context, option: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
+    """The pairs in upper case; of all options only SRC_MDD may have several values."""
+    pairs: dict[str, Any] = {}
+    for text in texts:
+        for key, value in _pairs(ctx, option, [text]).items():
+            name = key.upper()
+            if name == "SRC_MDD":
+                pairs.setdefault(name, []).append(value)
+            elif pairs.setdefault(name, value) != value:
+                problem = f"{name} is given twice, as {pairs[name]} and {value}; leave one out"
+                raise click.BadParameter(problem, param_hint=option.opts[0])
+    return pairs
+
+
 def _storage(ctx: click.Context, option: click.Parameter, texts: Sequence[str]) -> dict[str, Any]:
     """The pairs as fsspec takes them."""
     pairs = _pairs(ctx, option, texts)
@@ -158,7 +172,7 @@ with_write_options = together(
     of_output(
         "--profile -p --cog-profile",
         "Compression; --co wins. Default: lzw, as GDAL. raw is none.",
-        type=click.Choice(list(PROFILES)),
+        type=click.Choice(list(PROFILES), case_sensitive=False),
     ),
     of_output("--blocksize", "Side of tiles in pixels. Default: 512.", type=int, metavar="N"),
     of_output(
@@ -169,13 +183,13 @@ with_write_options = together(
     of_output(
         "--co -co creation",
         "Creation option of GDAL's COG driver.",
-        callback=_pairs,
+        callback=_creation,
         **_KEY_VALUE,
     ),
     of_output(
         "--layout",
         "Order of tiles: row by row as GDAL writes them, or chunk by chunk.",
-        type=click.Choice(_LAYOUTS),
+        type=click.Choice(_LAYOUTS, case_sensitive=False),
         default="gdal",
         show_default=True,
     ),
@@ -228,7 +242,7 @@ class Request:
     def parse(
         cls,
         *,
-        creation: dict[str, str],
+        creation: dict[str, Any],
         profile: str | None,
         blocksize: int | None,
         overview_resampling: str | None,
@@ -249,7 +263,7 @@ class Request:
         named = {"BLOCKSIZE": blocksize, "OVERVIEW_RESAMPLING": overview_resampling}
         chosen: dict[str, Any] = {"COMPRESS": PROFILES[profile]} if profile else {}
         chosen |= {key: value for key, value in named.items() if value is not None}
-        chosen |= {key.upper(): value for key, value in creation.items()}
+        chosen |= creation
         chosen["OVERWRITE"] = overwrite
         return cls(creation=chosen, quiet=quiet or _rio_is_quiet(), **options)
 

@@ -20,6 +20,7 @@ from ccog.tiff import tags
 from ccog.tiff.directories import Directory
 from ccog.tiff.header import Template
 from ccog.tiff.tile_tags import TileTags
+from ccog.versions import GDAL_VERSION
 
 # TIFF's numbers of a colour space and of compressions
 _MASK_COMPRESSIONS = {1: "NONE", 8: "DEFLATE", 32773: "PACKBITS", 5: "LZW"}
@@ -125,6 +126,10 @@ def _image_options(
     gtiff |= _level_options(options, compress)
     if compress == "JPEG":
         gtiff |= _jpeg_options(options, directory, overview=overview)
+        by_band = options.interleave in ("BAND", "TILE") and GDAL_VERSION >= (3, 11)
+        if by_band and raster.count == 1 and not overview:
+            # GDAL numbers the components of planes otherwise, even where there is but one
+            gtiff["interleave"] = "BAND"
     elif compress == "WEBP":
         gtiff |= _webp_options(options, overview=overview)
     elif compress.startswith("LERC"):

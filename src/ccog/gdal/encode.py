@@ -369,6 +369,7 @@ def _is_copied(pixels: Array, codec: Codec, options: dict[str, str]) -> bool:
     compress, count = options.get("compress"), len(pixels)
     return (
         compress == "LZMA"
+        or (compress == "JPEG" and "interleave" in options)
         or (compress == "JPEG" and codec.planar and count > 1)
         or count > _MANY_BANDS
     )

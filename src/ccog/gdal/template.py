@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from xml.sax.saxutils import escape
@@ -15,6 +15,8 @@ from xml.sax.saxutils import escape
 import numpy as np
 import rasterio
 import rasterio.shutil
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
@@ -24,7 +26,8 @@ from ccog.gdal.statistics import BandStatistics
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.pyramid import overview_blocksize
-from ccog.input.metadata import Metadata
+from ccog.input.description import of_domains, warn_of_palette, warn_of_sidecars
+from ccog.input.metadata import Metadata, TagKey
 from ccog.tiff.directories import Directory
 from ccog.tiff.header import Template
 from ccog.tiff.tags import GDAL_METADATA
@@ -49,11 +52,16 @@ _OLD_STATISTICS = re.compile(r'<MDI key="STATISTICS_[^>]*>[^<]*</MDI>')
 # prefixes of the keys of statistics, as they are and as GDAL is given them
 _DISGUISE = ("STATISTICS_", "STATISTICS^")
 
+_OLD_TRANSFORM = re.compile("<GeoTransform>[^<]*</GeoTransform>")
+
 _OLD_NODATA = re.compile("<NoDataValue>[^<]*</NoDataValue>")
 
 _EMPTY_MASK = '<MaskBand><VRTRasterBand dataType="Byte"/></MaskBand>'
 # GDAL's line of the method that overviews were made by (GTiffDataset::WriteMetadata)
 _RESAMPLING = '  <Item name="OVERVIEW_RESAMPLING" domain="IMAGE_STRUCTURE">{}</Item>\n'
+
+# what GDALTranslate copies besides the default domain
+_TRANSLATED_DOMAINS = {"IMAGE_STRUCTURE", "RPC", "IMD", "GEOLOCATION"}
 
 # fields of Metadata that a dataset takes as they are
 _ATTRIBUTES = ("descriptions", "offsets", "scales", "units", "colorinterp", "rpcs")
@@ -110,6 +118,8 @@ def write_template(
     metadata = spec.metadata if nodata is None else _without_nodata(spec.metadata)
     if statistics is not None:
         metadata = _with_statistics(metadata, statistics)
+    if spec.options.src_mdd is not None:
+        metadata = of_domains(metadata, spec.options.src_mdd)
     write = _write_of_file if metadata.description is not None else _write
     # rasterio writes pixels that NumPy has no type for in the next larger type
     if write is _write and spec.dtype == "complex_int16":
@@ -123,6 +133,10 @@ def write_template(
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             write(memory, _profile(spec, options, metadata), metadata, spec.has_mask)
             data = memory.read()
+            if data and statistics is None:
+                warn_of_sidecars(memory.name, data)
+                if metadata.colormap:
+                    warn_of_palette(data, metadata.colormap)
     except GDAL_FAILURES as error:
         advice = _NO_CODEC if "missing codec" in str(error) else ""
         raise _refusal(spec, options, f": {error}{advice}") from error
@@ -161,6 +175,9 @@ def _cog_options(spec: HeaderSpec) -> dict[str, str]:
         options |= {"OVERVIEWS": "AUTO", "OVERVIEW_RESAMPLING": "NEAREST"}
     if options.get("STATISTICS") == "YES":
         options["STATISTICS"] = "AUTO"
+    if options.pop("SRC_MDD", None) is not None:
+        # rasterio hands on one of several; the others are dropped before
+        options["COPY_SRC_MDD"] = "YES"
     if spec.options.tiling_scheme is None:
         options["BLOCKSIZE"] = str(min(spec.options.blocksize, _TILE))
     return options
@@ -213,7 +230,11 @@ def _write_of_file(
     """The same by CreateCopy of what describes a source file."""
     options = {key: value for key, value in profile.items() if key not in _OF_ANY_DRIVER}
     side = profile["width"]
-    vrt = f'<VRTDataset rasterXSize="{side}" rasterYSize="{side}">{metadata.description}'
+    description = metadata.description or ""
+    if metadata.gcps is not None and metadata.transform is None:
+        # GDAL would heed it, and not the points that the user gives
+        description = _OLD_TRANSFORM.sub("", description)
+    vrt = f'<VRTDataset rasterXSize="{side}" rasterYSize="{side}">{description}'
     if has_mask and "<MaskBand>" not in vrt:
         vrt += _EMPTY_MASK
     with (
@@ -226,10 +247,20 @@ def _write_of_file(
 
 
 def _set_georeferencing(dataset: Any, metadata: Metadata) -> None:
-    for name in ("crs", "transform", "nodata"):
-        value = getattr(metadata, name)
+    """Set what the user says of the place and of nodata; a CRS is that of the points too."""
+    points, crs_of_points = dataset.gcps
+    crs = metadata.crs
+    if crs is None and metadata.transform is not None:
+        crs = dataset.crs or crs_of_points
+    for name, value in (
+        ("crs", crs),
+        ("transform", metadata.transform),
+        ("nodata", metadata.nodata),
+    ):
         if value is not None:
             setattr(dataset, name, value)
+    if crs is not None:
+        _set_points(dataset, points, crs)
 
 
 def _set_metadata(dataset: Any, metadata: Metadata) -> None:
@@ -241,9 +272,15 @@ def _set_metadata(dataset: Any, metadata: Metadata) -> None:
         if value is not None:
             setattr(dataset, name, value)
     if metadata.gcps is not None:
-        dataset.gcps = (list(metadata.gcps), metadata.crs)
+        _set_points(dataset, metadata.gcps, metadata.crs or dataset.crs or dataset.gcps[1])
     if metadata.colormap is not None:
         dataset.write_colormap(1, dict(metadata.colormap))
+
+
+def _set_points(dataset: Any, points: Sequence[GroundControlPoint], crs: CRS | None) -> None:
+    # rasterio takes no None for "of no CRS"
+    if points:
+        dataset.gcps = (list(points), crs or CRS())
 
 
 def _as_items(domain: str | None, tags: Mapping[str, str]) -> Mapping[str, str]:
@@ -258,10 +295,8 @@ def _with_statistics(metadata: Metadata, statistics: tuple[BandStatistics, ...])
     """The metadata with statistics among the tags of the bands (GDAL sorts tags by name)."""
     if metadata.description is not None:
         metadata = replace(metadata, description=_OLD_STATISTICS.sub("", metadata.description))
-    tags = dict(metadata.tags)
-    # GDAL makes statistics in a copy that loses these (GDALTranslate)
-    for domain in ("COLOR_PROFILE", "xml:XMP"):
-        tags.pop((0, domain), None)
+    # GDAL makes statistics in a copy that loses other domains (GDALTranslate)
+    tags = {key: items for key, items in metadata.tags.items() if _is_copied(key)}
     for band, of_band in enumerate(statistics, 1):
         items = tags.get(band, {}).items()
         others = {key: value for key, value in items if not key.startswith("STATISTICS_")}
@@ -283,6 +318,10 @@ def _undisguised(template: Template) -> Template:
     raw = tag.raw.replace(shown, real)
     image = template.image.with_tags({GDAL_METADATA: tag._replace(raw=raw)})
     return replace(template, image=image)
+
+
+def _is_copied(key: TagKey) -> bool:
+    return not isinstance(key, tuple) or key[1] in _TRANSLATED_DOMAINS
 
 
 def _with_resampling(template: Template, text: str) -> Template:

@@ -17,6 +17,9 @@ from ccog.geometry.axis_reduction import KERNEL_RADIUS
 #: The one tiling scheme that ccog writes to, as GDAL names it.
 GOOGLE_MAPS = "GoogleMapsCompatible"
 
+#: The method by which GDAL makes overviews without pixels.
+BLANK = "none"
+
 _LERC = ("LERC", "LERC_DEFLATE", "LERC_ZSTD")
 _COMPRESSIONS = ("NONE", "LZW", "DEFLATE", "ZSTD", "LZMA", "JPEG", "WEBP", *_LERC, "JXL")
 
@@ -150,17 +153,18 @@ def _tiling_scheme(key: str, value: Any) -> str | None:
     return name
 
 
-def _text(key: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise OptionError(f"{key}={value!r} is not text")
-    return value
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    texts = (value,) if isinstance(value, str) else value
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise OptionError(f"{key}={value!r} is not text, or a list of texts")
+    return tuple(texts)
 
 
 def _resampling(key: str, value: Any) -> str:
     word = str(getattr(value, "name", value)).lower()
     method = _RESAMPLING_ALIASES.get(word, word)
-    if method not in KERNEL_RADIUS:
-        known = ", ".join(sorted(KERNEL_RADIUS))
+    if method not in (BLANK, *KERNEL_RADIUS):
+        known = ", ".join([*sorted(KERNEL_RADIUS), BLANK])
         raise OptionError(f"{key}={value!r} is not allowed; choose one of {known}")
     return method
 
@@ -172,9 +176,9 @@ class CreationOptions:
     Each option is annotated with the function that parses it.
 
     ``blocksize`` is the tile side in pixels. ``overview_resampling`` is a key of ``KERNEL_RADIUS``,
-    or None: cubic, or nearest for palettes and complex data. GDAL writes it to the file as it was
-    given, which ``resampling_text`` keeps. ``overview_count`` None halves until both sides fit a
-    tile.
+    ``BLANK``, or None: cubic, or nearest for palettes and complex data. GDAL writes it to the file
+    as it was given, which ``resampling_text`` keeps. ``overview_count`` None halves until both
+    sides fit a tile.
     """
 
     blocksize: Annotated[int, _blocksize] = 512
@@ -205,7 +209,7 @@ class CreationOptions:
     jxl_alpha_distance: Annotated[float | int | None, _number] = None
     statistics: Annotated[str | None, _auto_yes_or_no] = None
     copy_src_mdd: Annotated[str | None, _auto_yes_or_no] = None
-    src_mdd: Annotated[str | None, _text] = None
+    src_mdd: Annotated[tuple[str, ...] | None, _texts] = None
     tiling_scheme: Annotated[str | None, _tiling_scheme] = None
     zoom_level: Annotated[int | None, _integer(0, 30)] = None
     aligned_levels: Annotated[int | None, _integer(0, 10)] = None
@@ -327,6 +331,7 @@ class CreationOptions:
         """The options as the COG driver takes them (only those that were given)."""
         values = {name: getattr(self, name.lower()) for name in _PARSERS}
         values["SPARSE_OK"] = "YES" if self.sparse_ok else None
+        values["SRC_MDD"] = None if self.src_mdd is None else ",".join(self.src_mdd)
         values["OVERVIEW_RESAMPLING"] = self.resampling_text or self.overview_resampling
         return {key: str(value) for key, value in values.items() if value is not None}
 

@@ -13,7 +13,7 @@ from rasterio.errors import RasterioError
 
 from ccog.errors import RasterError, StoreError, warn_user
 from ccog.geometry.raster_facts import MaskKind
-from ccog.input.description import describe, exact_nodata
+from ccog.input.description import describe, exact_nodata, is_jpeg, palette_of
 from ccog.input.given_overviews import GivenOverviews
 from ccog.input.lazy_file import LazyFile
 from ccog.input.metadata import Metadata
@@ -85,6 +85,7 @@ def _source(dataset: Any, path: str, chunk: int | None, *, tags: bool) -> Source
         nodata_values=_nodata_values(dataset),
         overviews=_overviews(dataset, path, chunk, file.dtype),
         metadata=_metadata(dataset, types[0]),
+        is_jpeg=is_jpeg(dataset),
         header=header,
     )
 
@@ -141,28 +142,26 @@ def _overviews(
         has_mask = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
         arrays.append(file.pixels)
         masks.append(file.mask if has_mask else None)
-    return GivenOverviews(arrays=tuple(arrays), masks=tuple(masks), made_by=methods[0])
+    return GivenOverviews(
+        arrays=tuple(arrays),
+        masks=tuple(masks),
+        made_by=methods[0],
+        is_of_vrt=dataset.driver == "VRT",
+    )
 
 
 def _metadata(dataset: Any, dtype: str) -> Metadata:
     """What the pixels of the copy depend on; its header has the rest."""
-    gcps, gcps_crs = dataset.gcps
+    points, crs_of_points = dataset.gcps
+    # GDAL heeds ground control points only where there is no transform
+    by_points = bool(points) and dataset.transform.is_identity
     bits = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS")
     return Metadata(
-        crs=gcps_crs if gcps else dataset.crs,
-        transform=None if gcps else dataset.transform,
+        crs=crs_of_points if by_points else dataset.crs,
+        transform=None if by_points else dataset.transform,
         nodata=exact_nodata(dataset),
-        colormap=_colormap(dataset),
+        colormap=palette_of(dataset),
         colorinterp=dataset.colorinterp,
         stored_type=dtype if dtype in _WHOLE_COMPLEX else None,
         bits=None if bits is None else int(bits),
     )
-
-
-def _colormap(dataset: Any) -> dict[int, tuple[int, ...]] | None:
-    """The palette of the first band; a band may be said to have one, and have none."""
-    try:
-        palette: dict[int, tuple[int, ...]] = dataset.colormap(1)
-        return palette
-    except ValueError:
-        return None

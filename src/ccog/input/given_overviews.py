@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import dask.array as da
+
 from ccog.errors import ArgumentTypeError, DtypeError, OptionError, RasterError, warn_user
+from ccog.geometry.intervals import Size
 from ccog.geometry.options import CreationOptions
 from ccog.input.arrays import Cut
 from ccog.input.chunk_checks import type_name
@@ -30,6 +33,8 @@ class GivenOverviews:
     masks: tuple[Any, ...]
     #: What the file that they come from says they were made by; None for a user's own arrays.
     made_by: str | None = None
+    #: Whether they are those of a VRT, all of which another VRT has.
+    is_of_vrt: bool = False
 
     @classmethod
     def of_user(cls, arrays: Any, masks: Any) -> GivenOverviews:
@@ -51,10 +56,11 @@ class GivenOverviews:
         """Those that the file gets; None where it gets new ones."""
         if self.made_by is None:
             return self._first(options.overview_count)
+        kept = self._seen_by_gdal(options, raster)
         fits_a_tile = max(raster.height, raster.width) <= options.blocksize
         may_have_new = not fits_a_tile or bool(options.overview_count)
-        are_lost = self._are_lost(options, raster)
-        wants_new = options.overviews == "IGNORE_EXISTING" or are_lost
+        may_have_new &= options.overviews != "FORCE_USE_EXISTING"
+        wants_new = options.overviews == "IGNORE_EXISTING" or not kept.arrays
         if options.overviews == "NONE" or (wants_new and may_have_new):
             return None
         lacks_masks = raster.has_mask and any(mask is None for mask in self.masks)
@@ -65,30 +71,45 @@ class GivenOverviews:
                 "OVERVIEWS=IGNORE_EXISTING says the same"
             )
             return None
-        if are_lost:
-            return self._first(0)
-        kept = self._in_vrt() if _is_copied_to_vrt(options) else self
         return kept._first(options.overview_count)
 
     def _first(self, count: int | None) -> GivenOverviews:
         return replace(self, arrays=self.arrays[:count], masks=self.masks[:count])
 
-    def _are_lost(self, options: CreationOptions, raster: Raster) -> bool:
-        """Whether GDAL does not see them through the VRT that it makes of some rasters."""
-        if GDAL_VERSION >= _ALL_IN_VRT:
-            return False
-        if raster.alpha_becomes_mask(options):
-            return True
-        return _is_copied_to_vrt(options) and not self._in_vrt().arrays
+    def _seen_by_gdal(self, options: CreationOptions, raster: Raster) -> GivenOverviews:
+        """Those that GDAL sees: it copies some rasters through a VRT, which has not all."""
+        loses_alpha = raster.alpha_becomes_mask(options)
+        if loses_alpha and GDAL_VERSION < _ALL_IN_VRT:
+            return self._first(0)
+        return self._in_vrt(raster) if loses_alpha or options.statistics == "YES" else self
 
-    def _in_vrt(self) -> GivenOverviews:
-        """Those up to the first that is too small (VRTDataset::BuildVirtualOverviews)."""
-        small = [n for n, arr in enumerate(self.arrays) if min(arr.shape[-2:]) < _LEAST_IN_VRT]
-        return self._first(min(small, default=None))
+    def _in_vrt(self, raster: Raster) -> GivenOverviews:
+        """Those that a VRT of the raster has (VRTDataset::BuildVirtualOverviews)."""
+        pairs = []
+        for array, mask in zip(self.arrays, self.masks, strict=True):
+            height, width = array.shape[-2:]
+            if GDAL_VERSION < _ALL_IN_VRT and min(height, width) < _LEAST_IN_VRT:
+                break
+            if self.is_of_vrt or (height < raster.height and width < raster.width):
+                pairs.append((array, mask))
+        arrays, masks = zip(*pairs, strict=True) if pairs else ((), ())
+        return replace(self, arrays=arrays, masks=masks)
 
 
-def _is_copied_to_vrt(options: CreationOptions) -> bool:
-    return options.statistics == "YES" and GDAL_VERSION < _ALL_IN_VRT
+def blank_overviews(raster: Raster, sizes: Sequence[Size], text: str) -> GivenOverviews:
+    """Overviews of these sizes without pixels, as OVERVIEW_RESAMPLING=NONE makes them.
+
+    ``text`` is NONE as the user wrote it, which the file keeps.
+    """
+    warn_user(
+        "OVERVIEW_RESAMPLING=NONE leaves the overviews blank, as GDAL does, so that the file looks "
+        "empty from afar; OVERVIEWS=NONE leaves them out"
+    )
+    chunks, dtype = raster.pixels.chunksize, raster.pixels.dtype
+    value = raster.metadata.nodata or 0
+    arrays = [da.full((raster.count, *size), value, dtype=dtype, chunks=chunks) for size in sizes]
+    masks = [da.zeros(size, bool, chunks=chunks[1:]) if raster.has_mask else None for size in sizes]
+    return GivenOverviews(arrays=tuple(arrays), masks=tuple(masks), made_by=text)
 
 
 def with_overviews(raster: Raster, overviews: GivenOverviews, cut: Cut) -> Raster:

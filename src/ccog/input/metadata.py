@@ -285,7 +285,20 @@ def _entries(name: str, value: Any, count: int) -> list[Any]:
 def _colormap(name: str, value: Any, count: int) -> dict[int, tuple[int, ...]]:
     if not isinstance(value, Mapping):
         raise OptionError(f"{name} is {{pixel value: (red, green, blue[, alpha])}}, not {value!r}")
-    return {int(pixel): tuple(map(int, colour)) for pixel, colour in value.items()}
+    return dict(_colour(name, pixel, colour) for pixel, colour in value.items())
+
+
+def _colour(name: str, pixel: Any, colour: Any) -> tuple[int, tuple[int, ...]]:
+    try:
+        entry = int(pixel), tuple(map(int, colour))
+    except (TypeError, ValueError):
+        entry = -1, ()
+    if entry[0] < 0 or len(entry[1]) not in (3, 4) or not all(0 <= part < 256 for part in entry[1]):
+        raise OptionError(
+            f"{name} has {pixel!r}: {colour!r}; a pixel value is a whole number from 0, and its "
+            "colour is three or four numbers from 0 to 255 (red, green, blue[, alpha])"
+        )
+    return entry
 
 
 def _colorinterp(name: str, value: Any, count: int) -> tuple[ColorInterp, ...]:

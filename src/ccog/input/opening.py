@@ -6,6 +6,7 @@ import glob
 import itertools
 import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from ccog.input.source import Source
 from ccog.input.translation import NO_NODATA, Translation
 from ccog.input.variables import open_variable
 from ccog.redaction import Address, hidden, redacted
+from ccog.wording import byte_text
 
 # a path that xarray opens, and the variable after a colon; "NETCDF:..." and the like are GDAL's
 _VARIABLE = re.compile(
@@ -26,6 +28,9 @@ _VARIABLE = re.compile(
 
 # files of polygons that may be a tile index, which GDAL's GTI driver reads
 _TILE_INDEX = re.compile(r".+\.(?:shp|gpkg|fgb|geojson|json|parquet)", re.I)
+
+# of a list of inputs; a million paths take less
+_MOST_BYTES = 100_000_000
 
 _UNCHANGED = Translation()
 
@@ -58,6 +63,8 @@ def open_sources(
     """
     texts, storage = list(map(Address, texts)), hidden(storage)
     paths = list(itertools.chain(*map(_paths, texts)))
+    for path in paths:
+        _refuse_special(path)
     if add_mask and (len(paths) > 1 or is_variable(paths[0])):
         raise RasterError("--add-mask is for one file that GDAL reads; without it nodata is kept")
     if add_mask:
@@ -86,7 +93,30 @@ def _paths(text: str) -> list[str]:
     return matches
 
 
+def _refuse_special(path: str) -> None:
+    """Refuse pipes and devices before anybody waits for them, or reads without end."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return  # it is elsewhere, or nowhere: opening it tells
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise StoreError(
+            f"{path} is not a regular file; write what comes out of it into a file, and name that"
+        )
+
+
 def _listed(path: str) -> list[str]:
+    _refuse_special(path)
+    if os.path.isdir(path):
+        raise StoreError(
+            f"the list of inputs {path} is a folder; for files in it give a pattern, such as "
+            f"'{os.path.join(path, '*.tif')}', without the @"
+        )
+    if os.path.exists(path) and os.path.getsize(path) > _MOST_BYTES:
+        raise StoreError(
+            f"the list of inputs {path} has {byte_text(os.path.getsize(path))}, and a list of "
+            f"paths has at most {byte_text(_MOST_BYTES)}; name a text file with a path in each line"
+        )
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

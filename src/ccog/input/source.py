@@ -40,6 +40,8 @@ class Source:
     overviews: Any = None
     options: dict[str, Any] = field(default_factory=dict)
     metadata: Metadata = field(default_factory=Metadata)
+    #: Whether it is a JPEG file, of which GDAL can copy the compressed data.
+    is_jpeg: bool = False
     #: What the header of the copy of a file is made from.
     header: Metadata | None = None
 

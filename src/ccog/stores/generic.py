@@ -86,7 +86,8 @@ class FsspecStore(SingleWriterStore):
                 kind, said = type(error), str(error)
             # notes say which files are left where
             said = "; ".join([said, *getattr(error, "__notes__", ())])
-            raise kind(said) from harmless(error, self.options)
+            said = redacted(said, self.options, self.target)
+            raise kind(said) from harmless(error, self.options, self.target)
 
     def _open(self, anew: bool = False) -> tuple[Any, str]:
         """The file system, and the path of the target on it; ``anew``: by a new connection."""
