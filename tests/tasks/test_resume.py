@@ -563,7 +563,9 @@ def test_arrays_in_memory_are_known_by_their_values(tmp_path: Path) -> None:
      ("az://test/a.tif", {"account_name": "a", "anon": True})],
 )  # fmt: skip
 @pytest.mark.tried(
-    "resume=True to {store}", "refused, with the targets that can", group="arguments"
+    "resume=True to {store} with storage_options={options}",
+    "refused, with the targets that can",
+    group="arguments",
 )
 def test_targets_without_checkpoints_refuse_to_resume(store: Any, options: Any) -> None:
     with pytest.raises(
