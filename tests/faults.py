@@ -160,6 +160,7 @@ class Proxy:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     proxy: Proxy
+    is_short = False
 
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
@@ -194,7 +195,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.proxy.uploaded(self.path)
         if kind == "lost":
             return self._hang_up()
-        self._answer(*_spoilt(kind, status, headers, found), short=kind == "short")
+        self.is_short = kind == "short"
+        self._answer(*_spoilt(kind, status, headers, found))
+        self.is_short = False
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815
 
@@ -211,9 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
         connection.close()
         return response.status, dict(response.getheaders()), found
 
-    def _answer(
-        self, status: int, headers: dict[str, str], body: bytes, short: bool = False
-    ) -> None:
+    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
         self.send_response_only(status)
         for name, value in headers.items():
             if name.lower() not in ("content-length", "transfer-encoding", "connection"):
@@ -223,8 +224,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length)
         self.end_headers()
         with contextlib.suppress(OSError):
-            self.wfile.write(body[: len(body) // 2] if short else body)
-        if short and body:
+            self.wfile.write(body[: len(body) // 2] if self.is_short else body)
+        if self.is_short and body:
             self._hang_up()
 
     def _hang_up(self) -> None:

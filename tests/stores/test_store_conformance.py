@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ccog.runtime.local_guard import abort
 
 import ccog
 from ccog import errors
 from ccog.geometry.parts import MIB, Part
 from ccog.graph.build import new_token
-from ccog.stores import Store, resolve_store
+from ccog.runtime.runs import abort
+from ccog.stores import Store, gcs_client, resolve_store
 from ccog.stores.base import after_completion
 from ccog.stores.retry import Patience
 from conftest import stored
@@ -505,3 +505,20 @@ class TestFakeGCS(ServerTests):
     @pytest.fixture
     def options(self, gcs_options: dict[str, Any]) -> dict[str, Any]:
         return gcs_options
+
+    def test_names_with_wildcards_and_many_pages_are_removed_whole(
+        self, root: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(gcs_client, "_PAGE", 2)
+        stores = [resolve_store(f"{root}/pages/a[{n}]*?.tif", options) for n in (1, 2)]
+        sessions = [store.begin(new_token()) for store in stores]
+        for store, session in zip(stores, sessions, strict=True):
+            for number in range(1, 6):
+                store.put(session, number, [b"x" * number])
+        assert len(stores[0].checkpoint_names(sessions[0])) == 6
+        stores[0].abort(sessions[0])
+        assert not stores[0].checkpoint_names(sessions[0])
+        assert len(stores[1].checkpoint_names(sessions[1])) == 6
+        left = ccog.abort_incomplete(f"{root}/pages", options)
+        assert [upload.upload_id for upload in left] == [sessions[1]]
+        assert not ccog.list_incomplete(f"{root}/pages/", options)
