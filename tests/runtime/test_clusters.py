@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import signal
-import time
+import subprocess
+import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -240,16 +243,34 @@ def test_a_worker_that_was_frozen_as_it_began_leaves_nothing(tmp_path: Path) -> 
     layers = {**write.dask.layers, write.key: WriteLayer(frozen)}
     write = type(write)(write.key, HighLevelGraph(layers, write.dask.dependencies))
     with (
-        dask.config.set({"distributed.scheduler.worker-ttl": "2s"}),
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        dask.config.set({"distributed.scheduler.worker-ttl": "8s"}),
+        LocalCluster(n_workers=0, dashboard_address=None) as cluster,
         Client(cluster, set_as_default=False) as client,
+        plain_worker(client),
+        plain_worker(client),
     ):
+        client.wait_for_workers(2, timeout=60)
+        client.run(importlib.import_module, __name__)
         future = client.compute(write)
-        assert future.result(timeout=60).size == path.stat().st_size
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(Path(f"{path}.frozen").read_text()), signal.SIGCONT)
-        time.sleep(2)
-        assert until(lambda: not ccog.list_incomplete(str(path)))
+        assert future.result(timeout=100).size == path.stat().st_size
+        os.kill(int(Path(f"{path}.frozen").read_text()), signal.SIGCONT)
+        assert not until(lambda: bool(ccog.list_incomplete(str(path))), 1) or until(
+            lambda: not ccog.list_incomplete(str(path))
+        )
+
+
+@contextlib.contextmanager
+def plain_worker(client: Any) -> Iterator[None]:
+    """A worker that nobody restarts."""
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", client.scheduler.address]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [*worker, "--no-nanny", "--nthreads=1", "--no-dashboard"], env=env
+    ) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("named", ["ccog_mine", "ccog_encode_0-" + "0" * 32])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
+import os
+import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import dask
 import dask.array as da
 import numpy as np
@@ -260,3 +264,41 @@ def rasterio_rows(file: bytes) -> list[int]:
     """The value of each row of chunks."""
     with rasterio.MemoryFile(file) as memory, memory.open() as dataset:
         return [int(value) for value in dataset.read(1)[::512, 0]]
+
+
+def in_another_process(dsk: Any, keys: Any, **kwargs: Any) -> Any:
+    """A scheduler that hands the whole graph to another process, which never tells what began."""
+    tasks = cloudpickle.dumps((dict(dsk.__dask_graph__()), keys))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(run_pickled, tasks).result()
+
+
+def run_pickled(tasks: bytes) -> Any:
+    return get_sync(*cloudpickle.loads(tasks))
+
+
+@pytest.mark.slow
+@pytest.mark.tried(
+    "a failing write on a scheduler that is a function and runs tasks in other processes (as Ray does)",
+    "right: after ``.compute()`` nothing is left",
+)
+def test_a_scheduler_out_of_reach_leaves_nothing(place: Place) -> None:
+    fails(lambda write: write.compute(scheduler=in_another_process), place.write("a", source(failing=True)))  # fmt: skip
+    assert not place.left()
+    place.write("a", source(1)).compute(scheduler=in_another_process)
+    assert place.read("a") == ccog.write_ccog(source(1), **OPTIONS).compute()
+
+
+@pytest.mark.slow
+def test_a_write_that_fails_on_ray_leaves_nothing(place: Place) -> None:
+    ray = pytest.importorskip("ray")
+    on_ray = pytest.importorskip("ray.util.dask").ray_dask_get
+    path = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}
+    ray.init(num_cpus=2, include_dashboard=False, runtime_env=path)
+    try:
+        fails(lambda write: write.compute(scheduler=on_ray), place.write("a", source(failing=True)))
+        assert not place.left()
+        place.write("a", source(1)).compute(scheduler=on_ray)
+        assert place.read("a") == ccog.write_ccog(source(1), **OPTIONS).compute()
+    finally:
+        ray.shutdown()

@@ -107,14 +107,14 @@ def _is_first_among_arrays() -> bool:
     return bool(known) and all(known) and isinstance(optimizers[0], Optimizer)
 
 
-def optimize(dsk: HighLevelGraph, keys: Any = ()) -> HighLevelGraph:
+def optimize(dsk: HighLevelGraph, keys: Any = None) -> HighLevelGraph:
     """Optimise the user's array graph for what is needed, then fuse each load into its leaf.
 
     That is the chunks we load, and ``keys`` of other arrays.
     """
     writes = _writes(dsk)
     upstream = dsk.layers.keys() - writes.keys() - _downstream(dsk, writes)
-    others = [key for key in flatten([keys]) if _name(key) in upstream]
+    others = [key for key in flatten([] if keys is None else [keys]) if _name(key) in upstream]
     loads = _optimized_loads(dsk, upstream, writes, others)
     layers: dict[str, Any] = {}
     dependencies: dict[str, set[str]] = {_SOURCES: set()}
