@@ -405,6 +405,12 @@ def test_variables_of_a_dataset_lie_in_one_place(silent: None) -> None:
     assert ccog.plan(edges).shape == (2, 60, 70)
 
 
+def test_overviews_lie_where_their_raster_lies(silent: None) -> None:
+    arr = grid(60, 2)
+    overview = arr[::2, :1].drop_vars("spatial_ref")
+    assert transform_of(arr, overviews=[overview]) == NORTH_UP
+
+
 # Points
 
 
