@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyproj
-import rasterio
 import rioxarray
 import xarray as xr
 from affine import Affine
@@ -394,7 +393,3 @@ def _datasets(draw: st.DrawFn, arr: xr.DataArray) -> xr.Dataset:
         for variable in dataset.data_vars.values():
             variable.attrs.pop("crs")
     return dataset
-
-
-#: Versions that a failure may depend on.
-VERSIONS = {module.__name__: module.__version__ for module in (xr, rioxarray, rasterio)}

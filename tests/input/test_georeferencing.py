@@ -217,6 +217,11 @@ def test_the_transform_of_an_index_of_rasterix_is_taken(silent: None) -> None:
     indexed = rasterix.assign_index(grid().drop_vars(["y", "x"]), x_dim="x", y_dim="y")
     assert transform_of(indexed) == NORTH_UP
     assert transform_of(indexed[5:6, 7:]) == Affine(10, 0, 5e5 + 70, 0, -10, 6e6 - 50)
+    whole = TURNED["by 30 degrees"]
+    turned = rasterix.assign_index(of_file(whole).drop_vars(["xc", "yc"]), x_dim="x", y_dim="y")
+    assert np.allclose(transform_of(turned)[:6], whole[:6])
+    part = whole * Affine.translation(7, 5)
+    assert np.allclose(transform_of(turned[5:, 7:])[:6], part[:6])
 
 
 @pytest.mark.tried(
