@@ -217,6 +217,11 @@ def test_the_transform_of_an_index_of_rasterix_is_taken(silent: None) -> None:
     indexed = rasterix.assign_index(grid().drop_vars(["y", "x"]), x_dim="x", y_dim="y")
     assert transform_of(indexed) == NORTH_UP
     assert transform_of(indexed[5:6, 7:]) == Affine(10, 0, 5e5 + 70, 0, -10, 6e6 - 50)
+    whole = TURNED["by 30 degrees"]
+    turned = rasterix.assign_index(of_file(whole).drop_vars(["xc", "yc"]), x_dim="x", y_dim="y")
+    assert np.allclose(transform_of(turned)[:6], whole[:6])
+    part = whole * Affine.translation(7, 5)
+    assert np.allclose(transform_of(turned[5:, 7:])[:6], part[:6])
 
 
 @pytest.mark.tried(
@@ -403,6 +408,12 @@ def test_variables_of_a_dataset_lie_in_one_place(silent: None) -> None:
     edges = dataset.assign(y_bounds=(("y", "edge"), np.zeros((60, 2))))
     edges.y.attrs["bounds"] = "y_bounds"
     assert ccog.plan(edges).shape == (2, 60, 70)
+
+
+def test_overviews_lie_where_their_raster_lies(silent: None) -> None:
+    arr = grid(60, 2)
+    overview = arr[::2, :1].drop_vars("spatial_ref")
+    assert transform_of(arr, overviews=[overview]) == NORTH_UP
 
 
 # Points

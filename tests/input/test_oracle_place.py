@@ -108,16 +108,10 @@ def by_odc(drawn: Drawn) -> Affine | None:
 
 def by_rioxarray(drawn: Drawn) -> Affine | None:
     """What ``rioxarray.to_raster`` writes, where it is right: straight grids of more than a row."""
-    arr = drawn.arr
-    grid = Affine(*drawn.made["grid"])
-    is_odd = isinstance(arr, xr.Dataset) or drawn.made["source"] == "stackstac" or arr.ndim != 2
-    if (
-        is_odd
-        or min(arr.shape) == 1
-        or grid.b
-        or grid.d
-        or arr.dims not in (("y", "x"), ("latitude", "longitude"))
-    ):
+    arr, grid = drawn.arr, Affine(*drawn.made["grid"])
+    is_wrong = min(shape_of(arr)) == 1 or grid.b or grid.d or drawn.made["source"] == "stackstac"
+    arr = arr["a"] if isinstance(arr, xr.Dataset) else arr
+    if is_wrong or arr.dims[-2:] not in (("y", "x"), ("latitude", "longitude")):
         return None
     with MemoryFile() as memory:
         arr.drop_attrs(deep=False).rio.to_raster(memory.name, driver="COG")

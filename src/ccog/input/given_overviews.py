@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import dask.array as da
+from affine import Affine
+from rasterio.crs import CRS
 
 from ccog.errors import ArgumentTypeError, DtypeError, OptionError, RasterError, warn_user
 from ccog.geometry.intervals import Size
@@ -123,8 +125,9 @@ def with_overviews(raster: Raster, overviews: GivenOverviews, cut: Cut) -> Raste
 
 def _read(raster: Raster, arr: Any, mask: Any, n: int, cut: Cut) -> Raster:
     try:
-        nodata = {"NODATA": raster.metadata.nodata}
-        level = read_raster(arr, mask, nodata, cut, is_ordered=True)
+        # an overview lies where its raster lies, whatever its coordinates say
+        given = {"NODATA": raster.metadata.nodata, "CRS": CRS(), "TRANSFORM": Affine.identity()}
+        level = read_raster(arr, mask, given, cut, is_ordered=True)
     except (RasterError, DtypeError, ArgumentTypeError) as error:
         raise type(error)(f"overview {n}: {error}") from error
     if level.count != raster.count:
