@@ -99,7 +99,30 @@ def with_metadata_of_a_satellite(path: Path) -> None:
     path.with_suffix(".RPB").write_text(f'satId = "QB02";\nbandId = "P";\n{group}')
 
 
-OLD = (with_mask, with_overviews, with_overviews_of_overviews, with_statistics, with_a_world_file,
+def with_rpcs(path: Path) -> None:
+    placed(path)
+    axes = ("LINE", "SAMP", "LAT", "LONG", "HEIGHT")
+    ones = [f"{axis}_{what}" for what in ("OFF", "SCALE") for axis in axes]
+    sums = [f"{axis}_{part}_COEFF" for axis in ("LINE", "SAMP") for part in ("NUM", "DEN")]
+    keys = [*ones, *(f"{key}_{n}" for key in sums for n in range(1, 21))]
+    path.with_name("a_RPC.TXT").write_text("".join(f"{key}: 1\n" for key in keys))
+
+
+def with_notes_of_other_data(path: Path) -> None:
+    """GDAL reads none of them with the image."""
+    placed(path)
+    for name in ("a.xml", "a.txt", "a_metadata.xml", "a.dbf"):
+        path.with_name(name).write_text("precious")
+
+
+def with_metadata_of_kompsat(path: Path) -> None:
+    with_notes_of_other_data(path)
+    for name in ("a.rpc", "a.eph"):
+        path.with_name(name).write_text("AUX_SATELLITE_NAME KOMPSAT\n")
+
+
+OLD = (with_rpcs, with_notes_of_other_data, with_metadata_of_kompsat, with_mask, with_overviews,
+       with_overviews_of_overviews, with_statistics, with_a_world_file,
        with_a_world_file_in_capitals, with_an_unused_world_file, with_a_table,
        with_metadata_of_a_satellite)  # fmt: skip
 

@@ -32,8 +32,19 @@ _BEHIND = (
 # instead of the extension: world files, RPCs and metadata of satellites
 _INSTEAD = (".wld", ".imd", ".rpb", "_rpc.txt")
 
-# the same, of names that other data often have: MapInfo's tables, notes in XML
-_SHARED = (".tab", ".xml", ".aux")
+# the same, of names that other data often have: MapInfo's tables, notes
+_SHARED = (
+    ".tab",
+    ".xml",
+    ".aux",
+    ".rpc",
+    ".txt",
+    ".eph",
+    ".pvl",
+    ".pass",
+    "_metadata.txt",
+    "_metadata.xml",
+)
 
 
 def behind(path: Path) -> list[Path]:
