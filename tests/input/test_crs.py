@@ -150,7 +150,9 @@ def test_two_spellings_of_a_crs_are_one() -> None:
 
 @pytest.mark.tried("a CRS that cannot be read", "a warning that shows it")
 @pytest.mark.parametrize(
-    "value", ["no such thing", 99999999, object(), {"what": "is this"}, b"?"], ids=str
+    "value",
+    ["no such thing", 99999999, object(), {"what": "is this"}, b"?"],
+    ids=lambda value: type(value).__name__,
 )
 def test_a_crs_that_cannot_be_read_is_warned_of(rioxarray_or_not: None, value: Any) -> None:
     crs, _, told = written(bare().assign_attrs(crs=value))

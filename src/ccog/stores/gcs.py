@@ -245,9 +245,9 @@ class GCSStore(Store):
     def sidecars(self) -> list[str]:
         """Names in one page of a listing of the objects beside this one."""
         beside = sidecars.prefix_of(self._path)
-        found = next(self._client.listed(beside, patience=ONCE, timeout=QUICK_SECONDS))
+        pages = self._client.listed(beside, patience=ONCE, timeout=QUICK_SECONDS)
         folder = self._path.rpartition("/")[0]
-        names = [path for path in found if path.rpartition("/")[0] == folder]
+        names = [path for path in next(pages, {}) if path.rpartition("/")[0] == folder]
         return sidecars.among(self.key, names)
 
     def _searched(self, quick: bool) -> Iterator[tuple[str, dict[str, Any]]]:
