@@ -70,7 +70,7 @@ _MARK_BYTES = len(mark_of("0" * 32))
 
 @dataclass(frozen=True)
 class Fault:
-    """Hits the ``at``-th call of that name and the ``times - 1`` after it."""
+    """Hits the ``at``-th call of that name, or of each of some, and the ``times - 1`` after it."""
 
     kind: str
     call: str
@@ -149,7 +149,7 @@ class Proxy:
             fault = self.fault
             if (
                 fault is None
-                or fault.call != call
+                or call not in fault.call.split(",")
                 or not 0 <= self.calls[call] - fault.at < fault.times
             ):
                 return None
