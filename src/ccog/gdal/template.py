@@ -26,6 +26,7 @@ from ccog.gdal.statistics import BandStatistics
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.pyramid import overview_blocksize
+from ccog.geometry.tiling_scheme import scheme_of
 from ccog.input.description import of_domains, warn_of_palette, warn_of_sidecars
 from ccog.input.metadata import Metadata, TagKey
 from ccog.tiff.directories import Directory
@@ -172,10 +173,11 @@ def _cog_options(spec: HeaderSpec) -> dict[str, str]:
 
 
 def _profile(spec: HeaderSpec, options: Mapping[str, str], metadata: Metadata) -> dict[str, Any]:
-    on_scheme = spec.options.tiling_scheme is not None
-    # on a tiling scheme the template is the first tiles of the raster
-    tiles = 2 ** max(0, (spec.options.aligned_levels or 0) - 1)
-    side = tiles * spec.options.blocksize if on_scheme else _SIDE
+    scheme, side = scheme_of(spec.options), _SIDE
+    if scheme is not None:
+        # on a tiling scheme the template is the first tiles of the raster
+        tiles = scheme.step(spec.options.zoom_level or 0, spec.options.aligned_levels)
+        side = tiles * spec.options.blocksize
     profile = {
         "driver": "COG",
         "height": side,
