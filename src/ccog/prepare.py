@@ -30,6 +30,7 @@ from ccog.geometry.raster_facts import Palette, RasterFacts
 from ccog.geometry.settings import settings
 from ccog.geometry.source_grid import SourceGrid
 from ccog.geometry.tiff_limits import check_tiles, needs_big_tiff
+from ccog.geometry.tiling_scheme import ratios_of, with_zoom
 from ccog.graph.build import LevelArrays, new_token
 from ccog.graph.rechunk import Chunks, rechunked
 from ccog.input.arrays import Cut
@@ -119,12 +120,13 @@ def prepare(
     overviews: GivenOverviews | None = asked.overviews or source.overviews
     overviews = overviews and overviews.used_by(options, raster)
     if overviews is None and options.overview_resampling == BLANK:
-        sizes = _level_sizes(raster, options)[1:]
+        sizes = _level_sizes(raster, with_zoom(options, raster.metadata.transform))[1:]
         text = options.resampling_text or BLANK
         overviews = blank_overviews(raster, sizes, text) if sizes else None
     if overviews is not None:
         raster = with_overviews(raster, overviews, cut)
     raster = raster.suited_to(options)
+    options = with_zoom(options, raster.metadata.transform)
 
     geometry = _geometry(raster, options, layout, cut)
     made_by = None if raster.overviews is None else raster.overviews_made_by
@@ -317,8 +319,8 @@ def _level_sizes(raster: Raster, options: CreationOptions) -> tuple[Size, ...]:
     # an array has none that could be used
     has_none = options.overviews in ("NONE", "FORCE_USE_EXISTING")
     count = 0 if has_none else options.overview_count
-    on_scheme = options.tiling_scheme is not None
-    return level_sizes(raster.height, raster.width, options.blocksize, count, half_up=on_scheme)
+    ratios = ratios_of(options)
+    return level_sizes(raster.height, raster.width, options.blocksize, count, ratios)
 
 
 def _check_resampling(raster: Raster, method: str, *, has_overviews: bool) -> None:

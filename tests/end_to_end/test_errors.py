@@ -59,7 +59,8 @@ OPTIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"compress": "jxl"}, errors.OptionError, "GDAL 3"),
     ({"target_srs": "EPSG:3857"}, errors.ReprojectionError, "reproject the array first"),
     ({"tiling_scheme": "GoogleMapsCompatible"}, errors.ReprojectionError, "EPSG:3857"),
-    ({"tiling_scheme": "NZTM2000"}, errors.ReprojectionError, "GoogleMapsCompatible"),
+    ({"tiling_scheme": "NZTM2000"}, errors.ReprojectionError, "EPSG:2193"),
+    ({"tiling_scheme": "MarsQuad"}, errors.ReprojectionError, "GoogleMapsCompatible, .*NZTM2000"),
     (
         {
             "tiling_scheme": "GoogleMapsCompatible",

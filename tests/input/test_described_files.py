@@ -103,7 +103,7 @@ DOMAINS = [
 def test_domains_are_copied_as_asked(name: str, tmp_path: Path) -> None:
     source = SourceFiles(tmp_path).make(name)
     for domains, more in itertools.product(
-        DOMAINS, ([], ["COPY_SRC_MDD=YES"], ["COPY_SRC_MDD=NO"], ["STATISTICS=YES"])
+        DOMAINS, ([], ["COPY_SRC_MDD=YES"], ["COPY_SRC_MDD=NO"])
     ):
         pairs = [*(f"SRC_MDD={domain}" for domain in domains), *more]
         expected = create_copy(source, tmp_path / "gdal.tif", pairs)

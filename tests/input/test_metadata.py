@@ -22,6 +22,7 @@ from rasterio.io import MemoryFile
 
 import ccog
 from ccog import errors
+from ccog.geometry.tiling_scheme import SCHEMES
 from ccog.tiff.directories import parse
 from conftest import GEO, gdal_cog, terrain
 
@@ -148,6 +149,51 @@ def test_a_raster_on_the_grid_of_a_tiling_scheme() -> None:
     shifted = place | {"transform": transform * rasterio.Affine.translation(1, 0)}
     with pytest.raises(errors.ReprojectionError, match="512 x 1024 pixels"):
         ccog.write_ccog(pixels, COG_creation_options=options | shifted)
+
+
+# far from the edges of each scheme: the tile at this part of its width and height
+_SCHEME_TILES = {"NZTM2000": (0.55, 0.5)}
+
+
+@pytest.mark.parametrize("zoom", [7, 8])
+@pytest.mark.parametrize("name", SCHEMES)
+def test_a_raster_on_the_grid_of_any_tiling_scheme(name: str, zoom: int) -> None:
+    scheme = SCHEMES[name]
+    for more in (
+        {},
+        {"overview_resampling": "average", "overview_count": 2},
+        {"overview_resampling": "nearest", "aligned_levels": 2},
+        {"overview_resampling": "mode", "blocksize": 512},
+    ):
+        if name == "MapML_CBMTILE" and "aligned_levels" in more:
+            continue  # GDAL refuses it: the ratios of its levels are no simple fractions
+        side, step = more.get("blocksize", 256), scheme.step(zoom, more.get("aligned_levels"))
+        span, pixel = scheme.pixels[zoom] * 256, scheme.pixels[zoom] * 256 / side
+        across, down = _SCHEME_TILES.get(name, (0.6, 0.3))
+        column = int(scheme.width * across / span) // step * step
+        row = int(scheme.height * down / span) // step * step
+        origin = scheme.left + column * span, scheme.top - row * span
+        transform = rasterio.Affine(pixel, 0, origin[0], 0, -pixel, origin[1])
+        pixels = terrain((1, 2 * step * side, 3 * step * side), "uint8")
+        options = {"tiling_scheme": name, **more}
+        place = {"crs": scheme.crs, "transform": transform, "nodata": 0}
+        assert written(pixels, **options, **place) == gdal_cog(pixels, options, **place), more
+        shifted = place | {"transform": transform @ rasterio.Affine.translation(1, 0)}
+        with pytest.raises(errors.ReprojectionError, match=f"grid of TILING_SCHEME={name}"):
+            ccog.write_ccog(pixels, COG_creation_options=options | shifted)
+
+
+def test_a_raster_beyond_the_tiles_of_a_scheme_is_refused() -> None:
+    scheme = SCHEMES["NZTM2000"]
+    pixel = scheme.pixels[8]
+    transform = rasterio.Affine(pixel, 0, scheme.left - 256 * pixel, 0, -pixel, scheme.top)
+    with pytest.raises(errors.ReprojectionError, match="reproject the array"):
+        ccog.write_ccog(
+            terrain((1, 256, 512), "uint8"),
+            crs="EPSG:2193",
+            transform=transform,
+            tiling_scheme="NZTM2000",
+        )
 
 
 def recommended(arr: xr.DataArray, options: dict[str, Any]) -> xr.DataArray:

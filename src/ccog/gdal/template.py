@@ -26,8 +26,9 @@ from ccog.gdal.statistics import BandStatistics
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.pyramid import overview_blocksize
+from ccog.geometry.tiling_scheme import scheme_of
 from ccog.input.description import of_domains, warn_of_palette, warn_of_sidecars
-from ccog.input.metadata import Metadata, TagKey
+from ccog.input.metadata import Metadata
 from ccog.tiff.directories import Directory
 from ccog.tiff.header import Template
 from ccog.tiff.tags import GDAL_METADATA
@@ -59,9 +60,6 @@ _OLD_NODATA = re.compile("<NoDataValue>[^<]*</NoDataValue>")
 _EMPTY_MASK = '<MaskBand><VRTRasterBand dataType="Byte"/></MaskBand>'
 # GDAL's line of the method that overviews were made by (GTiffDataset::WriteMetadata)
 _RESAMPLING = '  <Item name="OVERVIEW_RESAMPLING" domain="IMAGE_STRUCTURE">{}</Item>\n'
-
-# what GDALTranslate copies besides the default domain
-_TRANSLATED_DOMAINS = {"IMAGE_STRUCTURE", "RPC", "IMD", "GEOLOCATION"}
 
 # fields of Metadata that a dataset takes as they are
 _ATTRIBUTES = ("descriptions", "offsets", "scales", "units", "colorinterp", "rpcs")
@@ -184,10 +182,11 @@ def _cog_options(spec: HeaderSpec) -> dict[str, str]:
 
 
 def _profile(spec: HeaderSpec, options: Mapping[str, str], metadata: Metadata) -> dict[str, Any]:
-    on_scheme = spec.options.tiling_scheme is not None
-    # on a tiling scheme the template is the first tiles of the raster
-    tiles = 2 ** max(0, (spec.options.aligned_levels or 0) - 1)
-    side = tiles * spec.options.blocksize if on_scheme else _SIDE
+    scheme, side = scheme_of(spec.options), _SIDE
+    if scheme is not None:
+        # on a tiling scheme the template is the first tiles of the raster
+        tiles = scheme.step(spec.options.zoom_level or 0, spec.options.aligned_levels)
+        side = tiles * spec.options.blocksize
     profile = {
         "driver": "COG",
         "height": side,
@@ -295,8 +294,10 @@ def _with_statistics(metadata: Metadata, statistics: tuple[BandStatistics, ...])
     """The metadata with statistics among the tags of the bands (GDAL sorts tags by name)."""
     if metadata.description is not None:
         metadata = replace(metadata, description=_OLD_STATISTICS.sub("", metadata.description))
-    # GDAL makes statistics in a copy that loses other domains (GDALTranslate)
-    tags = {key: items for key, items in metadata.tags.items() if _is_copied(key)}
+    tags = dict(metadata.tags)
+    # GDAL makes statistics in a copy that loses these (GDALTranslate)
+    for domain in ("COLOR_PROFILE", "xml:XMP"):
+        tags.pop((0, domain), None)
     for band, of_band in enumerate(statistics, 1):
         items = tags.get(band, {}).items()
         others = {key: value for key, value in items if not key.startswith("STATISTICS_")}
@@ -318,10 +319,6 @@ def _undisguised(template: Template) -> Template:
     raw = tag.raw.replace(shown, real)
     image = template.image.with_tags({GDAL_METADATA: tag._replace(raw=raw)})
     return replace(template, image=image)
-
-
-def _is_copied(key: TagKey) -> bool:
-    return not isinstance(key, tuple) or key[1] in _TRANSLATED_DOMAINS
 
 
 def _with_resampling(template: Template, text: str) -> Template:

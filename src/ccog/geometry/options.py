@@ -14,8 +14,11 @@ from typing import Annotated, Any, get_type_hints
 from ccog.errors import OptionError, ReprojectionError
 from ccog.geometry.axis_reduction import KERNEL_RADIUS
 
-#: The one tiling scheme that ccog writes to, as GDAL names it.
-GOOGLE_MAPS = "GoogleMapsCompatible"
+#: The tiling schemes that ccog writes to, as GDAL names them.
+TILING_SCHEMES = (
+    "GoogleMapsCompatible", "InspireCRS84Quad", "NZTM2000", "LINZAntarticaMapTileGrid",
+    "MapML_APSTILE", "MapML_CBMTILE",
+)  # fmt: skip
 
 #: The method by which GDAL makes overviews without pixels.
 BLANK = "none"
@@ -145,10 +148,10 @@ def _tiling_scheme(key: str, value: Any) -> str | None:
     name = str(value)
     if name.upper() == "CUSTOM":
         return None
-    if name != GOOGLE_MAPS:
+    if name not in TILING_SCHEMES:
         raise ReprojectionError(
-            f"{key}={value!r} is not supported: CUSTOM, the default, and {GOOGLE_MAPS} for a "
-            "raster that already lies on its grid"
+            f"{key}={value!r} is not supported: CUSTOM, the default, and, for a raster that "
+            f"already lies on its grid, one of {', '.join(TILING_SCHEMES)}"
         )
     return name
 

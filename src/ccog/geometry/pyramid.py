@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ccog.geometry.axis_reduction import MAX_READ_ROWS, SIMD_GROUP, AxisReduction, Kernel
@@ -15,18 +15,27 @@ def halve(n: int) -> int:
 
 
 def level_sizes(
-    height: int, width: int, blocksize: int, count: int | None = None, *, half_up: bool = False
+    height: int,
+    width: int,
+    blocksize: int,
+    count: int | None = None,
+    ratios: Iterable[float] | None = None,
 ) -> tuple[Size, ...]:
     """Sizes of full resolution and all overviews, largest first (GDALCOGCreator::Create).
 
-    Without ``count`` halving goes on until both sides fit ``blocksize``; with it there are
-    ``count`` overviews, fewer where 1 x 1 is reached. Odd sides are rounded down, on a tiling
-    scheme up (``half_up``).
+    Without ``count`` it goes on until both sides fit ``blocksize``; with it there are ``count``
+    overviews, fewer where 1 x 1 is reached. Sides are halved and rounded down; on a tiling scheme
+    they are divided by its ``ratios`` and rounded half up.
     """
     sizes = [(height, width)]
+    of_scheme = None if ratios is None else iter(ratios)
     while not _is_last(sizes, blocksize, count):
         h, w = sizes[-1]
-        sizes.append((halve(h + half_up), halve(w + half_up)))
+        if of_scheme is None:
+            sizes.append((halve(h), halve(w)))
+        else:
+            ratio = next(of_scheme)
+            sizes.append((max(1, int(h / ratio + 0.5)), max(1, int(w / ratio + 0.5))))
     return tuple(sizes)
 
 

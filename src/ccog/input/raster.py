@@ -18,9 +18,9 @@ from rasterio.transform import array_bounds
 from rasterio.warp import calculate_default_transform
 
 from ccog.errors import DtypeError, OptionError, RasterError, ReprojectionError
-from ccog.geometry.options import GOOGLE_MAPS, CreationOptions
+from ccog.geometry.options import CreationOptions
 from ccog.geometry.raster_facts import MaskKind
-from ccog.geometry.tiling_scheme import EPSG, advice, check_grid
+from ccog.geometry.tiling_scheme import Scheme, advice, check_grid, scheme_of
 from ccog.input.arrays import Cut, UserArray, checked_mask, checked_pixels
 from ccog.input.encoding import REMEDY, Encoding
 from ccog.input.from_xarray import arrays_and_metadata, is_xarray, mask_of
@@ -105,8 +105,9 @@ class Raster:
 
     def suited_to(self, options: CreationOptions) -> Raster:
         """The raster as a file with these options can store it; refused where none can."""
-        if options.tiling_scheme is not None:
-            self._check_on_scheme(options)
+        scheme = scheme_of(options)
+        if scheme is not None:
+            self._check_on_scheme(scheme, options)
         raster = self._with_alpha_as_mask() if self.alpha_becomes_mask(options) else self
         options.check_raster(raster.pixels.dtype.name, raster.count, raster.metadata.bits)
         return raster
@@ -120,23 +121,22 @@ class Raster:
         by_pixel = options.interleave in (None, "PIXEL")
         return is_jpeg and by_pixel and self.metadata.has_alpha and self.count in (2, 4)
 
-    def _check_on_scheme(self, options: CreationOptions) -> None:
+    def _check_on_scheme(self, scheme: Scheme, options: CreationOptions) -> None:
         crs, transform = self.metadata.crs, self.metadata.transform
+        asked = f"TILING_SCHEME={options.tiling_scheme} needs a raster in {scheme.crs}"
         if crs is None or transform is None:
             raise ReprojectionError(
-                f"TILING_SCHEME={GOOGLE_MAPS} needs a raster in EPSG:{EPSG}, this one has CRS "
-                f"{crs} and transform {transform}: give both"
+                f"{asked}, this one has CRS {crs} and transform {transform}: give both"
             )
-        if crs.to_epsg() == EPSG:
+        if crs.to_epsg() == int(scheme.crs.partition(":")[2]):
             check_grid(transform, self.height, self.width, options)
             return
         bounds = array_bounds(self.height, self.width, transform)
         moved, width, height = calculate_default_transform(
-            crs, f"EPSG:{EPSG}", self.width, self.height, *bounds
+            crs, scheme.crs, self.width, self.height, *bounds
         )
         raise ReprojectionError(
-            f"TILING_SCHEME={GOOGLE_MAPS} needs a raster in EPSG:{EPSG}, this one is in {crs}; "
-            + advice(moved, height, width, options)
+            f"{asked}, this one is in {crs}; " + advice(moved, height, width, options)
         )
 
     def _with_alpha_as_mask(self) -> Raster:
