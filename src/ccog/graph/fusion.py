@@ -248,8 +248,9 @@ def _hold_back(writes: Mapping[str, _Write], loads: _Loads, others: list[Any]) -
             if (uses[key] > 1 or write.has_given_overviews)
             and not _user_tasks(loads, loads.tasks[key])
         }
-        if not held.keys() & roots.keys() or _is_in_step(roots, held):
-            for key, start in roots.items():
+        in_step = _is_in_step(roots, held)
+        for key, start in roots.items():
+            if in_step or key not in held:
                 held.setdefault(key, []).append(start)
     for key, waits in held.items():
         after = [TaskRef(start.key) for start in waits if start.number]
@@ -262,7 +263,11 @@ def _is_in_step(roots: Mapping[Any, _BlockStart], held: Mapping[Any, list[_Block
 
     It needs the same ones as those that they wait for, and comes to none of them in another order.
     """
-    if roots.keys() != held.keys() or len({len(starts) for starts in held.values()}) > 1:
+    if (
+        not held
+        or roots.keys() != held.keys()
+        or len({len(starts) for starts in held.values()}) > 1
+    ):
         return False
     for n in range(len(next(iter(held.values())))):
         numbers = sorted((starts[n].number, roots[key].number) for key, starts in held.items())

@@ -27,11 +27,14 @@ from typing import Any, NamedTuple
 from dask.callbacks import Callback
 from dask.task_spec import GraphNode, Task, TaskRef
 
-from ccog.errors import CCOGWarning
+from ccog.errors import CCOGWarning, StoreError
 from ccog.stores import Store
 
 # seconds that whoever lets go of an upload waits for its removal
 _WAIT_SECONDS = 60.0
+
+# seconds that an upload is not aborted since tasks still work
+_TASKS_SECONDS = 10.0
 
 _PROCESS = uuid.uuid4().hex
 
@@ -72,16 +75,28 @@ class Hold:
         self._store, self._upload_id, self.run = store, upload_id, run
         self._end = weakref.finalize(self, _let_go, store, upload_id, os.getpid())
         self._failure: BaseException | None = None
-        self._working, self._change = 0, threading.Lock()
+        self._working, self._change = 0, threading.Condition()
         if not run.is_here:
             self._end.detach()
             return
         _HOLDS[run.name, upload_id] = self
 
     def abort(self) -> None:
-        """Abort the upload, unless it is over."""
-        if self._end.detach():
-            abort(self._store, self._upload_id)
+        """Abort the upload, unless it is over, when no task works any more that may put parts."""
+        with self._change:
+            given_up = StoreError(f"writing {self._store.url} was given up")
+            self._failure = self._failure or given_up
+            if not self._change.wait_for(lambda: not self._working, _TASKS_SECONDS):
+                # the last of the tasks does so again
+                abort(self._store, self._upload_id)
+                return
+        self._remove()
+
+    def _remove(self) -> None:
+        # whoever comes second waits until it is done
+        with self._change:
+            if self._end.detach():
+                abort(self._store, self._upload_id)
 
     def release(self) -> None:
         """The upload is complete."""
@@ -110,8 +125,9 @@ class Hold:
             with self._change:
                 self._working -= 1
                 is_over = self._failure is not None and not self._working
+                self._change.notify_all()
             if is_over:
-                self.abort()
+                self._remove()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _arrived, (self._store, self._upload_id, self.run)
