@@ -274,11 +274,8 @@ def expected(arr: Any, path: Path) -> dict[str, Any]:
     if isinstance(arr, xr.Dataset):
         return _expected_of_dataset(arr, path)
     found = by_rioxarray(_as_rioxarray_takes_it(arr), path)
-    name = next((n for n in ("_FillValue", "missing_value") if n in arr.encoding), None)
-    if name == "missing_value":
-        found["nodata"] = float(
-            arr.encoding[name]
-        )  # which rioxarray fills with, but does not write
+    if _fill(arr) is not None and "_FillValue" not in (*arr.encoding, *arr.attrs):
+        found["nodata"] = _nodata(arr)  # which rioxarray fills with, but does not write
     units = arr.attrs.get("units")
     found["units"] = [unit or None for unit in _each(units, _count(arr))]
     if _text_of_bands(arr) is not None and not isinstance(arr.attrs.get("long_name"), list | tuple):
@@ -423,8 +420,7 @@ def _is_lossy(arr: xr.DataArray) -> bool:
     dtype, values = np.dtype(arr.encoding.get("dtype", arr.dtype)), arr.values
     if values.dtype.kind != "f":
         return False
-    fill = arr.encoding.get("_FillValue", arr.encoding.get("missing_value"))
-    fill = _said(arr) if fill is None else fill
+    fill = _said(arr) if _fill(arr) is None else _fill(arr)
     scale, offset = arr.encoding.get("scale_factor", 1), arr.encoding.get("add_offset", 0)
     numbers = (values[~np.isnan(values)] - offset) / scale
     if dtype.kind == "f":
@@ -433,6 +429,14 @@ def _is_lossy(arr: xr.DataArray) -> bool:
     limits = np.iinfo(dtype)
     fits = bool(((np.rint(numbers) >= limits.min) & (np.rint(numbers) <= limits.max)).all())
     return not is_whole or not fits or (fill is None and bool(np.isnan(values).any()))
+
+
+def _fill(arr: xr.DataArray) -> Any:
+    """What NaN is stored as, as the encoding has it; an attribute wins over missing_value."""
+    if arr.encoding.get("_FillValue") is not None or "missing_value" not in arr.encoding:
+        return arr.encoding.get("_FillValue")
+    said = arr.attrs.get("_FillValue")
+    return arr.encoding["missing_value"] if said is None else said
 
 
 def _said(arr: xr.DataArray) -> Any:
@@ -449,22 +453,20 @@ def _number(value: Any) -> float | None:
 
 
 def _nodata(arr: xr.DataArray) -> float | None:
-    name = next((n for n in ("_FillValue", "missing_value") if n in arr.encoding), None)
-    value = arr.encoding[name] if name else _said(arr)
-    dtype = np.dtype(arr.encoding.get("dtype", arr.dtype) if name else arr.dtype)
+    value = _said(arr) if _fill(arr) is None else _fill(arr)
+    dtype = np.dtype(arr.dtype if _fill(arr) is None else arr.encoding.get("dtype", arr.dtype))
     number = _number(value)
     return number if number is None or dtype.kind != "f" else float(dtype.type(number))
 
 
 def _has_bad_nodata(arr: xr.DataArray) -> bool:
-    name = next((n for n in ("_FillValue", "missing_value") if n in arr.encoding), None)
-    value = arr.encoding[name] if name else _said(arr)
+    value = _said(arr) if _fill(arr) is None else _fill(arr)
     if value is None:
         return False
     number = _number(value)
     stored = np.dtype(arr.encoding.get("dtype", arr.dtype))
     # that of attributes is one of the values, and of the pixels
-    types = [stored] if name else [stored, arr.dtype]
+    types = [stored, arr.dtype] if _fill(arr) is None else [stored]
     return number is None or any(not _holds(dtype, number) for dtype in types)
 
 
