@@ -337,8 +337,10 @@ def _as_rioxarray_takes_it(arr: Any) -> Any:
         if isinstance(long_name, list | tuple) and len(long_name) == 1 and arr.ndim == 2:
             taken.attrs["long_name"] = list(long_name)
         there = [name for name in FILLS if taken.attrs.get(name) is not None]
-        for name in there[1:]:
-            del taken.attrs[name]  # the first holds
+        # the first holds, and none where the encoding has one
+        for name in there if _fill(arr) is not None else there[1:]:
+            del taken.attrs[name]
+        there = [name for name in there if name in taken.attrs]
         if there and isinstance(taken.attrs[there[0]], str):
             taken.attrs[there[0]] = float(taken.attrs[there[0]])
     return taken
@@ -347,6 +349,9 @@ def _as_rioxarray_takes_it(arr: Any) -> Any:
 def _encoding_taken(arr: xr.DataArray) -> dict[str, Any]:
     encoding = dict(arr.encoding)
     has_fill = any(name in encoding for name in ("_FillValue", "missing_value"))
+    if has_fill and _fill(arr) is not None:
+        encoding["_FillValue"] = _fill(arr)
+        encoding.pop("missing_value", None)
     packed = np.dtype(encoding.get("dtype", arr.dtype)).kind in "iu" and arr.dtype.kind == "f"
     if packed and not has_fill and _said(arr) is not None:
         encoding["_FillValue"] = _said(arr)  # rioxarray makes zeros of NaN
