@@ -189,3 +189,13 @@ def test_decoded_nan_becomes_the_value_that_is_given() -> None:
 def test_tags_that_rasterio_cannot_be_given_are_refused(name: str) -> None:
     with pytest.raises(ccog.OptionError, match=f"tag '{name}'.*another name"):
         ccog.plan(array(), update_tags={1: {name: "x"}})
+
+
+def test_the_value_that_rio_writes_wins_over_the_missing_value_of_the_encoding() -> None:
+    arr = array("float32").where(False)
+    arr.encoding = {"dtype": "int16", "missing_value": -9}
+    arr = arr.rio.write_nodata(7)
+    data = ccog.write_ccog(arr).compute()
+    with MemoryFile(data) as memory, memory.open() as dataset:
+        assert dataset.nodata == 7
+        assert (dataset.read() == 7).all()

@@ -274,11 +274,8 @@ def expected(arr: Any, path: Path) -> dict[str, Any]:
     if isinstance(arr, xr.Dataset):
         return _expected_of_dataset(arr, path)
     found = by_rioxarray(_as_rioxarray_takes_it(arr), path)
-    name = next((n for n in ("_FillValue", "missing_value") if n in arr.encoding), None)
-    if name == "missing_value":
-        found["nodata"] = float(
-            arr.encoding[name]
-        )  # which rioxarray fills with, but does not write
+    if _fill(arr) is not None and "_FillValue" not in (*arr.encoding, *arr.attrs):
+        found["nodata"] = _nodata(arr)  # which rioxarray fills with, but does not write
     units = arr.attrs.get("units")
     found["units"] = [unit or None for unit in _each(units, _count(arr))]
     if _text_of_bands(arr) is not None and not isinstance(arr.attrs.get("long_name"), list | tuple):
@@ -340,8 +337,10 @@ def _as_rioxarray_takes_it(arr: Any) -> Any:
         if isinstance(long_name, list | tuple) and len(long_name) == 1 and arr.ndim == 2:
             taken.attrs["long_name"] = list(long_name)
         there = [name for name in FILLS if taken.attrs.get(name) is not None]
-        for name in there[1:]:
-            del taken.attrs[name]  # the first holds
+        # the first holds, and none where the encoding has one
+        for name in there if _fill(arr) is not None else there[1:]:
+            del taken.attrs[name]
+        there = [name for name in there if name in taken.attrs]
         if there and isinstance(taken.attrs[there[0]], str):
             taken.attrs[there[0]] = float(taken.attrs[there[0]])
     return taken
@@ -350,6 +349,9 @@ def _as_rioxarray_takes_it(arr: Any) -> Any:
 def _encoding_taken(arr: xr.DataArray) -> dict[str, Any]:
     encoding = dict(arr.encoding)
     has_fill = any(name in encoding for name in ("_FillValue", "missing_value"))
+    if has_fill and _fill(arr) is not None:
+        encoding["_FillValue"] = _fill(arr)
+        encoding.pop("missing_value", None)
     packed = np.dtype(encoding.get("dtype", arr.dtype)).kind in "iu" and arr.dtype.kind == "f"
     if packed and not has_fill and _said(arr) is not None:
         encoding["_FillValue"] = _said(arr)  # rioxarray makes zeros of NaN
@@ -423,8 +425,7 @@ def _is_lossy(arr: xr.DataArray) -> bool:
     dtype, values = np.dtype(arr.encoding.get("dtype", arr.dtype)), arr.values
     if values.dtype.kind != "f":
         return False
-    fill = arr.encoding.get("_FillValue", arr.encoding.get("missing_value"))
-    fill = _said(arr) if fill is None else fill
+    fill = _said(arr) if _fill(arr) is None else _fill(arr)
     scale, offset = arr.encoding.get("scale_factor", 1), arr.encoding.get("add_offset", 0)
     numbers = (values[~np.isnan(values)] - offset) / scale
     if dtype.kind == "f":
@@ -433,6 +434,14 @@ def _is_lossy(arr: xr.DataArray) -> bool:
     limits = np.iinfo(dtype)
     fits = bool(((np.rint(numbers) >= limits.min) & (np.rint(numbers) <= limits.max)).all())
     return not is_whole or not fits or (fill is None and bool(np.isnan(values).any()))
+
+
+def _fill(arr: xr.DataArray) -> Any:
+    """What NaN is stored as, as the encoding has it; an attribute wins over missing_value."""
+    if arr.encoding.get("_FillValue") is not None or "missing_value" not in arr.encoding:
+        return arr.encoding.get("_FillValue")
+    said = arr.attrs.get("_FillValue")
+    return arr.encoding["missing_value"] if said is None else said
 
 
 def _said(arr: xr.DataArray) -> Any:
@@ -449,22 +458,20 @@ def _number(value: Any) -> float | None:
 
 
 def _nodata(arr: xr.DataArray) -> float | None:
-    name = next((n for n in ("_FillValue", "missing_value") if n in arr.encoding), None)
-    value = arr.encoding[name] if name else _said(arr)
-    dtype = np.dtype(arr.encoding.get("dtype", arr.dtype) if name else arr.dtype)
+    value = _said(arr) if _fill(arr) is None else _fill(arr)
+    dtype = np.dtype(arr.dtype if _fill(arr) is None else arr.encoding.get("dtype", arr.dtype))
     number = _number(value)
     return number if number is None or dtype.kind != "f" else float(dtype.type(number))
 
 
 def _has_bad_nodata(arr: xr.DataArray) -> bool:
-    name = next((n for n in ("_FillValue", "missing_value") if n in arr.encoding), None)
-    value = arr.encoding[name] if name else _said(arr)
+    value = _said(arr) if _fill(arr) is None else _fill(arr)
     if value is None:
         return False
     number = _number(value)
     stored = np.dtype(arr.encoding.get("dtype", arr.dtype))
     # that of attributes is one of the values, and of the pixels
-    types = [stored] if name else [stored, arr.dtype]
+    types = [stored, arr.dtype] if _fill(arr) is None else [stored]
     return number is None or any(not _holds(dtype, number) for dtype in types)
 
 

@@ -158,6 +158,9 @@ def encoding_of(arr: Any, count: int, *, nodata_given: bool = False) -> Encoding
     """
     encoding = {str(key): value for key, value in arr.encoding.items() if value is not None}
     _check_attributes(encoding, arr.attrs, () if nodata_given else _FILL_VALUES)
+    if "missing_value" in encoding and arr.attrs.get("_FillValue") is not None:
+        # rio.write_nodata leaves the one, and sets the other
+        encoding.setdefault("_FillValue", arr.attrs["_FillValue"])
     dtype = _dtype(encoding, arr.dtype)
     scales = encoding.get("scales", encoding.get("scale_factor"))
     offsets = encoding.get("offsets", encoding.get("add_offset"))
