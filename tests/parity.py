@@ -93,8 +93,7 @@ def layout_rows() -> list[Row]:
         Row(
             "COMPRESS=LERC of bytes",
             options({"compress": "lerc"}),
-            "GDAL fills the rest of tiles at the right and lower edge with what its memory holds: its own files differ "
-            "from run to run. ccog fills with zeros",
+            "LERC leaves the last word of a tile unset: GDAL's own files differ from run to run. ccog's has zeros there",
         ),
         Row("LEVEL", options(*({"compress": c, "level": n} for c in ("deflate", "zstd") for n in (1, 9)))),
         Row("PREDICTOR", options(*({"predictor": p, "compress": "deflate"} for p in ("yes", "no", 2)), dtype="int16")),

@@ -46,7 +46,6 @@ HONOURED: Mapping[str, str] = MappingProxyType(
 NEUTRAL: Mapping[str, str] = MappingProxyType(
     {
         "COG_DELETE_TEMP_FILES": "YES",
-        "COG_TMP_COMPRESSION": "NONE",
         "CONVERT_YCBCR_TO_RGB": "YES",
         "GDAL_DEFAULT_CREATE_COPY": "NO",
         "GDAL_FORCE_CACHING": "NO",
@@ -97,6 +96,7 @@ _JXL = Refusal("its namesake among the creation options is of overviews too")
 #: Options that are refused.
 REFUSED: Mapping[str, Refusal] = MappingProxyType(
     {
+        "COG_TMP_COMPRESSION": Refusal("it is for debugging GDAL"),
         "COMPRESS_OVERVIEW": Refusal("give overview_compress="),
         "GDAL_OVR_PROPAGATE_NODATA": Refusal("overviews leave nodata pixels out", _OFF),
         "GDAL_TIFF_ENDIANNESS": Refusal("ccog writes little-endian files", ("NATIVE", "LITTLE")),

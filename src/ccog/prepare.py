@@ -16,6 +16,7 @@ from dask.array.core import normalize_chunks
 from ccog.errors import ArgumentTypeError, OptionError, raise_together, warn_user
 from ccog.gdal.codec_options import tried_codecs
 from ccog.gdal.environment import options_of_tasks
+from ccog.gdal.resample import may_round_otherwise
 from ccog.gdal.statistics import gdal_keeps_statistics
 from ccog.gdal.template import HeaderSpec, write_template
 from ccog.geometry.axis_reduction import Kernel
@@ -129,6 +130,7 @@ def prepare(
     options = with_zoom(options, raster.metadata.transform)
 
     geometry = _geometry(raster, options, layout, cut)
+    _warn_of_doubts(geometry)
     made_by = None if raster.overviews is None else raster.overviews_made_by
     spec = HeaderSpec.of(raster.header, geometry, made_by)
     template = write_template(spec)
@@ -301,6 +303,24 @@ def _geometry(
         group_size=group_size,
         parts_halos=kernel.has_halos and not fits_memory(sizes[0], raster.pixel_bytes),
     )
+
+
+def _warn_of_doubts(geometry: CogGeometry) -> None:
+    """Warn of pixels that may not be GDAL's, or that nobody may want."""
+    raster, options = geometry.raster, geometry.options
+    if any(may_round_otherwise(raster, flow.y, flow.x) for flow in geometry.reductions.all):
+        warn_user(
+            f"the raster has {geometry.level(0).height:,} x {geometry.level(0).width:,} pixels, "
+            "and more than 2^33 in a level of an odd size: overview pixels beside its mask may "
+            "differ by one rounding step from those of GDAL. Sides that can be halved at all "
+            "large levels avoid it"
+        )
+    codecs = options.effective_compress, options.effective_overview_compress
+    if raster.dtype == "int8" and "JPEG" in codecs:
+        warn_user(
+            "COMPRESS=JPEG takes int8 for bytes, as in GDAL: 255 steps lie between -1 and 0, and "
+            "pixels near zero may be wrong by as much. Other compressions keep them"
+        )
 
 
 def _method(raster: Raster, options: CreationOptions) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import time
 import tracemalloc
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -242,3 +243,22 @@ def test_the_time_of_a_block_grows_with_its_bands_and_not_with_their_square(plan
     seconds(10)
     # seconds of CPU, the least of some: other processes do not count
     assert min(seconds(24_000) for _ in range(2)) < 2 + 10 * min(seconds(3000) for _ in range(3))
+
+
+@pytest.mark.parametrize("call", [ccog.plan, ccog.write_ccog], ids=["plan", "write"])
+@pytest.mark.tried(
+    "A masked raster of more than 2^33 pixels and odd sides",
+    "a warning: overview pixels beside the mask may differ from GDAL's by a rounding step",
+)
+def test_overviews_that_may_round_otherwise_are_warned_of(call: Any) -> None:
+    def warned(side: int, **more: Any) -> bool:
+        pixels, mask = zeros((side, side), 8192), zeros((side, side), 8192)
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            call(pixels, mask=mask, overview_resampling="average", **more)
+        return any("may differ by one rounding step" in str(one.message) for one in seen)
+
+    assert warned(100_001)
+    assert not warned(98_304)
+    assert not warned(50_001)
+    assert not warned(100_001, overviews="none")

@@ -9,6 +9,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
 import rioxarray  # noqa: F401
 import xarray as xr
 from hypothesis import HealthCheck, given, reject, settings
@@ -256,3 +257,63 @@ def test_coordinates_give_the_transform() -> None:
 def test_booleans_become_bytes() -> None:
     pixels = terrain((1, 300, 300)) > 20000
     assert written(pixels, 128, {}) == gdal_cog(pixels.astype("uint8"))
+
+
+SPECIAL = {
+    "float32": (0.0, -0.0, np.nan, np.inf, -np.inf, 1e-42),
+    "float64": (0.0, -0.0, np.nan, np.inf, -np.inf, 5e-324),
+    "complex64": (0, 1j, complex(np.nan, 0), complex(0, np.inf), 1e-42),
+    "complex128": (0, 1j, complex(np.nan, 0), complex(0, -np.inf), 5e-324, complex(-0.0, 0)),
+    "int64": (0, -(2**63), 2**63 - 1),
+    "uint8": (0, 255),
+}
+
+
+@pytest.mark.parametrize("dtype", SPECIAL)
+@pytest.mark.parametrize("sparse", ["yes", "no"])
+def test_pixels_that_begin_with_a_special_value_are_identical(dtype: str, sparse: str) -> None:
+    method = "nearest" if dtype.startswith("complex") else "average"
+    options = {"overview_resampling": method, "blocksize": 128, "sparse_ok": sparse}
+    for value in SPECIAL[dtype]:
+        pixels = terrain((1, 300, 270), dtype)
+        pixels[:, :1, :140] = value
+        assert written(pixels, (1, 128, 270), options) == gdal_cog(pixels, options)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+@pytest.mark.parametrize("first", [0, 1j])
+def test_complex_zeros_are_written_without_a_method_too(dtype: str, first: complex) -> None:
+    pixels = np.zeros((1, 600, 700), dtype)
+    pixels[0, 0, 0] = first
+    with MemoryFile(written(pixels, (1, 512, 512), {})) as memory, memory.open() as file:
+        assert (file.read() == pixels).all()
+        assert file.overviews(1) == [2]
+    options = {"overview_resampling": "nearest"}
+    assert written(pixels, (1, 512, 512), options) == gdal_cog(pixels, options)
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_jpeg_of_int8_is_identical_and_warned_of(bands: int) -> None:
+    pixels, options = terrain((bands, 300, 270), "int8"), {"compress": "jpeg", "blocksize": 128}
+    with pytest.warns(ccog.CCOGWarning, match="takes int8 for bytes"):
+        found = written(pixels, (bands, 128, 270), options)
+    assert found == gdal_cog(pixels, options)
+
+
+@pytest.mark.parametrize("side", [16, 32, 48, 96, 128, 144])
+@pytest.mark.parametrize("nodata", [None, 0])
+def test_small_tiles_on_a_tiling_scheme_are_identical(side: int, nodata: int | None) -> None:
+    half, count = 20037508.342789244, 33 if side < 96 else 5
+    pixel = 2 * half / 2**10 / side
+    place = {"crs": "EPSG:3857", "transform": rasterio.Affine(pixel, 0, -half, 0, -pixel, half)}
+    pixels = terrain((1, count * side, count * side), "uint8")
+    options = {
+        "tiling_scheme": "GoogleMapsCompatible",
+        "blocksize": side,
+        "zoom_level": 10,
+        "overview_resampling": "average",
+    }
+    array = da.from_array(pixels, chunks=(1, 512, 512))
+    call = {**options, **place, "nodata": nodata}
+    found = ccog.write_ccog(array, COG_creation_options=call).compute(scheduler="sync")
+    assert found == gdal_cog(pixels, options, **place, nodata=nodata)

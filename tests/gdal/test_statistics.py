@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
+import rasterio.shutil
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.enums import ColorInterp as C
 from rasterio.io import MemoryFile
 
 import ccog
@@ -98,3 +102,23 @@ def test_order_and_cuts_do_not_matter(parts: list[list[int]]) -> None:
 def test_tags_say_what_is_missing() -> None:
     found: Any = block_statistics(np.full((1, 20, 20), 9, "uint8"), None, 9, alpha=False)[0].tags()
     assert found == {"STATISTICS_VALID_PERCENT": "0"}
+
+
+@pytest.mark.parametrize("statistics", ["yes", "auto", "no"])
+@pytest.mark.parametrize("has_old", [False, True])
+@pytest.mark.parametrize("bands", [2, 4])
+def test_statistics_of_alpha_that_jpeg_turns_into_a_mask_are_gdals(
+    statistics: str, has_old: bool, bands: int, tmp_path: Path
+) -> None:
+    source, ours, theirs = (tmp_path / name for name in ("a.tif", "ours.tif", "gdal.tif"))
+    pixels = terrain((bands, 300, 270), "uint8")
+    pixels[-1] = 255
+    old = dict.fromkeys([f"STATISTICS_{k}" for k in ("MINIMUM", "MAXIMUM", "MEAN", "STDDEV")], "1")
+    colours = {2: [C.gray, C.alpha], 4: [C.red, C.green, C.blue, C.alpha]}[bands]
+    described = {"colorinterp": colours, "update_tags": {1: old} if has_old else {}}
+    source.write_bytes(gdal_cog(pixels, {"overviews": "none"}, describe=described))
+    options = {"compress": "jpeg", "statistics": statistics, "blocksize": "128"}
+    ccog.write_ccog(str(source), str(ours), **options, compute=True)
+    rasterio.shutil.copy(source, theirs, driver="COG", **options)
+    found, expected = band_tags(ours.read_bytes()), band_tags(theirs.read_bytes())
+    assert_close(found, expected)

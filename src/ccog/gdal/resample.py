@@ -464,9 +464,26 @@ def _by_gdal(piece: _Piece, goal: _Goal) -> Array:
     return out
 
 
+def may_round_otherwise(raster: RasterFacts, y: AxisReduction, x: AxisReduction) -> bool:
+    """Whether overview pixels beside a mask may differ from GDAL's by a rounding step.
+
+    The level is too large for its mask to lie in a dataset of its size, and the ratio is not whole.
+    """
+    alpha = bool(raster.alphas) and alpha_weighs(np.dtype(raster.array_type), raster.count)
+    wide = raster.nodata is not None and np.dtype(raster.array_type) in _64_BIT_INTEGERS
+    by_values = raster.nodata_values is not None or raster.nodata_by_band is not None
+    has_mask = raster.has_mask or raster.has_band_masks or alpha or wide or by_values
+    is_sampled = y.kernel.sampled or (y.is_exact and x.is_exact)
+    return has_mask and not is_sampled and _is_too_large(y, x)
+
+
+def _is_too_large(y: AxisReduction, x: AxisReduction) -> bool:
+    return y.src * x.src > _MAX_MASK_FRAME
+
+
 def _frame(piece: _Piece, how: Reduction) -> Area:
     """The source pixels that a dataset has."""
-    is_local = piece.mask is not None and how.y.src * how.x.src > _MAX_MASK_FRAME
+    is_local = piece.mask is not None and _is_too_large(how.y, how.x)
     rows = _frame_along(how.y, piece.area.rows, is_local)
     return Area(rows, _frame_along(how.x, piece.area.cols, is_local))
 

@@ -174,27 +174,18 @@ class AxisReduction:
             before = self._grown(keep, keep.start - 1, keep.stop)
             if before is not None and before.queried.start + 1 <= first:
                 return replace(before, spare=before.queried.start)
-        read = self._grown(keep, keep.start, keep.stop)
-        if read is None:
-            raise AssertionError(f"no exact read of {keep} in {self}")
-        return read
+        # on short axes none is exact that ends so early; that of the whole axis always is
+        for stop in (*range(keep.stop, self.dst, self.align), self.dst):
+            read = self._grown(keep, keep.start, stop)
+            if read is not None:
+                return read
+        raise AssertionError(f"no exact read of {keep} in {self}")
 
     def _grown(self, keep: Interval, start: int, stop: int) -> ExactRead | None:
-        """The shortest exact read of [start, stop); None where that leaves the axis.
-
-        It grows upwards where it is not exact from the first pixel on, as on short axes.
-        """
+        """The shortest exact read of [start, stop); None where that leaves the axis."""
         if start < 0 or stop > self.dst:
             return None
         stop = min(self._aligned_up(stop), self.dst)
-        for last in (*range(stop, self.dst, self.align), self.dst):
-            read = self._exact(keep, start, last)
-            if read is not None:
-                return read
-        return None
-
-    def _exact(self, keep: Interval, start: int, stop: int) -> ExactRead | None:
-        """The shortest exact read of [start, stop) that ends there, if there is one."""
         for first in range(start // self.align * self.align, -1, -self.align):
             length = self._exact_length(first, stop)
             if length is not None:
