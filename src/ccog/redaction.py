@@ -290,5 +290,15 @@ def _secrets_of(options: Mapping[str, Any]) -> Iterator[str]:
             yield from _secrets_of(value)
         elif isinstance(value, str):
             yield from _secrets_of_url(value)
-            if _SECRET_NAMES.search(str(name)):
+            if str(name).lower() == "connection_string":
+                yield from _secrets_of_connection(value)
+            elif _SECRET_NAMES.search(str(name)):
                 yield value
+
+
+def _secrets_of_connection(text: str) -> Iterator[str]:
+    """Keys and signatures of a connection string of Azure, which also names accounts and hosts."""
+    for field in text.split(";"):
+        name, _, value = field.partition("=")
+        if name.strip().lower() in ("accountkey", "sharedaccesssignature"):
+            yield value

@@ -175,7 +175,7 @@ class AxisReduction:
             if before is not None and before.queried.start + 1 <= first:
                 return replace(before, spare=before.queried.start)
         # on short axes none is exact that ends so early; that of the whole axis always is
-        for stop in (*range(keep.stop, self.dst, self.align), self.dst):
+        for stop in itertools.chain(range(keep.stop, self.dst, self.align), (self.dst,)):
             read = self._grown(keep, keep.start, stop)
             if read is not None:
                 return read

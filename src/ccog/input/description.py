@@ -18,6 +18,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from ccog.errors import warn_user
+from ccog.input.gdal_names import gdal_name
 from ccog.input.metadata import Metadata, TagKey
 
 # elements of a VRT that describe the raster, the mask or a band; others say where pixels are
@@ -60,7 +61,7 @@ def describe(dataset: Any, *, tags: bool) -> Metadata:
     loses. Without ``tags`` only what positions and colours need is kept.
     """
     # opened anew: GDAL adds a tag (METADATATYPE) once anybody asked for what lies beside the raster
-    root = _vrt(dataset.name)
+    root = _vrt(gdal_name(dataset.name))
     _keep_facts(root, tags=tags)
     _set_points(root, dataset.gcps[0])
     content = "".join(ET.tostring(child, "unicode") for child in root)
@@ -90,7 +91,7 @@ def is_jpeg(dataset: Any) -> bool:
     if dataset.driver != "VRT":
         return bool(dataset.driver == "JPEG")
     names = set()
-    for number, band in enumerate(_vrt(dataset.name).findall("VRTRasterBand"), 1):
+    for number, band in enumerate(_vrt(gdal_name(dataset.name)).findall("VRTRasterBand"), 1):
         source = band.find("SimpleSource")
         if source is None or source.findtext("SourceBand") != str(number):
             return False

@@ -33,7 +33,10 @@ LEADER, TRAILER = 4, 4
 _TRUE_OF_CHUNKS = ("LAYOUT", "KNOWN_INCOMPATIBLE_EDITION")
 
 # tags that statistics may change, and those of tiles
-_OF_METADATA = (tags.GDAL_METADATA, tags.ICC_PROFILE, tags.XMP, TILE_OFFSETS, TILE_BYTE_COUNTS)
+_OF_METADATA = (
+    *(tags.GDAL_METADATA, tags.ICC_PROFILE, tags.XMP, *tags.COLOURS),
+    *(TILE_OFFSETS, TILE_BYTE_COUNTS),
+)
 
 #: Bytes a classic TIFF can address.
 CLASSIC_LIMIT = 1 << 32

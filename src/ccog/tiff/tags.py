@@ -32,6 +32,9 @@ XMP = 700
 #: Pixel scale, tie points, transformation, and the keys of GeoTIFF with their numbers and texts.
 GEOREFERENCING = (33550, 33922, 34264, 34735, 34736, 34737)
 
+#: Transfer function, white point and primaries: tags of the domain COLOR_PROFILE.
+COLOURS = (301, 318, 319)
+
 #: Tags whose values GDAL writes behind that of GDAL_NODATA: tile arrays, georeferencing and XMP.
 AFTER_NODATA = (TILE_OFFSETS, TILE_BYTE_COUNTS, XMP, *GEOREFERENCING)
 
