@@ -196,7 +196,9 @@ def test_a_look_at_the_graph_asks_no_store(
     delayed = resumable(tmp_path / "a.tif")
     calls = ["begin", "check", "incomplete", "stored_parts", "remove_stale_checkpoints"]
     for name in [*calls, "checkpoint_names", "load_checkpoint", "save_checkpoint"]:
-        monkeypatch.setattr(LocalStore, name, lambda *_, name=name: pytest.fail(f"asked: {name}"))
+        monkeypatch.setattr(
+            LocalStore, name, lambda *_, name=name, **__: pytest.fail(f"asked: {name}")
+        )
     LOOKS[how](delayed)
     with pytest.raises(pytest.fail.Exception, match="asked: incomplete"):
         delayed.compute(scheduler="sync")

@@ -144,18 +144,13 @@ def test_writes_side_by_side_leave_nothing_and_harm_no_other(how: str, place: Pl
 @pytest.mark.slow
 @ON_S3
 def test_writes_side_by_side_in_processes_leave_nothing(place: Place) -> None:
-    def one(n: int) -> None:
-        compute = [
-            lambda write: write.compute(scheduler="processes", num_workers=2),
-            lambda write: dask.compute(write, scheduler="processes", num_workers=2),
-        ][n // 2]
-        if n % 2:
-            compute(place.write(f"{n}", source(seed=n)))
-        else:
-            fails(compute, place.write(f"{n}", source(seed=n, failing=True)))
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(one, range(4)))
+    """Where ``compute`` fails on processes, see ``test_cleanup``."""
+    how = {"scheduler": "processes", "num_workers": 2}
+    with ThreadPoolExecutor(1) as pool:
+        bad = place.write("bad", source(failing=True))
+        failed = pool.submit(fails, lambda write: dask.compute(write, **how), bad)
+        place.write("3", source(seed=3)).compute(**how)
+        failed.result()
     assert not place.left()
     assert place.read("3") == ccog.write_ccog(source(seed=3), **OPTIONS).compute()
 
@@ -257,6 +252,23 @@ def test_what_fails_beside_a_write_leaves_nothing_of_it(scheduler: Any, place: P
         dask.compute(place.write("a", array), *others, scheduler=scheduler, num_workers=3)
     gc.collect()
     assert not place.left()
+
+
+def without_callbacks(dsk: Any, keys: Any, **kwargs: Any) -> Any:
+    """A scheduler that tells nobody how it ends, as dask's do not while another thread computes."""
+    return dask.core.get(dict(dsk.__dask_graph__()), keys)
+
+
+@pytest.mark.tried(
+    "a write fails on a scheduler without dask's callbacks, and somebody keeps the error",
+    "right: nothing is left",
+)
+def test_an_error_that_somebody_keeps_keeps_no_upload(tmp_path: Path) -> None:
+    place = Place(str(tmp_path), None)
+    with pytest.raises(FailingError) as kept:
+        dask.compute(place.write("a", source(failing=True)), scheduler=without_callbacks)
+    assert not place.left()
+    assert kept.traceback, "its frames hold what the tasks gave"
 
 
 @where(
