@@ -64,12 +64,16 @@ class Place:
         return ccog.list_incomplete(f"{self.root}/", self.options)
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A folder, or a prefix of S3, as ``at`` says."""
     if request.param == "local":
         return Place(str(tmp_path), None)
     root = f"s3://test/runs/{tmp_path.name}"
     return Place(root, request.getfixturevalue("s3_options"))
+
+
+ON_S3 = pytest.mark.parametrize("place", ["s3"], indirect=True)
 
 
 def plain_function(dsk: Any, keys: Any, **kwargs: Any) -> Any:
@@ -96,6 +100,17 @@ def in_an_executor(write: Any) -> Any:
         return write.compute(scheduler=pool)
 
 
+def where(names: str, local: list[Any], s3: list[Any]) -> pytest.MarkDecorator:
+    """Cases on each store: every value meets both or one of them, every pair of the others once.
+
+    Stores differ in how long an upload takes to begin and to go, and in who waits meanwhile; what
+    a scheduler tells of its end is the same for both.
+    """
+    pairs = [("local", case) for case in local] + [("s3", case) for case in s3]
+    cases = [(store, *(case if isinstance(case, tuple) else (case,))) for store, case in pairs]
+    return pytest.mark.parametrize(f"place, {names}", cases, indirect=["place"])
+
+
 def fails(compute: Computes, write: Any) -> None:
     with pytest.raises(FailingError, match="no pixels here"):
         compute(write)
@@ -105,7 +120,11 @@ def fails(compute: Computes, write: Any) -> None:
     "writes that fail and writes that succeed side by side in threads, beside other computations",
     "right: nothing is left of those that fail, the source's error arrives, the others are whole",
 )
-@pytest.mark.parametrize("how", HERE)
+@where(
+    "how",
+    local=["threads", "sync", "function", "dask.compute, function", "persist"],
+    s3=["threads", "dask.compute, threads", "dask.compute, sync", "executor"],
+)
 def test_writes_side_by_side_leave_nothing_and_harm_no_other(how: str, place: Place) -> None:
     def one(n: int) -> None:
         if n % 3 == 2:
@@ -123,24 +142,21 @@ def test_writes_side_by_side_leave_nothing_and_harm_no_other(how: str, place: Pl
 
 
 @pytest.mark.slow
+@ON_S3
 def test_writes_side_by_side_in_processes_leave_nothing(place: Place) -> None:
-    def one(n: int) -> None:
-        compute = [
-            lambda write: write.compute(scheduler="processes", num_workers=2),
-            lambda write: dask.compute(write, scheduler="processes", num_workers=2),
-        ][n // 2]
-        if n % 2:
-            compute(place.write(f"{n}", source(seed=n)))
-        else:
-            fails(compute, place.write(f"{n}", source(seed=n, failing=True)))
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(one, range(4)))
+    """Where ``compute`` fails on processes, see ``test_cleanup``."""
+    how = {"scheduler": "processes", "num_workers": 2}
+    with ThreadPoolExecutor(1) as pool:
+        bad = place.write("bad", source(failing=True))
+        failed = pool.submit(fails, lambda write: dask.compute(write, **how), bad)
+        place.write("3", source(seed=3)).compute(**how)
+        failed.result()
     assert not place.left()
     assert place.read("3") == ccog.write_ccog(source(seed=3), **OPTIONS).compute()
 
 
 @pytest.mark.slow
+@ON_S3
 def test_writes_side_by_side_on_a_cluster_leave_nothing(place: Place, client: Any) -> None:
     def one(n: int) -> None:
         if n % 2:
@@ -161,8 +177,21 @@ def test_writes_side_by_side_on_a_cluster_leave_nothing(place: Place, client: An
     "one Delayed computed by several threads at once, where some of the runs fail",
     "right: each run is a write of its own; those that fail leave nothing, the others are whole",
 )
-@pytest.mark.parametrize("how", ["threads", "sync", "dask.compute, threads", "dask.compute, sync"])
-@pytest.mark.parametrize("optimized", [False, True])
+@where(
+    "how, optimized",
+    local=[
+        ("threads", False),
+        ("sync", True),
+        ("dask.compute, threads", True),
+        ("dask.compute, sync", False),
+    ],
+    s3=[
+        ("threads", True),
+        ("sync", False),
+        ("dask.compute, threads", False),
+        ("dask.compute, sync", True),
+    ],
+)
 def test_runs_of_one_delayed_are_writes_of_their_own(
     how: str, optimized: bool, place: Place
 ) -> None:
@@ -204,7 +233,7 @@ def test_runs_of_one_delayed_are_writes_of_their_own(
     "an upload task, or something computed beside the write, fails on a scheduler in this process",
     "right: nothing is left",
 )
-@pytest.mark.parametrize("scheduler", ["threads", "sync", plain_function])
+@where("scheduler", local=["threads", "sync"], s3=["threads", plain_function])
 def test_what_fails_beside_a_write_leaves_nothing_of_it(scheduler: Any, place: Place) -> None:
     started = threading.Event()
 
@@ -225,8 +254,39 @@ def test_what_fails_beside_a_write_leaves_nothing_of_it(scheduler: Any, place: P
     assert not place.left()
 
 
-@pytest.mark.parametrize("how", HERE)
-@pytest.mark.parametrize("count", [1, 4])
+def without_callbacks(dsk: Any, keys: Any, **kwargs: Any) -> Any:
+    """A scheduler that tells nobody how it ends, as dask's do not while another thread computes."""
+    return dask.core.get(dict(dsk.__dask_graph__()), keys)
+
+
+@pytest.mark.tried(
+    "a write fails on a scheduler without dask's callbacks, and somebody keeps the error",
+    "right: nothing is left",
+)
+def test_an_error_that_somebody_keeps_keeps_no_upload(tmp_path: Path) -> None:
+    place = Place(str(tmp_path), None)
+    with pytest.raises(FailingError) as kept:
+        dask.compute(place.write("a", source(failing=True)), scheduler=without_callbacks)
+    assert not place.left()
+    assert kept.traceback, "its frames hold what the tasks gave"
+
+
+@where(
+    "how, count",
+    local=[
+        ("threads", 1),
+        ("dask.compute, function", 1),
+        ("sync", 4),
+        ("dask.compute, threads", 4),
+        ("persist", 4),
+    ],
+    s3=[
+        ("dask.compute, sync", 1),
+        ("executor", 1),
+        ("threads", 4),
+        ("function", 4),
+    ],
+)
 @pytest.mark.tried(
     "writes with resume=True that fail, and are computed again, one or several at once in threads",
     "right: each is continued where it stopped, and nothing is left",
@@ -278,6 +338,7 @@ def run_pickled(tasks: bytes) -> Any:
 
 
 @pytest.mark.slow
+@ON_S3
 @pytest.mark.tried(
     "a failing write on a scheduler that is a function and runs tasks in other processes (as Ray does)",
     "right: after ``.compute()`` nothing is left",
@@ -290,6 +351,7 @@ def test_a_scheduler_out_of_reach_leaves_nothing(place: Place) -> None:
 
 
 @pytest.mark.slow
+@ON_S3
 def test_a_write_that_fails_on_ray_leaves_nothing(place: Place) -> None:
     ray = pytest.importorskip("ray")
     on_ray = pytest.importorskip("ray.util.dask").ray_dask_get

@@ -76,15 +76,14 @@ class CcogDelayed(Delayed):  # type: ignore[misc]
     def _remove_elsewhere(self, run: str) -> None:
         """Remove what a run has begun where its id never came here."""
         job = None if self._tasks is None else self._tasks.job
-        if job is None or job.manifest is not None or isinstance(job.store, SingleWriterStore):
-            return
-        remove_elsewhere(job.store, run)
+        if job and job.manifest is None and not isinstance(job.store, SingleWriterStore):
+            remove_elsewhere(job.store, run)
 
     @property
     def _tasks(self) -> CcogTasks | None:
         """The tasks; None where the graph is not as it was made."""
-        layer = self.dask.layers.get(self.key) if isinstance(self.dask, HighLevelGraph) else None
-        tasks = getattr(layer, "mapping", None)
+        layers = getattr(self.dask, "layers", {})
+        tasks = getattr(layers.get(self.key), "mapping", None)
         return tasks if isinstance(tasks, CcogTasks) else None
 
     def __repr__(self) -> str:
@@ -142,10 +141,8 @@ def _as_planned(array: Any) -> Any:
 def build_graph(job: WriteJob, levels: Sequence[LevelArrays]) -> CcogDelayed:
     """The Delayed that writes the file of full resolution, and of overviews if they are given."""
     levels = [LevelArrays(*map(_as_planned, level)) for level in levels]
-    arrays = itertools.chain(*levels)
-    sources = [array for array in arrays if array is not None]
-    grids = tuple(level.grids for level in levels)
-    tasks = CcogTasks(job, grids, choose_throttle(job))
+    sources = [array for array in itertools.chain(*levels) if array is not None]
+    tasks = CcogTasks(job, tuple(level.grids for level in levels), choose_throttle(job))
     priority = curve_priority if job.geometry.by_chunk else row_priority
     layer = WriteLayer(tasks, annotations=with_ours(dask.get_annotations(), priority))
     graph = HighLevelGraph.from_collections(tasks.final, layer, dependencies=sources)

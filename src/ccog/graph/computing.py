@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping
-from types import FrameType
+from traceback import walk_stack
 from typing import Any
 
 from dask.highlevelgraph import Layer, MaterializedLayer
@@ -41,14 +41,10 @@ _LOOKING = {
 
 def is_computed_here() -> bool:
     """Whether a scheduler in this process computes what is being made in this thread."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
+    for frame, _ in walk_stack(sys._getframe(1)):
         place = frame.f_globals.get("__name__"), frame.f_code.co_name
-        if place in _COMPUTING:
-            return True
-        if place in _LOOKING:
-            return False
-        frame = frame.f_back
+        if place in _COMPUTING or place in _LOOKING:
+            return place in _COMPUTING
     return False
 
 

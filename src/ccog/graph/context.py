@@ -99,11 +99,10 @@ class GraphContext:
         """Whether an earlier run has uploaded the tiles of a block."""
         if self.checkpoint is None:
             return False
-        n = self.job.geometry.groups.of_block(k, i, j)
-        groups = [
-            UploadGroup(k, plane, n) for plane in range(self.job.geometry.file_order.planes(k))
-        ]
-        return all(self.is_recorded(self.group_record(group)) for group in groups)
+        geometry = self.job.geometry
+        n, planes = geometry.groups.of_block(k, i, j), geometry.file_order.planes(k)
+        records = [self.group_record(UploadGroup(k, plane, n)) for plane in range(planes)]
+        return all(map(self.is_recorded, records))
 
     def group_record(self, group: UploadGroup) -> str:
         """Name of the record of an upload group."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from types import FrameType
+from collections.abc import Collection, Iterable, Mapping
+from traceback import walk_stack
 from typing import Any, NamedTuple
 
 import dask
@@ -21,7 +21,7 @@ from dask.task_spec import Alias, GraphNode, Task, TaskRef
 
 from ccog.graph.annotations import by_key, for_layer
 from ccog.graph.computing import is_computed_here
-from ccog.graph.tasks import CcogTasks
+from ccog.graph.tasks import CcogTasks, name_of
 from ccog.runtime.runs import watched
 
 _SOURCES = "ccog-sources"
@@ -46,18 +46,15 @@ class _Write(NamedTuple):
         return cls(tasks, needed, [leaf for leaf in tasks.leaves if leaf in needed])
 
     @property
-    def chunks(self) -> Iterable[Any]:
+    def chunks(self) -> list[Any]:
         """Keys of the source chunks that its leaves load."""
-        for leaf in self.leaves:
-            yield from (key for key in self.needed[leaf].dependencies if self._is_source(key))
+        keys = itertools.chain(*(self.needed[leaf].dependencies for leaf in self.leaves))
+        return [key for key in keys if name_of(key) in self.tasks.sources]
 
     @property
     def has_given_overviews(self) -> bool:
         """Whether overviews are loaded, too."""
         return len(self.tasks.context.sources) > 1
-
-    def _is_source(self, key: Any) -> bool:
-        return isinstance(key, tuple) and key[0] in self.tasks.sources
 
 
 class _Loads(NamedTuple):
@@ -65,6 +62,21 @@ class _Loads(NamedTuple):
 
     tasks: dict[Any, GraphNode]
     notes: Notes
+
+    def among(self, keys: Iterable[Any]) -> list[Any]:
+        """Those of the keys that are of tasks; data is none."""
+        return [key for key in keys if isinstance(self.tasks.get(key), Task)]
+
+    def needed(self, keys: Iterable[Any], known: Collection[Any] = ()) -> set[Any]:
+        """The tasks that give these keys, and all that they need, but those that are known."""
+        needed: set[Any] = set()
+        wanted = self.among(keys)
+        while wanted:
+            key = wanted.pop()
+            if key not in needed and key not in known:
+                needed.add(key)
+                wanted.extend(self.among(self.tasks[key].dependencies))
+        return needed
 
 
 class Optimizer:
@@ -97,14 +109,14 @@ def _is_first_among_arrays() -> bool:
     It takes the first one's optimiser for all. If there are yet other collections among them, it
     gives the results in another order (``_HLGExprSequence``, dask 2025.5 to 2026.8).
     """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_name != "_tune_down":
-        frame = frame.f_back
-    operands = [] if frame is None else getattr(frame.f_locals.get("self"), "operands", [])
-    optimizers = [getattr(operand, "low_level_optimizer", None) for operand in operands]
-    arrays = _optimizer_of_arrays()
-    known = [isinstance(found, Optimizer) or found is arrays for found in optimizers]
-    return bool(known) and all(known) and isinstance(optimizers[0], Optimizer)
+    for frame, _ in walk_stack(sys._getframe(1)):
+        if frame.f_code.co_name == "_tune_down":
+            operands = getattr(frame.f_locals.get("self"), "operands", [])
+            optimizers = [getattr(operand, "low_level_optimizer", None) for operand in operands]
+            arrays = _optimizer_of_arrays()
+            known = [isinstance(found, Optimizer) or found is arrays for found in optimizers]
+            return bool(known) and all(known) and isinstance(optimizers[0], Optimizer)
+    return False
 
 
 def optimize(dsk: HighLevelGraph, keys: Any = None) -> HighLevelGraph:
@@ -114,7 +126,7 @@ def optimize(dsk: HighLevelGraph, keys: Any = None) -> HighLevelGraph:
     """
     writes = _writes(dsk)
     upstream = dsk.layers.keys() - writes.keys() - _downstream(dsk, writes)
-    others = [key for key in flatten([] if keys is None else [keys]) if _name(key) in upstream]
+    others = [key for key in flatten([] if keys is None else [keys]) if name_of(key) in upstream]
     loads = _optimized_loads(dsk, upstream, writes, others)
     layers: dict[str, Any] = {}
     dependencies: dict[str, set[str]] = {_SOURCES: set()}
@@ -137,12 +149,11 @@ def optimize(dsk: HighLevelGraph, keys: Any = None) -> HighLevelGraph:
 
 def _writes(dsk: HighLevelGraph) -> dict[str, _Write]:
     """The writes of a graph by the names of their layers."""
-    mappings = {name: getattr(layer, "mapping", None) for name, layer in dsk.layers.items()}
-    return {
-        name: _Write.of(mapping)
-        for name, mapping in mappings.items()
-        if isinstance(mapping, CcogTasks)
-    }
+    writes = {}
+    for name, layer in dsk.layers.items():
+        if isinstance(tasks := getattr(layer, "mapping", None), CcogTasks):
+            writes[name] = _Write.of(tasks)
+    return writes
 
 
 def _downstream(dsk: HighLevelGraph, names: Iterable[str]) -> set[str]:
@@ -154,10 +165,6 @@ def _downstream(dsk: HighLevelGraph, names: Iterable[str]) -> set[str]:
         downstream |= found
         left.extend(found)
     return downstream
-
-
-def _name(key: Any) -> Any:
-    return key[0] if isinstance(key, tuple) else key
 
 
 def _optimized_loads(
@@ -214,10 +221,10 @@ def _fuse_leaves(
         annotations[name] = {}
         for key in write.leaves:
             leaf = write.needed[key]
-            own = [d for d in leaf.dependencies if uses[d] == 1 and _is_load(loads, d)]
+            own = loads.among(d for d in leaf.dependencies if uses[d] == 1)
             if write.has_given_overviews:
                 # what an overview is made of need not wait, but what is made of it can
-                own = [load for load in own if not _user_tasks(loads, loads.tasks[load])]
+                own = [load for load in own if not loads.among(loads.tasks[load].dependencies)]
             if not own:
                 continue
             for load in own:
@@ -239,14 +246,14 @@ def _hold_back(writes: Mapping[str, _Write], loads: _Loads, others: list[Any]) -
     if len(writes) == 1 and not others:
         writes = {name: write for name, write in writes.items() if write.has_given_overviews}
     starts = {name: _starts(write, loads) for name, write in writes.items()}
-    uses = Counter(itertools.chain(*starts.values(), _needed(loads, others)))
+    uses = Counter(itertools.chain(*starts.values(), loads.needed(others)))
     held: dict[Any, list[_BlockStart]] = {}
     for name, write in writes.items():
         roots = {
             key: start
             for key, start in starts[name].items()
             if (uses[key] > 1 or write.has_given_overviews)
-            and not _user_tasks(loads, loads.tasks[key])
+            and not loads.among(loads.tasks[key].dependencies)
         }
         in_step = _is_in_step(roots, held)
         for key, start in roots.items():
@@ -276,28 +283,17 @@ def _is_in_step(roots: Mapping[Any, _BlockStart], held: Mapping[Any, list[_Block
     return True
 
 
-def _needed(loads: _Loads, keys: Iterable[Any]) -> set[Any]:
-    """The user's tasks that give these keys, and all that they need."""
-    needed: set[Any] = set()
-    wanted = [key for key in keys if isinstance(loads.tasks.get(key), Task)]
-    while wanted:
-        key = wanted.pop()
-        if key not in needed:
-            needed.add(key)
-            wanted.extend(_user_tasks(loads, loads.tasks[key]))
-    return needed
-
-
 def _watch(writes: Mapping[str, _Write], loads: _Loads) -> None:
     """End the runs of writes whose tasks fail, or tasks of the user's that they need."""
-    runs = [write.tasks.context.run for write in writes.values()]
-    names = tuple(run for run in runs if run is not None)
+    runs: list[str] = []
     for write in writes.values():
-        run = write.tasks.context.run
+        if write.tasks.context.run is None:
+            continue
+        runs.append(write.tasks.context.run)
         for key, task in write.needed.items():
-            write.needed[key] = watched(task, (run,) if run else ())
+            write.needed[key] = watched(task, (runs[-1],))
     for key, task in loads.tasks.items():
-        loads.tasks[key] = watched(task, names)
+        loads.tasks[key] = watched(task, tuple(runs))
 
 
 class _BlockStart(NamedTuple):
@@ -312,12 +308,8 @@ def _starts(write: _Write, loads: _Loads) -> dict[Any, _BlockStart]:
     of_leaves = [(_start(write, leaf), leaf) for leaf in write.leaves]
     starts: dict[Any, _BlockStart] = {}
     for start, leaf in sorted(of_leaves):
-        wanted = _user_tasks(loads, write.needed[leaf])
-        while wanted:
-            key = wanted.pop()
-            if key not in starts:
-                starts[key] = start
-                wanted.extend(_user_tasks(loads, loads.tasks[key]))
+        needed = loads.needed(write.needed[leaf].dependencies, starts)
+        starts.update(dict.fromkeys(needed, start))
     return starts
 
 
@@ -326,14 +318,5 @@ def _start(write: _Write, leaf: Any) -> _BlockStart:
     return _BlockStart(key[1] if len(key) > 1 else 0, key)
 
 
-def _user_tasks(loads: _Loads, node: GraphNode) -> list[Any]:
-    """The user's tasks that a task needs, data aside."""
-    return [key for key in node.dependencies if isinstance(loads.tasks.get(key), Task)]
-
-
 def _after(value: Any, *starts: object) -> Any:
     return value
-
-
-def _is_load(loads: _Loads, key: Any) -> bool:
-    return isinstance(loads.tasks.get(key), Task)

@@ -64,12 +64,9 @@ def final_key(context: GraphContext) -> str:
 
 
 def make_block(context: GraphContext, key: Any, k: int, i: int, j: int) -> Task:
-    """The task that encodes and reduces a block of a level."""
-    is_source = k < len(context.sources)
-    return (_source_block if is_source else _overview_block)(context, key, k, i, j)
-
-
-def _source_block(context: GraphContext, key: Any, k: int, i: int, j: int) -> Task:
+    """The task that encodes and reduces a block of a level, which is read or an overview."""
+    if k >= len(context.sources):
+        return _overview_block(context, key, k, i, j)
     job, source = context.job, context.sources[k]
     block = block_job(job.geometry, job.codec(k), k, i, j)
     work = only_reduce if context.is_uploaded(k, i, j) else encode_and_reduce
@@ -81,11 +78,11 @@ def _source_block(context: GraphContext, key: Any, k: int, i: int, j: int) -> Ta
 
 def _chunks(grid: SourceGrid, area: Area) -> List:
     """The chunks of an area by band, row and column of chunks."""
-    return List(*(_rows_of_chunks(rows) for rows in grid.keys(area.rows, area.cols)))
-
-
-def _rows_of_chunks(rows: list[list[Any]]) -> List:
-    return List(*(List(*map(TaskRef, row)) for row in rows))
+    bands = []
+    for band in grid.keys(area.rows, area.cols):
+        rows = [List(*map(TaskRef, row)) for row in band]
+        bands.append(List(*rows))
+    return List(*bands)
 
 
 def _start_of(context: GraphContext, k: int, n: int) -> TaskRef:
@@ -106,11 +103,7 @@ def _overview_block(context: GraphContext, key: Any, k: int, i: int, j: int) -> 
     if is_kept and uploaded and context.is_recorded(name):
         return Task(key, load_block, context.record(name))
     flows = job.geometry.reductions.to_level(k)
-    picks = [_pick(context, flow) for flow in flows]
-    assemblies = [
-        assembly(job.geometry, flow, i, j, pick=pick)
-        for flow, pick in zip(flows, picks, strict=True)
-    ]
+    assemblies = [assembly(job.geometry, flow, i, j, pick=_pick(context, flow)) for flow in flows]
     work = only_reduce_overview if uploaded else encode_overview
     block = block_job(job.geometry, job.codec(k), k, i, j)
     contributions = List(*(_contributions(context, flow, i, j) for flow in flows))

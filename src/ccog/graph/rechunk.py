@@ -30,12 +30,14 @@ class RechunkTasks(Mapping[Any, Any]):
     def _tasks(self) -> dict[Any, Any]:
         # "tasks" also where a cluster would shuffle peer to peer, which loses annotations
         found = self.array.rechunk(self.chunks, method="tasks")
-        ours = [
-            layer for name, layer in found.dask.layers.items() if name not in self.array.dask.layers
-        ]
-        tasks = {key: task for layer in ours for key, task in layer.items()}
-        keys = [key for key in tasks if isinstance(key, tuple) and key[0] == found.name]
-        return tasks | {(self.name, *key[1:]): Alias((self.name, *key[1:]), key) for key in keys}
+        tasks: dict[Any, Any] = {}
+        for name, layer in found.dask.layers.items():
+            if name not in self.array.dask.layers:
+                tasks.update(layer)
+        for key in [key for key in tasks if isinstance(key, tuple) and key[0] == found.name]:
+            ours = (self.name, *key[1:])
+            tasks[ours] = Alias(ours, key)
+        return tasks
 
     def __getitem__(self, key: Any) -> Any:
         return self._tasks[key]

@@ -43,47 +43,40 @@ def find_checkpoint(
     kept = find_resumable(job.store, job.manifest)
     if kept is None:
         return None
-    checkpoint = Checkpoint(upload_id=kept.upload_id, names=kept.names, seals={})
+    seals: dict[str, Seal] = {}
     unreadable: dict[str, UnreadableError] = {}
-    while wanted := set(loads(checkpoint).values()) - checkpoint.seals.keys():
-        seals, errors = _look_at(job, kept.upload_id, wanted)
-        unreadable |= errors
-        checkpoint = Checkpoint(
-            upload_id=kept.upload_id,
-            names=checkpoint.names - errors.keys(),
-            seals=checkpoint.seals | seals,
-        )
+    while True:
+        names = kept.names - unreadable.keys()
+        checkpoint = Checkpoint(upload_id=kept.upload_id, names=names, seals=seals)
+        wanted = [*set(loads(checkpoint).values()) - seals.keys()]
+        if not wanted:
+            break
+        with ThreadPoolExecutor(_LOOKERS) as pool:
+            looks = list(pool.map(partial(_seal_of, job, kept.upload_id), wanted))
+        for name, look in zip(wanted, looks, strict=True):
+            if isinstance(look, Seal):
+                seals[name] = look
+            else:
+                unreadable[name] = look
     if unreadable:
         _warn_of(job, unreadable)
     return checkpoint
 
 
-def _look_at(
-    job: WriteJob, upload_id: str, names: set[str]
-) -> tuple[dict[str, Seal], dict[str, UnreadableError]]:
-    """Seals of the records that can be used, and what is wrong with the others."""
-    with ThreadPoolExecutor(_LOOKERS) as pool:
-        looks = list(zip(names, pool.map(partial(_seal_of, job, upload_id), names), strict=True))
-    seals = {name: look for name, look in looks if isinstance(look, Seal)}
-    errors = {name: look for name, look in looks if isinstance(look, UnreadableError)}
-    return seals, errors
-
-
 def _seal_of(job: WriteJob, upload_id: str, name: str) -> Seal | UnreadableError:
+    """The seal of a record that can be used, or what is wrong with it."""
     kind, numbers = parse_record(name)
     try:
         if kind == OVERVIEWS:
             i, j = numbers
             return check_overviews(job, upload_id, name, (i, j))
-        groups = _groups_of_merge(job, *numbers) if kind == MERGE else _group(job, *numbers)
-        return check_segment(job, upload_id, name, groups)
+        if kind == MERGE:
+            return check_segment(job, upload_id, name, _groups_of_merge(job, *numbers))
+        (n,) = numbers
+        group = job.geometry.groups.all[n]
+        return check_segment(job, upload_id, name, _joined(job, group))
     except UnreadableError as error:
         return error
-
-
-def _group(job: WriteJob, n: int) -> list[UploadGroup]:
-    """The ``n``-th upload group of the file, behind those that it is joined to."""
-    return _joined(job, job.geometry.groups.all[n])
 
 
 def _groups_of_merge(job: WriteJob, depth: int, n: int) -> list[UploadGroup]:

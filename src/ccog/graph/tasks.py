@@ -6,6 +6,7 @@ So the graph of a million blocks is its geometry and two names until it is compu
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,7 +18,7 @@ from dask.task_spec import GraphNode, Task
 from ccog.errors import CCOGError
 from ccog.geometry.intervals import ceil_div
 from ccog.geometry.source_grid import LevelSource
-from ccog.graph.context import Checkpoint, GraphContext
+from ccog.graph.context import GraphContext
 from ccog.graph.makers import MAKERS, final_key
 from ccog.graph.resume import find_checkpoint
 from ccog.graph.scheduling import Throttle
@@ -72,14 +73,14 @@ class CcogTasks(Mapping[Any, GraphNode]):
     def counts(self) -> dict[str, int]:
         """How many tasks will run of each name."""
         if self.context.resuming:
-            return Counter(_name(key) for key in self.needed())
+            return Counter(name_of(key) for key in self.needed())
         counts = {name: len(indices) for name, indices in self._indices.items()}
         return counts | {self.final: 1}
 
     def __getitem__(self, key: Any) -> GraphNode:
         if key not in self:
             raise KeyError(key)
-        word, number = parse_name(_name(key))
+        word, number = parse_name(name_of(key))
         numbers = () if number is None else (number,)
         index = () if key == self.final else key[1:]
         return MAKERS[word](self.context, key, *numbers, *index)
@@ -121,8 +122,10 @@ class CcogTasks(Mapping[Any, GraphNode]):
         ResumeError
             What is unfinished at the target is another write.
         """
-        checkpoint = find_checkpoint(self.job, self._loads_from)
-        return self._with(checkpoint=checkpoint, looked=True)
+        found = find_checkpoint(
+            self.job, lambda checkpoint: self._with(checkpoint=checkpoint).loads()
+        )
+        return self._with(checkpoint=found, looked=True)
 
     def of_a_run(self) -> CcogTasks:
         """The tasks of a run on a scheduler in this process, which is about to start."""
@@ -131,42 +134,36 @@ class CcogTasks(Mapping[Any, GraphNode]):
         hear_end()
         return tasks
 
-    def _loads_from(self, checkpoint: Checkpoint) -> dict[Any, str]:
-        return self._with(checkpoint=checkpoint).loads()
-
     def loads(self) -> dict[Any, str]:
         """Names of the records that tasks will load, by the keys of these."""
-        tasks = [task for task in self.needed().values() if isinstance(task, Task)]
-        loading = [task for task in tasks if isinstance(_first(task.args), SealedRecord)]
-        return {task.key: task.args[0].name for task in loading}
+        loads = {}
+        for key, task in self.needed().items():
+            if isinstance(task, Task) and task.args and isinstance(task.args[0], SealedRecord):
+                loads[key] = task.args[0].name
+        return loads
 
     @cached_property
     def _indices(self) -> dict[str, _Indices]:
         """The indices of each kind of task by the first element of its keys."""
         geometry, throttle = self.job.geometry, self.context.throttle
-        indices = {"begin": _Indices((1,), drop=True)}
+        indices = {"begin": _Indices()}
         for k in range(geometry.last_level + 1):
             blocks = geometry.level(k).blocks
-            indices[f"block-L{k}"] = _Indices(blocks)
+            indices[f"block-L{k}"] = _Indices(*blocks)
             if self.context.has_halo_tasks(k):
-                indices[f"halos-L{k}"] = _Indices((*blocks, len(geometry.reductions.from_level(k))))
-            indices[f"upload-L{k}"] = _Indices(
-                (geometry.groups.count(k), geometry.file_order.planes(k))
-            )
-        groups, ahead = geometry.groups.count(0), throttle.ahead
-        indices["throttle"] = _Indices((max(0, groups - ahead),), start=ahead)
+                indices[f"halos-L{k}"] = _Indices(*blocks, len(geometry.reductions.from_level(k)))
+            planes = geometry.file_order.planes(k)
+            indices[f"upload-L{k}"] = _Indices(geometry.groups.count(k), planes)
+        groups = geometry.groups.count(0)
+        indices["throttle"] = _Indices(range(throttle.ahead, groups))
         if throttle.anchored:
-            indices["anchor"] = _Indices((ceil_div(groups, throttle.anchored),))
+            indices["anchor"] = _Indices(ceil_div(groups, throttle.anchored))
         for depth, count in enumerate(self.context.merge_counts):
-            indices[f"merge-{depth}"] = _Indices((count,))
+            indices[f"merge-{depth}"] = _Indices(count)
         return {str(self.context.key(kind)[0]): of for kind, of in indices.items()}
 
     def __getstate__(self) -> dict[str, Any]:
-        """The tasks as they are about to be sent to a scheduler: see ``computing``."""
-        return {"context": self._sent().context}
-
-    def _sent(self) -> CcogTasks:
-        """The tasks that are left to do.
+        """The tasks that are left to do as they are sent to a scheduler: see ``computing``.
 
         After an error the first of them looks again: raised here it would be called one of
         pickling.
@@ -174,41 +171,32 @@ class CcogTasks(Mapping[Any, GraphNode]):
         try:
             tasks = self.resumed()
         except CCOGError:
-            return self._with(checkpoint=None, looked=False)
+            return {"context": replace(self.context, checkpoint=None, looked=False)}
         expect(self.final, lambda: tasks.counts)
-        return tasks
+        return {"context": tasks.context}
 
 
-def _name(key: Any) -> str:
-    return key if isinstance(key, str) else str(key[0])
-
-
-def _first(args: tuple[Any, ...]) -> Any:
-    return args[0] if args else None
+def name_of(key: Any) -> str:
+    """The name of the task, or the layer, of a key."""
+    return str(key[0] if isinstance(key, tuple) else key)
 
 
 class _Indices:
     """The index tuples of one kind of task: a grid, without a list of its members.
 
-    ``drop`` is for a single task, whose index is empty.
+    A single task has no sides, and one index, which is empty.
     """
 
-    def __init__(self, shape: tuple[int, ...], *, start: int = 0, drop: bool = False) -> None:
-        self._ranges = (range(start, start + shape[0]), *map(range, shape[1:]))
-        self._drop = drop
+    def __init__(self, *sides: int | range) -> None:
+        self._ranges = [side if isinstance(side, range) else range(side) for side in sides]
 
     def __contains__(self, index: tuple[Any, ...]) -> bool:
-        if self._drop:
-            return not index
         if len(index) != len(self._ranges):
             return False
         return all(n in side for n, side in zip(index, self._ranges, strict=True))
 
     def __len__(self) -> int:
-        count = 1
-        for side in self._ranges:
-            count *= len(side)
-        return count
+        return math.prod(map(len, self._ranges))
 
     def __iter__(self) -> Iterator[tuple[int, ...]]:
-        return iter([()]) if self._drop else itertools.product(*self._ranges)
+        return itertools.product(*self._ranges)

@@ -56,22 +56,17 @@ def begin_write(store: Store, final: str, run: Run, resumption: Resumption | Non
     """
     token = token_of(final)
     task = current_task(token)
-    if task is not None:
-        begun = _begin_on_cluster(task.worker, store, final, run.name, resumption)
-        return Begun(begun, _write_of(run, resumption), token)
-    if resumption is not None:
-        begun = _begin(store, run.name, resumption)
-        return Begun(begun, _write_of(run, resumption), token)
-    held = begin_run(run, store, token)
-    if held is None:
-        raise _given_up(store)
-    return held
-
-
-def _write_of(run: Run, resumption: Resumption | None) -> str | None:
-    """The name that the upload was begun with; None if an earlier run may have begun it."""
+    if task is None and resumption is None:
+        begun = begin_run(run, store, token)
+        if begun is None:
+            raise _given_up(store)
+        return begun
+    if task is None:
+        upload_id = _begin(store, run.name, resumption)
+    else:
+        upload_id = _begin_on_cluster(task.worker, store, final, run.name, resumption)
     is_new = resumption is None or (resumption.looked and resumption.upload_id is None)
-    return run.name if is_new else None
+    return Begun(upload_id, run.name if is_new else None, token)
 
 
 def _begin_on_cluster(
@@ -113,7 +108,11 @@ def _begin(store: Store, write: str, resumption: Resumption | None, unanswered: 
     """A new upload, or the one to continue."""
     if resumption is None:
         return store.begin(write, unanswered)
-    found = resumption.upload_id or _found_now(store, resumption)
+    found = resumption.upload_id
+    if not (found or resumption.looked):
+        # all work is done again
+        kept = find_resumable(store, resumption.manifest)
+        found = None if kept is None else kept.upload_id
     if found is not None:
         return _continue(store, found)
     store.remove_stale_checkpoints()
@@ -124,14 +123,6 @@ def _begin(store: Store, write: str, resumption: Resumption | None, unanswered: 
         abort(store, upload_id)
         raise
     return upload_id
-
-
-def _found_now(store: Store, resumption: Resumption) -> str | None:
-    """The upload to continue where nobody has looked for it; its work is done again."""
-    if resumption.looked:
-        return None
-    found = find_resumable(store, resumption.manifest)
-    return None if found is None else found.upload_id
 
 
 def _continue(store: Store, upload_id: str) -> str:

@@ -57,17 +57,13 @@ def teller(upload_id: str, token: str) -> Tell:
     Ask for it in the thread that runs the task; any thread may call it.
     """
     task = current_task(token)
-    if task is None:
-        return lambda part: _tell_here(upload_id, part)
-    worker, token = task
 
     def tell(part: Part) -> None:
-        message = {"token": token, "number": part.number, "size": part.size}
-        worker.log_event(TOPIC, message)
+        if task is not None:
+            message = {"token": token, "number": part.number, "size": part.size}
+            task.worker.log_event(TOPIC, message)
+            return
+        for listener in list(_LISTENERS):
+            listener.stored(upload_id, part.number, part.size)
 
     return tell
-
-
-def _tell_here(upload_id: str, part: Part) -> None:
-    for listener in list(_LISTENERS):
-        listener.stored(upload_id, part.number, part.size)

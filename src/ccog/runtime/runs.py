@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from dask.callbacks import Callback
@@ -53,16 +54,7 @@ class Run(NamedTuple):
     @classmethod
     def here(cls, name: str) -> Run:
         """A run on a scheduler of this process."""
-        return cls(name, _this_process())
-
-    @property
-    def is_here(self) -> bool:
-        """Whether a scheduler of this process runs it."""
-        return self.process == _this_process()
-
-
-def _this_process() -> tuple[str, int]:
-    return _PROCESS, os.getpid()
+        return cls(name, (_PROCESS, os.getpid()))
 
 
 class Hold:
@@ -76,16 +68,16 @@ class Hold:
         self._end = weakref.finalize(self, _let_go, store, upload_id, os.getpid())
         self._failure: BaseException | None = None
         self._working, self._change = 0, threading.Condition()
-        if not run.is_here:
+        if run == Run.here(run.name):
+            _HOLDS[run.name, upload_id] = self
+        else:
             self._end.detach()
-            return
-        _HOLDS[run.name, upload_id] = self
 
     def abort(self) -> None:
         """Abort the upload, unless it is over, when no task works any more that may put parts."""
         with self._change:
-            given_up = StoreError(f"writing {self._store.url} was given up")
-            self._failure = self._failure or given_up
+            if self._failure is None:
+                self._failure = StoreError(f"writing {self._store.url} was given up")
             if not self._change.wait_for(lambda: not self._working, _TASKS_SECONDS):
                 # the last of the tasks does so again
                 abort(self._store, self._upload_id)
@@ -138,10 +130,8 @@ _HOLDS: weakref.WeakValueDictionary[tuple[str, str], Hold] = weakref.WeakValueDi
 
 def _arrived(store: Store, upload_id: str, run: Run) -> Hold:
     """What another process has begun, or a copy for a task there."""
-    found = _HOLDS.get((run.name, upload_id)) or Hold(store, upload_id, run)
-    if run.name in _COMPUTATIONS:
-        _COMPUTATIONS[run.name].begun = True
-    return found
+    _tell_of_beginning(run)
+    return _HOLDS.get((run.name, upload_id)) or Hold(store, upload_id, run)
 
 
 class Begun(NamedTuple):
@@ -162,12 +152,12 @@ class Begun(NamedTuple):
             self.hold.release()
 
 
+@dataclass
 class Computation:
     """A computation that somebody waits for: its run, and whether that has begun here."""
 
-    def __init__(self) -> None:
-        self.name = new_token()
-        self.begun = False
+    name: str
+    begun: bool = False
 
 
 _COMPUTATIONS: dict[str, Computation] = {}
@@ -179,7 +169,7 @@ _CURRENT: ContextVar[tuple[str, Computation] | None] = ContextVar("_CURRENT", de
 @contextmanager
 def computation(final: str) -> Iterator[Computation]:
     """The time in which a write is computed; if the block fails, so does the run."""
-    found = Computation()
+    found = Computation(new_token())
     _COMPUTATIONS[found.name] = found
     before = _CURRENT.set((final, found))
     try:
@@ -187,8 +177,8 @@ def computation(final: str) -> Iterator[Computation]:
     except BaseException:
         _FAILED.append(found.name)
         _give_up(found.name)
-        for held in _holds(found.name):
-            held.abort()
+        for hold in _holds(found.name):
+            hold.abort()
         raise
     finally:
         _CURRENT.reset(before)
@@ -201,11 +191,13 @@ def run_name(final: str) -> str:
     return current[1].name if current is not None and current[0] == final else new_token()
 
 
+@dataclass(eq=False)
 class _Beginning:
     """A run that is just beginning: whether it was given up, and when that is over."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.is_given_up, self.over = name, False, threading.Event()
+    name: str
+    is_given_up: bool = False
+    over: threading.Event = field(default_factory=threading.Event)
 
 
 _BEGINNING: set[_Beginning] = set()
@@ -222,24 +214,24 @@ def begin_run(run: Run, store: Store, token: str) -> Begun | None:
     beginning = _Beginning(run.name)
     _BEGINNING.add(beginning)
     try:
-        return _begin_unless_failed(run, store, token, beginning)
+        _tell_of_beginning(run)
+        if run.name in _FAILED:
+            return None
+        write = new_token() if _holds(run.name) else run.name
+        upload_id = store.begin(write)
+        hold = Hold(store, upload_id, run)
+        if beginning.is_given_up:
+            hold.abort()
+            return None
+        return Begun(upload_id, write, token, hold)
     finally:
         _BEGINNING.discard(beginning)
         beginning.over.set()
 
 
-def _begin_unless_failed(run: Run, store: Store, token: str, beginning: _Beginning) -> Begun | None:
+def _tell_of_beginning(run: Run) -> None:
     if run.name in _COMPUTATIONS:
         _COMPUTATIONS[run.name].begun = True
-    if run.name in _FAILED:
-        return None
-    write = new_token() if _holds(run.name) else run.name
-    upload_id = store.begin(write)
-    held = Hold(store, upload_id, run)
-    if beginning.is_given_up:
-        held.abort()
-        return None
-    return Begun(upload_id, write, token, held)
 
 
 def _give_up(name: str) -> None:
@@ -253,41 +245,36 @@ def _give_up(name: str) -> None:
 
 
 def _holds(name: str) -> list[Hold]:
-    found = [reference() for reference in _HOLDS.valuerefs()]
-    return [held for held in found if held is not None and held.run.name == name]
+    holds = [reference() for reference in _HOLDS.valuerefs()]
+    return [hold for hold in holds if hold is not None and hold.run.name == name]
 
 
 class Watched:
     """A task that may fail: then the runs that need it have failed."""
 
-    __slots__ = ("_keys", "_names", "task")
+    __slots__ = ("_names", "keys", "task")
 
     def __init__(self, task: Task, names: tuple[str, ...]) -> None:
         self.task, self._names = task, names
-        self._keys = tuple(task.dependencies)
-
-    @property
-    def references(self) -> list[TaskRef]:
-        """What it needs, in the order of its arguments."""
-        return [TaskRef(key) for key in self._keys]
+        #: Of what it needs, in the order of its arguments.
+        self.keys = tuple(task.dependencies)
 
     def __call__(self, *values: Any) -> Any:
         """Run it."""
         with ExitStack() as working:
             for name in self._names:
-                holds = _holds(name)
                 # of two runs at a time of one graph it is not known which one this is
-                if len(holds) == 1:
+                if len(holds := _holds(name)) == 1:
                     working.enter_context(holds[0].working())
-            return self.task(dict(zip(self._keys, values, strict=True)))
+            return self.task(dict(zip(self.keys, values, strict=True)))
 
 
 def watched(task: GraphNode, names: tuple[str, ...]) -> GraphNode:
     """The same task, whose failure ends the runs of these names."""
     if not isinstance(task, Task) or not names:
         return task
-    wrapped = Watched(task, names)
-    return Task(task.key, wrapped, *wrapped.references)
+    func = Watched(task, names)
+    return Task(task.key, func, *map(TaskRef, func.keys))
 
 
 def abort(store: Store, upload_id: str) -> None:
@@ -321,16 +308,10 @@ def _let_go(store: Store, upload_id: str, process: int) -> None:
         # the interpreter ends
         abort(store, upload_id)
         return
-    if not _is_event_loop():
-        thread.join(_WAIT_SECONDS)
-
-
-def _is_event_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
+        thread.join(_WAIT_SECONDS)
 
 
 def hear_end() -> None:
@@ -344,8 +325,8 @@ def hear_end() -> None:
 def _ended(dsk: Mapping[Any, Any], state: dict[str, Any], errored: bool) -> None:
     if not errored:
         return
-    for run in [_run_of(dsk.get(key)) for key in state.get("running", ())]:
-        if run is not None:
+    for key in state.get("running", ()):
+        if (run := _run_of(dsk.get(key))) is not None:
             _give_up(run.name)
     for value in state.get("cache", {}).values():
         if isinstance(value, Begun) and value.hold is not None:

@@ -26,9 +26,8 @@ def load_and_work(
     after: object,
 ) -> BlockResult:
     """Join the chunks of a block, and do its work; ``after`` only orders tasks."""
-    joined = _join_chunks(pixels)
     valid = None if mask is None else _join_chunks(mask)
-    loaded = _split_mask(joined, valid, block)
+    loaded = _split_mask(_join_chunks(pixels), valid, block)
     in_rows = None if loaded.mask is None else _in_rows(loaded.mask)
     return work(block, _in_rows(loaded.pixels), in_rows)
 

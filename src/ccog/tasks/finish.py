@@ -28,7 +28,7 @@ from ccog.tasks.uploads import (
     Uploader,
     merge_segments,
 )
-from ccog.tiff.header import CLASSIC_LIMIT, LevelCounts, Template, build_header, data_size
+from ccog.tiff.header import CLASSIC_LIMIT, LevelCounts, build_header, data_size
 
 # parts that are uploaded at a time
 _UPLOADERS = 4
@@ -90,7 +90,11 @@ def _header(job: WriteJob, groups: list[UploadedGroup]) -> bytes:
     template = job.template
     if statistics:
         template = job.with_env(write_template, job.header_spec, merged(statistics))
-        _check_same(template, job.template)
+        if differences := template.differences(job.template):
+            raise EncodeError(
+                f"GDAL writes other tags here ({', '.join(map(str, differences))}) than in the "
+                f"client. {UNKNOWN_OPTION}"
+            )
     if job.big:
         return build_header(template, counts, big=True)
     classic = build_header(template, counts, big=False)
@@ -105,40 +109,22 @@ def _header(job: WriteJob, groups: list[UploadedGroup]) -> bytes:
     )
 
 
-def _check_same(template: Template, of_client: Template) -> None:
-    """Raise an EncodeError if GDAL writes another header here than in the client."""
-    differences = template.differences(of_client)
-    if differences:
-        raise EncodeError(
-            f"GDAL writes other tags here ({', '.join(map(str, differences))}) than in the client. "
-            f"{UNKNOWN_OPTION}"
-        )
-
-
 def _level_counts(geometry: CogGeometry, level: Level, groups: list[UploadedGroup]) -> LevelCounts:
     sizes = _joined([group.sizes for group in groups if group.level == level.index], geometry)
-    planar, planes = geometry.file_order.is_planar(level.index), len(sizes.image)
-    if not geometry.by_chunk:
-        image = sizes.image.reshape(-1)
-        return LevelCounts(
-            height=level.height,
-            width=level.width,
-            image=image,
-            mask=sizes.mask,
-            planar=planar,
-            side_by_side=planes,
-        )
-    (order,) = tile_positions(level)
-    image = sizes.image[:, order].reshape(-1)
-    mask = None if sizes.mask is None else sizes.mask[order]
+    image, mask, positions = sizes.image, sizes.mask, None
+    if geometry.by_chunk:
+        (order,) = tile_positions(level)
+        image = image[:, order]
+        mask = None if mask is None else mask[order]
+        positions = geometry.file_order.tile_positions(level.index)
     return LevelCounts(
         height=level.height,
         width=level.width,
-        image=image,
+        image=image.reshape(-1),
         mask=mask,
-        planar=planar,
-        side_by_side=planes,
-        positions=geometry.file_order.tile_positions(level.index),
+        planar=geometry.file_order.is_planar(level.index),
+        side_by_side=len(image),
+        positions=positions,
     )
 
 

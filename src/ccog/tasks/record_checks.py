@@ -14,7 +14,6 @@ from ccog.geometry.cog import CogGeometry
 from ccog.geometry.file_order import UploadGroup
 from ccog.geometry.intervals import Area, ceil_div
 from ccog.geometry.parts import Numbers
-from ccog.geometry.pyramid import Level
 from ccog.tasks.blocks import BlockReduction, PartialOverview, PixelPatch, block_job
 from ccog.tasks.checkpoints import Seal, checkpoint_level
 from ccog.tasks.job import WriteJob
@@ -125,7 +124,10 @@ class _GroupShape(NamedTuple):
 def _group_shape(job: WriteJob, group: UploadGroup) -> _GroupShape:
     geometry, (k, plane, n) = job.geometry, group
     level = geometry.level(k)
-    tiles = sum(_block_tiles(level, i, j) for i, j in geometry.groups.blocks(k, n))
+    tiles = 0
+    for i, j in geometry.groups.blocks(k, n):
+        rows, cols = len(level.rows(i)), len(level.cols(j))
+        tiles += ceil_div(rows, level.blocksize) * ceil_div(cols, level.blocksize)
     mask_tiles = tiles if geometry.raster.has_mask else 0
     counted = k == 0 and plane == 0 and geometry.options.statistics == "YES"
     planes_together = job.codec(k).planes(geometry.raster.count)
@@ -138,11 +140,6 @@ def _group_shape(job: WriteJob, group: UploadGroup) -> _GroupShape:
         return _GroupShape(planes_together, tiles, mask, counted)
     is_image = plane < geometry.raster.count
     return _GroupShape(1, tiles if is_image else 0, mask, counted)
-
-
-def _block_tiles(level: Level, i: int, j: int) -> int:
-    rows, cols = len(level.rows(i)), len(level.cols(j))
-    return ceil_div(rows, level.blocksize) * ceil_div(cols, level.blocksize)
 
 
 def _compare_segment(uploaded: UploadedSegment, job: WriteJob, groups: list[UploadGroup]) -> None:
@@ -196,16 +193,10 @@ def _compare_overviews(
     _require(len(overviews) == len(shares))
     for overview, share in zip(overviews, shares, strict=True):
         alone = [share.alone] if len(share.alone.rows) and len(share.alone.cols) else []
-        _compare_patches(overview.reduced, alone, geometry, share)
-        _compare_patches(overview.halos, [*share.halos], geometry, share)
-
-
-def _compare_patches(
-    patches: list[PixelPatch], areas: list[Area], geometry: CogGeometry, share: BlockReduction
-) -> None:
-    _require(len(patches) == len(areas))
-    for patch, area in zip(patches, areas, strict=True):
-        _compare_patch(patch, area, geometry, share)
+        _require(len(overview.reduced) == len(alone), len(overview.halos) == len(share.halos))
+        patches = [*overview.reduced, *overview.halos]
+        for patch, area in zip(patches, [*alone, *share.halos], strict=True):
+            _compare_patch(patch, area, geometry, share)
 
 
 def _compare_patch(

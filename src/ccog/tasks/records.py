@@ -14,7 +14,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,13 +34,6 @@ _MARK = b"ccog"
 _HEAD = len(_MARK) + hashlib.sha256().digest_size
 
 
-class _Content(NamedTuple):
-    """What a record says: JSON, and arrays by name."""
-
-    about: Any
-    arrays: dict[str, Array]
-
-
 def dump_segment(uploaded: UploadedSegment) -> bytes:
     """The record of an uploaded segment."""
     segment, joins, groups = uploaded
@@ -50,29 +43,22 @@ def dump_segment(uploaded: UploadedSegment) -> bytes:
         arrays[f"image-{n}"] = group.sizes.image
         if group.sizes.mask is not None:
             arrays[f"mask-{n}"] = group.sizes.mask
-        rows.append((group.level, _dumped_statistics(group), group.nan))
+        bands = None if group.statistics is None else [*map(asdict, group.statistics)]
+        rows.append((group.level, bands, group.nan))
     about = {"parts": segment.parts, "joins": joins, "rows": rows}
-    return _closed(_packed(_Content(about, arrays)))
-
-
-def _dumped_statistics(group: UploadedGroup) -> list[dict[str, Any]] | None:
-    if group.statistics is None:
-        return None
-    return [asdict(band) for band in group.statistics]
+    return _closed(_packed(about, arrays))
 
 
 def parse_segment(data: bytes) -> UploadedSegment:
     """The segment that ``dump_segment`` was given."""
     about, arrays = _unpacked(_opened(data))
     head, tail = _as_buffers(arrays["head"]), _as_buffers(arrays["tail"])
-    parts = [_part(*part) for part in about["parts"]]
+    parts = [
+        Part(_integer(number), _integer(size), str(tag)) for number, size, tag in about["parts"]
+    ]
     groups = [_group(n, row, arrays) for n, row in enumerate(about["rows"])]
     first, last = about["joins"]
     return UploadedSegment(Segment(head, parts, tail), Joins(first, last), groups)
-
-
-def _part(number: Any, size: Any, tag: Any) -> Part:
-    return Part(_integer(number), _integer(size), str(tag))
 
 
 def _group(n: int, row: list[Any], arrays: dict[str, Array]) -> UploadedGroup:
@@ -105,7 +91,7 @@ def dump_overviews(overviews: list[PartialOverview]) -> bytes:
         halos = [_dumped_patch(patch, next(numbers), arrays) for patch in overview.halos]
         about.append([reduced, halos])
     compressor = zlib.compressobj(*_FAST)
-    return _closed(compressor.compress(_packed(_Content(about, arrays))) + compressor.flush())
+    return _closed(compressor.compress(_packed(about, arrays)) + compressor.flush())
 
 
 def parse_overviews(data: bytes, limit: int = 0) -> list[PartialOverview]:
@@ -163,9 +149,8 @@ def _opened(data: bytes) -> memoryview:
     return body
 
 
-def _packed(content: _Content) -> bytes:
+def _packed(about: Any, arrays: dict[str, Array]) -> bytes:
     """Length of the JSON, JSON, and the bytes of the arrays, one after the other."""
-    about, arrays = content
     listed = [(name, array.dtype.str, array.shape) for name, array in arrays.items()]
     text = json.dumps({"about": about, "arrays": listed}).encode()
     pieces = [struct.pack("<Q", len(text)), text]
@@ -173,8 +158,8 @@ def _packed(content: _Content) -> bytes:
     return b"".join(pieces)
 
 
-def _unpacked(data: bytes | memoryview) -> _Content:
-    """The content that ``_packed`` was given."""
+def _unpacked(data: bytes | memoryview) -> tuple[Any, dict[str, Array]]:
+    """What ``_packed`` was given."""
     start = 8 + struct.unpack_from("<Q", data)[0]
     text = json.loads(bytes(data[8:start]))
     arrays: dict[str, Array] = {}
@@ -183,7 +168,7 @@ def _unpacked(data: bytes | memoryview) -> _Content:
         start += arrays[name].nbytes
     if start != len(data):
         raise ValueError("its arrays are not as long as it says")
-    return _Content(text["about"], arrays)
+    return text["about"], arrays
 
 
 def _view(data: bytes | memoryview, start: int, kind: str, shape: list[Any]) -> Array:
