@@ -94,6 +94,15 @@ def test_lerc_of_bytes_is_gdals_file_where_gdal_finds_fresh_memory() -> None:
     assert printed("bytes_as_gdal()", 255) == "[]\n"
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize("codec", ["lerc", "lerc_zstd"])
+@pytest.mark.parametrize("error", [1, 3])
+def test_lossy_lerc_of_bytes_is_gdals_file(dtype: str, codec: str, error: int) -> None:
+    options = {"compress": codec, "blocksize": 128, "max_z_error": error}
+    options["overview_resampling"] = "average"
+    assert written(dtype, codec, max_z_error=error) == gdal_cog(uneven(dtype), options)
+
+
 @pytest.mark.parametrize("codec", ["lerc", "lerc_deflate", "lerc_zstd"])
 @pytest.mark.parametrize("env", [{}, {"GDAL_NUM_THREADS": "2"}], ids=["alone", "threads of GDAL"])
 def test_lerc_of_bytes_is_the_same_on_threads(codec: str, env: dict[str, str]) -> None:

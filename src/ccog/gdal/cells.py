@@ -87,7 +87,9 @@ def complex_average(pixels: Array, rows: Bounds, cols: Bounds, *, rms: bool, who
         total += np.where(inside, _squared(values) if rms else values, 0)
         count += inside
     mean = total / count
-    average = (_rooted(mean) if rms else mean).astype(np.complex64)
+    if rms:
+        mean = np.sqrt(mean.real) + 1j * np.sqrt(mean.imag)
+    average = mean.astype(np.complex64)
     return _rounded(average, dtype) if whole else average.astype(dtype)
 
 
@@ -121,11 +123,6 @@ def _squared(values: Array) -> Array:
     wide = values.astype(np.complex128)
     squares: Array = wide.real**2 + 1j * wide.imag**2
     return squares
-
-
-def _rooted(values: Array) -> Array:
-    roots: Array = np.sqrt(values.real) + 1j * np.sqrt(values.imag)
-    return roots
 
 
 def _rounded(values: Array, dtype: np.dtype[Any]) -> Array:

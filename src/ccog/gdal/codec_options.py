@@ -93,7 +93,9 @@ def _level_codec(geometry: CogGeometry, template: Template, *, overview: bool) -
         dtype=dtype,
         image=tuple(sorted(image.items())),
         mask=() if mask is None else tuple(sorted(_mask_options(mask).items())),
-        nodata=geometry.raster.nodata if _heeds_nodata(options, dtype) else None,
+        # it decides which tiles are sparse. Otherwise GTiff would only pad tiles with it, which the
+        # COG driver does not
+        nodata=geometry.raster.nodata if options.sparse_ok and not is_wide else None,
         sparse=options.sparse_ok and may_be_sparse,
         planar=directory.value(tags.PLANAR_CONFIG, 1) == tags.SEPARATE,
         by_tile=options.interleave == "TILE",
@@ -104,21 +106,10 @@ def _level_codec(geometry: CogGeometry, template: Template, *, overview: bool) -
     )
 
 
-def _heeds_nodata(options: CreationOptions, dtype: str) -> bool:
-    """Whether GTiff must know the nodata value.
-
-    It decides which tiles are sparse, but for 64-bit integers. Otherwise GTiff would only pad tiles
-    with it, which the COG driver does not.
-    """
-    return options.sparse_ok and dtype not in ("int64", "uint64")
-
-
 def _image_options(
     options: CreationOptions, raster: RasterFacts, directory: Directory, *, overview: bool
 ) -> dict[str, str]:
-    compress = options.effective_compress
-    if overview:
-        compress = options.effective_overview_compress
+    compress = options.effective_overview_compress if overview else options.effective_compress
     gtiff = {"compress": compress}
     predictor = directory.value(tags.PREDICTOR, 1)
     if predictor > 1:
@@ -135,7 +126,8 @@ def _image_options(
     elif compress.startswith("LERC"):
         gtiff |= _lerc_options(options, overview=overview)
     elif compress == "JXL":
-        gtiff |= _jxl_options(options)
+        values = {name: getattr(options, name) for name in _JXL_OPTIONS}
+        gtiff |= {name: str(value) for name, value in values.items() if value is not None}
     bits = directory.value(tags.BITS_PER_SAMPLE, 1)
     if bits != raster.itemsize * 8:
         # NBITS, or fewer bits of a source file
@@ -150,11 +142,8 @@ def _image_options(
 def _level_options(options: CreationOptions, compress: str) -> dict[str, str]:
     """LEVEL reaches the overviews only if the full resolution calls it by the same name."""
     name = _LEVEL_NAMES.get(compress)
-    if options.level is None or name is None:
-        return {}
-    if name != _LEVEL_NAMES.get(options.effective_compress):
-        return {}
-    return {name: str(options.level)}
+    is_shared = name == _LEVEL_NAMES.get(options.effective_compress)
+    return {name: str(options.level)} if name and is_shared and options.level is not None else {}
 
 
 def _jpeg_options(
@@ -189,11 +178,6 @@ def _lerc_options(options: CreationOptions, *, overview: bool) -> dict[str, str]
     if overview and options.max_z_error_overview is not None:
         error = options.max_z_error_overview
     return {} if error is None else {"max_z_error": repr(error)}
-
-
-def _jxl_options(options: CreationOptions) -> dict[str, str]:
-    values = {name: getattr(options, name) for name in _JXL_OPTIONS}
-    return {name: str(value) for name, value in values.items() if value is not None}
 
 
 def _mask_options(directory: Directory) -> dict[str, str]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,71 +116,49 @@ def deflated_tiles(pixels: Array, blocksize: int, kind: TileKind) -> list[memory
 def _filtered_tiles(pixels: Array, blocksize: int, kind: TileKind) -> Iterator[Array]:
     """The bytes that are compressed for each tile; each is valid until the next."""
     _, height, width = pixels.shape
-    filtered = _filter(kind, blocksize)
+    filtered = _packed_bits if kind.bits else _FILTERS[kind.predictor]
+    out = np.empty((blocksize, blocksize, kind.count), kind.dtype)
     for top, left in itertools.product(range(0, height, blocksize), range(0, width, blocksize)):
         tile = pixels[:, top : top + blocksize, left : left + blocksize]
         if tile.shape[1:] != (blocksize, blocksize):
             down, right = blocksize - tile.shape[1], blocksize - tile.shape[2]
             tile = np.pad(tile, ((0, 0), (0, down), (0, right)))
-        yield filtered(tile)
+        yield filtered(tile, out)
 
 
-def _filter(kind: TileKind, side: int) -> Callable[[Array], Array]:
-    """What turns a tile (band, y, x) into the bytes that are compressed."""
-    if kind.bits:
-        return _packed_bits
-    dtype = np.dtype(kind.dtype)
-    if kind.predictor == 1:
-        return _Interleaved(np.empty((side, side, kind.count), dtype))
-    if kind.predictor == 2:
-        return _Differences(np.empty((side, side, kind.count), f"u{dtype.itemsize}"))
-    return _FloatDifferences(np.empty((side, side, kind.count), dtype))
-
-
-def _packed_bits(tile: Array) -> Array:
+def _packed_bits(tile: Array, out: Array) -> Array:
     return np.packbits(tile[0], axis=1)
 
 
-@dataclass(frozen=True)
-class _Interleaved:
-    """Pixels as they are, the bands of each side by side in ``out`` (y, x, band)."""
-
-    out: Array
-
-    def __call__(self, tile: Array) -> Array:
-        for n, band in enumerate(tile):
-            self.out[..., n] = band
-        return self.out
+def _interleaved(tile: Array, out: Array) -> Array:
+    """Pixels as they are, the bands of each side by side."""
+    for n, band in enumerate(tile):
+        out[..., n] = band
+    return out
 
 
-@dataclass(frozen=True)
-class _Differences:
+def _differences(tile: Array, out: Array) -> Array:
     """Each sample less that of the pixel before it in its row (TIFF 6.0, section 14)."""
-
-    out: Array
-
-    def __call__(self, tile: Array) -> Array:
-        for n, band in enumerate(tile.view(self.out.dtype)):
-            self.out[:, 0, n] = band[:, 0]
-            np.subtract(band[:, 1:], band[:, :-1], out=self.out[:, 1:, n])
-        return self.out
+    unsigned = out.view(f"u{out.itemsize}")
+    for n, band in enumerate(tile.view(unsigned.dtype)):
+        unsigned[:, 0, n] = band[:, 0]
+        np.subtract(band[:, 1:], band[:, :-1], out=unsigned[:, 1:, n])
+    return out
 
 
-@dataclass(frozen=True)
-class _FloatDifferences:
+def _float_differences(tile: Array, out: Array) -> Array:
     """The highest bytes of all floats of a row, then the next, each less the one a pixel before.
 
     Adobe's TIFF Technical Note 3 calls it the floating point predictor; libtiff has it in fpDiff.
     """
+    rows, _, count = out.shape
+    by_byte = _interleaved(tile, out).view(np.uint8).reshape(rows, -1, out.itemsize)
+    planes = np.ascontiguousarray(by_byte[..., ::-1].transpose(0, 2, 1)).reshape(rows, -1)
+    differences = planes.copy()
+    np.subtract(planes[:, count:], planes[:, :-count], out=differences[:, count:])
+    return differences
 
-    interleaved: Array
 
-    def __call__(self, tile: Array) -> Array:
-        rows, _, count = self.interleaved.shape
-        in_turn = _Interleaved(self.interleaved)(tile)
-        size = in_turn.itemsize
-        by_byte = in_turn.view(np.uint8).reshape(rows, -1, size)
-        planes = np.ascontiguousarray(by_byte[..., ::-1].transpose(0, 2, 1)).reshape(rows, -1)
-        out = planes.copy()
-        np.subtract(planes[:, count:], planes[:, :-count], out=out[:, count:])
-        return out
+# by TIFF's number of the predictor: what turns a tile (band, y, x) into the bytes that are
+# compressed, for which there is room (y, x, band)
+_FILTERS = {1: _interleaved, 2: _differences, 3: _float_differences}

@@ -105,6 +105,10 @@ class Codec:
         """How many planes ``count`` bands are compressed in."""
         return count if self.planar else 1
 
+    def parted(self, pixels: Array) -> list[Array]:
+        """The pixels (band, y, x) of each plane."""
+        return list(pixels[:, np.newaxis]) if self.planar else [pixels]
+
     @property
     def by_plane(self) -> bool:
         """Whether each band, and then the mask, has a part of the file of its own."""
@@ -131,10 +135,10 @@ def encode_block(pixels: Array, mask: Array | None, codec: Codec) -> EncodedTile
     if mask is None and _is_plain(pixels, codec):
         return _plain_tiles(pixels, codec)
     strips = [_encode_strip(pixels, mask, rows, codec) for rows in _strips(pixels, codec.blocksize)]
-    planes_of_strips = [strip.planes for strip in strips]
+    planes = zip(*(strip.planes for strip in strips), strict=True)
     mask_sizes = [strip.mask_sizes for strip in strips if strip.mask_sizes is not None]
     return EncodedTiles(
-        [list(itertools.chain(*rows)) for rows in zip(*planes_of_strips, strict=True)],
+        [list(itertools.chain(*rows)) for rows in planes],
         np.concatenate([strip.image_sizes for strip in strips], axis=1),
         np.concatenate(mask_sizes, axis=1) if mask_sizes else None,
     )
@@ -153,17 +157,16 @@ def _encode_strip(pixels: Array, mask: Array | None, rows: slice, codec: Codec) 
     columns = ceil_div(pixels.shape[2], codec.blocksize)
     with ExitStack() as files:
         image = _compress(files, pixels[:, rows], codec)
-        if mask is None:
-            masks = []
-        else:
+        masks = []
+        if mask is not None:
             valid = (mask[rows] != 0).view(np.uint8)[np.newaxis]
             masks = _compress(files, valid, codec.of_mask)
         planes = [
             _tile_rows(interleaved, columns, framed=codec.framed)
             for interleaved in _interleaved(image, masks, codec)
         ]
-        sizes = _sizes(image, columns)
-        return EncodedTiles(planes, sizes, _sizes(masks, columns) if masks else None)
+        mask_sizes = _sizes(masks, columns) if masks else None
+        return EncodedTiles(planes, _sizes(image, columns), mask_sizes)
 
 
 def _interleaved(
@@ -203,26 +206,21 @@ def _tile_rows(
 ) -> list[TileBytes]:
     """File bytes of each tile row, the tiles of the given lists taken in turn."""
     in_turn = list(itertools.chain(*zip(*interleaved, strict=True)))
-    if framed:
-        in_turn = list(itertools.chain(*map(_framed, in_turn)))
-    length = columns * len(interleaved) * (_FRAMED_PIECES if framed else 1)
-    return [_joined(in_turn[at : at + length]) for at in range(0, len(in_turn), length)]
+    length = columns * len(interleaved)
+    rows = [in_turn[at : at + length] for at in range(0, len(in_turn), length)]
+    return [_joined(tiles, framed=framed) for tiles in rows]
 
 
-def _joined(pieces: list[bytes | memoryview]) -> TileBytes:
-    """All bytes of some tiles; NumPy copies them without the interpreter lock."""
-    arrays = [np.frombuffer(piece, np.uint8) for piece in pieces if piece]
+def _joined(tiles: list[memoryview], *, framed: bool) -> TileBytes:
+    """All bytes of some tiles; NumPy copies them without the interpreter lock.
+
+    A framed tile is between its size and its last bytes (COG driver, BLOCK_LEADER, BLOCK_TRAILER).
+    """
+    pieces: list[bytes | memoryview] = []
+    for tile in filter(None, tiles):
+        pieces += [struct.pack("<I", len(tile)), tile, tile[-4:]] if framed else [tile]
+    arrays = [np.frombuffer(piece, np.uint8) for piece in pieces]
     return np.concatenate(arrays) if arrays else b""
-
-
-# a framed tile is its leader, itself, its trailer
-_FRAMED_PIECES = 3
-_SPARSE = (b"",) * _FRAMED_PIECES
-
-
-def _framed(tile: memoryview) -> tuple[bytes | memoryview, ...]:
-    """A tile between its size and its last bytes (COG driver, BLOCK_LEADER, BLOCK_TRAILER)."""
-    return (struct.pack("<I", len(tile)), tile, tile[-4:]) if tile else _SPARSE
 
 
 # of more bands rasterio's ``write`` takes time that grows with their square: it looks for each
@@ -252,13 +250,9 @@ def _compress(files: ExitStack, pixels: Array, codec: Codec) -> list[list[memory
     if _is_sparse(pixels, codec):
         missing = [memoryview(b"")] * tile_count(pixels, codec.blocksize)
         return [missing] * codec.planes(len(pixels))
-    if _is_lerc_of_bytes(codec):
+    if codec.compression.startswith("LERC") and codec.dtype in ("uint8", "int8"):
         return _lerc_of_bytes(files, pixels, codec)
     return _deflated(pixels, codec) or _compress_by_driver(files, pixels, codec)
-
-
-def _is_lerc_of_bytes(codec: Codec) -> bool:
-    return codec.compression.startswith("LERC") and codec.dtype in ("uint8", "int8")
 
 
 def _lerc_of_bytes(files: ExitStack, pixels: Array, codec: Codec) -> list[list[memoryview]]:
@@ -275,7 +269,7 @@ def _lerc_of_bytes(files: ExitStack, pixels: Array, codec: Codec) -> list[list[m
         )
         return tiles
 
-    planes = list(pixels[:, np.newaxis]) if codec.planar else [pixels]
+    planes = codec.parted(pixels)
     return [lerc_tiles(plane, codec.blocksize, codec.compression, compress) for plane in planes]
 
 
@@ -283,7 +277,7 @@ def _deflated(pixels: Array, codec: Codec) -> list[list[memoryview]] | None:
     """The tiles, where libdeflate gives those of the driver and there are enough to be quicker."""
     if codec.sparse or pixels.nbytes < _LEAST_DEFLATED or pixels.dtype.name != codec.dtype:
         return None
-    planes = list(pixels[:, np.newaxis]) if codec.planar else [pixels]
+    planes = codec.parted(pixels)
     kind = tile_kind(planes[0], dict(codec.image))
     if kind is None or not _is_as_by_driver(kind, codec.image):
         return None
@@ -311,7 +305,8 @@ def _is_as_by_driver(kind: TileKind, options: tuple[tuple[str, str], ...]) -> bo
 def _compress_by_driver(files: ExitStack, pixels: Array, codec: Codec) -> list[list[memoryview]]:
     """Tiles of each plane of a strip, as the GTiff driver compresses them."""
     planes, options = codec.planes(len(pixels)), dict(codec.image)
-    if _padded_by_chance(pixels, codec, options):
+    if "nbits" in options and (len(pixels) > 1 or codec.planar):
+        # GDAL fills the rest of tiles at the edges with what its memory happens to hold
         pixels = _whole_tiles(pixels, codec.blocksize)
     count, height, width = pixels.shape
     profile = {
@@ -366,18 +361,10 @@ def _is_copied(pixels: Array, codec: Codec, options: dict[str, str]) -> bool:
     libtiff's LZMA then filters bytes, not samples, and its JPEG numbers the components of planes
     otherwise.
     """
-    compress, count = options.get("compress"), len(pixels)
-    return (
-        compress == "LZMA"
-        or (compress == "JPEG" and "interleave" in options)
-        or (compress == "JPEG" and codec.planar and count > 1)
-        or count > _MANY_BANDS
-    )
-
-
-def _padded_by_chance(pixels: Array, codec: Codec, options: dict[str, str]) -> bool:
-    """Whether GDAL fills the rest of tiles at the edges with what its memory happens to hold."""
-    return "nbits" in options and (len(pixels) > 1 or codec.planar)
+    count = len(pixels)
+    if codec.compression == "JPEG" and ("interleave" in options or (codec.planar and count > 1)):
+        return True
+    return codec.compression == "LZMA" or count > _MANY_BANDS
 
 
 def _whole_tiles(pixels: Array, blocksize: int) -> Array:
@@ -409,17 +396,12 @@ def _write_by_copy(pixels: Array, memory: MemoryFile, profile: dict[str, Any]) -
 
 def _tiles_of(data: memoryview, codec: Codec) -> list[memoryview]:
     directory = tiff.parse(data).directories[0]
-    _check_tags(TileTags.of(directory), codec)
+    found = TileTags.of(directory)
+    if codec.tile_tags is not None and codec.tile_tags != found:
+        raise EncodeError(
+            f"the header and the tiles would differ in {codec.tile_tags.differences(found)}. "
+            f"{UNKNOWN_OPTION}"
+        )
     offsets = directory.array(tags.TILE_OFFSETS).tolist()
     counts = directory.array(tags.TILE_BYTE_COUNTS).tolist()
     return [data[at : at + size] for at, size in zip(offsets, counts, strict=True)]
-
-
-def _check_tags(found: TileTags, codec: Codec) -> None:
-    """Raise an EncodeError if readers of the header would misread the tiles."""
-    if codec.tile_tags is None or codec.tile_tags == found:
-        return
-    raise EncodeError(
-        f"the header and the tiles would differ in {codec.tile_tags.differences(found)}. "
-        f"{UNKNOWN_OPTION}"
-    )

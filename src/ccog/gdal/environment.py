@@ -109,20 +109,16 @@ class WithEnv:
         OptionError
             GDAL's cache is tiny, or an option is set here that ccog does not take.
         """
-        _refuse_other_libraries(self.libraries)
+        here = Libraries.here()
+        if here != self.libraries:
+            raise EncodeError(
+                f"this worker has {here}, the client {self.libraries}: their tiles are not the "
+                "same, byte for byte. Install the same versions for the client and for all workers"
+            )
         with gdal_env(**{**HONOURED, **dict(self.options)}):
             refuse_options()
             _refuse_tiny_cache()
             return func(*args)
-
-
-def _refuse_other_libraries(of_client: Libraries) -> None:
-    here = Libraries.here()
-    if here != of_client:
-        raise EncodeError(
-            f"this worker has {here}, the client {of_client}: their tiles are not the same, byte "
-            "for byte. Install the same versions for the client and for all workers"
-        )
 
 
 def _refuse_tiny_cache() -> None:

@@ -23,6 +23,7 @@ from rasterio._env import del_gdal_config
 from rasterio._err import CPLE_BaseError
 from rasterio._io import MemoryDataset
 from rasterio._path import _UnparsedPath
+from rasterio.dtypes import dtype_rev, typename_fwd
 from rasterio.env import get_gdal_config, getenv, hasenv
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetWriter
@@ -114,34 +115,17 @@ class Frame:
     @contextmanager
     def open(self, pixels: npt.NDArray[Any]) -> Iterator[Any]:
         """A dataset with the pixels (band, y, x) in it, whose lines must be contiguous."""
-        path = _UnparsedPath(self._name(pixels))
-        with gdal_env(), DatasetWriter(path, "r+") as dataset:
-            yield dataset
-
-    def _name(self, pixels: npt.NDArray[Any]) -> str:
         band, line, item = pixels.strides
         pointer = pixels.ctypes.data - self.row * line - self.col * item
         height, width = self.shape
-        return (
+        name = (
             f"MEM:::DATAPOINTER=0x{pointer:x},PIXELS={width},LINES={height},"
-            f"BANDS={len(pixels)},DATATYPE={_GDAL_TYPES[pixels.dtype.name]},"
+            f"BANDS={len(pixels)},DATATYPE={typename_fwd[dtype_rev[pixels.dtype.name]]},"
             f"PIXELOFFSET={item},LINEOFFSET={line},BANDOFFSET={band},"
             "GEOTRANSFORM=1/1/0/1/0/-1"
         )
-
-
-_GDAL_TYPES = {
-    "uint8": "Byte",
-    "int8": "Int8",
-    "uint16": "UInt16",
-    "int16": "Int16",
-    "uint32": "UInt32",
-    "int32": "Int32",
-    "uint64": "UInt64",
-    "int64": "Int64",
-    "float32": "Float32",
-    "float64": "Float64",
-}
+        with gdal_env(), DatasetWriter(_UnparsedPath(name), "r+") as dataset:
+            yield dataset
 
 
 # ---- libdeflate, as rasterio's wheels bring it for GDAL ----

@@ -26,7 +26,6 @@ import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -127,7 +126,9 @@ def reduce_area(
     (band, y, x) pixels in the same dtype, and the (y, x) mask or None; masks of bands have none.
     """
     if how.raster.nodata_values is not None:
-        mask = _mask_of_values(pixels, how.raster.nodata_values)
+        # valid is where any band has another value (GDALNoDataValuesMaskBand)
+        values = np.array(how.raster.nodata_values)[:, np.newaxis, np.newaxis]
+        mask = np.where((pixels != values).any(axis=0), np.uint8(255), np.uint8(0))
         how = replace(how, raster=replace(how.raster, nodata_values=None))
         return reduce_area(pixels, mask, source, want, how)[0], None
     if mask is None and _stays_blank(pixels, how):
@@ -137,16 +138,20 @@ def reduce_area(
     if how.method == "nearest":
         return _nearest(pixels, mask, source, want, how)
     if np.iscomplexobj(pixels) and len(pixels):
+        bounds = touched_bounds if how.method == "mode" else cell_bounds
+        rows = bounds(how.y, want.rows, source.rows)
+        cols = bounds(how.x, want.cols, source.cols)
         if how.method == "mode":
-            rows = touched_bounds(how.y, want.rows, source.rows)
-            cols = touched_bounds(how.x, want.cols, source.cols)
             return complex_mode(pixels, rows, cols), None
-        rows = cell_bounds(how.y, want.rows, source.rows)
-        cols = cell_bounds(how.x, want.cols, source.cols)
-        is_rms = how.method == "rms"
         is_whole = how.raster.is_whole_complex
-        return complex_average(pixels, rows, cols, rms=is_rms, whole=is_whole), None
-    out, out_mask = _by_kernel(pixels, mask, source, want, how)
+        return complex_average(pixels, rows, cols, rms=how.method == "rms", whole=is_whole), None
+    goal = _Goal(want, how)
+    out = np.empty((0, *want.shape), pixels.dtype)
+    if len(pixels):
+        out = _all_bands(_Piece(pixels, mask, how.raster.nodata, source), goal)
+    out_mask = None
+    if mask is not None and not how.raster.has_band_masks:
+        out_mask = _reduced_mask(mask, source, goal)
     return _with_bits(out, how.raster.source_bits), out_mask
 
 
@@ -159,12 +164,6 @@ def _with_bits(pixels: Array, bits: int | None) -> Array:
         return cut.view(np.float32).astype(np.float16).astype(pixels.dtype)
     limited: Array = np.minimum(pixels, pixels.dtype.type(2**bits - 1))
     return limited
-
-
-def _mask_of_values(pixels: Array, values: tuple[float, ...]) -> Array:
-    """Where any band has another value (GDALNoDataValuesMaskBand)."""
-    differs = pixels != np.array(values)[:, np.newaxis, np.newaxis]
-    return np.where(differs.any(axis=0), np.uint8(255), np.uint8(0))
 
 
 def alpha_weighs(dtype: np.dtype[Any], count: int) -> bool:
@@ -205,18 +204,6 @@ def _as_slice(index: Array) -> Array | slice:
     if not len(steps) or steps[0] < 1 or (steps != steps[0]).any():
         return index
     return slice(int(index[0]), int(index[-1]) + 1, int(steps[0]))
-
-
-def _by_kernel(
-    pixels: Array, mask: Array | None, source: Area, want: Area, how: Reduction
-) -> tuple[Array, Array | None]:
-    goal = _Goal(want, how)
-    out = np.empty((0, *want.shape), pixels.dtype)
-    if len(pixels):
-        out = _all_bands(_Piece(pixels, mask, how.raster.nodata, source), goal)
-    if mask is None or how.raster.has_band_masks:
-        return out, None
-    return out, _reduced_mask(mask, source, goal)
 
 
 # Pieces of a level, and what is made of them
@@ -372,40 +359,25 @@ def _reduced(piece: _Piece, goal: _Goal) -> Array:
     if piece.nodata is None:
         return _by_gdal(piece, goal)
     if piece.mask is not None:
-        return _with_nodata(_by_gdal(piece, goal), piece, piece.mask, goal)
+        ones = _Piece(np.ones((1, *piece.mask.shape), np.uint8), piece.mask, None, piece.area)
+        is_empty = _by_gdal(ones, goal) == 0
+        out = _moved_off(_by_gdal(piece, goal), piece, piece.nodata, goal)
+        return np.where(is_empty, out.dtype.type(piece.nodata), out)
     if goal.how.is_by_band and not _heeds_masks(goal.how):
-        return _reduced_unheeding(replace(piece, nodata=None), piece.nodata, goal)
+        # GDAL weighs nodata pixels like others where the first band has no nodata value. It still
+        # moves results off nodata, but not in its loops for cells of two by two pixels
+        unheeding, how = replace(piece, nodata=None), goal.how
+        out = _by_gdal(unheeding, goal)
+        if how.method in _AVERAGES and how.y.ratio == how.x.ratio == 2:
+            return out
+        return _moved_off(out, unheeding, piece.nodata, goal)
     if piece.pixels.dtype in _64_BIT_INTEGERS:
-        bands = [_reduced(_masked(piece, n), goal) for n in range(len(piece.pixels))]
-        return np.concatenate(bands)
+        # rasterio cannot tell GDAL of such a nodata value: each band gets a mask of its own
+        masks = np.where(piece.pixels == piece.nodata, np.uint8(0), np.uint8(255))
+        bands = zip(piece.pixels[:, np.newaxis], masks, strict=True)
+        parted = [replace(piece, pixels=band, mask=mask) for band, mask in bands]
+        return np.concatenate([_reduced(band, goal) for band in parted])
     return _by_gdal(piece, goal)
-
-
-def _reduced_unheeding(piece: _Piece, nodata: float | int, goal: _Goal) -> Array:
-    """GDAL weighs nodata pixels like others where the first band has no nodata value.
-
-    It still moves results off nodata, but not in its loops for cells of two by two pixels.
-    """
-    out, how = _by_gdal(piece, goal), goal.how
-    if how.method in _AVERAGES and how.y.ratio == how.x.ratio == 2:
-        return out
-    return _moved_off(out, piece, nodata, goal)
-
-
-def _masked(piece: _Piece, n: int) -> _Piece:
-    """A band with its nodata pixels as a mask: rasterio cannot tell GDAL of such a nodata value."""
-    band = piece.pixels[n : n + 1]
-    valid = np.where(band[0] == piece.nodata, np.uint8(0), np.uint8(255))
-    return replace(piece, pixels=band, mask=valid)
-
-
-def _with_nodata(out: Array, piece: _Piece, mask: Array, goal: _Goal) -> Array:
-    """``out`` of a piece, moved off nodata where it is valid, and nodata where it is not."""
-    ones = _Piece(np.ones((1, *mask.shape), np.uint8), mask, None, piece.area)
-    empty = _by_gdal(ones, goal) == 0
-    nodata = 0 if piece.nodata is None else piece.nodata
-    out = _moved_off(out, piece, nodata, goal)
-    return np.where(empty, out.dtype.type(nodata), out)
 
 
 def _moved_off(out: Array, piece: _Piece, nodata: float | int, goal: _Goal) -> Array:
@@ -413,19 +385,14 @@ def _moved_off(out: Array, piece: _Piece, nodata: float | int, goal: _Goal) -> A
     method = goal.how.method
     if method not in _MOVES_OFF_NODATA:
         return out
-    # averages are compared before they are rounded to the type
-    is_exact = method not in _AVERAGES or out.dtype in (np.uint8, np.uint16)
-    compared = out if is_exact else _by_gdal(_as_work_type(piece), goal)
+    compared, pixels = out, piece.pixels
+    if method in _AVERAGES and out.dtype not in (np.uint8, np.uint16):
+        # averages are compared before they are rounded to the type (GDALGetOvrWorkDataType)
+        if pixels.dtype.kind != "f":
+            pixels = pixels.astype(np.float32 if pixels.itemsize <= 2 else np.float64)
+        compared = _by_gdal(replace(piece, pixels=pixels), goal)
     is_nodata = _equals_nodata(compared, nodata)
     return np.where(is_nodata, _replacement(nodata, out.dtype), out)
-
-
-def _as_work_type(piece: _Piece) -> _Piece:
-    """The piece in the type GDAL computes averages in (GDALGetOvrWorkDataType)."""
-    if piece.pixels.dtype.kind == "f":
-        return piece
-    dtype = np.float32 if piece.pixels.itemsize <= 2 else np.float64
-    return replace(piece, pixels=piece.pixels.astype(dtype))
 
 
 def _replacement(nodata: float | int, dtype: np.dtype[Any]) -> Any:
@@ -447,20 +414,23 @@ def _equals_nodata(pixels: Array, nodata: float | int | None) -> Array:
 
 
 def _by_gdal(piece: _Piece, goal: _Goal) -> Array:
-    frame = _frame(piece, goal.how)
+    how, want = goal.how, goal.want
+    is_local = piece.mask is not None and _is_too_large(how.y, how.x)
+    rows = _frame_along(how.y, piece.area.rows, is_local)
+    frame = Area(rows, _frame_along(how.x, piece.area.cols, is_local))
     piece = _with_contiguous_lines(piece.within(frame.intersect(piece.area)))
-    if any(_is_shortened(piece, read, goal.how) for read in goal.reads):
+    if any(_is_shortened(piece, read, how) for read in goal.reads):
         return _by_cog_driver(piece, goal)
     reads = [(read, _odd_spare(piece, read)) for read in goal.reads]
     if piece.mask is None and any(odd is not None for _, odd in reads):
         # the pixels are the user's, and other tasks may read them now
         piece = replace(piece, pixels=piece.pixels.copy())
-    out = np.empty((len(piece.pixels), *goal.want.shape), piece.pixels.dtype)
-    with _opened(piece, frame, goal.how.raster.palette) as dataset:
+    out = np.empty((len(piece.pixels), *want.shape), piece.pixels.dtype)
+    with _opened(piece, frame, how.raster.palette) as dataset:
         for read, odd in reads:
-            rows, cols = Area(read.y.keep, read.x.keep).slices_of(goal.want)
+            at = Area(read.y.keep, read.x.keep).slices_of(want)
             with _made_odd(dataset, piece, frame, odd):
-                out[:, rows, cols] = _read(dataset, read, frame, goal.how)
+                out[(slice(None), *at)] = _read(dataset, read, frame, how)
     return out
 
 
@@ -479,13 +449,6 @@ def may_round_otherwise(raster: RasterFacts, y: AxisReduction, x: AxisReduction)
 
 def _is_too_large(y: AxisReduction, x: AxisReduction) -> bool:
     return y.src * x.src > _MAX_MASK_FRAME
-
-
-def _frame(piece: _Piece, how: Reduction) -> Area:
-    """The source pixels that a dataset has."""
-    is_local = piece.mask is not None and _is_too_large(how.y, how.x)
-    rows = _frame_along(how.y, piece.area.rows, is_local)
-    return Area(rows, _frame_along(how.x, piece.area.cols, is_local))
 
 
 def _frame_along(axis: AxisReduction, have: Interval, is_local: bool) -> Interval:
@@ -546,24 +509,19 @@ def _is_shortened(piece: _Piece, read: _PieceRead, how: Reduction) -> bool:
         return False
     if piece.area.shape != how.source_size or not halvings(how.source_size, how.target_size):
         return False
-    fetched = piece.within(read.fetched)
-    if fetched.mask is not None:
-        return _odd_mask(fetched.mask) is not None
-    return _odd_nodata(fetched, (0, 0)) is not None
+    return _odd_values(piece.within(read.fetched), (0, 0)) is not None
 
 
 def _by_cog_driver(piece: _Piece, goal: _Goal) -> Array:
     """``goal`` of a piece that is a whole level, made by GDAL's overview builder."""
     how = goal.how
-    reduced = partial(
-        driver_overview,
-        mask=piece.mask,
-        nodata=piece.nodata,
-        count=halvings(how.source_size, how.target_size),
-        method=how.method.upper(),
-        palette=how.raster.palette,
-    )
-    overview = np.stack([reduced(band) for band in piece.pixels])
+    options: dict[str, Any] = {
+        "count": halvings(how.source_size, how.target_size),
+        "method": how.method.upper(),
+        "palette": how.raster.palette,
+    }
+    bands = [driver_overview(band, piece.mask, piece.nodata, **options) for band in piece.pixels]
+    overview = np.stack(bands)
     whole = Area(Interval(0, how.y.dst), Interval(0, how.x.dst))
     return overview[(slice(None), *goal.want.slices_of(whole))]
 
@@ -588,22 +546,20 @@ def _odd_spare(piece: _Piece, read: _PieceRead) -> _OddPixel | None:
     y, x = read
     if not piece.is_masked or (y.spare is None and x.spare is None):
         return None
-    fetched = piece.within(read.fetched)
     row = y.queried.start if y.spare is None else y.spare
     col = x.queried.start if x.spare is None else x.spare
     at = row - y.queried.start, col - x.queried.start
-    values = _odd_mask(fetched.mask) if fetched.mask is not None else _odd_nodata(fetched, at)
+    values = _odd_values(piece.within(read.fetched), at)
     return None if values is None else _OddPixel(row, col, values)
 
 
-def _odd_mask(mask: Array) -> Array | None:
-    is_valid = mask != 0
-    if is_valid.any() != is_valid.all():
-        return None
-    return np.full((1, 1), 0 if is_valid.all() else 255, np.uint8)
-
-
-def _odd_nodata(fetched: _Piece, at: tuple[int, int]) -> Array | None:
+def _odd_values(fetched: _Piece, at: tuple[int, int]) -> Array | None:
+    """What the pixel at a place is to be; None where what is fetched is not all alike."""
+    if fetched.mask is not None:
+        is_valid = fetched.mask != 0
+        if is_valid.any() != is_valid.all():
+            return None
+        return np.full((1, 1), 0 if is_valid.all() else 255, np.uint8)
     invalid = _equals_nodata(fetched.pixels, fetched.nodata).reshape(len(fetched.pixels), -1)
     opaque, empty = ~invalid.any(axis=1), invalid.all(axis=1)
     if not (opaque | empty).any():

@@ -18,9 +18,6 @@ from ccog.versions import GDAL_VERSION
 
 Array = npt.NDArray[Any]
 
-# the version of GDAL from which STATISTICS=YES makes new ones in any case
-_ALWAYS_NEW = (3, 11)
-
 # pixels that are summed together: their float64 copy stays in the cache
 _STRIP = 1 << 16
 
@@ -30,7 +27,7 @@ _ULPS = 2
 
 def gdal_keeps_statistics() -> bool:
     """Whether STATISTICS=YES keeps the statistics that a source has (GDALCOGCreator::Create)."""
-    return GDAL_VERSION < _ALWAYS_NEW
+    return GDAL_VERSION < (3, 11)
 
 
 @dataclass(frozen=True, kw_only=True)

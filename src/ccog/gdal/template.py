@@ -50,7 +50,8 @@ _OF_TEMPLATE = frozenset({"BIGTIFF", "OVERVIEW_COUNT", "SPARSE_OK"})
 
 _OLD_STATISTICS = re.compile(r'<MDI key="STATISTICS_[^>]*>[^<]*</MDI>')
 
-# prefixes of the keys of statistics, as they are and as GDAL is given them
+# prefixes of the keys of statistics, as they are and as GDAL is given them: it sorts these alike.
+# It would compute statistics of its own again, of the template, where it turns alpha into a mask
 _DISGUISE = ("STATISTICS_", "STATISTICS^")
 
 _OLD_TRANSFORM = re.compile("<GeoTransform>[^<]*</GeoTransform>")
@@ -118,16 +119,12 @@ def write_template(
         metadata = _with_statistics(metadata, statistics)
     if spec.options.src_mdd is not None:
         metadata = of_domains(metadata, spec.options.src_mdd)
-    write = _write_of_file if metadata.description is not None else _write
     # rasterio writes pixels that NumPy has no type for in the next larger type
-    if write is _write and spec.dtype == "complex_int16":
-        write = _write_by_copy
+    write = _write_by_copy if spec.dtype == "complex_int16" else _write
+    if metadata.description is not None:
+        write = _write_of_file
     try:
-        with (
-            warnings.catch_warnings(),
-            gdal_env(),
-            MemoryFile() as memory,
-        ):
+        with warnings.catch_warnings(), gdal_env(), MemoryFile() as memory:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             write(memory, _profile(spec, options, metadata), metadata, spec.has_mask)
             data = memory.read()
@@ -162,9 +159,7 @@ def _without_nodata(metadata: Metadata) -> Metadata:
 
 def _cog_options(spec: HeaderSpec) -> dict[str, str]:
     options = spec.options.cog_options()
-    options["BIGTIFF"] = "NO"
-    options["OVERVIEW_COUNT"] = str(int(spec.overviews))
-    options["SPARSE_OK"] = "YES"
+    options |= {"BIGTIFF": "NO", "OVERVIEW_COUNT": str(int(spec.overviews)), "SPARSE_OK": "YES"}
     if spec.dtype.startswith("complex"):
         # GDAL before 3.11 asks for a method that complex pixels do not have
         options.setdefault("OVERVIEW_RESAMPLING", options.get("RESAMPLING", "NEAREST"))
@@ -251,11 +246,8 @@ def _set_georeferencing(dataset: Any, metadata: Metadata) -> None:
     crs = metadata.crs
     if crs is None and metadata.transform is not None:
         crs = dataset.crs or crs_of_points
-    for name, value in (
-        ("crs", crs),
-        ("transform", metadata.transform),
-        ("nodata", metadata.nodata),
-    ):
+    given = {"crs": crs, "transform": metadata.transform, "nodata": metadata.nodata}
+    for name, value in given.items():
         if value is not None:
             setattr(dataset, name, value)
     if crs is not None:
@@ -301,24 +293,17 @@ def _with_statistics(metadata: Metadata, statistics: tuple[BandStatistics, ...])
     for band, of_band in enumerate(statistics, 1):
         items = tags.get(band, {}).items()
         others = {key: value for key, value in items if not key.startswith("STATISTICS_")}
-        tags[band] = others | {_disguised(key): value for key, value in of_band.tags().items()}
+        tags[band] = others | {
+            key.replace(*_DISGUISE): value for key, value in of_band.tags().items()
+        }
     return replace(metadata, tags=tags)
-
-
-def _disguised(key: str) -> str:
-    """A key that GDAL sorts like this one, and does not know for that of a statistic.
-
-    It would compute statistics again, of the template, where it turns alpha into a mask.
-    """
-    return key.replace(*_DISGUISE)
 
 
 def _undisguised(template: Template) -> Template:
     tag = template.image.tags[GDAL_METADATA]
-    shown, real = (f'name="{prefix}'.encode() for prefix in reversed(_DISGUISE))
-    raw = tag.raw.replace(shown, real)
-    image = template.image.with_tags({GDAL_METADATA: tag._replace(raw=raw)})
-    return replace(template, image=image)
+    real, shown = (f'name="{prefix}'.encode() for prefix in _DISGUISE)
+    tag = tag._replace(raw=tag.raw.replace(shown, real))
+    return replace(template, image=template.image.with_tags({GDAL_METADATA: tag}))
 
 
 def _with_resampling(template: Template, text: str) -> Template:
