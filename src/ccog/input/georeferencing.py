@@ -51,15 +51,6 @@ def georeferenced(
     )
 
 
-def has_rioxarray() -> bool:
-    """Whether rioxarray is installed; then arrays have ``rio``."""
-    try:
-        import rioxarray  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
 def _only_place(variables: Mapping[str, Any], dataset: Any, *, with_rpcs: bool) -> Place:
     """The place of the first array; the others of a Dataset must not have another."""
     (name, arr), *others = variables.items()
