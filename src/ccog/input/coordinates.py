@@ -78,6 +78,11 @@ def dimension(arr: Any, axis: Axis) -> Any:
     )
 
 
+def dimensions(arr: Any) -> tuple[Any, Any]:
+    """The dimensions of rows and of columns."""
+    return dimension(arr, "y"), dimension(arr, "x")
+
+
 def _is_marked(coordinate: Any, axis: Axis) -> bool:
     attrs = coordinate.attrs
     is_named = str(attrs.get("standard_name")).lower() in _STANDARD_NAMES[axis]
@@ -257,9 +262,18 @@ def half_step(dtype: np.dtype[Any], values: Floats) -> float:
 def _first_and_step(coordinate: Any, stored: float | None) -> tuple[float, float] | None:
     """The first coordinate along a dimension, and the step to the next."""
     values = _numbers(coordinate)
-    if len(values) == 1:
-        return _first_alone(coordinate, float(values[0]), stored)
     dim, first, last = coordinate.name, values[0], values[-1]
+    if len(values) == 1:
+        # odc-geo keeps the size of pixels at the coordinate, too
+        resolution = coordinate.attrs.get("resolution")
+        step = stored or (resolution if isinstance(resolution, int | float) else None)
+        if step and math.isfinite(first):
+            return float(first), float(step)
+        warn_user(
+            f"there is one pixel along {dim}, and nothing says how large it is, "
+            "so the file has no place: arr.rio.write_transform(...), or give transform="
+        )
+        return None
     step = (last - first) / (len(values) - 1)
     if not math.isfinite(step) or step == 0:
         raise _irregular(dim, f"begin with {first} and end with {last}")
@@ -274,19 +288,6 @@ def _first_and_step(coordinate: Any, stored: float | None) -> tuple[float, float
             f"pixels are up to {worst / abs(step):.2f} of a pixel beside their coordinates"
         )
     return float(first), float(step)
-
-
-def _first_alone(coordinate: Any, first: float, stored: float | None) -> tuple[float, float] | None:
-    # odc-geo keeps the size of pixels at the coordinate, too
-    resolution = coordinate.attrs.get("resolution")
-    step = stored or (resolution if isinstance(resolution, int | float) else None)
-    if step and math.isfinite(first):
-        return first, float(step)
-    warn_user(
-        f"there is one pixel along {coordinate.name}, and nothing says how large it is, "
-        "so the file has no place: arr.rio.write_transform(...), or give transform="
-    )
-    return None
 
 
 def _some(values: Floats) -> str:

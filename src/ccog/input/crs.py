@@ -38,7 +38,7 @@ _LONG = 80
 
 
 class _Said(NamedTuple):
-    """A value that may be a CRS, and where it stands."""
+    """A value that may be a CRS, None for a grid mapping that says nothing; where it stands."""
 
     where: str
     value: Any
@@ -201,7 +201,7 @@ def _readable(said: Iterable[_Said]) -> dict[str, CRS]:
 
 def _crs(value: Any) -> CRS | None:
     if isinstance(value, _CFParameters):
-        return _of_pyproj(lambda pyproj: pyproj.CRS.from_cf(dict(value.attrs)))
+        return _of_pyproj("from_cf", dict(value.attrs))
     if isinstance(value, np.generic | np.ndarray) and np.size(value) == 1:
         value = np.asarray(value).item()
     if isinstance(value, bytes):
@@ -215,7 +215,7 @@ def _of_input(value: Any) -> CRS | None:
     try:
         return CRS.from_user_input(value)
     except (CRSError, TypeError, ValueError):
-        return _of_pyproj(lambda pyproj: pyproj.CRS.from_user_input(value))
+        return _of_pyproj("from_user_input", value)
 
 
 @lru_cache(maxsize=64)
@@ -224,14 +224,14 @@ def _of_text(text: str) -> CRS | None:
     return _of_input(text)
 
 
-def _of_pyproj(make: Any) -> CRS | None:
+def _of_pyproj(method: str, value: Any) -> CRS | None:
     """What pyproj reads, which knows CF and names, where it is installed."""
     if find_spec("pyproj") is None:
         return None
     import pyproj
 
     try:
-        return CRS.from_wkt(make(pyproj).to_wkt())
+        return CRS.from_wkt(getattr(pyproj.CRS, method)(value).to_wkt())
     except (pyproj.exceptions.CRSError, CRSError, KeyError, TypeError, ValueError):
         return None
 
