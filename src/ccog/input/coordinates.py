@@ -47,7 +47,7 @@ _LOOKS = 33
 
 
 class Line(NamedTuple):
-    """Positions along a side, in pixels of a grid: those numbered ``numbers`` of ``length``.
+    """Positions along a side, in pixels of a grid: those numbered ``numbers``, first and last too.
 
     ``slack`` is what they may be off, since they are rounded.
     """
@@ -55,7 +55,6 @@ class Line(NamedTuple):
     name: Any
     positions: Floats
     numbers: Floats
-    length: int
     slack: float
 
 
@@ -238,7 +237,6 @@ def _line(coordinate: Any, origin: float, size: float) -> Line:
         name=coordinate.name,
         positions=(values - origin) / size,
         numbers=np.arange(len(values), dtype=float),
-        length=len(values),
         # a whole step where they were computed in few digits, and it is a small part of a pixel
         slack=max(half, min(2 * half, _FINE)),
     )
@@ -313,8 +311,7 @@ class Mesh(_Named):
 
     def __init__(self, ys: Any, xs: Any) -> None:
         super().__init__(ys, xs)
-        self._height, self._width = ys.shape
-        self._rows, self._columns = _looks(self._height), _looks(self._width)
+        self._rows, self._columns = map(_looks, ys.shape)
         y, x = ys.dims
         looks = {y: self._rows.astype(int), x: self._columns.astype(int)}
         self._ys, self._xs = (_numbers(mesh.isel(looks)) for mesh in (ys, xs))
@@ -331,8 +328,8 @@ class Mesh(_Named):
             return None
         y, x = self.dims
         return (
-            Line(x, columns.mean(axis=0), self._columns, self._width, slack),
-            Line(y, rows.mean(axis=1), self._rows, self._height, slack),
+            Line(x, columns.mean(axis=0), self._columns, slack),
+            Line(y, rows.mean(axis=1), self._rows, slack),
         )
 
     def transform(self, stored: Affine | None) -> Affine | None:
@@ -365,9 +362,9 @@ class Mesh(_Named):
         right = None if stored is None else (stored.a, stored.d)
         down = None if stored is None else (stored.b, stored.e)
         meshes = self._xs, self._ys
-        if self._width > 1:
+        if self._columns[-1]:
             right = tuple(float(v[0, -1] - v[0, 0]) / self._columns[-1] for v in meshes)
-        if self._height > 1:
+        if self._rows[-1]:
             down = tuple(float(v[-1, 0] - v[0, 0]) / self._rows[-1] for v in meshes)
         return right, down
 

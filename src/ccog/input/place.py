@@ -268,8 +268,8 @@ def _runs(line: Line, step: float) -> list[_Run]:
 
 def _fits(line: Line, run: _Run) -> bool:
     off = np.abs(run.first + run.step * line.numbers - line.positions)
-    last = run.first + run.step * (line.length - 1)
-    return bool(np.all(off <= ROUNDING + line.slack)) and min(run.first, last) > 0
+    last = run.first + run.step * line.numbers[-1]
+    return bool(np.all(off <= ROUNDING + line.slack) and min(run.first, last) > 0)
 
 
 def _centred(
@@ -280,7 +280,7 @@ def _centred(
     Every other corner looks like the centres of twice as large pixels: ``is_sure`` says that
     stackstac made them.
     """
-    steps = [abs(line.positions[1] - line.positions[0]) for line in lines if line.length > 1]
+    steps = [abs(line.positions[1] - line.positions[0]) for line in lines if line.numbers[-1]]
     is_coarser = any(abs(step - 1) > ROUNDING for step in steps)
     starts = [(line.positions[0], ROUNDING + line.slack) for line in lines]
     are_corners = all(abs(start - np.rint(start)) <= slack for start, slack in starts)
