@@ -117,9 +117,9 @@ def aligned(mask: Any, arr: Any) -> Any:
 
 def _flips(ours: list[Any], theirs: list[Any]) -> dict[Any, slice]:
     """The flips of sides that bring coordinates of each pixel into our order."""
+    wanted, there = ([mesh.values for mesh in meshes] for meshes in (ours, theirs))
     for rows, columns in itertools.product(_FLIPS, _FLIPS):
-        flipped = (mesh.values[rows, columns] for mesh in theirs)
-        if all(map(_are_same, (mesh.values for mesh in ours), flipped)):
+        if all(map(_are_same, wanted, (mesh[rows, columns] for mesh in there))):
             return dict(zip(theirs[0].dims, (rows, columns), strict=True))
     raise RasterError(
         f"the mask has other coordinates {theirs[0].name} and {theirs[1].name} than the array; "
