@@ -21,7 +21,6 @@ NAMES: dict[Axis, tuple[str, ...]] = {
 }
 
 # how the CF conventions mark coordinates
-_AXES = {"y": "Y", "x": "X"}
 _STANDARD_NAMES = {
     "y": ("latitude", "projection_y_coordinate", "grid_latitude"),
     "x": ("longitude", "projection_x_coordinate", "grid_longitude"),
@@ -48,7 +47,7 @@ _LOOKS = 33
 
 
 class Line(NamedTuple):
-    """Positions along a side, in pixels of a grid: those numbered ``numbers`` of ``length``.
+    """Positions along a side, in pixels of a grid: those numbered ``numbers``, first and last too.
 
     ``slack`` is what they may be off, since they are rounded.
     """
@@ -56,7 +55,6 @@ class Line(NamedTuple):
     name: Any
     positions: Floats
     numbers: Floats
-    length: int
     slack: float
 
 
@@ -79,20 +77,25 @@ def dimension(arr: Any, axis: Axis) -> Any:
     )
 
 
+def dimensions(arr: Any) -> tuple[Any, Any]:
+    """The dimensions of rows and of columns."""
+    return dimension(arr, "y"), dimension(arr, "x")
+
+
 def _is_marked(coordinate: Any, axis: Axis) -> bool:
     attrs = coordinate.attrs
     is_named = str(attrs.get("standard_name")).lower() in _STANDARD_NAMES[axis]
-    return is_named or str(attrs.get("axis")).upper() == _AXES[axis]
+    return is_named or str(attrs.get("axis")).lower() == axis
 
 
 def are_in_degrees(arr: Any, y: Any, x: Any) -> bool:
     """Whether the coordinates along both dimensions are latitudes and longitudes."""
-    sides: tuple[tuple[Axis, Any], ...] = (("y", y), ("x", x))
-    lines = ((along(arr, axis, dim), axis) for axis, dim in sides)
-    return all(line is not None and _is_in_degrees(line, axis) for line, axis in lines)
+    return _is_in_degrees(along(arr, "y", y), "y") and _is_in_degrees(along(arr, "x", x), "x")
 
 
 def _is_in_degrees(coordinate: Any, axis: Axis) -> bool:
+    if coordinate is None:
+        return False
     name, units = _DEGREES[axis]
     attrs = coordinate.attrs
     is_marked = attrs.get("standard_name") == name or attrs.get("units") == units
@@ -167,28 +170,25 @@ def is_turned(transform: Affine) -> bool:
 # Lines
 
 
-class Lines:
-    """One coordinate for each row and each column."""
+class _Named:
+    """What coordinates are called, and what to drop to be without them."""
+
+    def __init__(self, y: Any, x: Any) -> None:
+        self.names = f"{y.name} and {x.name}"
+        self.dims = [y.name, x.name]
+
+
+class Lines(_Named):
+    """One coordinate for each row and each column.
+
+    ``are_pixels`` says that they number pixels: then they say nothing of where these lie.
+    """
 
     def __init__(self, rows: Any, columns: Any) -> None:
+        super().__init__(rows, columns)
         self._rows, self._columns = rows, columns
-        self._sides = columns, rows
         self.size = len(rows), len(columns)
-
-    @property
-    def names(self) -> str:
-        """What they are called."""
-        return f"{self._rows.name} and {self._columns.name}"
-
-    @property
-    def dims(self) -> list[Any]:
-        """What to drop to be without them."""
-        return [self._rows.name, self._columns.name]
-
-    @property
-    def are_pixels(self) -> bool:
-        """Whether they are said to number pixels: then they say nothing of where these lie."""
-        return all(line.attrs.get("units") == "pixel" for line in self._sides)
+        self.are_pixels = all(line.attrs.get("units") == "pixel" for line in (rows, columns))
 
     def say_nothing_of(self, stored: Affine) -> bool:
         """Whether they are of any part of a grid: all alike, as rioxarray's at 90 degrees."""
@@ -205,7 +205,9 @@ class Lines:
         if not (self.are_pixels or is_turned(stored)):
             return _line(self._columns, c, a), _line(self._rows, f, e)
         # floats are of centres, as odc-geo's; whole numbers count pixels
-        left, top = (-0.5 if line.dtype.kind in "iu" else 0.0 for line in self._sides)
+        left, top = (
+            -0.5 if line.dtype.kind in "iu" else 0.0 for line in (self._columns, self._rows)
+        )
         numbered = _line(self._columns, left, 1), _line(self._rows, top, 1)
         is_whole = all(np.array_equal(line.positions, line.numbers + 0.5) for line in numbered)
         if self.are_pixels or is_whole:
@@ -220,8 +222,8 @@ class Lines:
 
         ``stored`` says the size where a side has one pixel.
         """
-        top = _first_and_step(self._rows, None if stored is None else stored.e)
-        left = _first_and_step(self._columns, None if stored is None else stored.a)
+        height, width = (None, None) if stored is None else (stored.e, stored.a)
+        top, left = _first_and_step(self._rows, height), _first_and_step(self._columns, width)
         if top is None or left is None:
             return None
         (y, dy), (x, dx) = top, left
@@ -235,7 +237,6 @@ def _line(coordinate: Any, origin: float, size: float) -> Line:
         name=coordinate.name,
         positions=(values - origin) / size,
         numbers=np.arange(len(values), dtype=float),
-        length=len(values),
         # a whole step where they were computed in few digits, and it is a small part of a pixel
         slack=max(half, min(2 * half, _FINE)),
     )
@@ -258,10 +259,19 @@ def half_step(dtype: np.dtype[Any], values: Floats) -> float:
 
 def _first_and_step(coordinate: Any, stored: float | None) -> tuple[float, float] | None:
     """The first coordinate along a dimension, and the step to the next."""
-    values, dim = _numbers(coordinate), coordinate.name
+    values = _numbers(coordinate)
+    dim, first, last = coordinate.name, values[0], values[-1]
     if len(values) == 1:
-        return _first_alone(coordinate, float(values[0]), stored)
-    first, last = values[0], values[-1]
+        # odc-geo keeps the size of pixels at the coordinate, too
+        resolution = coordinate.attrs.get("resolution")
+        step = stored or (resolution if isinstance(resolution, int | float) else None)
+        if step and math.isfinite(first):
+            return float(first), float(step)
+        warn_user(
+            f"there is one pixel along {dim}, and nothing says how large it is, "
+            "so the file has no place: arr.rio.write_transform(...), or give transform="
+        )
+        return None
     step = (last - first) / (len(values) - 1)
     if not math.isfinite(step) or step == 0:
         raise _irregular(dim, f"begin with {first} and end with {last}")
@@ -276,19 +286,6 @@ def _first_and_step(coordinate: Any, stored: float | None) -> tuple[float, float
             f"pixels are up to {worst / abs(step):.2f} of a pixel beside their coordinates"
         )
     return float(first), float(step)
-
-
-def _first_alone(coordinate: Any, first: float, stored: float | None) -> tuple[float, float] | None:
-    # odc-geo keeps the size of pixels at the coordinate, too
-    resolution = coordinate.attrs.get("resolution")
-    step = stored or (resolution if isinstance(resolution, int | float) else None)
-    if step and math.isfinite(first):
-        return first, float(step)
-    warn_user(
-        f"there is one pixel along {coordinate.name}, and nothing says how large it is, "
-        "so the file has no place: arr.rio.write_transform(...), or give transform="
-    )
-    return None
 
 
 def _some(values: Floats) -> str:
@@ -307,30 +304,18 @@ def _irregular(dim: Any, fault: str) -> RasterError:
 # Meshes
 
 
-class Mesh:
+class Mesh(_Named):
     """A coordinate of both dimensions for x, and one for y, as of a turned grid."""
 
     are_pixels = False
 
     def __init__(self, ys: Any, xs: Any) -> None:
-        height, width = ys.shape
-        self._names = ys.name, xs.name
-        self._size = height, width
-        self._rows, self._columns = _looks(height), _looks(width)
+        super().__init__(ys, xs)
+        self._rows, self._columns = map(_looks, ys.shape)
         y, x = ys.dims
         looks = {y: self._rows.astype(int), x: self._columns.astype(int)}
         self._ys, self._xs = (_numbers(mesh.isel(looks)) for mesh in (ys, xs))
         self._slack = max(half_step(ys.dtype, self._ys), half_step(xs.dtype, self._xs))
-
-    @property
-    def names(self) -> str:
-        """What they are called."""
-        return " and ".join(map(str, self._names))
-
-    @property
-    def dims(self) -> list[Any]:
-        """What to drop to be without them."""
-        return list(self._names)
 
     def in_pixels(self, stored: Affine) -> tuple[Line, Line] | None:
         """As :meth:`Lines.in_pixels`."""
@@ -341,10 +326,10 @@ class Mesh:
         beside = max(np.abs(columns - columns[:1]).max(), np.abs(rows - rows[:, :1]).max())
         if not beside <= ROUNDING + 2 * slack:
             return None
-        (y, x), (height, width) = self._names, self._size
+        y, x = self.dims
         return (
-            Line(x, columns.mean(axis=0), self._columns, width, slack),
-            Line(y, rows.mean(axis=1), self._rows, height, slack),
+            Line(x, columns.mean(axis=0), self._columns, slack),
+            Line(y, rows.mean(axis=1), self._rows, slack),
         )
 
     def transform(self, stored: Affine | None) -> Affine | None:
@@ -361,24 +346,6 @@ class Mesh:
         c = self._xs[0, 0] - (a + b) / 2
         f = self._ys[0, 0] - (d + e) / 2
         transform = Affine(a, b, c, d, e, f)
-        self._check(transform)
-        return transform
-
-    def _steps(self, stored: Affine | None) -> tuple[Any, Any]:
-        """How far it is (x, y) to the next column, and to the next row."""
-        right, down = (
-            (None, None) if stored is None else ((stored.a, stored.d), (stored.b, stored.e))
-        )
-        if self._size[1] > 1:
-            count = self._columns[-1]
-            right = tuple(float(v[0, -1] - v[0, 0]) / count for v in (self._xs, self._ys))
-        if self._size[0] > 1:
-            count = self._rows[-1]
-            down = tuple(float(v[-1, 0] - v[0, 0]) / count for v in (self._xs, self._ys))
-        return right, down
-
-    def _check(self, transform: Affine) -> None:
-        a, b, c, d, e, f = transform[:6]
         columns, rows = np.meshgrid(self._columns + 0.5, self._rows + 0.5)
         off = np.hypot(a * columns + b * rows + c - self._xs, d * columns + e * rows + f - self._ys)
         pixel = min(math.hypot(a, d), math.hypot(b, e))
@@ -388,6 +355,18 @@ class Mesh:
                 "a GeoTIFF has pixels of one size: resample, give transform=, "
                 f"or write without georeferencing, arr.drop_vars({self.dims!r})"
             )
+        return transform
+
+    def _steps(self, stored: Affine | None) -> tuple[Any, Any]:
+        """How far it is (x, y) to the next column, and to the next row."""
+        right = None if stored is None else (stored.a, stored.d)
+        down = None if stored is None else (stored.b, stored.e)
+        meshes = self._xs, self._ys
+        if self._columns[-1]:
+            right = tuple(float(v[0, -1] - v[0, 0]) / self._columns[-1] for v in meshes)
+        if self._rows[-1]:
+            down = tuple(float(v[-1, 0] - v[0, 0]) / self._rows[-1] for v in meshes)
+        return right, down
 
 
 def _looks(length: int) -> Floats:

@@ -15,10 +15,9 @@ import numpy as np
 from ccog.errors import RasterError, warn_user
 from ccog.input.coordinates import (
     ROUNDING,
-    Axis,
     along,
     are_in_degrees,
-    dimension,
+    dimensions,
     half_step,
     meshes_of,
 )
@@ -41,7 +40,14 @@ def georeferenced(
         return metadata
     place = _only_place(variables, dataset, with_rpcs="RPCS" not in replaced)
     if crs is None and place.gcps is None and "CRS" not in replaced:
-        _warn_of_missing_crs(next(iter(variables.values())))
+        arr = next(iter(variables.values()))
+        y, x = dimensions(arr)
+        if are_in_degrees(arr, y, x):
+            warn_user(
+                f"the coordinates {y} and {x} are latitudes and longitudes, but there is no CRS, "
+                "so readers cannot place the file: "
+                "arr.rio.write_crs('EPSG:4326'), or give crs='EPSG:4326'"
+            )
     return replace(
         metadata,
         transform=place.transform,
@@ -51,21 +57,12 @@ def georeferenced(
     )
 
 
-def has_rioxarray() -> bool:
-    """Whether rioxarray is installed; then arrays have ``rio``."""
-    try:
-        import rioxarray  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
 def _only_place(variables: Mapping[str, Any], dataset: Any, *, with_rpcs: bool) -> Place:
     """The place of the first array; the others of a Dataset must not have another."""
     (name, arr), *others = variables.items()
-    y, x = dimension(arr, "y"), dimension(arr, "x")
+    y, x = dimensions(arr)
     for other, also in others:
-        dims = dimension(also, "y"), dimension(also, "x")
+        dims = dimensions(also)
         if dims != (y, x):
             raise RasterError(
                 f"{name} lies along the dimensions {(y, x)}, and {other} along {dims}; "
@@ -77,8 +74,9 @@ def _only_place(variables: Mapping[str, Any], dataset: Any, *, with_rpcs: bool) 
         if _stored_text(also, dataset) != _stored_text(arr, dataset):
             second = place_of(also, y, x, grid_mappings(also, dataset), with_rpcs=with_rpcs)
             if second.transform != place.transform:
+                here, there = (p.transform and tuple(p.transform)[:6] for p in (place, second))
                 raise RasterError(
-                    f"{name} lies at {_numbers(place)} and {other} at {_numbers(second)}, by "
+                    f"{name} lies at {here} and {other} at {there}, by "
                     f"{place.source} and {second.source}; bands of one file lie in one place"
                 )
     return place
@@ -90,22 +88,7 @@ def _stored_text(arr: Any, dataset: Any) -> str:
     return str([*texts, arr.attrs.get("transform")])
 
 
-def _numbers(place: Place) -> Any:
-    return None if place.transform is None else tuple(place.transform)[:6]
-
-
-def _warn_of_missing_crs(arr: Any) -> None:
-    y, x = dimension(arr, "y"), dimension(arr, "x")
-    if are_in_degrees(arr, y, x):
-        warn_user(
-            f"the coordinates {y} and {x} are latitudes and longitudes, but there is no CRS, "
-            "so readers cannot place the file: "
-            "arr.rio.write_crs('EPSG:4326'), or give crs='EPSG:4326'"
-        )
-
-
 # Masks
-
 
 _FLIPS = slice(None), slice(None, None, -1)
 
@@ -118,32 +101,26 @@ def aligned(mask: Any, arr: Any) -> Any:
     if hasattr(mask, "data_vars"):
         raise RasterError("mask is a Dataset; give one of its variables, mask=ds['name']")
     try:
-        y, x = dimension(mask, "y"), dimension(mask, "x")
+        y, x = dimensions(mask)
     except RasterError:
         return mask
     mask = mask.transpose(..., y, x)
     if arr is None:
         return mask
-    sides: tuple[tuple[Axis, Any], ...] = (("y", y), ("x", x))
-    for axis, dim in sides:
-        ours = along(arr, axis, dimension(arr, axis))
-        theirs = along(mask, axis, dim)
-        if ours is not None and theirs is not None:
-            mask = mask.isel({dim: _order(ours, theirs)})
-    ours = meshes_of(arr, dimension(arr, "y"), dimension(arr, "x"))
-    theirs = meshes_of(mask, y, x)
+    our_y, our_x = dimensions(arr)
+    rows, columns = along(arr, "y", our_y), along(arr, "x", our_x)
+    mask = _ordered(mask, y, rows, along(mask, "y", y))
+    mask = _ordered(mask, x, columns, along(mask, "x", x))
+    ours, theirs = meshes_of(arr, our_y, our_x), meshes_of(mask, y, x)
     return mask.isel(_flips(ours, theirs)) if ours and theirs else mask
 
 
 def _flips(ours: list[Any], theirs: list[Any]) -> dict[Any, slice]:
     """The flips of sides that bring coordinates of each pixel into our order."""
-    y, x = theirs[0].dims
-    there = [mesh.values for mesh in theirs]
-    wanted = [mesh.values for mesh in ours]
+    wanted, there = ([mesh.values for mesh in meshes] for meshes in (ours, theirs))
     for rows, columns in itertools.product(_FLIPS, _FLIPS):
-        flipped = [mesh[rows, columns] for mesh in there]
-        if all(map(_are_same, wanted, flipped)):
-            return {y: rows, x: columns}
+        if all(map(_are_same, wanted, (mesh[rows, columns] for mesh in there))):
+            return dict(zip(theirs[0].dims, (rows, columns), strict=True))
     raise RasterError(
         f"the mask has other coordinates {theirs[0].name} and {theirs[1].name} than the array; "
         "cut both alike, or lay it on by position, mask=mask.values"
@@ -157,18 +134,18 @@ def _are_same(wanted: Any, there: Any) -> bool:
     return bool(np.all(np.abs(wanted - there) <= ROUNDING * pixel))
 
 
-def _order(ours: Any, theirs: Any) -> Any:
-    """What brings their coordinates into our order; they are refused where they are others."""
+def _ordered(mask: Any, dim: Any, ours: Any, theirs: Any) -> Any:
+    """The mask in the order of our coordinates along a side, refused where they are others."""
+    if ours is None or theirs is None:
+        return mask
     wanted, there = np.asarray(ours.values), np.asarray(theirs.values)
     if len(wanted) == len(there):
         for flip in _FLIPS:
-            if _are_close(ours, wanted, there[flip]):
-                return flip
+            if _are_close(wanted, there[flip]):
+                return mask.isel({dim: flip})
         sorted_wanted, sorted_there = np.argsort(wanted), np.argsort(there)
-        if _are_close(ours, wanted[sorted_wanted], there[sorted_there]):
-            order = np.empty_like(sorted_there)
-            order[sorted_wanted] = sorted_there
-            return order
+        if _are_close(wanted[sorted_wanted], there[sorted_there]):
+            return mask.isel({dim: sorted_there[np.argsort(sorted_wanted)]})
     raise RasterError(
         f"the mask has other coordinates along {theirs.name} than the array: "
         f"{_span(there)}, not {_span(wanted)}; mask.reindex_like(arr, method='nearest'), "
@@ -176,7 +153,7 @@ def _order(ours: Any, theirs: Any) -> Any:
     )
 
 
-def _are_close(ours: Any, wanted: Any, there: Any) -> bool:
+def _are_close(wanted: Any, there: Any) -> bool:
     if wanted.dtype.kind not in "iuf" or there.dtype.kind not in "iuf":
         return bool(np.array_equal(wanted, there))
     floats = wanted.astype(float)

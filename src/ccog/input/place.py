@@ -38,159 +38,96 @@ _COARSE = 0.25
 # how much longer one side of a pixel may be for a transform to be believed
 _LONGEST = 1e3
 
+_IDENTITY = Affine.identity()
+
 
 class Place(NamedTuple):
-    """Where the array lies, and what says so."""
+    """Where an array lies, and what says so."""
 
-    transform: Affine | None
-    gcps: tuple[GroundControlPoint, ...] | None
-    rpcs: RPC | None
     source: str
+    transform: Affine | None = None
+    gcps: tuple[GroundControlPoint, ...] | None = None
+    rpcs: RPC | None = None
 
 
-NOWHERE = Place(None, None, None, "nothing")
-
-
-class _Run(NamedTuple):
-    """Every ``step``-th pixel of a grid along a side; the first one's centre, in its pixels."""
-
-    first: float
-    step: float
-
-
-_WHOLE = _Run(0.5, 1.0)
-
-
-class _Cut(NamedTuple):
-    """The part of a grid that an array has."""
-
-    x: _Run
-    y: _Run
-
-    @property
-    def transform(self) -> Affine:
-        """From pixels of the array to pixels of the grid."""
-        (left, dx), (top, dy) = self.x, self.y
-        return Affine(dx, 0, left - dx / 2, 0, dy, top - dy / 2)
-
-    def last(self, size: tuple[int, int]) -> tuple[float, float]:
-        """The row and column of the grid that the last pixel is."""
-        return (
-            self.y.first + self.y.step * (size[0] - 1),
-            self.x.first + self.x.step * (size[1] - 1),
-        )
-
-    def of(self, grid: Affine) -> Affine:
-        """The transform of the part of a grid; ``grid`` is that of the whole."""
-        a, b, c, d, e, f = grid[:6]
-        dx, _, left, _, dy, top = self.transform[:6]
-        numbers = a * dx, b * dy, a * left + b * top + c, d * dx, e * dy, d * left + e * top + f
-        # not -0.0, which would be another file
-        return Affine(*(number + 0.0 for number in numbers))
-
-
-class _Stored(NamedTuple):
-    """A transform that is stored beside the coordinates, and where."""
-
-    transform: Affine
-    where: str
+NOWHERE = Place("nothing")
 
 
 def place_of(
     arr: Any, y: Any, x: Any, mappings: Mapping[str, Any], *, with_rpcs: bool = True
 ) -> Place:
     """Where the array lies; ``mappings`` are its grid mappings by name."""
-    indexed = _of_index(arr, y, x)
-    if indexed is not None:
-        return Place(indexed, None, None, "the index of its coordinates")
+    for index in arr.xindexes.values():
+        # of rasterix, which slices keep right
+        if getattr(index, "xy_dims", None) == (x, y) and hasattr(index, "transform"):
+            return Place("the index of its coordinates", index.transform())
     stored, coordinates = _stored(arr, mappings), coordinates_of(arr, y, x)
-    is_unplaced = stored is None or stored.transform == Affine.identity()
+    is_unplaced = stored.transform is None or stored.transform == _IDENTITY
     points = points_of(arr, mappings, is_unplaced=is_unplaced, with_rpcs=with_rpcs)
     size = arr.sizes[y], arr.sizes[x]
     if points is not None and is_unplaced:
         place = _by_points(arr, size, coordinates, points)
         if place is not None:
             return place
-    cut = _cut(arr, coordinates, stored.transform) if coordinates and stored else None
+    part = None
     if coordinates is not None:
-        place = _by_coordinates(arr, coordinates, stored, cut)
-    elif stored is not None:
-        place = Place(stored.transform, None, None, stored.where)
+        if stored.transform is not None:
+            part = _part(arr, coordinates, stored.transform)
+        place = _by_coordinates(arr, coordinates, stored, part)
     else:
-        warn_of_curvilinear(arr, y, x)
-        place = NOWHERE
-    if points is None:
-        return place
-    is_whole = coordinates is None and points.may_be_of(size)
-    return _with_rpcs(
-        place, points, cut.transform if cut else Affine.identity() if is_whole else None
-    )
-
-
-def _of_index(arr: Any, y: Any, x: Any) -> Affine | None:
-    """The transform of an index of rasterix, which slices keep right."""
-    for index in arr.xindexes.values():
-        if getattr(index, "xy_dims", None) == (x, y) and hasattr(index, "transform"):
-            transform: Affine = index.transform()
-            return transform
-    return None
+        if stored.transform is None:
+            warn_of_curvilinear(arr, y, x)
+        place = stored
+        if points is not None and points.may_be_of(size):
+            part = _IDENTITY
+    return place if points is None else _with_rpcs(place, points, part)
 
 
 # Stored transforms
 
 
-def _stored(arr: Any, mappings: Mapping[str, Any]) -> _Stored | None:
+def _stored(arr: Any, mappings: Mapping[str, Any]) -> Place:
     for name, variable in mappings.items():
         text = variable.attrs.get("GeoTransform")
-        if text is not None:
-            transform = _of_gdal(text, name)
-            if transform is not None:
-                return _Stored(transform, f"GeoTransform of {name}")
+        transform = None if text is None else _of_gdal(text, name)
+        if transform is not None:
+            return Place(f"GeoTransform of {name}", transform)
     numbers = _numbers(arr.attrs.get("transform"))
-    if numbers is None or len(numbers) < 6:
-        return None
+    if len(numbers) < 6:
+        return NOWHERE
     transform = Affine(*numbers[:6])
     if not _is_sound(transform):
-        return None
+        return NOWHERE
     warn_of_gdal_order(transform)
-    return _Stored(transform, "the attribute transform")
+    return Place("the attribute transform", transform)
 
 
 def _of_gdal(text: Any, name: str) -> Affine | None:
     """A GeoTransform, which is in GDAL's order; one in another order is no place."""
-    numbers = _numbers(text)
-    if numbers is None or len(numbers) != 6:
-        warn_user(
-            f"GeoTransform of {name} is {text!r}, which is not six numbers in GDAL's order; "
-            "it is left out: arr.rio.write_transform(...), or give transform="
-        )
-        return None
-    transform, shuffled = Affine.from_gdal(*numbers), Affine(*numbers)
-    if not _is_upright(transform) and _is_upright(shuffled) and not tastes_like_gdal(numbers):
-        right = " ".join(map(str, shuffled.to_gdal()))
-        warn_user(
-            f"GeoTransform of {name}, {text!r}, is in the order of affine; it is left out: "
-            f"GDAL's order is {right!r}, or give transform="
-        )
-        return None
-    if not _is_sound(transform):
-        warn_user(
-            f"GeoTransform of {name}, {text!r}, gives pixels no size; it is left out: "
-            "arr.rio.write_transform(...), or give transform="
-        )
-        return None
-    warn_of_gdal_order(transform)
-    return transform
+    numbers, remedy = _numbers(text), "arr.rio.write_transform(...)"
+    if len(numbers) != 6:
+        fault = f" is {text!r}, which is not six numbers in GDAL's order"
+    else:
+        transform, shuffled = Affine.from_gdal(*numbers), Affine(*numbers)
+        if not _is_upright(transform) and _is_upright(shuffled) and not tastes_like_gdal(numbers):
+            fault = f", {text!r}, is in the order of affine"
+            remedy = f"GDAL's order is {' '.join(map(str, shuffled.to_gdal()))!r}"
+        elif not _is_sound(transform):
+            fault = f", {text!r}, gives pixels no size"
+        else:
+            warn_of_gdal_order(transform)
+            return transform
+    warn_user(f"GeoTransform of {name}{fault}; it is left out: {remedy}, or give transform=")
+    return None
 
 
-def _numbers(value: Any) -> list[float] | None:
-    if value is None:
-        return None
+def _numbers(value: Any) -> list[float]:
+    """The numbers of a list or text; none where it is another thing."""
     entries = value.replace(",", " ").split() if isinstance(value, str) else value
     try:
         return [float(entry) for entry in entries]
     except (TypeError, ValueError):
-        return None
+        return []
 
 
 def _is_sound(transform: Affine) -> bool:
@@ -211,81 +148,91 @@ def _is_upright(transform: Affine) -> bool:
 
 
 def _by_coordinates(
-    arr: Any, coordinates: Coordinates, stored: _Stored | None, cut: _Cut | None
+    arr: Any, coordinates: Coordinates, stored: Place, part: Affine | None
 ) -> Place:
+    """The place by coordinates, which are of a ``part`` of the stored grid if it is not None."""
     what = f"the coordinates {coordinates.names}"
-    if stored is None and coordinates.are_pixels:
+    grid = stored.transform
+    if grid is None and coordinates.are_pixels:
         warn_user(
             f"{what} number pixels, and nothing says where these lie, so the file has no place: "
             "arr.rio.write_transform(...), or give transform="
         )
         return NOWHERE
-    if stored is None:
-        return _by_transform(coordinates.transform(None), what)
-    is_known = stored.transform != Affine.identity()
-    if cut is not None and (is_known or abs(cut.x.step) == abs(cut.y.step)):
-        return _of_cut(cut, coordinates, stored)
+    known = None if grid == _IDENTITY else grid
+    if grid is not None and part is not None and (known is not None or abs(part.a) == abs(part.e)):
+        if part == _IDENTITY:
+            return stored
+        return Place(f"{what}, on the grid of {stored.source}", _of_grid(part, grid))
     if coordinates.are_pixels:
         warn_user(
-            f"the coordinates {coordinates.names} number pixels, but not those of {stored.where}, "
+            f"{what} number pixels, but not those of {stored.source}, "
             "which is taken as it is: if the array is a part of its raster, give transform="
         )
-        return Place(stored.transform, None, None, stored.where)
-    if isinstance(coordinates, Lines) and is_turned(stored.transform):
-        return _of_turned(arr, coordinates, stored)
-    computed = coordinates.transform(stored.transform if is_known else None)
-    if computed is not None and is_known:
-        _warn_of_contradiction(stored.transform, computed, coordinates)
-    return _by_transform(computed, what)
+        return stored
+    if isinstance(coordinates, Lines) and known is not None and is_turned(known):
+        _check_turned(arr, coordinates, stored.source, known)
+        return stored
+    computed = coordinates.transform(known)
+    if computed is None:
+        return NOWHERE
+    if known is not None:
+        warn_user(
+            f"the transform {tuple(known)[:6]} contradicts {what}, "
+            f"whose transform is {tuple(computed)[:6]}; the coordinates are taken, as by "
+            "rioxarray. If they are right, arr.rio.write_transform(arr.rio.transform(recalc=True))"
+            f"; if the transform is, arr.drop_vars({coordinates.dims!r}), or give transform="
+        )
+    return Place(what, computed)
 
 
-def _by_transform(transform: Affine | None, source: str) -> Place:
-    return NOWHERE if transform is None else Place(transform, None, None, source)
-
-
-def _of_turned(arr: Any, coordinates: Lines, stored: _Stored) -> Place:
-    """The place of an array whose coordinates cannot be those of its turned grid."""
+def _check_turned(arr: Any, coordinates: Lines, where: str, turned: Affine) -> None:
+    """Refuse lines of coordinates, which cannot be those of a turned grid, unless they are void."""
     file = opened_points(arr)
-    if (
-        file is not None
-        and file.size == coordinates.size
-        and coordinates.say_nothing_of(stored.transform)
-    ):
-        return Place(stored.transform, None, None, stored.where)
-    raise RasterError(
-        f"{stored.where} is turned, {tuple(stored.transform)[:6]}, and coordinates of one "
-        f"dimension, {coordinates.names}, cannot lie on it. If they number its pixels, say so: "
-        "units='pixel' in the attributes of both. If the transform is that of the array, "
-        f"arr.drop_vars({coordinates.dims!r}); if it is old, delete it; or give transform="
-    )
+    is_whole = file is not None and file.size == coordinates.size
+    if not (is_whole and coordinates.say_nothing_of(turned)):
+        raise RasterError(
+            f"{where} is turned, {tuple(turned)[:6]}, and coordinates of one "
+            f"dimension, {coordinates.names}, cannot lie on it. If they number its pixels, say so: "
+            "units='pixel' in the attributes of both. If the transform is that of the array, "
+            f"arr.drop_vars({coordinates.dims!r}); if it is old, delete it; or give transform="
+        )
 
 
-def _of_cut(cut: _Cut, coordinates: Coordinates, stored: _Stored) -> Place:
-    if cut.transform == Affine.identity():
-        return Place(stored.transform, None, None, stored.where)
-    source = f"the coordinates {coordinates.names}, on the grid of {stored.where}"
-    return Place(cut.of(stored.transform), None, None, source)
+# Parts of grids
 
 
-def _warn_of_contradiction(stored: Affine, computed: Affine, coordinates: Coordinates) -> None:
-    warn_user(
-        f"the transform {tuple(stored)[:6]} contradicts the coordinates {coordinates.names}, "
-        f"whose transform is {tuple(computed)[:6]}; the coordinates are taken, as by rioxarray. "
-        "If they are right, arr.rio.write_transform(arr.rio.transform(recalc=True)); "
-        f"if the transform is, arr.drop_vars({coordinates.dims!r}), or give transform="
-    )
+class _Run(NamedTuple):
+    """Every ``step``-th pixel of a grid along a side; the first one's centre, in its pixels."""
+
+    first: float
+    step: float
 
 
-def _cut(arr: Any, coordinates: Coordinates, stored: Affine) -> _Cut | None:
-    """The part of the stored grid that the coordinates name, None if they are not of it."""
-    lines = coordinates.in_pixels(stored)
+_WHOLE = _Run(0.5, 1.0)
+
+
+def _part(arr: Any, coordinates: Coordinates, grid: Affine) -> Affine | None:
+    """From pixels of the array to those of a grid; None if coordinates are not of the grid."""
+    lines = coordinates.in_pixels(grid)
     if lines is None:
         return None
     # stackstac keeps an Affine, and by default coordinates of corners
     if isinstance(arr.attrs.get("transform"), Affine):
         lines = _centred(lines, coordinates, is_sure="spec" in arr.attrs)
     x, y = map(_run, lines)
-    return None if x is None or y is None else _Cut(x, y)
+    if x is None or y is None:
+        return None
+    return Affine(x.step, 0, x.first - x.step / 2, 0, y.step, y.first - y.step / 2)
+
+
+def _of_grid(part: Affine, grid: Affine) -> Affine:
+    """The transform of a part of a grid; ``grid`` is that of the whole."""
+    a, b, c, d, e, f = grid[:6]
+    dx, _, left, _, dy, top = part[:6]
+    numbers = a * dx, b * dy, a * left + b * top + c, d * dx, e * dy, d * left + e * top + f
+    # not -0.0, which would be another file
+    return Affine(*(number + 0.0 for number in numbers))
 
 
 def _run(line: Line) -> _Run | None:
@@ -301,7 +248,8 @@ def _run(line: Line) -> _Run | None:
     runs = [run for step in dict.fromkeys(steps) if step for run in _runs(line, step)]
     if not runs:
         return None
-    if len(runs) > 1 or any(_fits(line, run) for run in _neighbours(runs[0])):
+    beside = [runs[0]._replace(first=runs[0].first + pixels) for pixels in (-1, 1)]
+    if len(runs) > 1 or any(_fits(line, run) for run in beside):
         warn_user(
             f"the coordinates along {line.name} are rounded to more than a pixel: "
             "the file may lie pixels beside its place; give transform="
@@ -318,14 +266,10 @@ def _runs(line: Line, step: float) -> list[_Run]:
     return [run for run in runs if _fits(line, run)][:1]
 
 
-def _neighbours(run: _Run) -> tuple[_Run, _Run]:
-    return run._replace(first=run.first - 1), run._replace(first=run.first + 1)
-
-
 def _fits(line: Line, run: _Run) -> bool:
     off = np.abs(run.first + run.step * line.numbers - line.positions)
-    last = run.first + run.step * (line.length - 1)
-    return bool(np.all(off <= ROUNDING + line.slack)) and min(run.first, last) > 0
+    last = run.first + run.step * line.numbers[-1]
+    return bool(np.all(off <= ROUNDING + line.slack) and min(run.first, last) > 0)
 
 
 def _centred(
@@ -336,9 +280,11 @@ def _centred(
     Every other corner looks like the centres of twice as large pixels: ``is_sure`` says that
     stackstac made them.
     """
-    steps = [abs(line.positions[1] - line.positions[0]) for line in lines if line.length > 1]
+    steps = [abs(line.positions[1] - line.positions[0]) for line in lines if line.numbers[-1]]
     is_coarser = any(abs(step - 1) > ROUNDING for step in steps)
-    if not all(map(_is_of_corners, lines)) or (is_coarser and not is_sure):
+    starts = [(line.positions[0], ROUNDING + line.slack) for line in lines]
+    are_corners = all(abs(start - np.rint(start)) <= slack for start, slack in starts)
+    if not are_corners or (is_coarser and not is_sure):
         return lines
     if is_coarser:
         warn_user(
@@ -350,11 +296,6 @@ def _centred(
     return x, y
 
 
-def _is_of_corners(line: Line) -> bool:
-    first = line.positions[0]
-    return bool(abs(first - np.rint(first)) <= ROUNDING + line.slack)
-
-
 # Points
 
 
@@ -363,12 +304,11 @@ def _by_points(
 ) -> Place | None:
     """The place by ground control points or RPCs; None where coordinates say another."""
     what, options = points.names
-    part = Affine.identity()
+    part: Affine | None = _IDENTITY
     if coordinates is not None:
-        cut = _cut(arr, coordinates, Affine.identity())
-        if cut is None or not (coordinates.are_pixels or points.number(*cut.last(size))):
+        part = _part(arr, coordinates, _IDENTITY)
+        if part is None or not (coordinates.are_pixels or points.may_have(part, size)):
             return None
-        part = cut.transform
     elif not points.may_be_of(size):
         warn_user(
             f"the {what} are of a raster of {points.size[0]} x {points.size[1]} pixels and the "
@@ -377,7 +317,7 @@ def _by_points(
         )
         return NOWHERE
     moved = points.of_part(part)
-    return Place(None, moved.gcps or None, moved.rpcs, f"its {what}")
+    return Place(f"its {what}", None, moved.gcps or None, moved.rpcs)
 
 
 def _with_rpcs(place: Place, points: Points, part: Affine | None) -> Place:
@@ -387,7 +327,8 @@ def _with_rpcs(place: Place, points: Points, part: Affine | None) -> Place:
             "the array has ground control points beside coordinates or a stored transform, which "
             "are taken, and the points left out: give gcps= to write them"
         )
-    if points.rpcs is not None and part is None:
+    if part is not None:
+        return place._replace(rpcs=points.of_part(part).rpcs)
+    if points.rpcs is not None:
         warn_user("RPCs are of other pixels than the array's; they are left out: give rpcs=")
-        return place
-    return place if part is None else place._replace(rpcs=points.of_part(part).rpcs)
+    return place
