@@ -36,17 +36,14 @@ def open_raster(path: str, chunk: int | None = None, *, tags: bool = True) -> So
         with rasterio.open(path) as dataset:
             return _source(dataset, path, chunk, tags=tags)
     except RasterioError as error:
-        raise StoreError(_not_opened(path, redacted(error, path))) from harmless(error, path)
-
-
-def _not_opened(path: str, reason: str) -> str:
-    """Why a file cannot be opened, or cannot be seen through GDAL's vrt:// as a user asks."""
-    is_changed = path.startswith(VRT_CONNECTION)
-    file = path.removeprefix(VRT_CONNECTION).partition("?")[0] if is_changed else path
-    if "Invalid band number" in reason:
-        with contextlib.suppress(RasterioError), rasterio.open(file) as dataset:
-            reason += f"; it has {plural(dataset.count, 'band')}"
-    return f"cannot open {redacted(file)}: {reason}"
+        reason = redacted(error, path)
+        # a user may see the file through GDAL's vrt://
+        is_changed = path.startswith(VRT_CONNECTION)
+        file = path.removeprefix(VRT_CONNECTION).partition("?")[0] if is_changed else path
+        if "Invalid band number" in reason:
+            with contextlib.suppress(RasterioError), rasterio.open(file) as dataset:
+                reason += f"; it has {plural(dataset.count, 'band')}"
+        raise StoreError(f"cannot open {redacted(file)}: {reason}") from harmless(error, path)
 
 
 def with_mask_of(source: Source, path: str) -> Source:

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from ccog.geometry.intervals import Size
 from ccog.geometry.raster_facts import MaskKind
 from ccog.input.metadata import Metadata
 
@@ -46,21 +47,15 @@ class Source:
     header: Metadata | None = None
 
 
-def chunk_shape(
-    height: int,
-    width: int,
-    block: tuple[int, int],
-    pixel_bytes: int,
-    limit: int = MAX_CHUNK_BYTES,
-) -> tuple[int, int]:
+def chunk_shape(height: int, width: int, block: Size, pixel_bytes: int) -> Size:
     """Chunk that suits a file in blocks of ``block``, all in pixels.
 
-    It has about ``DEFAULT_CHUNK`` pixels a side and at most ``limit`` bytes. Files in strips are
-    read in strips: a chunk that cuts strips would decode each of them many times.
+    It has about ``DEFAULT_CHUNK`` pixels a side and at most ``MAX_CHUNK_BYTES``. Files in strips
+    are read in strips: a chunk that cuts strips would decode each of them many times.
     """
-    side = min(DEFAULT_CHUNK, math.isqrt(limit // pixel_bytes))
+    side = min(DEFAULT_CHUNK, math.isqrt(MAX_CHUNK_BYTES // pixel_bytes))
     if block[1] >= width > side:
-        rows = limit // (pixel_bytes * width)
+        rows = MAX_CHUNK_BYTES // (pixel_bytes * width)
         return _multiple(rows, _step(block[0])), width
     return _multiple(side, _step(block[0])), _multiple(side, _step(block[1]))
 

@@ -6,7 +6,6 @@ Each says what it relies on, and what breaks without it.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -47,11 +46,8 @@ def token_of_file(arr: Any) -> str:
     stamp = None if source is None else file_stamp(str(source))
     if stamp is None:
         return str(tokenize(arr.to_numpy()))
-    layers = [repr(getattr(layer, "key", None)) for layer in _layers(arr.variable._data)]
-    return str(tokenize(str(source), stamp, arr.name, arr.shape, str(arr.dtype), layers))
-
-
-def _layers(data: Any) -> Iterator[Any]:
+    layers, data = [], arr.variable._data
     while data is not None and not isinstance(data, np.ndarray):
-        yield data
+        layers.append(repr(getattr(data, "key", None)))
         data = getattr(data, "array", None)
+    return str(tokenize(str(source), stamp, arr.name, arr.shape, str(arr.dtype), layers))
