@@ -26,7 +26,7 @@ from ccog.input.chunk_checks import ChunkPosition, Declared, MaskIntake, PixelIn
 from ccog.input.encoding import Encoding
 from ccog.input.memory_maps import MappedChunk, map_below
 from ccog.input.source import chunk_shape
-from ccog.input.xarray_edges import in_chunks, is_read_lazily
+from ccog.input.xarray_edges import is_read_lazily
 
 Array = npt.NDArray[Any]
 
@@ -87,7 +87,10 @@ class UserArray(NamedTuple):
             return self
         if is_read_lazily(arr):
             sides = _cut_sides(arr, self.axes, _cut_of_file(arr, self.axes) or cut, count)
-            return self._replace(array=in_chunks(arr, sides))
+            lengths = dict(zip(arr.dims, sides, strict=True))
+            # a name of its own, since xarray would make one of all that the backend holds
+            chunked = arr.variable.chunk(lengths, name=f"read-{uuid.uuid4().hex}")
+            return self._replace(array=chunked.data)
         if isinstance(arr, np.ndarray):
             sides = _cut_sides(arr, self.axes, cut, count)
             return self._replace(array=_in_chunks(arr, sides, copies=cut.copies))

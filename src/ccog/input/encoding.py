@@ -79,9 +79,16 @@ class Encoding:
 
     def _band(self, values: Array, nodata: Any, band: int, *, fills: bool) -> Array:
         packed = self._packed(values, band, has_fill=nodata is not None)
-        if self.dtype.kind in "iu" and packed is values:
-            _check_whole(values, self.dtype)
         missing = np.isnan(packed)
+        if self.dtype.kind in "iu" and packed is values and values.dtype.kind == "f":
+            # rounding would change values: they are no longer those that were decoded
+            odd = values[(np.rint(values) != values) & ~missing]
+            if odd.size:
+                raise ValueError(
+                    f"{odd[0]} is not a whole number, as {self.dtype} is: arithmetic in place "
+                    "(arr *= 0.1) keeps the encoding; set arr.encoding['scale_factor'], or round: "
+                    "arr.copy(data=arr.round().data)"
+                )
         has_nan = self.dtype.kind not in "iu" and (nodata is None or not fills)
         if has_nan or not missing.any():
             return self._cast(packed)
@@ -122,22 +129,6 @@ class Encoding:
         except FloatingPointError:
             largest = np.nanmax(np.abs(packed[np.isfinite(packed)]))
             raise _out_of_range(largest, self.dtype) from None
-
-
-def _check_whole(values: Array, dtype: np.dtype[Any]) -> None:
-    """Refuse values that rounding would change: they are no longer those that were decoded.
-
-    Arithmetic in place (``arr *= 0.0001``) keeps an encoding that does not know of it.
-    """
-    if values.dtype.kind != "f":
-        return
-    odd = (np.rint(values) != values) & ~np.isnan(values)
-    if odd.any():
-        raise ValueError(
-            f"{values[odd][0]} is not a whole number, as {dtype} is: arithmetic in place "
-            "(arr *= 0.1) keeps the encoding; set arr.encoding['scale_factor'], or round: "
-            "arr.copy(data=arr.round().data)"
-        )
 
 
 def _out_of_range(pixel: Any, dtype: np.dtype[Any]) -> ValueError:

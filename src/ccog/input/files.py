@@ -67,8 +67,9 @@ def with_mask_of(source: Source, path: str) -> Source:
 
 def _source(dataset: Any, path: str, chunk: int | None, *, tags: bool) -> Source:
     header = describe(dataset, tags=tags)
-    types = _stored_types(dataset, header.description or "")
-    file = LazyFile.of(dataset, path, chunk, _common_dtype(types))
+    stored_type = _stored_type(dataset, header)
+    dtype = np.dtype(_WHOLE_COMPLEX.get(stored_type, stored_type))
+    file = LazyFile.of(dataset, path, chunk, dtype)
     kind = _mask_kind(dataset)
     mask = None
     if kind is not None:
@@ -80,28 +81,24 @@ def _source(dataset: Any, path: str, chunk: int | None, *, tags: bool) -> Source
         mask_kind=kind or "file",
         nodata_by_band=nodata if len(set(map(str, nodata))) > 1 else None,
         nodata_values=_nodata_values(dataset),
-        overviews=_overviews(dataset, path, chunk, file.dtype),
-        metadata=_metadata(dataset, types[0]),
+        overviews=_overviews(dataset, path, chunk, dtype),
+        metadata=_metadata(dataset, stored_type),
         is_jpeg=is_jpeg(dataset),
         header=header,
     )
 
 
-def _stored_types(dataset: Any, description: str) -> tuple[str, ...]:
-    """Types of the bands; rasterio takes complex numbers of 32-bit integers for floats."""
-    if 'dataType="CInt32"' in description:
-        return ("complex_int32",) * int(dataset.count)
-    return tuple(dataset.dtypes)
-
-
-def _common_dtype(dtypes: tuple[str, ...]) -> np.dtype[Any]:
+def _stored_type(dataset: Any, header: Metadata) -> str:
     """The type of the first band, in which GDAL stores all (GTiffDataset::CreateCopy)."""
+    dtypes = dataset.dtypes
+    if 'dataType="CInt32"' in (header.description or ""):
+        return "complex_int32"  # rasterio takes it for floats
     if len(set(dtypes)) > 1:
         warn_user(
             f"the bands are of different types ({', '.join(dtypes)}), and all are stored as "
             f"{dtypes[0]}, as by GDAL: values that it cannot hold are clamped"
         )
-    return np.dtype(_WHOLE_COMPLEX.get(dtypes[0], dtypes[0]))
+    return str(dtypes[0])
 
 
 def _mask_kind(dataset: Any) -> MaskKind | None:

@@ -112,20 +112,16 @@ def check_array(profile: Mapping[str, Any], raster: Raster, problems: list[Optio
                 "leave it out, or write the array that it describes"
             )
     dtype = profile.get("DTYPE")
-    if dtype is not None and (name := _type_name(dtype)) != raster.stored_type:
+    try:
+        name = np.dtype(dtype).name.replace("bool", "uint8")
+    except TypeError:
+        name = str(dtype)
+    if dtype is not None and name != raster.stored_type:
         found.append(
             f"dtype={name!r}, and the array is {raster.stored_type}: cast it, "
             f"arr.astype({name!r}), or leave dtype out"
         )
     problems += map(OptionError, found)
-
-
-def _type_name(dtype: Any) -> str:
-    try:
-        name = np.dtype(dtype).name
-    except TypeError:
-        return str(dtype)
-    return "uint8" if name == "bool" else name
 
 
 def check_photometric(profile: Mapping[str, Any], image: Directory) -> None:

@@ -5,7 +5,6 @@ Each says what it relies on, and what breaks without it.
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 import numpy as np
@@ -27,13 +26,6 @@ def is_read_lazily(arr: Any) -> bool:
     from xarray.core.indexing import ExplicitlyIndexed
 
     return isinstance(variable._data, ExplicitlyIndexed)
-
-
-def in_chunks(arr: Any, sides: tuple[int, ...]) -> Any:
-    """The values of such an array as a dask array, read chunk by chunk."""
-    lengths = dict(zip(arr.dims, sides, strict=True))
-    # a token of its own, since xarray would make one of all that the backend holds
-    return arr.variable.chunk(lengths, name=f"read-{uuid.uuid4().hex}").data
 
 
 def token_of_file(arr: Any) -> str:
