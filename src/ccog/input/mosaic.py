@@ -191,7 +191,7 @@ def _common(values: tuple[Any, ...]) -> Any:
 
 def _is_same(value: Any, other: Any) -> bool:
     """Whether two facts are equal; NaN equals NaN."""
-    return bool(value == other or repr(value) == repr(other))
+    return bool(value == other or (isinstance(value, float | tuple) and repr(value) == repr(other)))
 
 
 def _checked(headers: Iterator[_Header]) -> Iterator[_Header]:
