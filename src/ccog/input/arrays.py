@@ -101,10 +101,7 @@ class UserArray(NamedTuple):
 
 
 def _cut_of_file(arr: Any, axes: tuple[int, ...]) -> Callable[[Size, int], Size] | None:
-    """How a DataArray in a file is cut, so that no block of it is read often.
-
-    None where nobody says how the file is stored.
-    """
+    """How a DataArray of a file is cut, none of whose blocks is read often; None if unknown."""
     stored = arr.encoding.get("preferred_chunks")
     if not stored:
         return None

@@ -17,7 +17,7 @@ from ccog.input.description import describe, exact_nodata, is_jpeg, palette_of
 from ccog.input.given_overviews import GivenOverviews
 from ccog.input.lazy_file import LazyFile
 from ccog.input.metadata import Metadata
-from ccog.input.source import VRT_CONNECTION, Source, absolute_path
+from ccog.input.source import Source, absolute_path, file_behind
 from ccog.redaction import Address, harmless, redacted
 from ccog.wording import plural
 
@@ -36,10 +36,7 @@ def open_raster(path: str, chunk: int | None = None, *, tags: bool = True) -> So
         with rasterio.open(path) as dataset:
             return _source(dataset, path, chunk, tags=tags)
     except RasterioError as error:
-        reason = redacted(error, path)
-        # a user may see the file through GDAL's vrt://
-        is_changed = path.startswith(VRT_CONNECTION)
-        file = path.removeprefix(VRT_CONNECTION).partition("?")[0] if is_changed else path
+        reason, file = redacted(error, path), file_behind(path)
         if "Invalid band number" in reason:
             with contextlib.suppress(RasterioError), rasterio.open(file) as dataset:
                 reason += f"; it has {plural(dataset.count, 'band')}"

@@ -79,9 +79,9 @@ class GivenOverviews:
         return replace(self, arrays=self.arrays[:count], masks=self.masks[:count])
 
     def _seen_by_gdal(self, options: CreationOptions, raster: Raster) -> GivenOverviews:
-        """Those that GDAL sees: it copies some rasters through a VRT, which has not all.
+        """Those that GDAL sees: a VRT, by which it copies some rasters, has not all.
 
-        Which ones a VRT has is said by VRTDataset::BuildVirtualOverviews.
+        See VRTDataset::BuildVirtualOverviews.
         """
         loses_alpha = raster.alpha_becomes_mask(options)
         if loses_alpha and GDAL_VERSION < _ALL_IN_VRT:

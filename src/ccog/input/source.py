@@ -74,12 +74,16 @@ def absolute_path(path: str) -> str:
     return os.path.abspath(path) if os.path.exists(path) else path
 
 
+def file_behind(path: str) -> str:
+    """The path of a file that a ``vrt://`` changes on the way; other paths are as they are."""
+    is_changed = path.startswith(VRT_CONNECTION)
+    return path.removeprefix(VRT_CONNECTION).partition("?")[0] if is_changed else path
+
+
 def file_stamp(path: str) -> tuple[int, int] | None:
     """Size and time of a local file, so that one that has changed has another name in dask."""
-    if path.startswith(VRT_CONNECTION):
-        path = path.removeprefix(VRT_CONNECTION).partition("?")[0]
     try:
-        status = os.stat(path)
+        status = os.stat(file_behind(path))
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
