@@ -6,10 +6,10 @@ here: files behind arrays of xarray and memory maps are read chunk by chunk, whe
 
 from __future__ import annotations
 
-import itertools
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate, product
 from typing import Any, NamedTuple
 
 import dask.array as da
@@ -26,7 +26,7 @@ from ccog.input.chunk_checks import ChunkPosition, Declared, MaskIntake, PixelIn
 from ccog.input.encoding import Encoding
 from ccog.input.memory_maps import MappedChunk, map_below
 from ccog.input.source import chunk_shape
-from ccog.input.xarray_edges import in_chunks, is_read_lazily
+from ccog.input.xarray_edges import is_read_lazily
 
 Array = npt.NDArray[Any]
 
@@ -86,8 +86,11 @@ class UserArray(NamedTuple):
         if isinstance(arr, da.Array):
             return self
         if is_read_lazily(arr):
-            sides = _cut_sides(arr, self.axes, _CutOfFile.of(arr, self.axes) or cut, count)
-            return self._replace(array=in_chunks(arr, sides))
+            sides = _cut_sides(arr, self.axes, _cut_of_file(arr, self.axes) or cut, count)
+            lengths = dict(zip(arr.dims, sides, strict=True))
+            # a name of its own, since xarray would make one of all that the backend holds
+            chunked = arr.variable.chunk(lengths, name=f"read-{uuid.uuid4().hex}")
+            return self._replace(array=chunked.data)
         if isinstance(arr, np.ndarray):
             sides = _cut_sides(arr, self.axes, cut, count)
             return self._replace(array=_in_chunks(arr, sides, copies=cut.copies))
@@ -97,21 +100,13 @@ class UserArray(NamedTuple):
         )
 
 
-@dataclass(frozen=True)
-class _CutOfFile:
-    """How an array is cut that xarray reads from a file in blocks, none of which is read often."""
-
-    block: Size
-
-    @classmethod
-    def of(cls, arr: Any, axes: tuple[int, ...]) -> _CutOfFile | None:
-        """That of a DataArray; None where nobody says how the file is stored."""
-        stored = arr.encoding.get("preferred_chunks") or {}
-        sides = [int(stored.get(arr.dims[axis], 1)) for axis in axes[-2:]]
-        return cls((sides[0], sides[1])) if stored else None
-
-    def __call__(self, shape: Size, pixel_bytes: int) -> Size:
-        return chunk_shape(*shape, self.block, pixel_bytes)
+def _cut_of_file(arr: Any, axes: tuple[int, ...]) -> Callable[[Size, int], Size] | None:
+    """How a DataArray of a file is cut, none of whose blocks is read often; None if unknown."""
+    stored = arr.encoding.get("preferred_chunks")
+    if not stored:
+        return None
+    rows, cols = (int(stored.get(arr.dims[axis], 1)) for axis in axes[-2:])
+    return lambda shape, pixel_bytes: chunk_shape(*shape, (rows, cols), pixel_bytes)
 
 
 def _cut_sides(
@@ -137,7 +132,7 @@ def _in_chunks(arr: Array, sides: tuple[int, ...], *, copies: bool) -> da.Array:
     whole = None if is_masked else map_below(arr)
     arr = arr if is_masked else np.asarray(arr)
     chunks = normalize_chunks(sides, arr.shape)
-    keys = itertools.product([name], *(range(len(sizes)) for sizes in chunks))
+    keys = product([name], *(range(len(sizes)) for sizes in chunks))
     views = (arr[area] for area in slices_from_chunks(chunks))
     of_keys: dict[Any, Any] = dict(zip(keys, views, strict=True))
     if whole is not None:
@@ -173,7 +168,7 @@ def checked_pixels(
     letters = sorted(zip(axes, _AXES[-len(axes) :], strict=True))
     meta = np.empty((0, 0, 0), dtype)
     meta = np.ma.asarray(meta) if with_masks else meta
-    return _taken_in(intake, array, "".join(letter for _, letter in letters), _AXES, meta)
+    return _checked(intake, array, "".join(letter for _, letter in letters), _AXES, meta)
 
 
 def checked_mask(mask: Any, shape: tuple[int, int], cut: Cut) -> da.Array:
@@ -191,11 +186,11 @@ def checked_mask(mask: Any, shape: tuple[int, int], cut: Cut) -> da.Array:
         )
     letters = _AXES[-array.ndim :]
     intake = MaskIntake(Declared(source.name, source.axes, array.dtype))
-    valid = _taken_in(intake, array, letters, letters, np.empty((0,) * array.ndim, bool))
+    valid = _checked(intake, array, letters, letters, np.empty((0,) * array.ndim, bool))
     return valid[0] if valid.ndim == 3 else valid
 
 
-def _taken_in(
+def _checked(
     intake: Callable[..., Any], array: da.Array, axes: str, out_axes: str, meta: Any
 ) -> da.Array:
     """Each chunk as ``intake`` makes it; dask fuses this with the array's last steps.
@@ -222,7 +217,7 @@ class _ChunkPositions(ArrayBlockwiseDep):  # type: ignore[misc]
 
     def __init__(self, chunks: tuple[tuple[int, ...], ...]) -> None:
         super().__init__(chunks)
-        self._edges = [_edges(sizes) for sizes in chunks]
+        self._edges = [list(accumulate(map(int, sizes), initial=0)) for sizes in chunks]
 
     def __getitem__(self, index: tuple[int, ...]) -> ChunkPosition:
         axes = list(zip(self._edges, index, strict=True))
@@ -232,7 +227,3 @@ class _ChunkPositions(ArrayBlockwiseDep):  # type: ignore[misc]
 
     def __dask_tokenize__(self) -> Any:
         return type(self).__name__, self.chunks
-
-
-def _edges(sizes: tuple[int, ...]) -> list[int]:
-    return list(itertools.accumulate(map(int, sizes), initial=0))

@@ -58,16 +58,15 @@ class Declared:
         if not isinstance(chunk, np.ndarray):
             remedy = "return a numpy.ndarray from what computes the chunk"
             return self.error(position, declared, type_name(chunk), remedy)
-        came = f"{chunk.dtype} of shape {chunk.shape}"
         if chunk.shape != position.shape:
             remedy = "return that shape, or declare what comes with chunks= in map_blocks"
-            return self.error(position, declared, came, remedy)
-        # arr.astype(...) alone would do nothing: dask takes the chunks to be of that type
-        name = f"'{self.dtype}'"
-        cast = f"arr.map_blocks(lambda chunk: chunk.astype({name}), dtype={name})"
-        declare = f"declare what comes with dtype='{chunk.dtype}' in map_blocks"
-        remedy = f"{declare}, or cast every chunk: {cast}"
-        return self.error(position, declared, came, remedy)
+        else:
+            # arr.astype(...) alone would do nothing: dask takes the chunks to be of that type
+            name = f"'{self.dtype}'"
+            cast = f"arr.map_blocks(lambda chunk: chunk.astype({name}), dtype={name})"
+            declare = f"declare what comes with dtype='{chunk.dtype}' in map_blocks"
+            remedy = f"{declare}, or cast every chunk: {cast}"
+        return self.error(position, declared, f"{chunk.dtype} of shape {chunk.shape}", remedy)
 
     def error(self, position: ChunkPosition, declared: str, came: str, remedy: str) -> ChunkError:
         """The error of a chunk that differs from what was declared."""

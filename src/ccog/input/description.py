@@ -13,17 +13,15 @@ from typing import Any
 
 import rasterio
 import rasterio.shutil
-from rasterio.control import GroundControlPoint
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from ccog.errors import warn_user
 from ccog.input.gdal_names import gdal_name
-from ccog.input.metadata import Metadata, TagKey
+from ccog.input.metadata import Metadata, TagKey, band_and_domain
 
 # elements of a VRT that describe the raster, the mask or a band; others say where pixels are
 _OF_DATASET = {"SRS", "GeoTransform", "GCPList", "Metadata", "VRTRasterBand", "MaskBand"}
-_OF_MASK = {"VRTRasterBand"}
 _OF_BAND = {
     "CategoryNames", "ColorInterp", "ColorTable", "Description", "GDALRasterAttributeTable",
     "HideNoDataValue", "MaskBand", "Metadata", "NoDataValue", "Offset", "Scale", "UnitType",
@@ -61,13 +59,24 @@ def describe(dataset: Any, *, tags: bool) -> Metadata:
     loses. Without ``tags`` only what positions and colours need is kept.
     """
     # opened anew: GDAL adds a tag (METADATATYPE) once anybody asked for what lies beside the raster
-    root = _vrt(gdal_name(dataset.name))
-    _keep_facts(root, tags=tags)
-    _set_points(root, dataset.gcps[0])
+    root = vrt_of(gdal_name(dataset.name))
+    _keep(root, _OF_DATASET)
+    for mask in root.iter("MaskBand"):
+        _keep(mask, {"VRTRasterBand"})
+    for band in root.iter("VRTRasterBand"):
+        _keep(band, _OF_BAND)
+        band.attrib = {key: text for key, text in band.items() if key in _BAND_ATTRIBUTES}
+    if not tags:
+        for parent in [root, *root.iter("VRTRasterBand")]:
+            _drop_tags(parent, _KEPT_WITHOUT_TAGS)
+    # a VRT rounds digits of ground control points away
+    for element, point in zip(root.iter("GCP"), dataset.gcps[0], strict=True):
+        place = {"Pixel": point.col, "Line": point.row, "X": point.x, "Y": point.y, "Z": point.z}
+        element.attrib |= {name: repr(number) for name, number in place.items() if number}
     content = "".join(ET.tostring(child, "unicode") for child in root)
     return Metadata(
         description=content,
-        tags=_structure(dataset) | (_all_tags(dataset, root) if tags else {}),
+        tags=_tags(dataset, root, with_all=tags),
         # a VRT takes any table of colours for a palette
         colorinterp=dataset.colorinterp if "<ColorTable>" in content else None,
     )
@@ -82,7 +91,7 @@ def exact_nodata(dataset: Any) -> float | int | None:
     nodata: float | None = dataset.nodata
     if dataset.dtypes[0] not in ("int64", "uint64"):
         return nodata
-    text = _vrt(dataset).findtext("VRTRasterBand/NoDataValue")
+    text = vrt_of(dataset).findtext("VRTRasterBand/NoDataValue")
     return None if text is None else int(text)
 
 
@@ -91,7 +100,7 @@ def is_jpeg(dataset: Any) -> bool:
     if dataset.driver != "VRT":
         return bool(dataset.driver == "JPEG")
     names = set()
-    for number, band in enumerate(_vrt(gdal_name(dataset.name)).findall("VRTRasterBand"), 1):
+    for number, band in enumerate(vrt_of(gdal_name(dataset.name)).findall("VRTRasterBand"), 1):
         source = band.find("SimpleSource")
         if source is None or source.findtext("SourceBand") != str(number):
             return False
@@ -106,7 +115,7 @@ def is_jpeg(dataset: Any) -> bool:
     return False
 
 
-def _vrt(dataset: Any) -> ET.Element:
+def vrt_of(dataset: Any) -> ET.Element:
     """All that GDAL would write of a dataset, open or named, into a VRT."""
     with MemoryFile(ext=".vrt") as memory:
         rasterio.shutil.copy(dataset, memory.name, driver="VRT")
@@ -122,9 +131,9 @@ def warn_of_sidecars(path: str, alone: bytes) -> None:
         endings = [file.removeprefix(path).removeprefix(path[:-4]) for file in dataset.files[1:]]
         if not endings:
             return
-        whole = _vrt(dataset)
+        whole = vrt_of(dataset)
     with MemoryFile(alone) as memory, memory.open() as dataset:
-        kept = _vrt(dataset)
+        kept = vrt_of(dataset)
     for place, (what_is, remedy) in _PERHAPS_BESIDE.items():
         if whole.find(place) is not None and kept.find(place) is None:
             warn_user(
@@ -161,36 +170,15 @@ def _some(values: Sequence[int]) -> str:
 
 def palette_of(dataset: Any) -> dict[int, tuple[int, ...]] | None:
     """The palette of the first band; a band may be said to have one, and have none."""
-    try:
-        palette: dict[int, tuple[int, ...]] = dataset.colormap(1)
-        return palette
-    except ValueError:
-        return None
-
-
-def _keep_facts(root: ET.Element, *, tags: bool) -> None:
-    _keep(root, _OF_DATASET)
-    for band in root.iter("VRTRasterBand"):
-        _keep(band, _OF_BAND)
-        band.attrib = {key: text for key, text in band.items() if key in _BAND_ATTRIBUTES}
-    for mask in root.iter("MaskBand"):
-        _keep(mask, _OF_MASK)
-    if not tags:
-        for parent in [root, *root.iter("VRTRasterBand")]:
-            _drop_tags(parent, _KEPT_WITHOUT_TAGS)
+    with contextlib.suppress(ValueError):
+        return dict(dataset.colormap(1))
+    return None
 
 
 def _keep(parent: ET.Element, names: set[str]) -> None:
     for child in list(parent):
         if child.tag not in names:
             parent.remove(child)
-
-
-def _set_points(root: ET.Element, points: Sequence[GroundControlPoint]) -> None:
-    """Give ground control points the digits that a VRT rounds away."""
-    for element, point in zip(root.iter("GCP"), points, strict=True):
-        place = {"Pixel": point.col, "Line": point.row, "X": point.x, "Y": point.y, "Z": point.z}
-        element.attrib |= {name: repr(number) for name, number in place.items() if number}
 
 
 def _drop_tags(parent: ET.Element, kept: set[str]) -> None:
@@ -206,33 +194,28 @@ def _drop_tags(parent: ET.Element, kept: set[str]) -> None:
 def of_domains(metadata: Metadata, domains: Sequence[str]) -> Metadata:
     """The metadata with the tags of these domains only, as SRC_MDD of GDAL names them."""
     named = {"" if domain == "_DEFAULT_" else domain.casefold() for domain in domains}
-    found = {"", *(key[1] for key in metadata.tags if isinstance(key, tuple))}
+    found = {"", *(band_and_domain(key)[1] for key in metadata.tags)}
     root = ET.fromstring(f"<Raster>{metadata.description or ''}</Raster>")
     found |= {element.get("domain", "") for element in root.findall("Metadata")}
     kept = {domain for domain in found if domain.casefold() in named} | _WITH_OWN_TAGS
     _drop_tags(root, kept)
     content = "".join(ET.tostring(child, "unicode") for child in root)
-    tags = {key: items for key, items in metadata.tags.items() if _domain(key) in kept}
+    tags = {key: items for key, items in metadata.tags.items() if band_and_domain(key)[1] in kept}
     if (position := metadata.tags.get(0, {}).get(_AREA_OR_POINT)) is not None:
         tags[0] = {_AREA_OR_POINT: position, **tags.get(0, {})}
     return replace(metadata, description=metadata.description and content, tags=tags)
 
 
-def _domain(key: TagKey) -> str:
-    return key[1] if isinstance(key, tuple) else ""
+def _tags(dataset: Any, root: ET.Element, *, with_all: bool) -> dict[TagKey, dict[str, str]]:
+    """Tags of the dataset (0) and of each band that a VRT, which keeps some domains, may lose.
 
-
-def _structure(dataset: Any) -> dict[TagKey, dict[str, str]]:
-    """How bands are stored, of which a VRT loses that alpha is premultiplied."""
-    items = {(band, _STRUCTURE): dataset.tags(band, ns=_STRUCTURE) for band in dataset.indexes}
-    return {key: tags for key, tags in items.items() if tags}
-
-
-def _all_tags(dataset: Any, root: ET.Element) -> dict[TagKey, dict[str, str]]:
-    """The tags of all domains, of the dataset (0) and of each band: a VRT keeps some domains."""
+    Without ``with_all`` these say how bands are stored: a VRT loses that alpha is premultiplied.
+    """
     own = {item.get("key") for item in root.findall("Metadata/MDI")}
-    tags: dict[TagKey, dict[str, str]] = {}
-    for band in (0, *dataset.indexes):
+    tags: dict[TagKey, dict[str, str]] = {
+        (band, _STRUCTURE): dataset.tags(band, ns=_STRUCTURE) for band in dataset.indexes
+    }
+    for band in (0, *dataset.indexes) if with_all else ():
         items = dataset.tags(band)
         tags[band] = items if band else {key: items[key] for key in items if key in own}
         for domain in dataset.tag_namespaces(band):

@@ -79,9 +79,16 @@ class Encoding:
 
     def _band(self, values: Array, nodata: Any, band: int, *, fills: bool) -> Array:
         packed = self._packed(values, band, has_fill=nodata is not None)
-        if self.dtype.kind in "iu" and packed is values:
-            _check_whole(values, self.dtype)
         missing = np.isnan(packed)
+        if self.dtype.kind in "iu" and packed is values and values.dtype.kind == "f":
+            # rounding would change values: they are no longer those that were decoded
+            odd = values[(np.rint(values) != values) & ~missing]
+            if odd.size:
+                raise ValueError(
+                    f"{odd[0]} is not a whole number, as {self.dtype} is: arithmetic in place "
+                    "(arr *= 0.1) keeps the encoding; set arr.encoding['scale_factor'], or round: "
+                    "arr.copy(data=arr.round().data)"
+                )
         has_nan = self.dtype.kind not in "iu" and (nodata is None or not fills)
         if has_nan or not missing.any():
             return self._cast(packed)
@@ -110,37 +117,18 @@ class Encoding:
 
     def _cast(self, packed: Array) -> Array:
         if self.dtype.kind in "iu":
-            return self._whole(packed)
+            whole = np.rint(packed) if packed.dtype.kind == "f" else packed
+            limits = np.iinfo(self.dtype)
+            for extreme in (whole.min(), whole.max()) if whole.size else ():
+                if not math.isfinite(extreme) or not limits.min <= int(extreme) <= limits.max:
+                    raise _out_of_range(extreme, self.dtype)
+            return whole.astype(self.dtype)
         try:
             with np.errstate(over="raise"):
                 return packed.astype(self.dtype)
         except FloatingPointError:
             largest = np.nanmax(np.abs(packed[np.isfinite(packed)]))
             raise _out_of_range(largest, self.dtype) from None
-
-    def _whole(self, packed: Array) -> Array:
-        whole = np.rint(packed) if packed.dtype.kind == "f" else packed
-        limits = np.iinfo(self.dtype)
-        for extreme in (whole.min(), whole.max()) if whole.size else ():
-            if not math.isfinite(extreme) or not limits.min <= int(extreme) <= limits.max:
-                raise _out_of_range(extreme, self.dtype)
-        return whole.astype(self.dtype)
-
-
-def _check_whole(values: Array, dtype: np.dtype[Any]) -> None:
-    """Refuse values that rounding would change: they are no longer those that were decoded.
-
-    Arithmetic in place (``arr *= 0.0001``) keeps an encoding that does not know of it.
-    """
-    if values.dtype.kind != "f":
-        return
-    odd = (np.rint(values) != values) & ~np.isnan(values)
-    if odd.any():
-        raise ValueError(
-            f"{values[odd][0]} is not a whole number, as {dtype} is: arithmetic in place "
-            "(arr *= 0.1) keeps the encoding; set arr.encoding['scale_factor'], or round: "
-            "arr.copy(data=arr.round().data)"
-        )
 
 
 def _out_of_range(pixel: Any, dtype: np.dtype[Any]) -> ValueError:
@@ -162,24 +150,31 @@ def encoding_of(arr: Any, count: int, *, nodata_given: bool = False) -> Encoding
         # rio.write_nodata leaves the one, and sets the other
         encoding.setdefault("_FillValue", arr.attrs["_FillValue"])
     dtype = _dtype(encoding, arr.dtype)
-    scales = encoding.get("scales", encoding.get("scale_factor"))
-    offsets = encoding.get("offsets", encoding.get("add_offset"))
     # rioxarray keeps the type of the file, for which NumPy has none, beside the dtype
     is_whole_complex = encoding.get("rasterio_dtype") == _WHOLE_COMPLEX and dtype == np.complex64
-    fill = next((encoding[name] for name in _FILL_VALUES if name in encoding), math.nan)
-    nodata = None if nodata_given else _nodata(encoding, dtype)
-    fills = not same_value(fill if nodata is None else nodata, math.nan)
-    of_bands = Encoding(
+    name = next((name for name in _FILL_VALUES if name in encoding), "")
+    nodata = None if nodata_given or not name else _nodata(encoding, name, dtype)
+    fills = not same_value(encoding.get(name, math.nan) if nodata is None else nodata, math.nan)
+    return Encoding(
         decoded=arr.dtype,
         dtype=dtype,
         nodata=nodata,
         fills=fills,
-        scales=per_band("encoding['scale_factor']", scales, count, float),
-        offsets=per_band("encoding['add_offset']", offsets, count, float),
+        scales=_numbers(encoding, "scales", "scale_factor", count),
+        offsets=_numbers(encoding, "offsets", "add_offset", count),
         stored_type=_WHOLE_COMPLEX if is_whole_complex else None,
     )
-    _check_scales(of_bands)
-    return of_bands
+
+
+def _numbers(
+    encoding: Mapping[str, Any], name_of_rasterio: str, name: str, count: int
+) -> tuple[float, ...] | None:
+    value = encoding.get(name_of_rasterio, encoding.get(name))
+    numbers = per_band(f"encoding[{name!r}]", value, count, float)
+    for number in numbers or ():
+        if not math.isfinite(number) or (number == 0 and name == "scale_factor"):
+            raise RasterError(f"encoding[{name!r}] is {number}; nothing can be stored so")
+    return numbers
 
 
 def _check_attributes(
@@ -214,18 +209,14 @@ def _dtype(encoding: Mapping[str, Any], decoded: np.dtype[Any]) -> np.dtype[Any]
     return decoded if unsigned == decoded else unsigned.newbyteorder("=")
 
 
-def _nodata(encoding: Mapping[str, Any], dtype: np.dtype[Any]) -> Number | None:
-    name = next((name for name in _FILL_VALUES if name in encoding), None)
-    if name is None:
-        return None
+def _nodata(encoding: Mapping[str, Any], name: str, dtype: np.dtype[Any]) -> Number | None:
     nodata = read_nodata(f"encoding[{name!r}]", encoding[name], REMEDY)
     if nodata is None or not math.isfinite(nodata):
         return nodata
     if "_Unsigned" in encoding and dtype.kind in "iu" and nodata == int(nodata):
         # xarray leaves the fill value as the file has it, of the other sign
-        return int(
-            np.array(int(nodata) % 2 ** (8 * dtype.itemsize), f"u{dtype.itemsize}").view(dtype)
-        )
+        bits = int(nodata) % 2 ** (8 * dtype.itemsize)
+        return int(np.array(bits, f"u{dtype.itemsize}").view(dtype))
     return rounded(nodata, dtype)
 
 
@@ -246,12 +237,3 @@ def rounded(nodata: Number, dtype: np.dtype[Any]) -> Number:
     with np.errstate(over="ignore"):
         nearest = float(dtype.type(nodata))
     return nearest if math.isfinite(nearest) else nodata
-
-
-def _check_scales(encoding: Encoding) -> None:
-    for scale in encoding.scales or ():
-        if scale == 0 or not math.isfinite(scale):
-            raise RasterError(f"encoding['scale_factor'] is {scale}; nothing can be stored so")
-    for offset in encoding.offsets or ():
-        if not math.isfinite(offset):
-            raise RasterError(f"encoding['add_offset'] is {offset}; nothing can be stored so")

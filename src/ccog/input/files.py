@@ -17,7 +17,7 @@ from ccog.input.description import describe, exact_nodata, is_jpeg, palette_of
 from ccog.input.given_overviews import GivenOverviews
 from ccog.input.lazy_file import LazyFile
 from ccog.input.metadata import Metadata
-from ccog.input.source import VRT_CONNECTION, Source, absolute_path
+from ccog.input.source import Source, absolute_path, file_behind
 from ccog.redaction import Address, harmless, redacted
 from ccog.wording import plural
 
@@ -36,17 +36,11 @@ def open_raster(path: str, chunk: int | None = None, *, tags: bool = True) -> So
         with rasterio.open(path) as dataset:
             return _source(dataset, path, chunk, tags=tags)
     except RasterioError as error:
-        raise StoreError(_not_opened(path, redacted(error, path))) from harmless(error, path)
-
-
-def _not_opened(path: str, reason: str) -> str:
-    """Why a file cannot be opened, or cannot be seen through GDAL's vrt:// as a user asks."""
-    is_changed = path.startswith(VRT_CONNECTION)
-    file = path.removeprefix(VRT_CONNECTION).partition("?")[0] if is_changed else path
-    if "Invalid band number" in reason:
-        with contextlib.suppress(RasterioError), rasterio.open(file) as dataset:
-            reason += f"; it has {plural(dataset.count, 'band')}"
-    return f"cannot open {redacted(file)}: {reason}"
+        reason, file = redacted(error, path), file_behind(path)
+        if "Invalid band number" in reason:
+            with contextlib.suppress(RasterioError), rasterio.open(file) as dataset:
+                reason += f"; it has {plural(dataset.count, 'band')}"
+        raise StoreError(f"cannot open {redacted(file)}: {reason}") from harmless(error, path)
 
 
 def with_mask_of(source: Source, path: str) -> Source:
@@ -70,8 +64,9 @@ def with_mask_of(source: Source, path: str) -> Source:
 
 def _source(dataset: Any, path: str, chunk: int | None, *, tags: bool) -> Source:
     header = describe(dataset, tags=tags)
-    types = _stored_types(dataset, header.description or "")
-    file = LazyFile.of(dataset, path, chunk, _common_dtype(types))
+    stored_type = _stored_type(dataset, header)
+    dtype = np.dtype(_WHOLE_COMPLEX.get(stored_type, stored_type))
+    file = LazyFile.of(dataset, path, chunk, dtype)
     kind = _mask_kind(dataset)
     mask = None
     if kind is not None:
@@ -83,28 +78,24 @@ def _source(dataset: Any, path: str, chunk: int | None, *, tags: bool) -> Source
         mask_kind=kind or "file",
         nodata_by_band=nodata if len(set(map(str, nodata))) > 1 else None,
         nodata_values=_nodata_values(dataset),
-        overviews=_overviews(dataset, path, chunk, file.dtype),
-        metadata=_metadata(dataset, types[0]),
+        overviews=_overviews(dataset, path, chunk, dtype),
+        metadata=_metadata(dataset, stored_type),
         is_jpeg=is_jpeg(dataset),
         header=header,
     )
 
 
-def _stored_types(dataset: Any, description: str) -> tuple[str, ...]:
-    """Types of the bands; rasterio takes complex numbers of 32-bit integers for floats."""
-    if 'dataType="CInt32"' in description:
-        return ("complex_int32",) * int(dataset.count)
-    return tuple(dataset.dtypes)
-
-
-def _common_dtype(dtypes: tuple[str, ...]) -> np.dtype[Any]:
+def _stored_type(dataset: Any, header: Metadata) -> str:
     """The type of the first band, in which GDAL stores all (GTiffDataset::CreateCopy)."""
+    dtypes = dataset.dtypes
+    if 'dataType="CInt32"' in (header.description or ""):
+        return "complex_int32"  # rasterio takes it for floats
     if len(set(dtypes)) > 1:
         warn_user(
             f"the bands are of different types ({', '.join(dtypes)}), and all are stored as "
             f"{dtypes[0]}, as by GDAL: values that it cannot hold are clamped"
         )
-    return np.dtype(_WHOLE_COMPLEX.get(dtypes[0], dtypes[0]))
+    return str(dtypes[0])
 
 
 def _mask_kind(dataset: Any) -> MaskKind | None:

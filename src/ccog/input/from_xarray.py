@@ -17,7 +17,7 @@ import itertools
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import dask
 import dask.array as da
@@ -28,7 +28,7 @@ from ccog.errors import ArgumentTypeError, DtypeError, RasterError, warn_user
 from ccog.input.arrays import UserArray
 from ccog.input.chunk_checks import type_name
 from ccog.input.coordinates import dimension
-from ccog.input.encoding import encoding_of, read_nodata, rounded
+from ccog.input.encoding import Encoding, encoding_of, read_nodata, rounded
 from ccog.input.georeferencing import aligned, georeferenced
 from ccog.input.metadata import (
     ARGUMENTS_OF_RASTERIO,
@@ -58,13 +58,6 @@ _DASK_NAME = re.compile("-[0-9a-f]{32}$")
 _TIMES = ("time", "t", "date", "datetime", "valid_time")
 
 
-class _Described(NamedTuple):
-    """An array and its metadata."""
-
-    array: UserArray
-    metadata: Metadata
-
-
 def is_xarray(arr: Any) -> bool:
     """Whether it is a DataArray or Dataset; xarray need not be installed to ask."""
     return hasattr(arr, "dims") and hasattr(arr, "coords") and hasattr(arr, "attrs")
@@ -80,19 +73,15 @@ def array_inside(arr: Any) -> Any:
     if isinstance(data, da.Array | np.ndarray):
         return data
     if not is_dask_collection(data):
-        return _as_numpy(arr)
+        try:
+            return arr.to_numpy()
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ArgumentTypeError(
+                f"the array holds {type_name(arr.data)}, which does not become a NumPy array: "
+                f"{error}; convert it first, e.g. arr.copy(data=arr.data.todense())"
+            ) from error
     whole = dask.delayed(np.asarray)(data)
     return da.from_delayed(whole, arr.shape, arr.dtype)
-
-
-def _as_numpy(arr: Any) -> Any:
-    try:
-        return arr.to_numpy()
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise ArgumentTypeError(
-            f"the array holds {type_name(arr.data)}, which does not become a NumPy array: {error}; "
-            "convert it first, e.g. arr.copy(data=arr.data.todense())"
-        ) from error
 
 
 def mask_of(mask: Any, arr: Any) -> Any:
@@ -124,26 +113,24 @@ def _from_dataset(dataset: Any, replaced: Collection[str]) -> tuple[list[UserArr
         raise RasterError(
             "the Dataset has no variable of two dimensions; there is nothing to write"
         )
-    bands = {
-        name: _one_band(variable, f"the variable {name}", replaced)
-        for name, variable in variables.items()
-    }
-    dtypes = {name: band.array.dtype.name for name, band in bands.items()}
+    named = {f"the variable {name}": variable for name, variable in variables.items()}
+    bands = [_one_band(variable, name, replaced) for name, variable in named.items()]
+    arrays = [array for array, _ in bands]
+    by_name = dict(zip(variables, (metadata for _, metadata in bands), strict=True))
+    dtypes = dict(zip(variables, (array.dtype.name for array in arrays), strict=True))
     if len(set(dtypes.values())) > 1:
         raise DtypeError(
             f"the variables are stored as {_listed(dtypes)}; bands of one file share one dtype: "
             "ds.astype(...) first"
         )
-    nodata = {name: band.metadata.nodata for name, band in bands.items()}
+    nodata = {name: metadata.nodata for name, metadata in by_name.items()}
     first_nodata = next(iter(nodata.values()))
     if not all(same_value(value, first_nodata) for value in nodata.values()):
         raise RasterError(
             f"the variables have nodata values {_listed(nodata)}; bands share one: give nodata="
         )
-    arrays = [band.array for band in bands.values()]
-    metadata = _together({name: band.metadata for name, band in bands.items()}, dataset.attrs)
     _warn_of_lost(replaced, dataset.attrs, *(variable.attrs for variable in variables.values()))
-    named = {f"the variable {name}": v for name, v in variables.items()}
+    metadata = _together(by_name, dataset.attrs)
     return arrays, georeferenced(metadata, named, dataset, replaced)
 
 
@@ -157,7 +144,7 @@ def _variables(dataset: Any) -> dict[str, Any]:
     }
 
 
-def _one_band(variable: Any, name: str, replaced: Collection[str]) -> _Described:
+def _one_band(variable: Any, name: str, replaced: Collection[str]) -> tuple[UserArray, Metadata]:
     """A variable that is (y, x), but for dimensions of one entry."""
     _check_time(variable, name)
     sides = dimension(variable, "y"), dimension(variable, "x")
@@ -176,7 +163,7 @@ def _one_band(variable: Any, name: str, replaced: Collection[str]) -> _Described
         dims = (band, *(flat.dims[axis] for axis in array.axes))
         axes = tuple(map(variable.dims.index, dims))
         array = array._replace(array=array_inside(variable), axes=axes)
-    return _Described(array, metadata)
+    return array, metadata
 
 
 def _listed(values: Mapping[str, Any]) -> str:
@@ -212,7 +199,7 @@ def _gathered(values: list[Any], default: Any) -> tuple[Any, ...] | None:
 # DataArrays
 
 
-def _from_array(arr: Any, name: str, replaced: Collection[str]) -> _Described:
+def _from_array(arr: Any, name: str, replaced: Collection[str]) -> tuple[UserArray, Metadata]:
     _check_time(arr, name)
     y, x = dimension(arr, "y"), dimension(arr, "x")
     others = [dim for dim in arr.dims if dim not in (y, x)]
@@ -228,21 +215,16 @@ def _from_array(arr: Any, name: str, replaced: Collection[str]) -> _Described:
     nodata = encoding.nodata
     if nodata is None and not nodata_given:
         nodata = _nodata(arr)
-    metadata = _with_attributes(Metadata(nodata=nodata), arr, others)
-    metadata = replace(
-        metadata,
-        scales=encoding.scales or metadata.scales,
-        offsets=encoding.offsets or metadata.offsets,
-        stored_type=encoding.stored_type,
-    )
     array = UserArray(array_inside(arr), axes, name, encoding if encoding.changes_values else None)
-    return _Described(array, metadata)
+    return array, _metadata(arr, others, encoding, nodata)
 
 
 def _check_time(arr: Any, name: str) -> None:
     """Refuse times as bands: who writes them wants files, or one of them."""
     for dim in arr.dims:
-        if arr.sizes[dim] > 1 and _is_time(arr, dim):
+        text = str(dim).lower()
+        is_time = dim in arr.coords and arr.coords[dim].dtype.kind in "mM" and text != "band"
+        if arr.sizes[dim] > 1 and (is_time or text in _TIMES):
             raise RasterError(
                 f"{name} has dimensions {arr.dims}, of which {dim} has {arr.sizes[dim]} steps; "
                 f"write one raster at a time: a step, e.g. arr.isel({dim}=0), "
@@ -250,12 +232,6 @@ def _check_time(arr: Any, name: str) -> None:
                 f"arr.sel({dim}=step).ccog.write(f'{{i}}.tif'), "
                 f"or make the steps bands, arr.rename({dim}='band')"
             )
-
-
-def _is_time(arr: Any, dim: Any) -> bool:
-    if str(dim).lower() in (*_TIMES, "band"):
-        return str(dim).lower() in _TIMES
-    return dim in arr.coords and arr.coords[dim].dtype.kind in "mM"
 
 
 def _nodata(arr: Any) -> float | int | None:
@@ -280,37 +256,39 @@ def _nodata(arr: Any) -> float | int | None:
     return rounded(nodata, dtype)
 
 
-def _with_attributes(metadata: Metadata, arr: Any, band_dims: list[Any]) -> Metadata:
+def _metadata(
+    arr: Any, band_dims: list[Any], encoding: Encoding, nodata: float | int | None
+) -> Metadata:
     attrs = arr.attrs
     count = arr.sizes[band_dims[0]] if band_dims else 1
     scales = attrs.get("scales", attrs.get("scale_factor"))
     offsets = attrs.get("offsets", attrs.get("add_offset"))
-    return replace(
-        metadata,
+    scales = per_band("the attribute scale_factor", scales, count, float)
+    offsets = per_band("the attribute add_offset", offsets, count, float)
+    return Metadata(
+        nodata=nodata,
         tags=_tags_of_array(attrs, count),
         descriptions=_descriptions(arr, band_dims, count),
         units=per_band("the attribute units", attrs.get("units"), count, str),
-        scales=per_band("the attribute scale_factor", scales, count, float),
-        offsets=per_band("the attribute add_offset", offsets, count, float),
+        scales=encoding.scales or scales,
+        offsets=encoding.offsets or offsets,
+        stored_type=encoding.stored_type,
     )
 
 
 def _descriptions(arr: Any, band_dims: list[Any], count: int) -> tuple[Any, ...] | None:
     """The names of bands; rioxarray knows all but those of the coordinate."""
     long_name = arr.attrs.get("long_name")
-    if band_dims and not isinstance(long_name, list | tuple):
-        names = _band_names(arr, band_dims[0])
-        if names is not None:
-            return names
+    is_list = isinstance(long_name, list | tuple)
+    if band_dims and band_dims[0] in arr.coords and not is_list:
+        values = np.asarray(arr.coords[band_dims[0]].values)
+        if values.dtype.kind in "UTO" and len(values) == count:
+            return tuple(map(str, values))
     if isinstance(long_name, str | None):
-        long_name = long_name or _own_name(arr)
+        # xarray takes the names of dask's arrays for those of its own
+        is_own = isinstance(arr.name, str) and not _DASK_NAME.search(arr.name)
+        long_name = long_name or (arr.name if is_own else None)
     return per_band("the attribute long_name", long_name or None, count, str)
-
-
-def _own_name(arr: Any) -> str | None:
-    """The name of an array, unless it is one of dask's, which xarray takes for it."""
-    is_own = isinstance(arr.name, str) and not _DASK_NAME.search(arr.name)
-    return arr.name if is_own else None
 
 
 def _tags_of_array(attrs: Mapping[Any, Any], count: int) -> dict[TagKey, dict[str, str]]:
@@ -356,12 +334,3 @@ def _can_be_tag(name: str, text: str) -> bool:
         return b"\0" not in (name + text).encode()
     except UnicodeEncodeError:
         return False
-
-
-def _band_names(arr: Any, band: Any) -> tuple[str, ...] | None:
-    if band not in arr.coords:
-        return None
-    values = np.asarray(arr.coords[band].values)
-    if values.dtype.kind not in "UTO" or len(values) != arr.sizes[band]:
-        return None
-    return tuple(map(str, values))

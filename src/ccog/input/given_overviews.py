@@ -79,14 +79,15 @@ class GivenOverviews:
         return replace(self, arrays=self.arrays[:count], masks=self.masks[:count])
 
     def _seen_by_gdal(self, options: CreationOptions, raster: Raster) -> GivenOverviews:
-        """Those that GDAL sees: it copies some rasters through a VRT, which has not all."""
+        """Those that GDAL sees: a VRT, by which it copies some rasters, has not all.
+
+        See VRTDataset::BuildVirtualOverviews.
+        """
         loses_alpha = raster.alpha_becomes_mask(options)
         if loses_alpha and GDAL_VERSION < _ALL_IN_VRT:
             return self._first(0)
-        return self._in_vrt(raster) if loses_alpha or options.statistics == "YES" else self
-
-    def _in_vrt(self, raster: Raster) -> GivenOverviews:
-        """Those that a VRT of the raster has (VRTDataset::BuildVirtualOverviews)."""
+        if not loses_alpha and options.statistics != "YES":
+            return self
         pairs = []
         for array, mask in zip(self.arrays, self.masks, strict=True):
             height, width = array.shape[-2:]

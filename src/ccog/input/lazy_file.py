@@ -72,20 +72,20 @@ class LazyFile:
     @property
     def mask(self) -> da.Array:
         """The mask of the first band, (y, x): from 255 for valid to 0 for not."""
-        return self._lazy("read-mask", _read_mask, _MASK_TYPE)
+        return self._lazy("read-mask", partial(_read_masks, band=1))
 
     @property
     def band_masks(self) -> da.Array:
         """The mask of each band, (band, y, x)."""
-        return self._lazy("read-band-masks", _read_band_masks, _MASK_TYPE, by_band=True)
+        return self._lazy("read-band-masks", _read_masks, by_band=True)
 
     @property
     def dataset_mask(self) -> da.Array:
         """The mask of all bands together, (y, x): a pixel is valid where one of them is."""
-        return self._lazy("read-dataset-mask", _read_dataset_mask, _MASK_TYPE)
+        return self._lazy("read-dataset-mask", _read_dataset_mask)
 
     def _lazy(
-        self, name: str, read: _Read, dtype: np.dtype[Any], *, by_band: bool = False
+        self, name: str, read: _Read, dtype: np.dtype[Any] = _MASK_TYPE, *, by_band: bool = False
     ) -> da.Array:
         chunks = normalize_chunks(self.sides, self.shape)
         if by_band:
@@ -136,12 +136,8 @@ def _read_pixels(dataset: Any, window: Window, dtype: str) -> Any:
     return np.stack([dataset.read(n, window=window, out_dtype=dtype) for n in dataset.indexes])
 
 
-def _read_mask(dataset: Any, window: Window) -> Any:
-    return dataset.read_masks(1, window=window)
-
-
-def _read_band_masks(dataset: Any, window: Window) -> Any:
-    return dataset.read_masks(window=window)
+def _read_masks(dataset: Any, window: Window, band: int | None = None) -> Any:
+    return dataset.read_masks(band, window=window)
 
 
 def _read_dataset_mask(dataset: Any, window: Window) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +42,9 @@ class MappedChunk:
 
     def __reduce__(self) -> tuple[Any, ...]:
         place = PlaceInFile.of(self._view, self._whole)
-        return (_Pixels, (np.array(self._view),)) if place is None else (_Chunk, (place,))
+        if place is None:
+            return partial, (np.asarray, np.array(self._view))
+        return partial, (_mapped, place)
 
 
 class PlaceInFile(NamedTuple):
@@ -64,29 +66,16 @@ class PlaceInFile(NamedTuple):
         return cls(str(path), offset, view.dtype, view.shape, view.strides)
 
 
-@dataclass(frozen=True)
-class _Pixels:
-    view: Array
-
-    def __call__(self) -> Array:
-        return self.view
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    place: PlaceInFile
-
-    def __call__(self) -> Array:
-        """The pixels."""
-        path, offset, dtype, shape, strides = self.place
-        try:
-            whole = np.memmap(path, np.uint8, mode="r")
-            return np.ndarray(shape, dtype, whole, offset, strides)
-        except (OSError, TypeError, ValueError) as error:
-            raise StoreError(
-                f"cannot read the memory map {path} here: {error}; all workers need the "
-                "file, unchanged, until the write is done"
-            ) from error
+def _mapped(place: PlaceInFile) -> Array:
+    path, offset, dtype, shape, strides = place
+    try:
+        whole = np.memmap(path, np.uint8, mode="r")
+        return np.ndarray(shape, dtype, whole, offset, strides)
+    except (OSError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"cannot read the memory map {path} here: {error}; all workers need the "
+            "file, unchanged, until the write is done"
+        ) from error
 
 
 def _address(arr: Array) -> int:

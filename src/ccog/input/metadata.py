@@ -73,7 +73,7 @@ class Metadata:
     def without_last_band(self) -> Metadata:
         """The same for all bands but the last."""
         last = len(self.colorinterp or ())
-        tags = {key: items for key, items in self.tags.items() if _band_of(key) != last}
+        tags = {key: items for key, items in self.tags.items() if band_and_domain(key)[0] != last}
         by_band = {name: getattr(self, name) for name in _BY_BAND}
         shorter = {name: all_[:-1] for name, all_ in by_band.items() if all_ is not None}
         return replace(self, tags=tags, **shorter)
@@ -86,8 +86,9 @@ ARGUMENTS_OF_RASTERIO = ("bidx", "ns")
 _BY_BAND = ("descriptions", "offsets", "scales", "units", "colorinterp")
 
 
-def _band_of(key: TagKey) -> int:
-    return key[0] if isinstance(key, tuple) else key
+def band_and_domain(key: TagKey) -> tuple[int, str]:
+    """The band of tags, 0 for the dataset, and their domain, which may be empty."""
+    return key if isinstance(key, tuple) else (key, "")
 
 
 def with_options(metadata: Metadata, options: Mapping[str, Any], count: int) -> Metadata:
@@ -224,36 +225,28 @@ def _tags(name: str, value: Any, count: int) -> dict[TagKey, dict[str, str]]:
         )
     tags: dict[TagKey, dict[str, str]] = {}
     for key, items in value.items():
-        _check_tag_key(name, key, count)
-        _check_xml(name, key, items)
-        _check_names(name, key, items)
+        band, domain = key if isinstance(key, tuple) and len(key) == 2 else (key, "")
+        if not isinstance(band, int) or not 0 <= band <= count or not isinstance(domain, str):
+            raise OptionError(
+                f"{name} has an entry for band {key!r}; "
+                f"0 (the dataset) to {count} are allowed, "
+                "or (band, 'DOMAIN') for another metadata domain"
+            )
         tags[key] = {str(item): str(text) for item, text in items.items()}
+        _check_for_rasterio(name, key, tags[key])
     return tags
 
 
-def _check_tag_key(name: str, key: Any, count: int) -> None:
-    band, domain = key if isinstance(key, tuple) and len(key) == 2 else (key, "")
-    if not isinstance(band, int) or not 0 <= band <= count or not isinstance(domain, str):
+def _check_for_rasterio(name: str, key: TagKey, items: Mapping[str, str]) -> None:
+    """Refuse what rasterio cannot hand to GDAL; of XML it writes nothing without an equals sign."""
+    domain = band_and_domain(key)[1]
+    if domain.startswith("xml:") and "=" not in items.get(domain, "="):
         raise OptionError(
-            f"{name} has an entry for band {key!r}; "
-            f"0 (the dataset) to {count} are allowed, "
-            "or (band, 'DOMAIN') for another metadata domain"
-        )
-
-
-def _check_xml(name: str, key: Any, items: Mapping[Any, Any]) -> None:
-    """Refuse XML that rasterio cannot hand to GDAL: it writes nothing without an equals sign."""
-    domain = key[1] if isinstance(key, tuple) else ""
-    if domain.startswith("xml:") and domain in items and "=" not in str(items[domain]):
-        raise OptionError(
-            f"{name} has {str(items[domain])[:80]!r} for {domain}, which is not XML "
+            f"{name} has {items[domain][:80]!r} for {domain}, which is not XML "
             "with a declaration or namespace (there is no '=')"
         )
-
-
-def _check_names(name: str, key: Any, items: Mapping[Any, Any]) -> None:
-    for item in items:
-        if str(item) in ARGUMENTS_OF_RASTERIO:
+    for item in ARGUMENTS_OF_RASTERIO:
+        if item in items:
             raise OptionError(
                 f"{name} has a tag {item!r} for {key!r}, which rasterio cannot hand to GDAL: "
                 "it is the name of an argument; give the tag another name"
@@ -285,31 +278,28 @@ def _entries(name: str, value: Any, count: int) -> list[Any]:
 def _colormap(name: str, value: Any, count: int) -> dict[int, tuple[int, ...]]:
     if not isinstance(value, Mapping):
         raise OptionError(f"{name} is {{pixel value: (red, green, blue[, alpha])}}, not {value!r}")
-    return dict(_colour(name, pixel, colour) for pixel, colour in value.items())
-
-
-def _colour(name: str, pixel: Any, colour: Any) -> tuple[int, tuple[int, ...]]:
-    try:
-        entry = int(pixel), tuple(map(int, colour))
-    except (TypeError, ValueError):
-        entry = -1, ()
-    if entry[0] < 0 or len(entry[1]) not in (3, 4) or not all(0 <= part < 256 for part in entry[1]):
-        raise OptionError(
-            f"{name} has {pixel!r}: {colour!r}; a pixel value is a whole number from 0, and its "
-            "colour is three or four numbers from 0 to 255 (red, green, blue[, alpha])"
-        )
-    return entry
+    colours = {}
+    for pixel, colour in value.items():
+        try:
+            entry, parts = int(pixel), tuple(map(int, colour))
+        except (TypeError, ValueError):
+            entry, parts = -1, ()
+        if entry < 0 or len(parts) not in (3, 4) or not all(0 <= part < 256 for part in parts):
+            raise OptionError(
+                f"{name} has {pixel!r}: {colour!r}; a pixel value is a whole number from 0, and "
+                "its colour is three or four numbers from 0 to 255 (red, green, blue[, alpha])"
+            )
+        colours[entry] = parts
+    return colours
 
 
 def _colorinterp(name: str, value: Any, count: int) -> tuple[ColorInterp, ...]:
-    return tuple(_one_colorinterp(name, entry) for entry in _entries(name, value, count))
-
-
-def _one_colorinterp(name: str, value: Any) -> ColorInterp:
-    if isinstance(value, ColorInterp):
-        return value
+    entries = _entries(name, value, count)
     try:
-        return ColorInterp[str(value).lower()]
+        return tuple(
+            entry if isinstance(entry, ColorInterp) else ColorInterp[str(entry).lower()]
+            for entry in entries
+        )
     except KeyError as error:
         names = ", ".join(member.name for member in ColorInterp)
         raise OptionError(f"{name} has {error.args[0]!r}; choose one of {names}") from None
@@ -317,11 +307,11 @@ def _one_colorinterp(name: str, value: Any) -> ColorInterp:
 
 def _gcps(name: str, value: Any, count: int) -> tuple[GroundControlPoint, ...]:
     points = tuple(value)
-    for point in points:
-        if not isinstance(point, GroundControlPoint):
-            raise OptionError(
-                f"{name} has {point!r}, which is not a rasterio.control.GroundControlPoint"
-            )
+    others = [point for point in points if not isinstance(point, GroundControlPoint)]
+    if others:
+        raise OptionError(
+            f"{name} has {others[0]!r}, which is not a rasterio.control.GroundControlPoint"
+        )
     return points
 
 

@@ -23,17 +23,16 @@ import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import rasterio
-import rasterio.shutil
 from dask.base import tokenize
 from dask.task_spec import Task
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
-from rasterio.io import MemoryFile
 from rasterio.warp import transform_bounds
 
 from ccog.errors import OptionError, RasterError, StoreError
 from ccog.geometry.intervals import Area, Interval, ceil_div
 from ccog.input.arrays import array_of_tasks
+from ccog.input.description import vrt_of
 from ccog.input.files import open_raster
 from ccog.input.gdal_names import gdal_type
 from ccog.input.gdal_options import Opener
@@ -61,7 +60,6 @@ class _Header:
     """What an input says of itself; ``facts`` are by name what all inputs share."""
 
     path: str
-    crs: Any
     transform: rasterio.Affine
     shape: tuple[int, int]
     block: tuple[int, int]
@@ -115,7 +113,8 @@ def open_mosaic(
     root = _description(headers, (height, width), has_mask=has_mask)
     source = open_raster(ET.tostring(root, "unicode"), chunk, tags=True)
     dtype = source.array.dtype.name
-    layout = _Layout(_bands(root), has_mask, dtype, overlap, Opener.current())
+    bands = tuple(map(_band, root.findall("VRTRasterBand")))
+    layout = _Layout(bands, has_mask, dtype, overlap, Opener.current())
     if overlap in ("min", "max") and source.array.dtype.kind == "c":
         raise OptionError(f"overlap={overlap} does not order complex pixels; use first or last")
     # the token of an Address is that of its repr, which leaves out what signed URLs differ in
@@ -123,9 +122,9 @@ def open_mosaic(
     token = tokenize(source.array.name, inputs, files, layout)
     blocks = _by_block(inputs if overlap != "first" else inputs[::-1], source.array.chunks[1:])
     array = _lazy(source.array, f"read-mosaic-{token}", blocks, _read_pixels, layout)
-    if source.mask is None:
-        return replace(source, array=array)
-    mask = _lazy(source.mask, f"read-mosaic-mask-{token}", blocks, _read_mask, layout)
+    mask = source.mask
+    if mask is not None:
+        mask = _lazy(mask, f"read-mosaic-mask-{token}", blocks, _read_mask, layout)
     return replace(source, array=array, mask=mask)
 
 
@@ -159,14 +158,16 @@ def _header(path: str, opener: Opener) -> _Header:
 
 def _header_of(dataset: Any, path: str) -> _Header:
     colors, flags = dataset.colorinterp, dataset.mask_flag_enums
+    # of these gdalbuildvrt does not look at the mask (VRTBuilder::AnalyseRaster)
+    nothing_hidden = [MaskFlags.all_valid], [MaskFlags.nodata]
     has_palette = colors[0] == ColorInterp.palette
     return _Header(
         path=path,
-        crs=dataset.crs,
         transform=dataset.transform,
         shape=dataset.shape,
         block=dataset.block_shapes[0],
         facts={
+            "CRS": dataset.crs,
             "number of bands": dataset.count,
             "data type": _common(dataset.dtypes),
             "nodata": _common(dataset.nodatavals),
@@ -175,7 +176,10 @@ def _header_of(dataset: Any, path: str) -> _Header:
             "offset": _common(dataset.offsets),
             "colour table": dataset.colormap(1) if has_palette else None,
         },
-        masked=tuple(map(_is_masked, flags, colors)),
+        masked=tuple(
+            color == ColorInterp.alpha or mask not in nothing_hidden
+            for mask, color in zip(flags, colors, strict=True)
+        ),
         has_mask=flags[0] == [MaskFlags.per_dataset],
     )
 
@@ -185,24 +189,19 @@ def _common(values: tuple[Any, ...]) -> Any:
     return values[0] if all(_is_same(value, values[0]) for value in values) else values
 
 
-def _is_masked(flags: list[MaskFlags], color: ColorInterp) -> bool:
-    """Whether gdalbuildvrt has the mask of a band looked at (VRTBuilder::AnalyseRaster)."""
-    hides_nothing = flags in ([MaskFlags.all_valid], [MaskFlags.nodata])
-    return color == ColorInterp.alpha or not hides_nothing
-
-
 def _is_same(value: Any, other: Any) -> bool:
     """Whether two facts are equal; NaN equals NaN."""
-    return bool(value == other or repr(value) == repr(other))
+    return bool(value == other or (isinstance(value, float | tuple) and repr(value) == repr(other)))
 
 
 def _checked(headers: Iterator[_Header]) -> Iterator[_Header]:
     """The headers, up to the first that does not fit."""
-    first = next(headers)
-    _check_georeferencing(first)
-    yield first
+    first = None
     for header in headers:
-        _check_same(header, first)
+        first = first or header
+        for name, expected in first.facts.items():
+            if not _is_same(header.facts[name], expected):
+                raise _refusal(header, first, name, header.facts[name], expected)
         _check_georeferencing(header)
         _check_grid(header, first)
         yield header
@@ -221,19 +220,6 @@ def _check_georeferencing(header: _Header) -> None:
             f"{redacted(header.path)} is rotated or flipped (transform {tuple(transform)[:6]}), "
             f"and a mosaic is north up; turn it: {command}"
         )
-
-
-def _check_same(header: _Header, first: _Header) -> None:
-    if header.crs != first.crs:
-        raise _refusal(header, first, "CRS", _crs_text(header.crs), _crs_text(first.crs))
-    for name, value in header.facts.items():
-        expected = first.facts[name]
-        if not _is_same(value, expected):
-            raise _refusal(header, first, name, value, expected)
-
-
-def _crs_text(crs: Any) -> str:
-    return crs.to_string() if crs else "none"
 
 
 def _check_grid(header: _Header, first: _Header) -> None:
@@ -264,6 +250,8 @@ def _refusal(header: _Header, first: _Header, name: str, value: Any, expected: A
     remedy = "make it the same, or leave it out"
     if name in _WARPED:
         remedy = _warp_command(header, first)
+    if name == "CRS":
+        value, expected = value or "none", expected or "none"
     return RasterError(
         f"{redacted(header.path)} differs from the first input, {redacted(first.path)}: "
         f"its {name} is {value}, expected {expected}; {remedy}"
@@ -272,17 +260,18 @@ def _refusal(header: _Header, first: _Header, name: str, value: Any, expected: A
 
 def _warp_command(header: _Header, first: _Header) -> str:
     """How to bring an input on the grid of the first."""
-    grid, same_crs = first.transform, header.crs == first.crs
+    grid = first.transform
+    crs, their_crs = first.facts["CRS"], header.facts["CRS"]
     bounds = rasterio.transform.array_bounds(*header.shape, header.transform)
-    if header.crs and first.crs and not same_crs:
-        bounds = transform_bounds(header.crs, first.crs, *bounds)
+    if crs and their_crs and crs != their_crs:
+        bounds = transform_bounds(their_crs, crs, *bounds)
     left, top = ~grid * (bounds[0], bounds[3])
     right, bottom = ~grid * (bounds[2], bounds[1])
     x0, y1 = grid * (math.floor(left + _MOST_SHIFT), math.floor(top + _MOST_SHIFT))
     x1, y0 = grid * (math.ceil(right - _MOST_SHIFT), math.ceil(bottom - _MOST_SHIFT))
     command = ["gdalwarp", "-tr", grid.a, abs(grid.e), "-te", x0, y0, x1, y1]
-    if first.crs and not same_crs:
-        command += ["-t_srs", _crs_text(first.crs)]
+    if crs and crs != their_crs:
+        command += ["-t_srs", crs]
     dtype, nodata = first.facts["data type"], first.facts["nodata"]
     if dtype != header.facts["data type"]:
         command += ["-ot", gdal_type(dtype)]
@@ -299,10 +288,10 @@ def _inputs(headers: Sequence[_Header]) -> list[_Input]:
     positions = [_position(header, headers[0]) for header in headers]
     first_row, first_col = (round(min(axis)) for axis in zip(*positions, strict=True))
     inputs = []
-    for header, position in zip(headers, positions, strict=True):
-        row, col = round(position[0]) - first_row, round(position[1]) - first_col
-        rows = Interval(row, row + header.shape[0])
-        area = Area(rows, Interval(col, col + header.shape[1]))
+    for header, (row, col) in zip(headers, positions, strict=True):
+        top, left = round(row) - first_row, round(col) - first_col
+        rows = Interval(top, top + header.shape[0])
+        area = Area(rows, Interval(left, left + header.shape[1]))
         inputs.append(_Input(Address(header.path), area, header.block, header.masked))
     return inputs
 
@@ -311,9 +300,7 @@ def _description(
     headers: Sequence[_Header], shape: tuple[int, int], *, has_mask: bool
 ) -> ET.Element:
     """The VRT that gdalbuildvrt makes of the inputs, without these."""
-    with MemoryFile(ext=".vrt") as memory:
-        rasterio.shutil.copy(headers[0].path, memory.name, driver="VRT")
-        first = ET.fromstring(memory.read())
+    first = vrt_of(headers[0].path)
     height, width = map(str, shape)
     root = ET.Element("VRTDataset", rasterXSize=width, rasterYSize=height)
     root.extend(first.findall("SRS"))
@@ -338,12 +325,9 @@ def _geotransform(headers: Sequence[_Header]) -> tuple[float, ...]:
     return left, x, 0.0, top, 0.0, y
 
 
-def _bands(root: ET.Element) -> tuple[_Band, ...]:
-    bands = []
-    for band in root.findall("VRTRasterBand"):
-        is_alpha = band.findtext("ColorInterp") == "Alpha"
-        bands.append(_Band(band.attrib["dataType"], band.findtext("NoDataValue"), is_alpha))
-    return tuple(bands)
+def _band(element: ET.Element) -> _Band:
+    is_alpha = element.findtext("ColorInterp") == "Alpha"
+    return _Band(element.attrib["dataType"], element.findtext("NoDataValue"), is_alpha)
 
 
 # Chunks
@@ -375,10 +359,9 @@ def _lazy(
     rows, cols = map(_intervals, like.chunks[-2:])
     leading = (0,) * (like.ndim - 2)
     tasks = {}
-    for i, j in itertools.product(range(len(rows)), range(len(cols))):
+    for (i, y), (j, x) in itertools.product(enumerate(rows), enumerate(cols)):
         key = (name, *leading, i, j)
-        area = Area(rows[i], cols[j])
-        tasks[key] = Task(key, read, tuple(blocks.get((i, j), ())), area, layout)
+        tasks[key] = Task(key, read, tuple(blocks.get((i, j), ())), Area(y, x), layout)
     return array_of_tasks(tasks, name, like.chunks, meta=like._meta)
 
 
@@ -396,16 +379,14 @@ def _read_pixels(inputs: tuple[_Input, ...], area: Area, layout: _Layout) -> Arr
         return np.broadcast_to(fill.astype(layout.dtype), shape)
     if layout.overlap in ("min", "max"):
         return _ordered_by_value(inputs, area, layout)
-    pixels: Array = _read(inputs, area, layout, lambda dataset: dataset.read())
-    return pixels.astype(layout.dtype, copy=False)
+    return np.asarray(_read(inputs, area, layout, lambda dataset: dataset.read()), layout.dtype)
 
 
 def _read_mask(inputs: tuple[_Input, ...], area: Area, layout: _Layout) -> Array:
     """Mask of a chunk, 255 valid and 0 not."""
     if not inputs:
         return np.broadcast_to(np.uint8(0), area.shape)
-    mask: Array = _read(inputs, area, layout, lambda dataset: dataset.read_masks(1))
-    return mask
+    return np.asarray(_read(inputs, area, layout, lambda dataset: dataset.read_masks(1)))
 
 
 def _ordered_by_value(inputs: tuple[_Input, ...], area: Area, layout: _Layout) -> Array:

@@ -132,13 +132,6 @@ def is_variable(text: str) -> bool:
     return _VARIABLE.fullmatch(text) is not None
 
 
-def _path_and_variable(text: str) -> tuple[str, str | None]:
-    match = _VARIABLE.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{redacted(text)} names no variable")
-    return Address(match["path"]), match["variable"]
-
-
 def opened(arr: Any) -> Any:
     """The raster at a path that a user gives in place of an array; an array as it is."""
     return open_sources([os.fspath(arr)]) if isinstance(arr, str | os.PathLike) else arr
@@ -159,9 +152,10 @@ def open_source(
     URL of a Zarr or netCDF file.
     """
     text, storage = Address(text), hidden(storage)
-    if is_variable(text):
-        path, name = _path_and_variable(text)
-        return changes.of_variable(open_variable(path, variable or name, chunk, storage))
+    match = _VARIABLE.fullmatch(text)
+    if match is not None:
+        path, name = Address(match["path"]), variable or match["variable"]
+        return changes.of_variable(open_variable(path, name, chunk, storage))
     if variable:
         raise RasterError(
             f"{redacted(text)} is not a Zarr or netCDF file (.zarr, .nc, .nc4, .h5), "

@@ -5,7 +5,7 @@ Some say what the array is, and are checked. Others are options of the GTiff dri
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -33,14 +33,8 @@ _OF_ARRAY = ("DRIVER", "WIDTH", "HEIGHT", "COUNT", "DTYPE")
 
 # TIFF's numbers of what rasterio calls photometric
 _PHOTOMETRIC = {
-    "MINISWHITE": 0,
-    "MINISBLACK": 1,
-    "RGB": 2,
-    "PALETTE": 3,
-    "CMYK": 5,
-    "YCBCR": 6,
-    "CIELAB": 8,
-}
+    "MINISWHITE": 0, "MINISBLACK": 1, "RGB": 2, "PALETTE": 3, "CMYK": 5, "YCBCR": 6, "CIELAB": 8,
+}  # fmt: skip
 
 #: All of them, in upper case.
 PROFILE_KEYS = (*_BLOCKS, *_OF_COMPRESSIONS, *_OF_ARRAY, "PHOTOMETRIC")
@@ -67,8 +61,7 @@ def as_cog_options(
         if compress in compressions:
             asked[name] = (key, value)
         else:
-            known = " and ".join(compressions)
-            text = f"is for {known}, and compress is {compress}: leave it out"
+            text = f"is for {' and '.join(compressions)}, and compress is {compress}: leave it out"
             problems.append(OptionError(f"{key.lower()}={value!r} {text}"))
     added = {}
     for name, (key, value) in asked.items():
@@ -102,13 +95,10 @@ def _blocksize(profile: Mapping[str, Any], has_blocksize: bool) -> dict[str, tup
 
 def check_array(profile: Mapping[str, Any], raster: Raster, problems: list[OptionError]) -> None:
     """Add to ``problems`` what a profile says of the array that is not so."""
-    problems += map(OptionError, _contradictions(profile, raster))
-
-
-def _contradictions(profile: Mapping[str, Any], raster: Raster) -> Iterator[str]:
     driver = profile.get("DRIVER")
+    found = []
     if driver is not None and str(driver).upper() not in ("COG", "GTIFF"):
-        yield f"driver={driver!r}: ccog writes COGs; leave it out, or give driver='COG'"
+        found.append(f"driver={driver!r}: ccog writes COGs; leave it out, or give driver='COG'")
     facts = {
         "WIDTH": (raster.width, "columns"),
         "HEIGHT": (raster.height, "rows"),
@@ -117,24 +107,21 @@ def _contradictions(profile: Mapping[str, Any], raster: Raster) -> Iterator[str]
     for key, (fact, noun) in facts.items():
         value = profile.get(key)
         if value is not None and str(value) != str(fact):
-            yield (
+            found.append(
                 f"{key.lower()}={value!r}, and the array has {fact} {noun}: "
                 "leave it out, or write the array that it describes"
             )
     dtype = profile.get("DTYPE")
-    if dtype is not None and _type_name(dtype) != raster.stored_type:
-        yield (
-            f"dtype={_type_name(dtype)!r}, and the array is {raster.stored_type}: cast it, "
-            f"arr.astype({_type_name(dtype)!r}), or leave dtype out"
-        )
-
-
-def _type_name(dtype: Any) -> str:
     try:
-        name = np.dtype(dtype).name
+        name = np.dtype(dtype).name.replace("bool", "uint8")
     except TypeError:
-        return str(dtype)
-    return "uint8" if name == "bool" else name
+        name = str(dtype)
+    if dtype is not None and name != raster.stored_type:
+        found.append(
+            f"dtype={name!r}, and the array is {raster.stored_type}: cast it, "
+            f"arr.astype({name!r}), or leave dtype out"
+        )
+    problems += map(OptionError, found)
 
 
 def check_photometric(profile: Mapping[str, Any], image: Directory) -> None:

@@ -22,7 +22,7 @@ from ccog.geometry.options import CreationOptions
 from ccog.geometry.raster_facts import MaskKind
 from ccog.geometry.tiling_scheme import Scheme, advice, check_grid, scheme_of
 from ccog.input.arrays import Cut, UserArray, checked_mask, checked_pixels
-from ccog.input.encoding import REMEDY, Encoding
+from ccog.input.encoding import REMEDY, Encoding, rounded
 from ccog.input.from_xarray import arrays_and_metadata, is_xarray, mask_of
 from ccog.input.metadata import Metadata, misfit, same_value, with_options
 from ccog.input.source import Source
@@ -147,15 +147,15 @@ class Raster:
                 "and let its alpha band say what is transparent"
             )
         levels = self.overviews
-        return Raster(
+        return replace(
+            self,
             pixels=self.pixels[:-1],
             mask=self.pixels[-1],
             metadata=self.metadata.without_last_band(),
-            file_header=self.file_header,
             mask_kind="file",
+            nodata_by_band=None,
+            nodata_values=None,
             overviews=levels and tuple(level._with_alpha_as_mask() for level in levels),
-            overviews_made_by=self.overviews_made_by,
-            decoded=self.decoded,
         )
 
 
@@ -213,15 +213,10 @@ def _from_arrays(
     dtype = _native_dtype(arrays[0])
     metadata = with_options(described, options, shape[0])
     encoding = next((array.encoding for array in arrays if array.encoding is not None), None)
-    _check_stored_type(metadata.stored_type, dtype)
-    _check_nodata(metadata.nodata, dtype, encoding)
-    if encoding is not None:
-        _check_scales(described, metadata)
     is_masked = any(array.is_masked for array in arrays)
-    if is_masked:
-        _check_fill(metadata.nodata, dtype)
-    with_masks = is_masked and metadata.nodata is None
+    _check_metadata(metadata, described, dtype, encoding, is_masked=is_masked)
     nodata = metadata.nodata
+    with_masks = is_masked and nodata is None
     bands = [checked_pixels(array, dtype, nodata, with_masks=with_masks) for array in arrays]
     return Raster(
         pixels=bands[0] if len(bands) == 1 else da.concatenate(bands),
@@ -243,11 +238,6 @@ def _shape(arrays: list[UserArray]) -> tuple[int, int, int]:
     sides = tuple(array.shape[axis] for axis in axes)
     count = sides[0] if len(sides) == 3 and len(arrays) == 1 else len(arrays)
     shape = (count, *sides[-2:])
-    _check_shape(shape)
-    return shape
-
-
-def _check_shape(shape: tuple[int, int, int]) -> None:
     if any(math.isnan(side) for side in shape):
         raise RasterError(
             f"the array has unknown chunk sizes, shape {shape}; "
@@ -266,6 +256,7 @@ def _check_shape(shape: tuple[int, int, int]) -> None:
         raise RasterError(
             f"the array has {shape[0]} bands; TIFF takes at most {_MOST_BANDS} (is it band last?)"
         )
+    return shape
 
 
 def _check_order(shape: tuple[int, int, int]) -> None:
@@ -299,42 +290,36 @@ def _native_dtype(array: UserArray) -> np.dtype[Any]:
     )
 
 
-def _check_stored_type(stored_type: str | None, dtype: np.dtype[Any]) -> None:
+def _check_metadata(
+    metadata: Metadata,
+    described: Metadata,
+    dtype: np.dtype[Any],
+    encoding: Encoding | None,
+    *,
+    is_masked: bool,
+) -> None:
+    """Refuse what does not go with the pixels: their type in the file, nodata, and scales."""
+    nodata, stored_type = metadata.nodata, metadata.stored_type
     if stored_type == "complex_int16" and dtype != np.complex64:
         raise DtypeError(
             f"dtype={stored_type} is stored from complex64, not {dtype}; cast the array"
         )
-
-
-def _check_scales(described: Metadata, metadata: Metadata) -> None:
-    """Refuse other scales than those that the pixels are encoded with."""
-    for name in ("scales", "offsets"):
+    allowed = None if nodata is None else misfit(nodata, dtype)
+    if allowed is not None:
+        remedy = "" if encoding is None else f"; the type is that of the encoding: {REMEDY}"
+        raise OptionError(f"nodata={nodata} is not a {dtype}; use {allowed}{remedy}")
+    for name in () if encoding is None else ("scales", "offsets"):
         encoded, asked = getattr(described, name), getattr(metadata, name)
         if encoded != asked:
             raise OptionError(
                 f"{name}={asked} is not what the values are encoded with, {encoded}; "
                 f"set arr.encoding instead, or {REMEDY}"
             )
-
-
-def _check_nodata(
-    nodata: float | int | None, dtype: np.dtype[Any], encoding: Encoding | None
-) -> None:
-    if nodata is None:
+    # GDAL does not round the nodata value of masked half floats
+    if not is_masked or nodata is None or dtype != np.float16 or not math.isfinite(nodata):
         return
-    allowed = misfit(nodata, dtype)
-    if allowed is not None:
-        remedy = "" if encoding is None else f"; the type is that of the encoding: {REMEDY}"
-        raise OptionError(f"nodata={nodata} is not a {dtype}; use {allowed}{remedy}")
-
-
-def _check_fill(nodata: float | int | None, dtype: np.dtype[Any]) -> None:
-    """Refuse a nodata value that masked half floats cannot hold: GDAL does not round it."""
-    if nodata is None or dtype != np.float16:
-        return
-    with np.errstate(over="ignore"):
-        nearest = float(np.float16(nodata))
-    if math.isfinite(nodata) and nearest != nodata:
+    nearest = rounded(nodata, dtype)
+    if nearest != nodata:
         raise OptionError(
             f"nodata={nodata} is not a {dtype}, "
             f"so masked pixels would be {nearest} and valid; give a number that is, or nan"

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from ccog.geometry.intervals import Size
 from ccog.geometry.raster_facts import MaskKind
 from ccog.input.metadata import Metadata
 
@@ -46,21 +47,15 @@ class Source:
     header: Metadata | None = None
 
 
-def chunk_shape(
-    height: int,
-    width: int,
-    block: tuple[int, int],
-    pixel_bytes: int,
-    limit: int = MAX_CHUNK_BYTES,
-) -> tuple[int, int]:
+def chunk_shape(height: int, width: int, block: Size, pixel_bytes: int) -> Size:
     """Chunk that suits a file in blocks of ``block``, all in pixels.
 
-    It has about ``DEFAULT_CHUNK`` pixels a side and at most ``limit`` bytes. Files in strips are
-    read in strips: a chunk that cuts strips would decode each of them many times.
+    It has about ``DEFAULT_CHUNK`` pixels a side and at most ``MAX_CHUNK_BYTES``. Files in strips
+    are read in strips: a chunk that cuts strips would decode each of them many times.
     """
-    side = min(DEFAULT_CHUNK, math.isqrt(limit // pixel_bytes))
+    side = min(DEFAULT_CHUNK, math.isqrt(MAX_CHUNK_BYTES // pixel_bytes))
     if block[1] >= width > side:
-        rows = limit // (pixel_bytes * width)
+        rows = MAX_CHUNK_BYTES // (pixel_bytes * width)
         return _multiple(rows, _step(block[0])), width
     return _multiple(side, _step(block[0])), _multiple(side, _step(block[1]))
 
@@ -79,12 +74,16 @@ def absolute_path(path: str) -> str:
     return os.path.abspath(path) if os.path.exists(path) else path
 
 
+def file_behind(path: str) -> str:
+    """The path of a file that a ``vrt://`` changes on the way; other paths are as they are."""
+    is_changed = path.startswith(VRT_CONNECTION)
+    return path.removeprefix(VRT_CONNECTION).partition("?")[0] if is_changed else path
+
+
 def file_stamp(path: str) -> tuple[int, int] | None:
     """Size and time of a local file, so that one that has changed has another name in dask."""
-    if path.startswith(VRT_CONNECTION):
-        path = path.removeprefix(VRT_CONNECTION).partition("?")[0]
     try:
-        status = os.stat(path)
+        status = os.stat(file_behind(path))
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ccog.errors import OptionError, RasterError, StoreError
 from ccog.input.gdal_names import gdal_name, gdal_type
+from ccog.input.metadata import python_number
 from ccog.input.source import VRT_CONNECTION, Source
 from ccog.redaction import redacted
 
@@ -29,7 +29,16 @@ class Translation:
 
     def path(self, path: str) -> str:
         """What GDAL opens to see the file at ``path`` with the changes."""
-        options = self._options()
+        if self.nodata is not None:
+            # GDAL takes other words for 0
+            _number(self.nodata)
+        changes = {
+            "bands": ",".join(map(str, self.bands)),
+            "ot": self.dtype and gdal_type(self.dtype),
+            "a_nodata": self.nodata,
+            "a_srs": self.crs,
+        }
+        options = {key: value for key, value in changes.items() if value}
         if not options:
             return path
         # rasterio hands vrt:// to GDAL as it is
@@ -57,26 +66,11 @@ class Translation:
             options["crs"] = self.crs
         return replace(source, options=source.options | options)
 
-    def _options(self) -> dict[str, str]:
-        """Options of a connection, which are those of gdal_translate."""
-        if self.nodata is not None:
-            # GDAL takes other words for 0
-            _number(self.nodata)
-        options = {
-            "bands": ",".join(map(str, self.bands)),
-            "ot": self.dtype and gdal_type(self.dtype),
-            "a_nodata": self.nodata,
-            "a_srs": self.crs,
-        }
-        return {key: value for key, value in options.items() if value}
-
 
 def _number(text: str) -> float | int | None:
     if text.lower() == NO_NODATA:
         return None
-    with contextlib.suppress(ValueError):
-        return int(text)
     try:
-        return float(text)
+        return python_number(text)
     except ValueError:
         raise OptionError(f"nodata={text!r} is not a number, nan or none") from None

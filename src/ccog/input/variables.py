@@ -37,7 +37,7 @@ def open_variable(
     ``chunk`` is the side of the chunks in pixels; ``storage`` are options of fsspec for a URL.
     """
     dataset = _open_dataset(path, Hidden(storage or {}))
-    variable = _only(dataset, path) if name is None else _named(dataset, path, name)
+    variable = _variable(dataset, path, name)
     if variable.ndim < 2:
         dims = ", ".join(map(str, variable.dims))
         raise RasterError(
@@ -57,11 +57,19 @@ def open_variable(
 
 
 def _open_dataset(path: str, storage: Hidden) -> Any:
-    xarray = _import_xarray()
-    engine = _engine(path)
+    try:
+        import rioxarray  # noqa: F401
+        import xarray
+    except ImportError as error:
+        raise needs("reading Zarr and netCDF files", "xarray", "rioxarray") from error
+    is_remote = "://" in path
+    engine = None  # xarray chooses it, as for OPeNDAP
+    if path.lower().endswith(".zarr"):
+        engine = "zarr"
+    elif is_remote and not path.startswith("http"):
+        engine = "h5netcdf"
     if engine is not None and find_spec(engine) is None:
         raise needs(f"opening {redacted(path)}", engine)
-    is_remote = storage and "://" in path
     try:
         # not chunks={}: the chunks wanted are multiples of those stored
         return xarray.open_dataset(
@@ -71,7 +79,7 @@ def _open_dataset(path: str, storage: Hidden) -> Any:
             mask_and_scale=False,
             decode_times=False,
             decode_coords="all",
-            **({"storage_options": dict(storage)} if is_remote else {}),
+            **({"storage_options": dict(storage)} if storage and is_remote else {}),
         )
     except Exception as error:  # the libraries of formats and stores have no common one
         reason = redacted(error, storage, path)
@@ -79,24 +87,12 @@ def _open_dataset(path: str, storage: Hidden) -> Any:
         raise StoreError(f"cannot open {redacted(path)}: {reason}") from cause
 
 
-def _engine(path: str) -> str | None:
-    """What xarray opens the path with; None lets it choose, as for OPeNDAP."""
-    if path.lower().endswith(".zarr"):
-        return "zarr"
-    is_in_bucket = "://" in path and not path.startswith("http")
-    return "h5netcdf" if is_in_bucket else None
-
-
-def _import_xarray() -> Any:
-    try:
-        import rioxarray  # noqa: F401
-        import xarray
-    except ImportError as error:
-        raise needs("reading Zarr and netCDF files", "xarray", "rioxarray") from error
-    return xarray
-
-
-def _only(dataset: Any, path: str) -> Any:
+def _variable(dataset: Any, path: str, name: str | None) -> Any:
+    if name is not None and name not in dataset.variables:
+        listed = ", ".join(map(str, dataset.data_vars))
+        raise RasterError(f"{redacted(path)} has no variable {name}; it has {listed}")
+    if name is not None:
+        return dataset[name]
     names = [name for name, variable in dataset.data_vars.items() if variable.ndim >= 2]
     if len(names) != 1:
         listed = ", ".join(map(str, names)) or "none"
@@ -105,13 +101,6 @@ def _only(dataset: Any, path: str) -> Any:
             f"({listed}); name one: --variable NAME"
         )
     return dataset[names[0]]
-
-
-def _named(dataset: Any, path: str, name: str) -> Any:
-    if name not in dataset.variables:
-        listed = ", ".join(map(str, dataset.data_vars))
-        raise RasterError(f"{redacted(path)} has no variable {name}; it has {listed}")
-    return dataset[name]
 
 
 def _chunk_lengths(variable: Any, chunk: int | None) -> dict[Any, int]:
@@ -142,6 +131,4 @@ def _options(variable: Any) -> dict[str, Any]:
 
 def _python_value(value: Any) -> Any:
     """The Python value of a NumPy scalar, or of an array of one."""
-    if isinstance(value, np.generic | np.ndarray):
-        return np.asarray(value).item()
-    return value
+    return np.asarray(value).item() if isinstance(value, np.generic | np.ndarray) else value

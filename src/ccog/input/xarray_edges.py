@@ -5,8 +5,6 @@ Each says what it relies on, and what breaks without it.
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,13 +28,6 @@ def is_read_lazily(arr: Any) -> bool:
     return isinstance(variable._data, ExplicitlyIndexed)
 
 
-def in_chunks(arr: Any, sides: tuple[int, ...]) -> Any:
-    """The values of such an array as a dask array, read chunk by chunk."""
-    lengths = dict(zip(arr.dims, sides, strict=True))
-    # a token of its own, since xarray would make one of all that the backend holds
-    return arr.variable.chunk(lengths, name=f"read-{uuid.uuid4().hex}").data
-
-
 def token_of_file(arr: Any) -> str:
     """A name for the values of such an array: the same at each run while its file stays.
 
@@ -47,11 +38,8 @@ def token_of_file(arr: Any) -> str:
     stamp = None if source is None else file_stamp(str(source))
     if stamp is None:
         return str(tokenize(arr.to_numpy()))
-    layers = [repr(getattr(layer, "key", None)) for layer in _layers(arr.variable._data)]
-    return str(tokenize(str(source), stamp, arr.name, arr.shape, str(arr.dtype), layers))
-
-
-def _layers(data: Any) -> Iterator[Any]:
+    layers, data = [], arr.variable._data
     while data is not None and not isinstance(data, np.ndarray):
-        yield data
+        layers.append(repr(getattr(data, "key", None)))
         data = getattr(data, "array", None)
+    return str(tokenize(str(source), stamp, arr.name, arr.shape, str(arr.dtype), layers))
