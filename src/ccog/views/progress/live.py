@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dask.callbacks import Callback
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from ccog.views.progress.display import Display
 
 _TICK_SECONDS, _ANSWER_SECONDS = 0.25, 10
+
+# a pipe or terminal that is closed does not fail the write; rich would leave the program
+_NOBODY_SEES = OSError, SystemExit
 
 
 @contextlib.contextmanager
@@ -48,12 +52,14 @@ def progress(client: Any = None) -> Iterator[None]:
     display = open_display()
     last = None
     try:
-        with listening(listener), _Tasks(state), _ticking(state, listener, display):
+        counting = Callback(posttask=partial(_count_task, state))
+        with listening(listener), counting, _ticking(state, listener, display):
             yield
         listener.conclude()
         last = state.snapshot()
     finally:
-        display.close(last)
+        with contextlib.suppress(*_NOBODY_SEES):
+            display.close(last)
 
 
 class _Listener:
@@ -62,8 +68,7 @@ class _Listener:
     If the scheduler does not answer, the state stays as it is.
     """
 
-    def __init__(self, state: ProgressState, client: Any = None) -> None:
-        self.stored = state.stored
+    def __init__(self, state: ProgressState, client: Any) -> None:
         self._state = state
         self._client = client
         self._offered = False
@@ -78,53 +83,48 @@ class _Listener:
         """A write is about to be computed, by the current client where none was named."""
         if self._client is None:
             self._client = current_client()
-        self._state.expect(final, counts)
+        self._state.writes.setdefault(final, counts)
+
+    def stored(self, session: str, number: int, size: int) -> None:
+        self._state.parts_here[session, number] = size
 
     def ask(self) -> None:
         """Ask the scheduler; called from a thread that is not the client's own."""
-        writes = {final: list(counts) for final, counts in self._state.writes.items()}
+        # a copy, since writes in other threads may begin meanwhile
+        writes = {final: list(counts) for final, counts in list(self._state.writes.items())}
         if self._client is None or not writes:
             return
         with contextlib.suppress(Exception):
-            self._offer_plugin()
+            if not self._offered:
+                from ccog.runtime.scheduler_plugin import CcogPlugin
+
+                offer_plugin(self._client, CcogPlugin(), _ANSWER_SECONDS)
+                self._offered = True
             handler = "ccog_progress"
             answer = ask_scheduler(self._client, handler, _ANSWER_SECONDS, writes=writes)
             self._known.update(answer["known"])
-            self._state.counted(answer["done"], answer["sizes"])
-            self._state.complete(answer["complete"])
+            self._state.done_on_cluster.update(answer["done"])
+            self._state.sizes_on_cluster.update(answer["sizes"])
+            self._state.complete.update(answer["complete"])
 
     def conclude(self) -> None:
         """Ask after a success: writes too quick to be seen are complete."""
         if self._client is None:
             return
-        writes = self._state.writes
+        writes = list(self._state.writes)
         if self.is_here:
             # nobody can be asked from here, but the client knows its own futures
-            over = [final for final in writes if is_over(self._client, final)]
-            self._state.complete(over)
+            self._state.complete.update(final for final in writes if is_over(self._client, final))
             return
         self.ask()
-        self._state.complete(writes.keys() - self._known)
-
-    def _offer_plugin(self) -> None:
-        from ccog.runtime.scheduler_plugin import CcogPlugin
-
-        if not self._offered:
-            offer_plugin(self._client, CcogPlugin(), _ANSWER_SECONDS)
-            self._offered = True
+        self._state.complete.update(set(writes) - self._known)
 
 
-class _Tasks(Callback):  # type: ignore[misc]
-    """Counts the tasks that dask's schedulers in this process have run."""
-
-    def __init__(self, state: ProgressState) -> None:
-        super().__init__(posttask=self._ran)
-        self._state = state
-
-    def _ran(self, key: Any, *_: Any) -> None:
-        name = key[0] if isinstance(key, tuple) else key
-        if isinstance(name, str) and name.startswith(PREFIX):
-            self._state.ran(name)
+def _count_task(state: ProgressState, key: Any, *_: Any) -> None:
+    """Count a task that a scheduler of dask in this process has run."""
+    name = key[0] if isinstance(key, tuple) else key
+    if isinstance(name, str) and name.startswith(PREFIX):
+        state.done_here[name] += 1
 
 
 @contextlib.contextmanager
@@ -137,7 +137,8 @@ def _ticking(state: ProgressState, listener: _Listener, display: Display) -> Ite
             listener.ask()
             with showing:
                 if not over.is_set():
-                    display.show(state.snapshot())
+                    with contextlib.suppress(*_NOBODY_SEES):
+                        display.show(state.snapshot())
 
     thread = threading.Thread(target=tick, name="ccog-progress", daemon=True)
     thread.start()
