@@ -69,7 +69,8 @@ def _start(stack: contextlib.ExitStack, command: list[str], folder: Path) -> _Se
     server = subprocess.Popen(
         command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
     )
-    stack.callback(_stop, server)
+    stack.callback(server.wait)
+    stack.callback(server.kill)
     return server
 
 
@@ -125,8 +126,3 @@ def _has_bucket(options: dict[str, Any]) -> bool:
         return BUCKET in s3fs.S3FileSystem(**options, skip_instance_cache=True).ls("", refresh=True)
     except (OSError, BotoCoreError):
         return False
-
-
-def _stop(server: _Server) -> None:
-    server.kill()
-    server.wait()

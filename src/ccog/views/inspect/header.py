@@ -136,10 +136,6 @@ def read_header(reader: RangeReader) -> Header:
     ghost, ghost_size = _ghost(window, start, first)
     values = _read_values(window, parsed)
     main = parsed[0]
-    described = {}
-    for number in main.describing:
-        raw = bytes(main.raw(number, values))
-        described[number] = main.tags[number]._replace(raw=raw)
     return Header(
         url=reader.url,
         size=reader.size,
@@ -148,7 +144,10 @@ def read_header(reader: RangeReader) -> Header:
         ghost_extent=(start, start + ghost_size),
         directories=tuple(_image_directory(one, values, layout, reader.url) for one in parsed),
         metadata=bytes(main.raw(tags.GDAL_METADATA, values)),
-        described=described,
+        described={
+            number: main.tags[number]._replace(raw=bytes(main.raw(number, values)))
+            for number in main.describing
+        },
         requests=reader.requests,
         bytes_read=reader.bytes_read,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
-from functools import partial
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dask.callbacks import Callback
@@ -47,88 +47,82 @@ def progress(client: Any = None) -> Iterator[None]:
     """
     from ccog.views.progress.display import open_display  # rich takes a while to import
 
-    state = ProgressState()
-    listener = _Listener(state, client)
+    listener = _Listener(client=client)
     display = open_display()
     last = None
     try:
-        counting = Callback(posttask=partial(_count_task, state))
-        with listening(listener), counting, _ticking(state, listener, display):
+        counting = Callback(posttask=listener.count_task)
+        with listening(listener), counting, _ticking(listener, display):
             yield
         listener.conclude()
-        last = state.snapshot()
+        last = listener.snapshot()
     finally:
         with contextlib.suppress(*_NOBODY_SEES):
             display.close(last)
 
 
-class _Listener:
-    """Brings a state up to date: listens here, and asks a cluster through its client.
+@dataclass(kw_only=True)
+class _Listener(ProgressState):
+    """A state that listens here, and asks a cluster through its client.
 
     If the scheduler does not answer, the state stays as it is.
     """
 
-    def __init__(self, state: ProgressState, client: Any) -> None:
-        self._state = state
-        self._client = client
-        self._offered = False
-        self._known: set[str] = set()
-
-    @property
-    def is_here(self) -> bool:
-        """Whether this thread runs the client's event loop: it must not wait for answers."""
-        return is_own_loop(self._client)
+    client: Any
+    #: Whether the plugin that answers was offered to the scheduler.
+    offered: bool = False
+    #: Writes that the scheduler knows.
+    known: set[str] = field(default_factory=set)
 
     def expect(self, final: str, counts: Mapping[str, int]) -> None:
         """A write is about to be computed, by the current client where none was named."""
-        if self._client is None:
-            self._client = current_client()
-        self._state.writes.setdefault(final, counts)
+        if self.client is None:
+            self.client = current_client()
+        self.writes.setdefault(final, counts)
 
     def stored(self, session: str, number: int, size: int) -> None:
-        self._state.parts_here[session, number] = size
+        self.parts_here[session, number] = size
+
+    def count_task(self, key: Any, *_: Any) -> None:
+        """Count a task that a scheduler of dask in this process has run."""
+        name = key[0] if isinstance(key, tuple) else key
+        if isinstance(name, str) and name.startswith(PREFIX):
+            self.done_here[name] += 1
 
     def ask(self) -> None:
         """Ask the scheduler; called from a thread that is not the client's own."""
         # a copy, since writes in other threads may begin meanwhile
-        writes = {final: list(counts) for final, counts in list(self._state.writes.items())}
-        if self._client is None or not writes:
+        writes = {final: list(counts) for final, counts in list(self.writes.items())}
+        if self.client is None or not writes:
             return
         with contextlib.suppress(Exception):
-            if not self._offered:
+            if not self.offered:
                 from ccog.runtime.scheduler_plugin import CcogPlugin
 
-                offer_plugin(self._client, CcogPlugin(), _ANSWER_SECONDS)
-                self._offered = True
+                offer_plugin(self.client, CcogPlugin(), _ANSWER_SECONDS)
+                self.offered = True
             handler = "ccog_progress"
-            answer = ask_scheduler(self._client, handler, _ANSWER_SECONDS, writes=writes)
-            self._known.update(answer["known"])
-            self._state.done_on_cluster.update(answer["done"])
-            self._state.sizes_on_cluster.update(answer["sizes"])
-            self._state.complete.update(answer["complete"])
+            answer = ask_scheduler(self.client, handler, _ANSWER_SECONDS, writes=writes)
+            self.known.update(answer["known"])
+            self.done_on_cluster.update(answer["done"])
+            self.sizes_on_cluster.update(answer["sizes"])
+            self.complete.update(answer["complete"])
 
     def conclude(self) -> None:
         """Ask after a success: writes too quick to be seen are complete."""
-        if self._client is None:
+        if self.client is None:
             return
-        writes = list(self._state.writes)
-        if self.is_here:
+        writes = list(self.writes)
+        if is_own_loop(self.client):
             # nobody can be asked from here, but the client knows its own futures
-            self._state.complete.update(final for final in writes if is_over(self._client, final))
+            self.complete.update(final for final in writes if is_over(self.client, final))
             return
         self.ask()
-        self._state.complete.update(set(writes) - self._known)
-
-
-def _count_task(state: ProgressState, key: Any, *_: Any) -> None:
-    """Count a task that a scheduler of dask in this process has run."""
-    name = key[0] if isinstance(key, tuple) else key
-    if isinstance(name, str) and name.startswith(PREFIX):
-        state.done_here[name] += 1
+        self.complete.update(set(writes) - self.known)
 
 
 @contextlib.contextmanager
-def _ticking(state: ProgressState, listener: _Listener, display: Display) -> Iterator[None]:
+def _ticking(listener: _Listener, display: Display) -> Iterator[None]:
     """Show the state again and again, from a thread of its own."""
     over, showing = threading.Event(), threading.Lock()
 
@@ -138,7 +132,7 @@ def _ticking(state: ProgressState, listener: _Listener, display: Display) -> Ite
             with showing:
                 if not over.is_set():
                     with contextlib.suppress(*_NOBODY_SEES):
-                        display.show(state.snapshot())
+                        display.show(listener.snapshot())
 
     thread = threading.Thread(target=tick, name="ccog-progress", daemon=True)
     thread.start()
@@ -148,5 +142,5 @@ def _ticking(state: ProgressState, listener: _Listener, display: Display) -> Ite
         with showing:
             over.set()
         # no answer comes through an event loop that waits here
-        if not listener.is_here:
+        if not is_own_loop(listener.client):
             thread.join()

@@ -36,7 +36,7 @@ class Snapshot:
         return sum(stage.total for stage in self.stages)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ProgressState:
     """Counts of tasks by name, from schedulers in this process and on a cluster."""
 

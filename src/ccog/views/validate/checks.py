@@ -99,7 +99,7 @@ class Validation(Reported):
         tables = [Table(("Outcome", "Check", "Findings"), checks)]
         if self.overviews:
             titles = ("Overview", "Compared with", "Rows", "Columns", "Method", "Equal")
-            tables.append(Table(titles, [_area_row(area) for area in self.overviews]))
+            tables.append(Table(titles, list(map(_area_row, self.overviews))))
         verdict = "valid" if self.is_valid else "NOT valid"
         return Report(facts=[f"{self.url}: {verdict}"], tables=tables)
 
@@ -272,8 +272,8 @@ def _check_frames(reader: RangeReader, header: Header, thorough: bool) -> Check:
     wrong: list[int] = []
     for at in range(0, len(chosen), _BATCH):
         wrong += _wrongly_framed(reader, chosen[at : at + _BATCH])
-    fine = f"right for {len(chosen):,} of {len(tiles):,} tiles looked at"
     if not wrong:
+        fine = f"right for {len(chosen):,} of {len(tiles):,} tiles looked at"
         return Check(name, "ok", fine)
     tried = f"{len(wrong)} of {len(chosen)} tiles"
     return Check(name, "error", f"{tried}, the first at byte {wrong[0]}, have a wrong one")
