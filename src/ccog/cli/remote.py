@@ -93,8 +93,7 @@ def names_for_gdal(sources: Sequence[str], request: Request) -> Sequence[str]:
 
 def _store(text: str) -> str | None:
     """Which of the stores a file is in whose options have names in GDAL."""
-    stores = (store for prefix, store in _PREFIXES.items() if text.startswith(prefix))
-    return next(stores, None)
+    return next((store for prefix, store in _PREFIXES.items() if text.startswith(prefix)), None)
 
 
 def _check(remote: list[str], request: Request) -> None:

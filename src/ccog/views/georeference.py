@@ -48,7 +48,7 @@ class Georeference:
         size: tuple[int, int],
         placed_by: str | None = None,
     ) -> Georeference:
-        """The same of rasterio's values; ``size`` is (height, width) in pixels."""
+        """A georeference from rasterio's values; ``size`` is (height, width) in pixels."""
         return cls(
             crs=crs.to_string() if crs else None,
             transform=None if transform is None else tuple(transform[:6]),

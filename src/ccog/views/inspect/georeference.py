@@ -48,7 +48,7 @@ _ONE_PIXEL = {
 
 
 def georeference(header: Header) -> Georeference:
-    """The same of the full resolution."""
+    """Where the full resolution lies, and what its bands are."""
     full = header.directories[0]
     crs, transform = _crs_and_transform(header)
     names = {int(sample): _text(name) for sample, name in _NAME.findall(header.metadata)}

@@ -13,7 +13,7 @@ from ccog.tiff import tags
 from ccog.tiff.directories import Range
 from ccog.views.drawing import Drawing
 from ccog.views.georeference import Georeference
-from ccog.views.inspect.directory import ImageDirectory
+from ccog.views.inspect.directory import ImageDirectory, sum_of
 from ccog.views.inspect.georeference import georeference, overview_resampling
 from ccog.views.inspect.header import Header, read_header
 from ccog.views.inspect.order import TileOrder, tile_order
@@ -239,7 +239,7 @@ def _inspection(header: Header) -> Inspection:
 
 def _level(name: str, directory: ImageDirectory, order: TileOrder) -> LevelReport:
     grid = directory.grid
-    stored, size = directory.stored.counts.size, directory.bytes
+    stored, size = directory.stored.counts.size, sum_of(directory.stored.counts)
     raw = directory.width * directory.height * directory.samples * directory.bits / 8
     code, predictor = directory.value(tags.COMPRESSION, 1), directory.value(tags.PREDICTOR, 1)
     compression = tags.COMPRESSION_NAMES.get(code, str(code))

@@ -16,8 +16,10 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
 from ccog.gdal.resample import Reduction, reduce_area
-from ccog.geometry.axis_reduction import KERNEL_RADIUS, SIMD_GROUP, AxisReduction, Kernel
+from ccog.geometry.axis_reduction import KERNEL_RADIUS, Kernel
 from ccog.geometry.intervals import Area, Interval, Size
+from ccog.geometry.level_reductions import LevelReductions
+from ccog.geometry.pyramid import Pyramid
 from ccog.geometry.raster_facts import RasterFacts
 from ccog.input.description import exact_nodata
 from ccog.views.inspect.ranges import RangeReader
@@ -81,20 +83,15 @@ class _Levels:
     """Sizes of all levels, and what the reductions between them must know."""
 
     reader: RangeReader
-    sizes: Sequence[Size]
+    sizes: tuple[Size, ...]
     raster: RasterFacts
-
-    def source(self, k: int) -> int:
-        """The level it is reduced from (GDALRegenerateOverviewsMultiBand)."""
-        return k - 1 if self.sizes[k - 1][1] > self.sizes[k][1] else 0
 
     def reduction(self, k: int, method: str) -> Reduction:
         """How overview ``k`` is made."""
         kernel = Kernel.of(method, self.raster.dtype, masked=self.raster.is_masked)
-        (height, width), (h, w) = self.sizes[self.source(k)], self.sizes[k]
-        y = AxisReduction(height, h, kernel)
-        x = AxisReduction(width, w, kernel, align=SIMD_GROUP)
-        return Reduction(method=method, raster=self.raster, y=y, x=x, level=self.source(k))
+        pyramid = Pyramid.build(self.sizes, _BLOCK, (_BLOCK, _BLOCK), kernel)
+        (how,) = LevelReductions(pyramid, self.raster, method).to_level(k)
+        return Reduction(method=method, raster=self.raster, y=how.y, x=how.x, level=how.source)
 
     def needed(self, k: int, area: Area, methods: Sequence[str]) -> Area:
         """The source pixels from which the methods make an area of overview ``k``."""
@@ -149,7 +146,7 @@ def compare_overviews(
     for k in range(1, count + 1):
         with _opened(reader, k) as dataset:
             sizes.append(dataset.shape)
-    levels = _Levels(reader=reader, sizes=sizes, raster=raster)
+    levels = _Levels(reader=reader, sizes=tuple(sizes), raster=raster)
     methods: Sequence[str] = ["nearest"] if is_palette else list(KERNEL_RADIUS)
     if method in KERNEL_RADIUS:
         methods = [method]
@@ -201,7 +198,7 @@ def _compare(
     """The area of overview ``k`` beside what each method gives."""
     stored = levels.read(k, area)
     source = levels.needed(k, area, methods)
-    above = levels.read(levels.source(k), source)
+    above = levels.read(levels.reduction(k, methods[0]).level, source)
     comparisons = {}
     for method in methods:
         reduction = levels.reduction(k, method)
@@ -209,7 +206,7 @@ def _compare(
         equal, difference = _likeness(stored, _Pixels(*computed), levels.raster.nodata)
         comparisons[method] = OverviewArea(
             overview=k,
-            source=levels.source(k),
+            source=reduction.level,
             rows=(area.rows.start, area.rows.stop),
             cols=(area.cols.start, area.cols.stop),
             method=method,
