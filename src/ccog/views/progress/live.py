@@ -61,7 +61,7 @@ def progress(client: Any = None) -> Iterator[None]:
             display.close(last)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class _Listener(ProgressState):
     """A state that listens here, and asks a cluster through its client.
 

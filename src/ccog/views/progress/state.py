@@ -36,7 +36,7 @@ class Snapshot:
         return sum(stage.total for stage in self.stages)
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class ProgressState:
     """Counts of tasks by name, from schedulers in this process and on a cluster."""
 

@@ -265,10 +265,8 @@ def _check_frames(reader: RangeReader, header: Header, thorough: bool) -> Check:
     tiles = np.concatenate(stored).astype(np.int64)
     if not len(tiles):
         return Check(name, "skipped", "no tile has bytes")
-    chosen = tiles
-    if not thorough:
-        sample = np.linspace(0, len(tiles) - 1, SAMPLED_TILES).astype(int)
-        chosen = tiles[np.unique(sample)]
+    sample = np.linspace(0, len(tiles) - 1, SAMPLED_TILES).astype(int)
+    chosen = tiles if thorough else tiles[np.unique(sample)]
     wrong: list[int] = []
     for at in range(0, len(chosen), _BATCH):
         wrong += _wrongly_framed(reader, chosen[at : at + _BATCH])
