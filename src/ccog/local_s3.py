@@ -69,8 +69,7 @@ def _start(stack: contextlib.ExitStack, command: list[str], folder: Path) -> _Se
     server = subprocess.Popen(
         command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
     )
-    stack.callback(server.wait)
-    stack.callback(server.kill)
+    stack.callback(_stop, server)
     return server
 
 
@@ -109,18 +108,25 @@ def _free_ports(count: int) -> list[int]:
 
 
 def _wait(server: _Server, options: dict[str, Any], log: Path) -> None:
-    """Wait for the bucket."""
+    deadline = time.monotonic() + _START_SECONDS
+    while not _has_bucket(options):
+        if server.poll() is not None or time.monotonic() > deadline:
+            raise StoreError(f"the S3 server did not come up: {log.read_text()[-2000:]}")
+        time.sleep(_POLL_SECONDS)
+
+
+def _has_bucket(options: dict[str, Any]) -> bool:
     try:
         import s3fs
         from botocore.exceptions import BotoCoreError
     except ImportError as error:
         raise needs("a local S3 server", "s3fs") from error
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        with contextlib.suppress(OSError, BotoCoreError):
-            filesystem = s3fs.S3FileSystem(**options, skip_instance_cache=True)
-            if BUCKET in filesystem.ls("", refresh=True):
-                return
-        if server.poll() is not None or time.monotonic() > deadline:
-            raise StoreError(f"the S3 server did not come up: {log.read_text()[-2000:]}")
-        time.sleep(_POLL_SECONDS)
+    try:
+        return BUCKET in s3fs.S3FileSystem(**options, skip_instance_cache=True).ls("", refresh=True)
+    except (OSError, BotoCoreError):
+        return False
+
+
+def _stop(server: _Server) -> None:
+    server.kill()
+    server.wait()
