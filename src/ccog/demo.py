@@ -54,7 +54,7 @@ def _strip(row0: int, row1: int, col0: int, col1: int) -> Any:
     shape = row1 - row0, col1 - col0
     smooth, spare = np.zeros(shape), np.empty(shape)
     for cell, height in _OCTAVES:
-        rows, cols = _lattice(row0, row1, cell), _lattice(col0, col1, cell)
+        rows, cols = _Lattice.of(row0, row1, cell), _Lattice.of(col0, col1, cell)
         _add_octave(smooth, spare, cell, height, rows, cols)
     smooth /= _ONE**2
     y, x = np.arange(row0, row1, dtype="uint32"), np.arange(col0, col1, dtype="uint32")
@@ -63,20 +63,19 @@ def _strip(row0: int, row1: int, col0: int, col1: int) -> Any:
 
 
 class _Lattice(NamedTuple):
-    """Along an axis, for each pixel: the lattice points before and after it.
+    """Along an axis, for each pixel: the lattice point before it, and the weight of the next one.
 
-    ``weight`` is that of the latter, in units of 1 / _ONE.
+    Weights are in units of 1 / _ONE.
     """
 
     before: Any
-    after: Any
     weight: Any
 
-
-def _lattice(start: int, stop: int, cell: int) -> _Lattice:
-    pixels = np.arange(start, stop)
-    before, t = (pixels // cell).astype("uint32"), (pixels % cell) / cell
-    return _Lattice(before, before + np.uint32(1), np.rint(t * t * (3 - 2 * t) * _ONE))
+    @classmethod
+    def of(cls, start: int, stop: int, cell: int) -> _Lattice:
+        pixels = np.arange(start, stop)
+        t = (pixels % cell) / cell
+        return cls((pixels // cell).astype("uint32"), np.rint(t * t * (3 - 2 * t) * _ONE))
 
 
 def _add_octave(
@@ -97,8 +96,8 @@ def _add_octave(
 def _heights(row: int, cols: _Lattice, cell: int, height: int) -> Any:
     """Heights along a row of lattice points, times _ONE."""
     y = np.full(1, row, "uint32")
-    before = (_hash(y, cols.before, cell) % np.uint32(height)).astype("float64")
-    after = (_hash(y, cols.after, cell) % np.uint32(height)).astype("float64")
+    points = cols.before, cols.before + np.uint32(1)
+    before, after = ((_hash(y, x, cell) % np.uint32(height)).astype("float64") for x in points)
     return before * _ONE + (after - before) * cols.weight
 
 

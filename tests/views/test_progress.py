@@ -262,6 +262,15 @@ def test_a_scheduler_that_is_gone_leaves_the_computation_alone(screen: Recorder)
     assert screen.last.done == screen.last.total
 
 
+def test_a_display_inside_another_ends_alone(screen: Recorder) -> None:
+    with ccog.progress():
+        with ccog.progress():
+            pass
+        ccog.write_ccog(slow(0.01), COG_creation_options=ZSTD).compute(scheduler="threads")
+    assert screen.last is not None
+    assert screen.last.done == screen.last.total > 0
+
+
 def snapshots(n: int) -> list[Snapshot]:
     return [
         Snapshot((Stage("encode", k, n), Stage("upload", k // 2, n // 2)), 1000 * k)

@@ -165,36 +165,28 @@ def plan_file(sources: Sequence[str], sample: int, **options: Any) -> None:
                 echo(f"Warning: {text}", err=True)
 
 
-_OPENING = ("chunks", "variable", "overlap", "tags", "bidx", "dtype", "nodata", "crs", "add_mask")
+_OPENING = "variable", "overlap", "tags", "add_mask"
+_TRANSLATION = "dtype", "nodata", "crs"
 
 
 @contextmanager
 def _opened(sources: Sequence[str], options: dict[str, Any]) -> Iterator[tuple[Source, Request]]:
     """INPUT as its options want it, and what the others say of OUTPUT."""
+    chunks, bidx = options.pop("chunks"), options.pop("bidx")
     opening = {name: options.pop(name) for name in _OPENING}
+    translation = {name: options.pop(name) for name in _TRANSLATION}
     request = Request.parse(**options)
     sources = names_for_gdal(sources, request)
     with reported(), access_to_input(sources, request) as for_output:
-        yield _source(sources, request, **opening), for_output
+        from ccog.gdal.environment import environment_options
+        from ccog.input.gdal_options import gdal_options
+        from ccog.input.opening import open_sources
+        from ccog.input.translation import Translation
 
-
-def _source(
-    sources: Sequence[str],
-    request: Request,
-    *,
-    chunks: int | None,
-    bidx: tuple[tuple[int, ...], ...],
-    dtype: str | None,
-    nodata: str | None,
-    crs: str | None,
-    **opening: Any,
-) -> Source:
-    from ccog.gdal.environment import environment_options
-    from ccog.input.gdal_options import gdal_options
-    from ccog.input.opening import open_sources
-    from ccog.input.translation import Translation
-
-    bands = tuple(itertools.chain.from_iterable(bidx))
-    changes = Translation(bands=bands, dtype=dtype, nodata=nodata, crs=crs)
-    with gdal_options(environment_options(request.config)):
-        return open_sources(sources, chunks, changes=changes, storage=request.storage, **opening)
+        bands = tuple(itertools.chain.from_iterable(bidx))
+        changes = Translation(bands=bands, **translation)
+        with gdal_options(environment_options(request.config)):
+            source = open_sources(
+                sources, chunks, changes=changes, storage=request.storage, **opening
+            )
+        yield source, for_output

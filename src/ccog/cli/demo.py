@@ -100,6 +100,7 @@ def _write_terrain(size: int, request: Request) -> None:
     from ccog import demo as terrain
     from ccog.cli.running import written
     from ccog.input.source import Source
+    from ccog.views.inspect.report import inspect
 
     options = {
         "crs": terrain.CRS,
@@ -108,18 +109,13 @@ def _write_terrain(size: int, request: Request) -> None:
         "descriptions": ("elevation",),
     }
     outcome = written(Source(array=terrain.terrain(size), options=options), request)
-    levels = _levels(outcome.url, request.storage)
+    levels = ""
+    # if it can be read from here
+    with contextlib.suppress(CCOGError, OSError):
+        found = inspect(outcome.url, request.storage)
+        levels = f" in {plural(len(found.levels), 'level')}"
     request.say(
         f"{outcome}\n{size} x {size} pixels of uint16{levels}, "
         f"{outcome.raw / outcome.size:.1f} times smaller than the pixels, "
         f"made and written at {size * size / outcome.seconds / 1e6:.1f} Mpixel/s"
     )
-
-
-def _levels(url: str, storage: dict[str, Any]) -> str:
-    """How many resolutions the file has, if it can be read from here."""
-    from ccog.views.inspect.report import inspect
-
-    with contextlib.suppress(CCOGError, OSError):
-        return f" in {plural(len(inspect(url, storage).levels), 'level')}"
-    return ""

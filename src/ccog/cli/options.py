@@ -265,15 +265,11 @@ class Request:
         chosen |= {key: value for key, value in named.items() if value is not None}
         chosen |= creation
         chosen["OVERWRITE"] = overwrite
-        return cls(creation=chosen, quiet=quiet or _rio_is_quiet(), **options)
+        # `rio --quiet`, whose plugin this may be
+        rio = click.get_current_context().find_object(dict) or {}
+        return cls(creation=chosen, quiet=quiet or rio.get("verbosity", 0) < 0, **options)
 
     def say(self, text: str) -> None:
         """Print a result, unless --quiet was given."""
         if not self.quiet:
             echo(text)
-
-
-def _rio_is_quiet() -> bool:
-    """Whether this runs as a plugin of ``rio --quiet``."""
-    shared = click.get_current_context().find_object(dict)
-    return shared is not None and shared.get("verbosity", 0) < 0

@@ -79,24 +79,21 @@ def names_for_gdal(sources: Sequence[str], request: Request) -> Sequence[str]:
     """
     if not request.storage:
         return sources
-    return [_name_for_gdal(text) for text in sources]
-
-
-def _name_for_gdal(text: str) -> str:
     from ccog.input.gdal_names import gdal_name
     from ccog.input.opening import is_variable
 
-    if is_variable(text):
-        return text
-    if text.startswith("abfs://"):
-        text = text.replace("abfs://", "az://", 1)
-    return gdal_name(text) if text.startswith("s3://") else text
+    names = []
+    for text in sources:
+        if not is_variable(text):
+            text = re.sub("^abfs://", "az://", text)
+            text = gdal_name(text) if text.startswith("s3://") else text
+        names.append(text)
+    return names
 
 
 def _store(text: str) -> str | None:
     """Which of the stores a file is in whose options have names in GDAL."""
-    stores = (store for prefix, store in _PREFIXES.items() if text.startswith(prefix))
-    return next(stores, None)
+    return next((store for prefix, store in _PREFIXES.items() if text.startswith(prefix)), None)
 
 
 def _check(remote: list[str], request: Request) -> None:

@@ -39,7 +39,9 @@ def reported() -> Iterator[None]:
         # whoever types a command can do nothing about the code of libraries
         for category in (NotGeoreferencedWarning, DeprecationWarning, PendingDeprecationWarning):
             warnings.simplefilter("ignore", category)
-        warnings.showwarning = _show_warning
+        warnings.showwarning = lambda message, *_, **__: echo(
+            f"Warning: {_one_line(str(message))}", err=True
+        )
         try:
             with _ended_by_signals():
                 yield
@@ -80,10 +82,6 @@ def _end(error: KeyboardInterrupt) -> NoReturn:
     by = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
     echo(f"Aborted{by}!", err=True)
     sys.exit(_SIGNALLED + number)
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    echo(f"Warning: {_one_line(str(message))}", err=True)
 
 
 def _one_line(text: str) -> str:

@@ -45,7 +45,7 @@ def written(source: Source, request: Request) -> Written:
     """Write the file."""
     started = time.perf_counter()
     run = _on_threads if request.scheduler is None else _on_cluster
-    result = run(source, request)
+    result: WriteResult = run(source, request)
     seconds = time.perf_counter() - started
     return Written(result.url, source.array.nbytes, result.size, seconds)
 
@@ -71,7 +71,7 @@ def _arguments(request: Request) -> dict[str, Any]:
     }
 
 
-def _on_threads(source: Source, request: Request) -> WriteResult:
+def _on_threads(source: Source, request: Request) -> Any:
     workers = request.workers or CPU_COUNT
     # leaving the pool waits for tasks that still run
     with (
@@ -79,17 +79,14 @@ def _on_threads(source: Source, request: Request) -> WriteResult:
         dask.config.set(num_workers=workers),
         _progress(request),
     ):
-        delayed = _delayed(source, request)
-        result: WriteResult = delayed.compute(scheduler="threads", pool=pool)
-        return result
+        return _delayed(source, request).compute(scheduler="threads", pool=pool)
 
 
-def _on_cluster(source: Source, request: Request) -> WriteResult:
+def _on_cluster(source: Source, request: Request) -> Any:
     with _connect(str(request.scheduler)) as client, _progress(request, client):
         future = client.compute(_delayed(source, request))
         try:
-            result: WriteResult = future.result()
-            return result
+            return future.result()
         except BaseException:
             # after cancel() the scheduler stumbles over a key that is released already
             future.release()

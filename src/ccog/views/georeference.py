@@ -48,7 +48,7 @@ class Georeference:
         size: tuple[int, int],
         placed_by: str | None = None,
     ) -> Georeference:
-        """The same of rasterio's values; ``size`` is (height, width) in pixels."""
+        """A georeference from rasterio's values; ``size`` is (height, width) in pixels."""
         return cls(
             crs=crs.to_string() if crs else None,
             transform=None if transform is None else tuple(transform[:6]),
@@ -69,20 +69,16 @@ class Georeference:
             facts.append(f"Bounds: {edges} (left, bottom, right, top)")
         if self.placed_by is not None:
             facts.append(f"Placed by: {self.placed_by}")
-        facts.append(f"Nodata: {_nodata_text(self.nodata)}")
+        nodata = self.nodata
+        # rasterio has 7.0 for the 7 of whole numbers
+        if nodata is not None and float(nodata).is_integer() and abs(nodata) < _EXACT:
+            nodata = int(nodata)
+        facts.append(f"Nodata: {'none' if nodata is None else str(nodata)}")
         if any(self.band_names):
             names = [name or "-" for name in self.band_names[:_MOST_NAMES]]
             more = ", ..." if len(self.band_names) > _MOST_NAMES else ""
             facts.append(f"Bands: {', '.join(names)}{more}")
         return facts
-
-
-def _nodata_text(nodata: float | int | None) -> str:
-    """The value; rasterio has 7.0 for the 7 of whole numbers."""
-    if nodata is None:
-        return "none"
-    is_whole = float(nodata).is_integer() and abs(nodata) < _EXACT
-    return str(int(nodata) if is_whole else nodata)
 
 
 # whole numbers below it are exact as floats

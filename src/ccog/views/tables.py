@@ -63,15 +63,12 @@ class Report:
     def html(self) -> str:
         """Everything, for a notebook."""
         facts = "".join(f"<div>{escape(line)}</div>" for line in self.facts)
-        warned = "".join(_html_warning(text) for text in self.warnings)
+        look = "border-left:3px solid #e5484d;padding-left:8px;margin:4px 0"
+        start = f'<div style="{look}"><b>Warning:</b> '
+        warned = "".join(f"{start}{escape(text)}</div>" for text in self.warnings)
         tables = "".join(table.html() for table in self.tables)
         picture = "" if self.drawing is None else self.drawing.svg
         return f"<div>{facts}{warned}{tables}{picture}</div>"
-
-
-def _html_warning(text: str) -> str:
-    look = "border-left:3px solid #e5484d;padding-left:8px;margin:4px 0"
-    return f'<div style="{look}"><b>Warning:</b> {escape(text)}</div>'
 
 
 class Reported:

@@ -103,11 +103,6 @@ class ImageDirectory:
         return TileRanges(self.offsets[stored], self.counts[stored])
 
     @property
-    def bytes(self) -> int:
-        """Bytes of all tiles."""
-        return sum_of(self.stored.counts)
-
-    @property
     def tiles_extent(self) -> Range | None:
         """First byte of its tiles, and the one after their last; None if all are sparse."""
         offsets, counts = self.stored
@@ -116,7 +111,7 @@ class ImageDirectory:
         return int(offsets.min()), int((offsets + counts).max())
 
     def part(self, rows: slice, cols: slice, planes: slice = slice(None)) -> ImageDirectory:
-        """The same with a rectangle of the tiles."""
+        """The directory with only a rectangle of its tiles."""
         index = planes, rows, cols
         return replace(self, offsets=self.offsets[index], counts=self.counts[index])
 

@@ -48,7 +48,7 @@ _ONE_PIXEL = {
 
 
 def georeference(header: Header) -> Georeference:
-    """The same of the full resolution."""
+    """Where the full resolution lies, and what its bands are."""
     full = header.directories[0]
     crs, transform = _crs_and_transform(header)
     names = {int(sample): _text(name) for sample, name in _NAME.findall(header.metadata)}
@@ -102,18 +102,15 @@ def _one_pixel(placing: Mapping[int, Tag], order: str) -> bytes:
     """A classic TIFF of one sparse pixel, with the tags that place it."""
     layout = Layout(big=False)
     entries = {number: Tag.integer(value) for number, value in _ONE_PIXEL.items()}
-    entries |= {number: _little_endian(tag, order) for number, tag in placing.items()}
+    for number, tag in placing.items():
+        size = tags.FIELD_SIZES.get(tag.type, 1)
+        values = np.frombuffer(tag.raw, f"{order}u{size}").astype(f"<u{size}")
+        entries[number] = tag._replace(raw=values.tobytes())
     behind = layout.header_size + layout.directory_size(len(entries))
-    fields, values = [], b""
+    fields, outside = [], b""
     for number, tag in entries.items():
         raw = tag.raw
         if len(raw) > layout.inline:
-            raw, values = layout.pack_offset(behind + len(values)), values + raw
+            raw, outside = layout.pack_offset(behind + len(outside)), outside + raw
         fields.append((number, tag.type, tag.count, raw))
-    return layout.header(layout.header_size) + layout.directory(fields, 0) + values
-
-
-def _little_endian(tag: Tag, order: str) -> Tag:
-    size = tags.FIELD_SIZES.get(tag.type, 1)
-    values = np.frombuffer(tag.raw, f"{order}u{size}")
-    return tag._replace(raw=values.astype(f"<u{size}").tobytes())
+    return layout.header(layout.header_size) + layout.directory(fields, 0) + outside

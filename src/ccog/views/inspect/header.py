@@ -136,10 +136,6 @@ def read_header(reader: RangeReader) -> Header:
     ghost, ghost_size = _ghost(window, start, first)
     values = _read_values(window, parsed)
     main = parsed[0]
-    described = {}
-    for number in main.describing:
-        raw = bytes(main.raw(number, values))
-        described[number] = main.tags[number]._replace(raw=raw)
     return Header(
         url=reader.url,
         size=reader.size,
@@ -148,7 +144,10 @@ def read_header(reader: RangeReader) -> Header:
         ghost_extent=(start, start + ghost_size),
         directories=tuple(_image_directory(one, values, layout, reader.url) for one in parsed),
         metadata=bytes(main.raw(tags.GDAL_METADATA, values)),
-        described=described,
+        described={
+            number: main.tags[number]._replace(raw=bytes(main.raw(number, values)))
+            for number in main.describing
+        },
         requests=reader.requests,
         bytes_read=reader.bytes_read,
     )
@@ -203,9 +202,7 @@ class _Parsed:
     def describing(self) -> list[int]:
         """Its tags of georeferencing and nodata that are not too large to read."""
         numbers = [n for n in (*tags.GEOREFERENCING, tags.GDAL_NODATA) if n in self.tags]
-        ranges = [self.wanted(number) or (0, 0) for number in numbers]
-        sizes = [stop - start for start, stop in ranges]
-        return [n for n, size in zip(numbers, sizes, strict=True) if size <= _MOST_PLACING]
+        return [n for n in numbers if self.tags[n].size <= _MOST_PLACING]
 
     def wanted(self, number: int) -> Range | None:
         """The part of a tag's values that is read; None if they lie in the directory."""
@@ -314,14 +311,11 @@ def _check_tile_arrays(reader: RangeReader, parsed: Sequence[_Parsed]) -> None:
 
     Each of them lies in the file, but together they may have any size.
     """
-    size = tiles = 0
+    arrays: list[Tag] = []
     for directory in parsed:
-        for number in directory.tile_arrays:
-            tag = directory.tags.get(number)
-            if tag is None:
-                continue
-            tiles += tag.count
-            size += 0 if tag.extent is None else tag.extent[1] - tag.extent[0]
+        arrays += [directory.tags[n] for n in directory.tile_arrays if n in directory.tags]
+    size = sum(tag.size for tag in arrays if tag.extent is not None)
+    tiles = sum(tag.count for tag in arrays)
     if size > reader.size:
         raise RasterError(
             f"{reader.url} is damaged: its directories claim {size} bytes of tile arrays "
@@ -337,13 +331,12 @@ def _check_tile_arrays(reader: RangeReader, parsed: Sequence[_Parsed]) -> None:
 def _image_directory(parsed: _Parsed, values: _Values, layout: Layout, url: str) -> ImageDirectory:
     where = f"{url} is damaged: in its directory at byte {parsed.extent[0]}"
 
-    def integers(number: int, count: int) -> npt.NDArray[np.integer]:
+    def integers(number: int) -> npt.NDArray[np.integer]:
         tag = parsed.tags[number]
         if tag.type not in _UNSIGNED:
             known = f"not one of {_UNSIGNED}"
             raise RasterError(f"{where} tag {number} is of type {tag.type}, {known}")
-        raw = parsed.raw(number, values)[: count * tags.FIELD_SIZES[tag.type]]
-        return unpack_array(raw, tag.type, layout.order)
+        return unpack_array(parsed.raw(number, values), tag.type, layout.order)
 
     numbers = {}
     for number in _NUMBERS:
@@ -352,11 +345,11 @@ def _image_directory(parsed: _Parsed, values: _Values, layout: Layout, url: str)
         if not parsed.tags[number].count:
             raise RasterError(f"{where} tag {number} has no value")
         # 64-bit values come signed
-        numbers[number] = int(integers(number, 1)[0]) & _LARGEST
+        numbers[number] = int(integers(number)[0]) & _LARGEST
     arrays = []
     for number in parsed.tile_arrays:
-        count = parsed.tags[number].count if number in parsed.tags else 0
-        arrays.append(integers(number, count) if count else np.zeros(0, np.int64))
+        is_there = number in parsed.tags and parsed.tags[number].count > 0
+        arrays.append(integers(number) if is_there else np.zeros(0, np.int64))
     offsets, counts = arrays
     directory = ImageDirectory(
         extent=parsed.extent,
@@ -376,7 +369,7 @@ def _image_directory(parsed: _Parsed, values: _Values, layout: Layout, url: str)
 
 
 def _in_rows(directory: ImageDirectory) -> ImageDirectory:
-    """The same with tiles by plane, row and column; sparse without offset or bytes."""
+    """The directory with its tiles by plane, row and column; sparse without offset or bytes."""
     shape = directory.grid
     if directory.is_empty:
         zeros = np.broadcast_to(np.int64(0), shape)

@@ -39,11 +39,10 @@ def tile_order(directory: ImageDirectory) -> TileOrder:
     group = _first_group(directory)
     if group is not None:
         down, across = group
-        name = f"groups of {across} x {down} tiles"
-        row_major = partial(_row_major, ceil_div(cols, across))
-        for outer, rule in (("Morton", morton), ("row-major", row_major)):
+        groups_in_row = ceil_div(cols, across)
+        for outer, rule in (("Morton", morton), ("row-major", lambda y, x: y * groups_in_row + x)):
             if _fits(directory, partial(_grouped, group, rule)):
-                return TileOrder(f"{name}, {outer}", group)
+                return TileOrder(f"groups of {across} x {down} tiles, {outer}", group)
     return TileOrder("no known order")
 
 
@@ -86,10 +85,6 @@ def _first_group(directory: ImageDirectory) -> Size | None:
 def _leading(flags: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> int:
     """How many are true before the first that is not."""
     return int(np.count_nonzero(np.logical_and.accumulate(flags)))
-
-
-def _row_major(cols: int, y: Array, x: Array) -> Array:
-    return y * cols + x
 
 
 def _grouped(group: Size, outer: Rule, y: Array, x: Array) -> Array:

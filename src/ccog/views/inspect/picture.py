@@ -9,7 +9,7 @@ import numpy as np
 
 from ccog.geometry.intervals import ceil_div
 from ccog.views.drawing import Drawing, box, text
-from ccog.views.inspect.directory import Array, ImageDirectory
+from ccog.views.inspect.directory import Array
 from ccog.views.inspect.header import Header
 from ccog.views.inspect.spans import HEADER, NOBODY, Spans
 
@@ -41,7 +41,8 @@ _RAMP = (
 
 def draw(header: Header, spans: Spans) -> Drawing:
     """The whole file as a bar, and a map of the tiles of each level."""
-    names, colours = header.names, _colours(header.directories)
+    names, fills = header.names, itertools.chain(_IMAGES, itertools.repeat(_IMAGES[-1]))
+    colours = [_MASKS[1] if one.is_mask else next(fills) for one in header.directories]
     shapes = [
         text(_MARGIN, 24, "The file from its first byte to its last, to scale", 13),
         box(_MARGIN, _BAR_TOP, _BAR, _BAR_HEIGHT, _SPARSE, line=_LINE),
@@ -52,19 +53,13 @@ def draw(header: Header, spans: Spans) -> Drawing:
         shapes += _named(_MARGIN + _CELL * k, _LEGEND, name, colour)
     note = "Tiles by their place in the file, dark first; white: sparse"
     shapes.append(text(_MARGIN, _LEGEND + 26, note, 13))
-    directories = enumerate(header.directories)
-    images = [k for k, directory in directories if not directory.is_mask][:_MOST_IMAGES]
+    images = [k for k, one in enumerate(header.directories) if not one.is_mask][:_MOST_IMAGES]
     for n, k in enumerate(images):
         line, column = divmod(n, _IN_LINE)
         x, y = _MARGIN + _CELL * column, _MAPS + _LINE_HEIGHT * line
         shapes += _named(x, y + 10, names[k], colours[k])
         shapes += _map(header.directories[k].offsets[0], x, y + 18)
     return Drawing(_WIDTH, _MAPS + _LINE_HEIGHT * ceil_div(len(images), _IN_LINE), shapes)
-
-
-def _colours(directories: Sequence[ImageDirectory]) -> list[str]:
-    images = itertools.chain(_IMAGES, itertools.repeat(_IMAGES[-1]))
-    return [_MASKS[1] if directory.is_mask else next(images) for directory in directories]
 
 
 def _bar(size: int, names: Sequence[str], colours: Sequence[str], spans: Spans) -> Iterator[str]:

@@ -7,7 +7,7 @@ import itertools
 import os
 import stat
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +50,11 @@ class RangeReader:
 
     def read_many(self, ranges: Sequence[Range]) -> list[bytes]:
         """Several ranges, fetched side by side where the store can."""
-        cuts = [self._cut(start, stop) for start, stop in ranges]
+        cuts: list[list[Range]] = []
+        for start, stop in ranges:
+            stop, most = min(stop, self.size), self.largest_request
+            starts = range(max(0, start), stop, most)
+            cuts.append([(at, min(stop, at + most)) for at in starts])
         requests = list(itertools.chain.from_iterable(cuts))
         self.requests += len(requests)
         self.bytes_read += sum(stop - start for start, stop in requests)
@@ -62,28 +66,21 @@ class RangeReader:
         """What ``rasterio.open`` takes to open the same file, one dataset at a time."""
         raise NotImplementedError
 
-    def _cut(self, start: int, stop: int) -> list[Range]:
-        """The requests by which a range is read."""
-        start, stop = max(0, start), min(stop, self.size)
-        cuts = range(start, stop, self.largest_request)
-        return [(at, min(stop, at + self.largest_request)) for at in cuts]
-
     def _fetch(self, ranges: list[Range]) -> list[bytes]:
         raise NotImplementedError
 
 
 @dataclass
 class _LocalReader(RangeReader):
-    path: str
     descriptor: int
 
     def _fetch(self, ranges: list[Range]) -> list[bytes]:
-        with _translated(self.path):
+        with _translated(self.url):
             return [os.pread(self.descriptor, stop - start, start) for start, stop in ranges]
 
     @contextmanager
     def for_gdal(self) -> Iterator[Any]:
-        yield self.path
+        yield self.url
 
 
 @dataclass
@@ -112,25 +109,24 @@ class _RemoteReader(RangeReader):
     def _fetch(self, ranges: list[Range]) -> list[bytes]:
         paths = [self.path] * len(ranges)
         starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
-        cat_ranges: Callable[..., list[bytes]] = self.filesystem.cat_ranges
         with _translated(self.url, Exception):
-            answers = cat_ranges(paths, starts, stops, on_error="raise")
+            answers: list[bytes] = self.filesystem.cat_ranges(
+                paths, starts, stops, on_error="raise"
+            )
         for (start, stop), answer in zip(ranges, answers, strict=True):
-            self._check_length(stop - start, len(answer))
+            asked, got = stop - start, len(answer)
+            found = f"the server answers {got} bytes where {asked} were asked for"
+            if got > asked:
+                raise StoreError(
+                    f"cannot read {self.url}: {found}, so it serves no byte ranges; "
+                    "copy the file to this machine, or to a server that does"
+                )
+            if got < asked:
+                raise StoreError(
+                    f"cannot read {self.url}: {found} and the file has {self.size}; "
+                    "try again, the file or the connection may have changed"
+                )
         return answers
-
-    def _check_length(self, asked: int, got: int) -> None:
-        answer = f"the server answers {got} bytes where {asked} were asked for"
-        if got > asked:
-            raise StoreError(
-                f"cannot read {self.url}: {answer}, so it serves no byte ranges; "
-                "copy the file to this machine, or to a server that does"
-            )
-        if got < asked:
-            raise StoreError(
-                f"cannot read {self.url}: {answer} and the file has {self.size}; "
-                "try again, the file or the connection may have changed"
-            )
 
     @contextmanager
     def for_gdal(self) -> Iterator[Any]:
@@ -238,7 +234,7 @@ def _open_local(path: str) -> Iterator[RangeReader]:
         with _translated(path):
             status = os.fstat(file.fileno())
             _check_regular(path, status)
-        yield _LocalReader(path, status.st_size, path, file.fileno())
+        yield _LocalReader(path, status.st_size, file.fileno())
 
 
 def _check_regular(path: str, status: os.stat_result) -> None:

@@ -58,23 +58,18 @@ def read_costs(header: Header, group: Size | None) -> tuple[ReadCost, ...]:
     thumbnail = f"thumbnail ({small.width} x {small.height})"
     costs = [_cost(header, small, thumbnail, slice(None), slice(None))]
     for name, (down, across) in windows.items():
-        window = _middle(rows, down), _middle(cols, across)
+        # the groups of so many tiles in the middle
+        top, left = rows // 2 // down * down, cols // 2 // across * across
+        window = slice(top, top + down), slice(left, left + across)
         costs.append(_cost(header, full, name, *window))
     return tuple(costs)
-
-
-def _middle(count: int, size: int) -> slice:
-    """The group of ``size`` tiles in the middle of an axis."""
-    start = count // 2 // size * size
-    return slice(start, start + size)
 
 
 def _thumbnail(directories: Sequence[ImageDirectory]) -> ImageDirectory:
     """The smallest image with 256 pixels on its longer side, else the largest."""
     images = [image for image in directories if not image.is_mask] or list(directories)
     images.sort(key=lambda image: image.width * image.height)
-    enough = (image for image in images if max(image.size) >= _THUMBNAIL)
-    return next(enough, images[-1])
+    return next((one for one in images if max(one.size) >= _THUMBNAIL), images[-1])
 
 
 def _cost(header: Header, image: ImageDirectory, name: str, rows: slice, cols: slice) -> ReadCost:
@@ -85,8 +80,7 @@ def _cost(header: Header, image: ImageDirectory, name: str, rows: slice, cols: s
     if "BLOCK_ORDER=ROW_MAJOR" in header.ghost:
         gdal = tiles.requests(join=sum(framing(header.ghost)))
     else:
-        image_tiles, mask_tiles = Spans.of_tiles(parts[:1]), Spans.of_tiles(parts[1:])
-        gdal = image_tiles.requests(join=0) + mask_tiles.requests(join=0)
+        gdal = sum(Spans.of_tiles(some).requests(join=0) for some in (parts[:1], parts[1:]))
     return ReadCost(
         name=name,
         tiles=int(tiles.starts.size),

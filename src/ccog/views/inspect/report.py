@@ -13,7 +13,7 @@ from ccog.tiff import tags
 from ccog.tiff.directories import Range
 from ccog.views.drawing import Drawing
 from ccog.views.georeference import Georeference
-from ccog.views.inspect.directory import ImageDirectory
+from ccog.views.inspect.directory import ImageDirectory, sum_of
 from ccog.views.inspect.georeference import georeference, overview_resampling
 from ccog.views.inspect.header import Header, read_header
 from ccog.views.inspect.order import TileOrder, tile_order
@@ -138,9 +138,13 @@ class Inspection(Pictured):
             f"Gaps: {_ranges(self.gaps)}; overlaps: {_ranges(self.overlaps)}",
             f"Looking took {plural(self.requests, 'range request')} and {read}",
         ]
-        levels = Table(_LEVEL_TITLES, [_level_row(level) for level in self.levels])
-        reads = Table(_READ_TITLES, [_read_row(read) for read in self.reads])
-        return Report(facts=facts, tables=[levels, reads], drawing=self.drawing)
+        levels = Table(_LEVEL_TITLES, list(map(_level_row, self.levels)))
+        reads = [
+            (of.name, f"{of.tiles:,}", byte_text(of.size), f"{of.gdal:,}", f"{of.coalescing:,}")
+            for of in self.reads
+        ]
+        tables = [levels, Table(_READ_TITLES, reads)]
+        return Report(facts=facts, tables=tables, drawing=self.drawing)
 
 
 _LEVEL_TITLES = (
@@ -163,11 +167,6 @@ def _level_row(level: LevelReport) -> Sequence[str]:
         level.compression,
         level.order,
     )
-
-
-def _read_row(read: ReadCost) -> Sequence[str]:
-    requests = f"{read.gdal:,}", f"{read.coalescing:,}"
-    return read.name, f"{read.tiles:,}", byte_text(read.size), *requests
 
 
 def _printable(text: str) -> str:
@@ -216,12 +215,13 @@ def _inspection(header: Header) -> Inspection:
     orders = [tile_order(directory) for directory in header.directories]
     spans, extents = Spans.of(header), header.extents()
     full = header.directories[0]
+    kind = tags.SAMPLE_FORMAT_NAMES.get(full.value(tags.SAMPLE_FORMAT, 1), "uint")
     return Inspection(
         url=header.url,
         size=header.size,
         big_tiff=header.layout.big,
         bands=full.samples,
-        dtype=_dtype(full),
+        dtype=f"{kind}{full.bits}",
         georeference=georeference(header),
         overview_resampling=overview_resampling(header),
         ghost_area=header.ghost,
@@ -239,8 +239,11 @@ def _inspection(header: Header) -> Inspection:
 
 def _level(name: str, directory: ImageDirectory, order: TileOrder) -> LevelReport:
     grid = directory.grid
-    stored, size = directory.stored.counts.size, directory.bytes
+    stored, size = directory.stored.counts.size, sum_of(directory.stored.counts)
     raw = directory.width * directory.height * directory.samples * directory.bits / 8
+    code, predictor = directory.value(tags.COMPRESSION, 1), directory.value(tags.PREDICTOR, 1)
+    compression = tags.COMPRESSION_NAMES.get(code, str(code))
+    compression += f", predictor {predictor}" if predictor > 1 else ""
     return LevelReport(
         name=name,
         width=directory.width,
@@ -254,17 +257,5 @@ def _level(name: str, directory: ImageDirectory, order: TileOrder) -> LevelRepor
         ratio=raw / size if size else math.inf,
         order=order.name if directory.is_tiled else f"strips, {order.name}",
         extent=directory.tiles_extent,
-        compression=_compression(directory),
+        compression=compression,
     )
-
-
-def _compression(directory: ImageDirectory) -> str:
-    code = directory.value(tags.COMPRESSION, 1)
-    predictor = directory.value(tags.PREDICTOR, 1)
-    name = tags.COMPRESSION_NAMES.get(code, str(code))
-    return f"{name}, predictor {predictor}" if predictor > 1 else name
-
-
-def _dtype(directory: ImageDirectory) -> str:
-    kind = directory.value(tags.SAMPLE_FORMAT, 1)
-    return f"{tags.SAMPLE_FORMAT_NAMES.get(kind, 'uint')}{directory.bits}"

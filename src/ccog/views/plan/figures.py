@@ -15,10 +15,10 @@ from ccog.stores import SingleWriterStore
 from ccog.tasks.job import WriteJob
 from ccog.tiff import tags
 from ccog.views.georeference import Georeference
-from ccog.views.plan.picture import Chunks, draw
+from ccog.views.plan.picture import draw
 from ccog.views.plan.reads import planned_reads
 from ccog.views.plan.report import CogPlan, PlannedLevel, PlannedUpload
-from ccog.views.plan.sizes import band_planes, sampled_ratio, sizes_of
+from ccog.views.plan.sizes import sampled_ratio, sizes_of
 from ccog.views.plan.warnings import warnings_of
 
 # strips of pixels and their tiles while they are compressed (ccog.gdal.encode), measured
@@ -32,21 +32,23 @@ def plan_job(job: WriteJob, raster: Raster, *, mismatch: str | None, sample: int
     """
     geometry, chunks = job.geometry, raster.pixels.chunks
     full = geometry.level(0)
-    sampled = min(sample, math.prod(full.blocks))
+    has_none, sampled = geometry.last_level == 0, min(sample, math.prod(full.blocks))
     sizes = sizes_of(job, sampled_ratio(job, raster.pixels, sampled) if sampled else None)
+    source = SourceGrid("", chunks)
+    mask = source if geometry.raster.has_mask else None
     return CogPlan(
         url=job.store.url,
         shape=(geometry.raster.count, *full.size),
         dtype=geometry.raster.dtype,
         values=None if raster.decoded is None else _values(job, raster.decoded),
         georeference=_georeference(job, raster.metadata),
-        overview_resampling=_resampling(geometry),
+        overview_resampling=None if has_none or geometry.pyramid.given else geometry.method,
         has_mask=geometry.raster.has_mask,
         layout=geometry.layout,
         compression=_compression(job),
         levels=tuple(_planned_level(geometry, k) for k in range(geometry.last_level + 1)),
         sizes=sizes,
-        tasks=_tasks(job, chunks),
+        tasks=len(CcogTasks(job, (LevelSource(source, mask),), choose_throttle(job))),
         chunks=math.prod(map(len, chunks)),
         upload=_upload(job, sizes.expected),
         memory=_memory(job, sizes.ratio),
@@ -74,24 +76,17 @@ def _georeference(job: WriteJob, metadata: Metadata) -> Georeference:
     )
 
 
-def _resampling(geometry: CogGeometry) -> str | None:
-    has_none = geometry.last_level == 0
-    return None if has_none or geometry.pyramid.given else geometry.method
-
-
 def _values(job: WriteJob, decoded: str) -> str:
     metadata = job.header_spec.metadata
     facts = [] if metadata.nodata is None else [f"nodata {metadata.nodata}"]
-    facts += _each("scale", metadata.scales, 1) + _each("offset", metadata.offsets, 0)
+    for name, values, default in (("scale", metadata.scales, 1), ("offset", metadata.offsets, 0)):
+        # one where the bands are alike, none where they change nothing
+        numbers = list(dict.fromkeys(values or (default,)))
+        if numbers != [default]:
+            facts.append(f"{name} {' / '.join(map(str, numbers))}")
     how = f" with {', '.join(facts)}" if facts else ""
     stored = f"stored as {job.geometry.raster.dtype}{how}"
     return f"{decoded}, {stored}, as the array's encoding says"
-
-
-def _each(name: str, values: tuple[float, ...] | None, default: float) -> list[str]:
-    """Numbers of the bands; one where they are alike, none where they change nothing."""
-    numbers = list(dict.fromkeys(values or (default,)))
-    return [] if numbers == [default] else [f"{name} {' / '.join(map(str, numbers))}"]
 
 
 def _compression(job: WriteJob) -> str:
@@ -109,33 +104,17 @@ def _planned_level(geometry: CogGeometry, k: int) -> PlannedLevel:
         height=level.height,
         tile=level.blocksize,
         tiles=level.tiles,
-        planes=band_planes(geometry, k),
+        planes=geometry.file_order.encoded_planes(k),
         blocks=level.blocks,
         raw=level.height * level.width * geometry.raster.count * geometry.raster.itemsize,
     )
 
 
-def _tasks(job: WriteJob, chunks: Chunks) -> int:
-    source = SourceGrid("", chunks)
-    mask = source if job.geometry.raster.has_mask else None
-    return len(CcogTasks(job, (LevelSource(source, mask),), choose_throttle(job)))
-
-
 def _upload(job: WriteJob, expected: int) -> PlannedUpload | None:
     if isinstance(job.store, SingleWriterStore):
         return None
-    return PlannedUpload(
-        part_size=job.parts.part_size,
-        expected_parts=_expected_parts(job, expected),
-        most_parts=job.parts.last,
-    )
-
-
-def _expected_parts(job: WriteJob, expected: int) -> int:
-    """The header's part, those of large upload groups, joins between these, and the rest.
-
-    Small groups add up until they fill a part.
-    """
+    # the header's part, those of large upload groups, joins between these, and the rest: small
+    # groups add up until they fill a part
     least, part_size = job.store.limits.min_part, job.parts.part_size
     sizes = job.geometry.groups.sizes
     share = expected / max(1, sum(count * size for count, size in sizes))
@@ -148,7 +127,11 @@ def _expected_parts(job: WriteJob, expected: int) -> int:
             rest -= count * size
     parts += max(0, groups - 1) if least else 0
     parts += int(rest // (least + part_size))
-    return min(job.parts.last, parts)
+    return PlannedUpload(
+        part_size=part_size,
+        expected_parts=min(job.parts.last, parts),
+        most_parts=job.parts.last,
+    )
 
 
 def _memory(job: WriteJob, ratio: float) -> int:
@@ -163,7 +146,7 @@ def _memory(job: WriteJob, ratio: float) -> int:
     height, width = map(min, geometry.level(0).block, geometry.level(0).size)
     pixel = geometry.raster.count * geometry.raster.itemsize + geometry.raster.has_mask
     block = height * width * pixel
-    waiting = _waiting_by_chunk(geometry) if geometry.by_chunk else _waiting_by_row(job)
+    waiting = _waiting(job)
     row = geometry.level(0).blocks[1] / parallelism() if _has_halos(geometry) else 0.0
     with_halos = row if geometry.parts_halos else row * (1 + ratio)
     return int(block * (1 + waiting * (ratio + 1 / 3) + with_halos)) + _ENCODING
@@ -173,23 +156,22 @@ def _has_halos(geometry: CogGeometry) -> bool:
     """Whether rows of the first overview share rows of blocks that they are made of."""
     for reduction in geometry.reductions.from_level(0):
         if geometry.level(reduction.target).blocks[0] > 1:
-            upper = {i for i, _ in geometry.reductions.source_blocks(reduction, 0, 0)}
-            lower = {i for i, _ in geometry.reductions.source_blocks(reduction, 1, 0)}
-            return not upper.isdisjoint(lower)
+            rows = (geometry.reductions.source_blocks(reduction, i, 0) for i in (0, 1))
+            return not set(next(rows)).isdisjoint(next(rows))
     return False
 
 
-def _waiting_by_row(job: WriteJob) -> float:
-    """Blocks a thread that wait: more than one row, and less than the rows that may be begun.
+def _waiting(job: WriteJob) -> float:
+    """Blocks a thread that wait.
 
-    The mean of both fits what was measured.
+    By row, more than one row, and less than the rows that may be begun: the mean of both fits what
+    was measured. By chunk, upload groups of each level are half full on average; each thread has a
+    block.
     """
-    rows, cols = job.geometry.level(0).blocks
-    threads, most = parallelism(), min(choose_throttle(job).ahead, rows) * cols
+    geometry, threads = job.geometry, parallelism()
+    if geometry.by_chunk:
+        lengths = map(geometry.groups.length, range(geometry.last_level + 1))
+        return 1 + sum(lengths) / 2 / threads
+    rows, cols = geometry.level(0).blocks
+    most = min(choose_throttle(job).ahead, rows) * cols
     return (min(cols + threads, most) + most) / 2 / threads
-
-
-def _waiting_by_chunk(geometry: CogGeometry) -> float:
-    """Upload groups of each level are half full on average; each thread has a block."""
-    waiting = sum(geometry.groups.length(k) for k in range(geometry.last_level + 1)) / 2
-    return 1 + waiting / parallelism()

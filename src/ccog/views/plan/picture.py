@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -27,8 +28,11 @@ def draw(level: Level, chunks: Chunks) -> Drawing:
     if corner != level.size:
         title += f": the first {corner[1]} x {corner[0]} pixels"
     height, width = (max(_LEAST, side * _MAP / max(corner)) for side in corner)
-    tiles = [_tile_edges(level, stop) for stop in corner]
-    cuts = [_chunk_edges(sizes, stop) for sizes, stop in zip(chunks, corner, strict=True)]
+    tiles = [_thinned(range(0, stop, side)) for stop in corner]
+    cuts = []
+    for sizes, stop in zip(chunks, corner, strict=True):
+        starts = list(itertools.accumulate(sizes, initial=0))
+        cuts.append(_thinned(starts[: bisect.bisect_left(starts, stop)]))
     shapes = [
         text(_MARGIN, 22, title, 13),
         box(_MARGIN, _TOP, width, height, _FILL, line=_FRAME),
@@ -44,7 +48,9 @@ def _corner(level: Level, chunks: Chunks) -> Size:
     return min(level.height, most), min(level.width, most)
 
 
-def _lines(edges: Sequence[list[int]], corner: Size, colour: str, width: float) -> Iterator[str]:
+def _lines(
+    edges: Sequence[Sequence[int]], corner: Size, colour: str, width: float
+) -> Iterator[str]:
     """Lines along rows and columns of pixels."""
     scale = _MAP / max(corner)
     right, bottom = _MARGIN + corner[1] * scale, _TOP + corner[0] * scale
@@ -56,14 +62,6 @@ def _lines(edges: Sequence[list[int]], corner: Size, colour: str, width: float) 
         yield line(x, _TOP, x, bottom, colour, width)
 
 
-def _tile_edges(level: Level, stop: int) -> list[int]:
-    """Where tiles begin, thinned out where there are too many."""
-    step = ceil_div(stop, level.blocksize * 2 * _MOST_TILES)
-    return list(range(0, stop, level.blocksize * step))
-
-
-def _chunk_edges(sizes: tuple[int, ...], stop: int) -> list[int]:
-    """Where chunks begin, thinned out where there are too many."""
-    starts = itertools.accumulate(sizes, initial=0)
-    edges = list(itertools.takewhile(lambda at: at < stop, starts))
+def _thinned(edges: Sequence[int]) -> Sequence[int]:
+    """Only some where there are too many."""
     return edges[:: ceil_div(len(edges), 2 * _MOST_TILES)]

@@ -9,7 +9,6 @@ import numpy as np
 from ccog.geometry.cog import CogGeometry
 from ccog.geometry.intervals import Size, ceil_div
 from ccog.views.plan.report import PlannedRead
-from ccog.views.plan.sizes import band_planes
 
 _THUMBNAIL = 256
 
@@ -20,8 +19,7 @@ _MOST_READ = 16_384
 def planned_reads(geometry: CogGeometry, chunk: Size) -> tuple[PlannedRead, ...]:
     """Costs of a thumbnail, of one tile and of a chunk of this size."""
     sides = [max(level.size) for level in geometry.pyramid.levels]
-    large_enough = (k for k, side in enumerate(sides) if side >= _THUMBNAIL)
-    k = max(large_enough, default=0)
+    k = max((k for k, side in enumerate(sides) if side >= _THUMBNAIL), default=0)
     small, blocksize = geometry.level(k), geometry.level(0).blocksize
     height, width = (min(side, _MOST_READ) for side in chunk)
     name = "a chunk" if (height, width) == chunk else "the corner of a chunk"
@@ -35,28 +33,22 @@ def planned_reads(geometry: CogGeometry, chunk: Size) -> tuple[PlannedRead, ...]
 
 def _read(geometry: CogGeometry, k: int, name: str, tiles: Size) -> PlannedRead:
     """What the upper left tiles of a level cost."""
-    count = math.prod(tiles) * (band_planes(geometry, k) + geometry.raster.has_mask)
-    requests = _requests_by_chunk if geometry.by_chunk else _requests_by_row
-    return PlannedRead(name, count, requests(geometry, k, tiles))
+    count = math.prod(tiles) * (geometry.file_order.encoded_planes(k) + geometry.raster.has_mask)
+    return PlannedRead(name, count, _requests(geometry, k, tiles))
 
 
-def _requests_by_row(geometry: CogGeometry, k: int, tiles: Size) -> int:
-    """Tiles of a row touch, so do whole rows, and bands where all is read."""
-    level = geometry.level(k)
-    if tiles == level.tiles:
-        return 1
-    return geometry.file_order.planes(k) * (1 if tiles[1] == level.tiles[1] else tiles[0])
+def _requests(geometry: CogGeometry, k: int, tiles: Size) -> int:
+    """By row, tiles of a row touch, so do whole rows, and bands where all is read.
 
-
-def _requests_by_chunk(geometry: CogGeometry, k: int, tiles: Size) -> int:
-    """GDAL reads the tiles of all bands together, then those of the mask, and joins some.
-
-    Of either, those that touch are one request.
+    By chunk, GDAL reads the tiles of all bands together, then those of the mask, and joins some: of
+    either, those that touch are one request.
     """
-    level, planes = geometry.level(k), band_planes(geometry, k)
+    level, planes = geometry.level(k), geometry.file_order.encoded_planes(k)
     if tiles == level.tiles:
         chunks = map(ceil_div, level.size, level.chunk)
-        return 2 * math.prod(chunks) if geometry.raster.has_mask else 1
+        return 2 * math.prod(chunks) if geometry.by_chunk and geometry.raster.has_mask else 1
+    if not geometry.by_chunk:
+        return geometry.file_order.planes(k) * (1 if tiles[1] == level.tiles[1] else tiles[0])
     positions = geometry.file_order.tile_positions(k, tiles)
     requests = 0
     for part in (positions[:planes], positions[planes:]):

@@ -157,8 +157,8 @@ class CogPlan(Pictured):
         return self.tasks / self.chunks
 
     def _report(self) -> Report:
-        levels = Table(_LEVEL_TITLES, [_level_row(level) for level in self.levels])
-        reads = [_read_row(read) for read in self.reads]
+        levels = Table(_LEVEL_TITLES, list(map(_level_row, self.levels)))
+        reads = [(read.name, f"{read.tiles:,}", f"{read.requests:,}") for read in self.reads]
         return Report(
             facts=self._facts(),
             warnings=self.warnings,
@@ -209,10 +209,6 @@ class CogPlan(Pictured):
         if self.upload.part_size <= self.sizes.largest:
             parts += f" of about {about_bytes(self.upload.part_size)}"
         return f"about {parts}, at most {self.upload.most_parts:,}"
-
-
-def _read_row(read: PlannedRead) -> Sequence[str]:
-    return read.name, f"{read.tiles:,}", f"{read.requests:,}"
 
 
 _LEVEL_TITLES = ("Level", "Size", "Tile", "Tiles", "Blocks", "Pixels")

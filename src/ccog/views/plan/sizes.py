@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ import numpy as np
 from ccog.gdal.encode import encode_block
 from ccog.gdal.statistics import BandStatistics
 from ccog.gdal.template import write_template
-from ccog.geometry.cog import CogGeometry
 from ccog.geometry.intervals import Size
 from ccog.tasks.job import WriteJob
 from ccog.tiff import tags
@@ -115,7 +113,7 @@ def sizes_of(job: WriteJob, sampled: float | None) -> PlannedSizes:
     if wants_statistics:
         longest = (_LONGEST,) * job.geometry.raster.count
         template = write_template(job.header_spec, longest)
-    levels = [_LevelSizes.of(job, k, sampled) for k in range(job.geometry.last_level + 1)]
+    levels = [_level_sizes(job, k, sampled) for k in range(job.geometry.last_level + 1)]
     counts = tuple(level.counts for level in levels)
     classic, big = (header_size(template, counts, big=kind) for kind in (False, True))
     pixels = sum(level.largest for level in levels)
@@ -153,14 +151,9 @@ def _spread(blocks: Size, sample: int) -> Iterable[tuple[int, int]]:
     """Blocks in different rows and columns; all where ``sample`` is their number."""
     rows, cols = blocks
     if sample == rows * cols:
-        return itertools.product(range(rows), range(cols))
+        return np.ndindex(blocks)
     steps = [(n + 0.5) for n in range(sample)]
     return [(int(step / sample * rows), int(step * _GOLDEN % 1 * cols)) for step in steps]
-
-
-def band_planes(geometry: CogGeometry, k: int) -> int:
-    """Bands of a level that are compressed apart, else 1."""
-    return geometry.raster.count if geometry.planar[min(k, 1)] else 1
 
 
 class _LevelSizes(NamedTuple):
@@ -171,69 +164,42 @@ class _LevelSizes(NamedTuple):
     expected: float
     ratio: float
 
-    @classmethod
-    def of(cls, job: WriteJob, k: int, sampled: float | None) -> _LevelSizes:
-        """The sizes of level ``k``, leaders and trailers included."""
-        image, mask = job.template.image_of(k), job.template.mask_of(k)
-        planes = band_planes(job.geometry, k)
-        tiles = math.prod(job.geometry.level(k).tiles)
-        largest, directories = planes * _largest_tile(image), planes
-        if mask is not None:
-            largest, directories = largest + _largest_tile(mask), directories + 1
-        frames = tiles * directories * sum(job.template.framing_of(k))
-        ratio = _ratio(job, k, sampled)
-        return cls(
-            counts=_counts(job, k),
-            largest=tiles * largest + frames,
-            expected=_pixels(job, k) * _bits(job, k, ratio) / 8 + frames,
-            ratio=ratio,
-        )
 
+def _level_sizes(job: WriteJob, k: int, sampled: float | None) -> _LevelSizes:
+    """The sizes of level ``k``, leaders and trailers included.
 
-def _counts(job: WriteJob, k: int) -> LevelCounts:
-    """The tiles of a level, without memory for their sizes."""
-    level, one = job.geometry.level(k), np.uint32(1)
-    tiles = math.prod(level.tiles)
-    mask = None if job.template.mask_of(k) is None else np.broadcast_to(one, (tiles,))
-    return LevelCounts(
+    The ratio is that of the sample where the codec is the same.
+    """
+    image, mask, level = job.template.image_of(k), job.template.mask_of(k), job.geometry.level(k)
+    options, order = job.geometry.options, job.geometry.file_order
+    compression = options.effective_overview_compress if k else options.effective_compress
+    planes, tiles, pixels = order.encoded_planes(k), math.prod(level.tiles), math.prod(level.size)
+    if compression == "NONE":
+        # padding of tiles that are not compressed, which otherwise is next to nothing
+        pixels = tiles * level.blocksize**2
+    if sampled is not None and job.codecs[min(k, 1)].image == job.codecs[0].image:
+        ratio = sampled
+    else:
+        ratio = USUAL[compression] * (_PREDICTED if image.value(tags.PREDICTOR, 1) > 1 else 1)
+    bits = job.geometry.raster.count * image.value(tags.BITS_PER_SAMPLE, 1) * ratio
+    largest, directories = planes * _largest_tile(image), planes
+    # no memory for the sizes of tiles
+    one = np.uint32(1)
+    masks = None
+    if mask is not None:
+        is_compressed = mask.value(tags.COMPRESSION, 1) != tags.UNCOMPRESSED
+        bits += _MASK if is_compressed else 1
+        largest, directories = largest + _largest_tile(mask), directories + 1
+        masks = np.broadcast_to(one, (tiles,))
+    frames = tiles * directories * sum(job.template.framing_of(k))
+    counts = LevelCounts(
         height=level.height,
         width=level.width,
-        image=np.broadcast_to(one, (tiles * band_planes(job.geometry, k),)),
-        mask=mask,
-        planar=job.geometry.file_order.is_planar(k),
+        image=np.broadcast_to(one, (tiles * planes,)),
+        mask=masks,
+        planar=order.is_planar(k),
     )
-
-
-def _pixels(job: WriteJob, k: int) -> int:
-    """Pixels that are stored of a level."""
-    level = job.geometry.level(k)
-    # tiles that are not compressed have padding, which otherwise is next to nothing
-    if _compression(job, k) == "NONE":
-        return math.prod(level.tiles) * level.blocksize**2
-    return level.height * level.width
-
-
-def _bits(job: WriteJob, k: int, ratio: float) -> float:
-    """A guess at the bits that a pixel takes in the file."""
-    image, mask = job.template.image_of(k), job.template.mask_of(k)
-    bits = job.geometry.raster.count * image.value(tags.BITS_PER_SAMPLE, 1) * ratio
-    if mask is None:
-        return bits
-    is_compressed = mask.value(tags.COMPRESSION, 1) != tags.UNCOMPRESSED
-    return bits + (_MASK if is_compressed else 1)
-
-
-def _ratio(job: WriteJob, k: int, sampled: float | None) -> float:
-    """Compressed bytes per byte of pixels: of the sample where the codec is the same."""
-    if sampled is not None and job.codecs[min(k, 1)].image == job.codecs[0].image:
-        return sampled
-    has_predictor = job.template.image_of(k).value(tags.PREDICTOR, 1) > 1
-    return USUAL[_compression(job, k)] * (_PREDICTED if has_predictor else 1)
-
-
-def _compression(job: WriteJob, k: int) -> str:
-    options = job.geometry.options
-    return options.effective_overview_compress if k else options.effective_compress
+    return _LevelSizes(counts, tiles * largest + frames, pixels * bits / 8 + frames, ratio)
 
 
 def _largest_tile(directory: Directory) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -23,27 +22,14 @@ from ccog.wording import byte_text
 _LINE_SECONDS, _LINE_SHARE = 10.0, 0.1
 
 
-class Display:
-    """Shows snapshots until it is closed.
-
-    A pipe or terminal that is closed does not fail the write. Rich would leave the program.
-    """
+class Display(Protocol):
+    """Shows snapshots until it is closed."""
 
     def show(self, now: Snapshot) -> None:
         """Show the state now."""
-        with contextlib.suppress(OSError, SystemExit):
-            self._show(now)
 
     def close(self, last: Snapshot | None) -> None:
         """Show the last state, None after a failure, and leave the terminal tidy."""
-        with contextlib.suppress(OSError, SystemExit):
-            self._close(last)
-
-    def _show(self, now: Snapshot) -> None:
-        raise NotImplementedError
-
-    def _close(self, last: Snapshot | None) -> None:
-        raise NotImplementedError
 
 
 def open_display(console: Console | None = None) -> Display:
@@ -56,7 +42,7 @@ def open_display(console: Console | None = None) -> Display:
     return _Log(console)
 
 
-class _Bars(Display):
+class _Bars:
     """One bar for each stage."""
 
     def __init__(self, console: Console) -> None:
@@ -86,11 +72,11 @@ class _Terminal(_Bars):
         super().__init__(console)
         self._progress.start()
 
-    def _show(self, now: Snapshot) -> None:
+    def show(self, now: Snapshot) -> None:
         self._update(now)
         self._progress.refresh()
 
-    def _close(self, last: Snapshot | None) -> None:
+    def close(self, last: Snapshot | None) -> None:
         if last is not None:
             self._update(last)
         self._progress.stop()
@@ -101,7 +87,7 @@ class _Notebook(_Bars):
 
     _handle: Any = None
 
-    def _show(self, now: Snapshot) -> None:
+    def show(self, now: Snapshot) -> None:
         if not now.stages:
             return
         self._update(now)
@@ -111,12 +97,12 @@ class _Notebook(_Bars):
         else:
             self._handle.update(self._progress)
 
-    def _close(self, last: Snapshot | None) -> None:
+    def close(self, last: Snapshot | None) -> None:
         if last is not None:
-            self._show(last)
+            self.show(last)
 
 
-class _Log(Display):
+class _Log:
     """A line for each tenth of the work, at most one in ten seconds, one at the end."""
 
     def __init__(self, console: Console) -> None:
@@ -124,14 +110,14 @@ class _Log(Display):
         self._next_share = _LINE_SHARE
         self._next_time = time.monotonic() + _LINE_SECONDS
 
-    def _show(self, now: Snapshot) -> None:
+    def show(self, now: Snapshot) -> None:
         share = now.done / max(1, now.total)
         if share >= self._next_share and time.monotonic() >= self._next_time:
             self._next_share = share + _LINE_SHARE
             self._next_time = time.monotonic() + _LINE_SECONDS
             self._write(now)
 
-    def _close(self, last: Snapshot | None) -> None:
+    def close(self, last: Snapshot | None) -> None:
         if last is not None and last.stages:
             self._write(last)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dask.callbacks import Callback
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from ccog.views.progress.display import Display
 
 _TICK_SECONDS, _ANSWER_SECONDS = 0.25, 10
+
+# a pipe or terminal that is closed does not fail the write; rich would leave the program
+_NOBODY_SEES = OSError, SystemExit
 
 
 @contextlib.contextmanager
@@ -43,92 +47,82 @@ def progress(client: Any = None) -> Iterator[None]:
     """
     from ccog.views.progress.display import open_display  # rich takes a while to import
 
-    state = ProgressState()
-    listener = _Listener(state, client)
+    listener = _Listener(client=client)
     display = open_display()
     last = None
     try:
-        with listening(listener), _Tasks(state), _ticking(state, listener, display):
+        counting = Callback(posttask=listener.count_task)
+        with listening(listener), counting, _ticking(listener, display):
             yield
         listener.conclude()
-        last = state.snapshot()
+        last = listener.snapshot()
     finally:
-        display.close(last)
+        with contextlib.suppress(*_NOBODY_SEES):
+            display.close(last)
 
 
-class _Listener:
-    """Brings a state up to date: listens here, and asks a cluster through its client.
+@dataclass(kw_only=True, eq=False)
+class _Listener(ProgressState):
+    """A state that listens here, and asks a cluster through its client.
 
     If the scheduler does not answer, the state stays as it is.
     """
 
-    def __init__(self, state: ProgressState, client: Any = None) -> None:
-        self.stored = state.stored
-        self._state = state
-        self._client = client
-        self._offered = False
-        self._known: set[str] = set()
-
-    @property
-    def is_here(self) -> bool:
-        """Whether this thread runs the client's event loop: it must not wait for answers."""
-        return is_own_loop(self._client)
+    client: Any
+    #: Whether the plugin that answers was offered to the scheduler.
+    offered: bool = False
+    #: Writes that the scheduler knows.
+    known: set[str] = field(default_factory=set)
 
     def expect(self, final: str, counts: Mapping[str, int]) -> None:
         """A write is about to be computed, by the current client where none was named."""
-        if self._client is None:
-            self._client = current_client()
-        self._state.expect(final, counts)
+        if self.client is None:
+            self.client = current_client()
+        self.writes.setdefault(final, counts)
+
+    def stored(self, session: str, number: int, size: int) -> None:
+        self.parts_here[session, number] = size
+
+    def count_task(self, key: Any, *_: Any) -> None:
+        """Count a task that a scheduler of dask in this process has run."""
+        name = key[0] if isinstance(key, tuple) else key
+        if isinstance(name, str) and name.startswith(PREFIX):
+            self.done_here[name] += 1
 
     def ask(self) -> None:
         """Ask the scheduler; called from a thread that is not the client's own."""
-        writes = {final: list(counts) for final, counts in self._state.writes.items()}
-        if self._client is None or not writes:
+        # a copy, since writes in other threads may begin meanwhile
+        writes = {final: list(counts) for final, counts in list(self.writes.items())}
+        if self.client is None or not writes:
             return
         with contextlib.suppress(Exception):
-            self._offer_plugin()
+            if not self.offered:
+                from ccog.runtime.scheduler_plugin import CcogPlugin
+
+                offer_plugin(self.client, CcogPlugin(), _ANSWER_SECONDS)
+                self.offered = True
             handler = "ccog_progress"
-            answer = ask_scheduler(self._client, handler, _ANSWER_SECONDS, writes=writes)
-            self._known.update(answer["known"])
-            self._state.counted(answer["done"], answer["sizes"])
-            self._state.complete(answer["complete"])
+            answer = ask_scheduler(self.client, handler, _ANSWER_SECONDS, writes=writes)
+            self.known.update(answer["known"])
+            self.done_on_cluster.update(answer["done"])
+            self.sizes_on_cluster.update(answer["sizes"])
+            self.complete.update(answer["complete"])
 
     def conclude(self) -> None:
         """Ask after a success: writes too quick to be seen are complete."""
-        if self._client is None:
+        if self.client is None:
             return
-        writes = self._state.writes
-        if self.is_here:
+        writes = list(self.writes)
+        if is_own_loop(self.client):
             # nobody can be asked from here, but the client knows its own futures
-            over = [final for final in writes if is_over(self._client, final)]
-            self._state.complete(over)
+            self.complete.update(final for final in writes if is_over(self.client, final))
             return
         self.ask()
-        self._state.complete(writes.keys() - self._known)
-
-    def _offer_plugin(self) -> None:
-        from ccog.runtime.scheduler_plugin import CcogPlugin
-
-        if not self._offered:
-            offer_plugin(self._client, CcogPlugin(), _ANSWER_SECONDS)
-            self._offered = True
-
-
-class _Tasks(Callback):  # type: ignore[misc]
-    """Counts the tasks that dask's schedulers in this process have run."""
-
-    def __init__(self, state: ProgressState) -> None:
-        super().__init__(posttask=self._ran)
-        self._state = state
-
-    def _ran(self, key: Any, *_: Any) -> None:
-        name = key[0] if isinstance(key, tuple) else key
-        if isinstance(name, str) and name.startswith(PREFIX):
-            self._state.ran(name)
+        self.complete.update(set(writes) - self.known)
 
 
 @contextlib.contextmanager
-def _ticking(state: ProgressState, listener: _Listener, display: Display) -> Iterator[None]:
+def _ticking(listener: _Listener, display: Display) -> Iterator[None]:
     """Show the state again and again, from a thread of its own."""
     over, showing = threading.Event(), threading.Lock()
 
@@ -137,7 +131,8 @@ def _ticking(state: ProgressState, listener: _Listener, display: Display) -> Ite
             listener.ask()
             with showing:
                 if not over.is_set():
-                    display.show(state.snapshot())
+                    with contextlib.suppress(*_NOBODY_SEES):
+                        display.show(listener.snapshot())
 
     thread = threading.Thread(target=tick, name="ccog-progress", daemon=True)
     thread.start()
@@ -147,5 +142,5 @@ def _ticking(state: ProgressState, listener: _Listener, display: Display) -> Ite
         with showing:
             over.set()
         # no answer comes through an event loop that waits here
-        if not listener.is_here:
+        if not is_own_loop(listener.client):
             thread.join()

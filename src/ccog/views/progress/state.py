@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ccog.runtime.task_names import STAGES, stage_of
 
@@ -36,60 +36,33 @@ class Snapshot:
         return sum(stage.total for stage in self.stages)
 
 
+@dataclass(kw_only=True, eq=False)
 class ProgressState:
     """Counts of tasks by name, from schedulers in this process and on a cluster."""
 
-    def __init__(self) -> None:
-        self._totals: dict[str, dict[str, int]] = {}
-        self._done_here: Counter[str] = Counter()
-        self._done_on_cluster: dict[str, int] = {}
-        self._complete: set[str] = set()
-        self._parts_here: dict[tuple[str, int], int] = {}
-        self._sizes_on_cluster: dict[str, int] = {}
-
-    @property
-    def writes(self) -> dict[str, dict[str, int]]:
-        """Numbers of tasks by name, of writes by the key of their last task."""
-        return dict(self._totals)
-
-    def expect(self, final: str, counts: Mapping[str, int]) -> None:
-        """A write is about to be computed."""
-        self._totals.setdefault(final, dict(counts))
-
-    def stored(self, upload_id: str, number: int, size: int) -> None:
-        """Count the bytes of a part stored in this process; it may be told of twice."""
-        self._parts_here[upload_id, number] = size
-
-    def ran(self, name: str) -> None:
-        """Count a task of that name that this process has run."""
-        self._done_here[name] += 1
-
-    def counted(self, done: Mapping[str, int], sizes: Mapping[str, int]) -> None:
-        """Take the counts of a scheduler: tasks by name, bytes stored by write."""
-        self._done_on_cluster.update(done)
-        self._sizes_on_cluster.update(sizes)
-
-    def complete(self, finals: Iterable[str]) -> None:
-        """These writes are complete."""
-        self._complete.update(finals)
+    #: Numbers of tasks by name, of writes by the key of their last task.
+    writes: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    done_here: Counter[str] = field(default_factory=Counter)
+    done_on_cluster: dict[str, int] = field(default_factory=dict)
+    #: Keys of the last tasks of complete writes.
+    complete: set[str] = field(default_factory=set)
+    #: Bytes of parts by upload and number: of one part it may be told twice.
+    parts_here: dict[tuple[str, int], int] = field(default_factory=dict)
+    sizes_on_cluster: dict[str, int] = field(default_factory=dict)
 
     def snapshot(self) -> Snapshot:
         """The state now."""
         done: Counter[str] = Counter()
         totals: Counter[str] = Counter()
-        for final, counts in self.writes.items():
+        # copies, since tasks in other threads begin writes and store parts meanwhile
+        for final, counts in list(self.writes.items()):
             for name, total in counts.items():
                 stage = stage_of(name)
                 if stage is not None:
                     totals[stage] += total
-                    is_complete = final in self._complete
-                    done[stage] += total if is_complete else self._done(name, total)
+                    ran = max(self.done_here[name], self.done_on_cluster.get(name, 0))
+                    done[stage] += total if final in self.complete else min(total, ran)
         seen = [name for name in STAGES if totals[name]]
         stages = tuple(Stage(name, done[name], totals[name]) for name in seen)
-        # a copy, since tasks in other threads store parts meanwhile
-        size_here = sum(list(self._parts_here.values()))
-        return Snapshot(stages, size_here + sum(self._sizes_on_cluster.values()))
-
-    def _done(self, name: str, total: int) -> int:
-        done = max(self._done_here[name], self._done_on_cluster.get(name, 0))
-        return min(total, done)
+        size_here = sum(list(self.parts_here.values()))
+        return Snapshot(stages, size_here + sum(self.sizes_on_cluster.values()))

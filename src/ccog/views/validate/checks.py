@@ -99,7 +99,7 @@ class Validation(Reported):
         tables = [Table(("Outcome", "Check", "Findings"), checks)]
         if self.overviews:
             titles = ("Overview", "Compared with", "Rows", "Columns", "Method", "Equal")
-            tables.append(Table(titles, [_area_row(area) for area in self.overviews]))
+            tables.append(Table(titles, list(map(_area_row, self.overviews))))
         verdict = "valid" if self.is_valid else "NOT valid"
         return Report(facts=[f"{self.url}: {verdict}"], tables=tables)
 
@@ -265,15 +265,13 @@ def _check_frames(reader: RangeReader, header: Header, thorough: bool) -> Check:
     tiles = np.concatenate(stored).astype(np.int64)
     if not len(tiles):
         return Check(name, "skipped", "no tile has bytes")
-    chosen = tiles
-    if not thorough:
-        sample = np.linspace(0, len(tiles) - 1, SAMPLED_TILES).astype(int)
-        chosen = tiles[np.unique(sample)]
+    sample = np.linspace(0, len(tiles) - 1, SAMPLED_TILES).astype(int)
+    chosen = tiles if thorough else tiles[np.unique(sample)]
     wrong: list[int] = []
     for at in range(0, len(chosen), _BATCH):
         wrong += _wrongly_framed(reader, chosen[at : at + _BATCH])
-    fine = f"right for {len(chosen):,} of {len(tiles):,} tiles looked at"
     if not wrong:
+        fine = f"right for {len(chosen):,} of {len(tiles):,} tiles looked at"
         return Check(name, "ok", fine)
     tried = f"{len(wrong)} of {len(chosen)} tiles"
     return Check(name, "error", f"{tried}, the first at byte {wrong[0]}, have a wrong one")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +16,10 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
 from ccog.gdal.resample import Reduction, reduce_area
-from ccog.geometry.axis_reduction import KERNEL_RADIUS, SIMD_GROUP, AxisReduction, Kernel
+from ccog.geometry.axis_reduction import KERNEL_RADIUS, Kernel
 from ccog.geometry.intervals import Area, Interval, Size
+from ccog.geometry.level_reductions import LevelReductions
+from ccog.geometry.pyramid import Pyramid
 from ccog.geometry.raster_facts import RasterFacts
 from ccog.input.description import exact_nodata
 from ccog.views.inspect.ranges import RangeReader
@@ -81,32 +84,14 @@ class _Levels:
 
     reader: RangeReader
     sizes: tuple[Size, ...]
-    count: int
-    dtype: str
-    nodata: float | int | None
-    has_mask: bool
-
-    def source(self, k: int) -> int:
-        """The level it is reduced from (GDALRegenerateOverviewsMultiBand)."""
-        return k - 1 if self.sizes[k - 1][1] > self.sizes[k][1] else 0
-
-    def comparable(self) -> range:
-        """The overviews that can be computed again.
-
-        Beside a mask these are the first two. GDAL weighs the pixels of the second and later by a
-        mask of 256 steps (GDALResampleConvolution). The file keeps only whether it is zero.
-        """
-        return range(1, min(len(self.sizes), 3) if self.has_mask else len(self.sizes))
+    raster: RasterFacts
 
     def reduction(self, k: int, method: str) -> Reduction:
         """How overview ``k`` is made."""
-        is_masked = self.has_mask or self.nodata is not None
-        kernel = Kernel.of(method, self.dtype, masked=is_masked)
-        (height, width), (h, w) = self.sizes[self.source(k)], self.sizes[k]
-        y = AxisReduction(height, h, kernel)
-        x = AxisReduction(width, w, kernel, align=SIMD_GROUP)
-        raster = RasterFacts(count=self.count, dtype=self.dtype, nodata=self.nodata)
-        return Reduction(method=method, raster=raster, y=y, x=x, level=self.source(k))
+        kernel = Kernel.of(method, self.raster.dtype, masked=self.raster.is_masked)
+        pyramid = Pyramid.build(self.sizes, _BLOCK, (_BLOCK, _BLOCK), kernel)
+        (how,) = LevelReductions(pyramid, self.raster, method).to_level(k)
+        return Reduction(method=method, raster=self.raster, y=how.y, x=how.x, level=how.source)
 
     def needed(self, k: int, area: Area, methods: Sequence[str]) -> Area:
         """The source pixels from which the methods make an area of overview ``k``."""
@@ -115,15 +100,11 @@ class _Levels:
         cols = [reduction.x.source_of(area.cols) for reduction in reductions]
         return Area(_hull(rows), _hull(cols))
 
-    def bytes_of(self, shape: Size) -> int:
-        """Bytes of so many rows and columns of all bands."""
-        return shape[0] * shape[1] * self.count * np.dtype(self.dtype).itemsize
-
     def read(self, k: int, area: Area) -> _Pixels:
         """Stored pixels of a level."""
         window = Window(area.cols.start, area.rows.start, len(area.cols), len(area.rows))
         with _opened(self.reader, k) as dataset:
-            mask = dataset.read_masks(1, window=window) if self.has_mask else None
+            mask = dataset.read_masks(1, window=window) if self.raster.has_mask else None
             return _Pixels(dataset.read(window=window), mask)
 
 
@@ -140,12 +121,6 @@ def _opened(reader: RangeReader, k: int) -> Iterator[Any]:
         yield dataset
 
 
-def _overview_sizes(reader: RangeReader, count: int) -> Iterator[Size]:
-    for k in range(1, count + 1):
-        with _opened(reader, k) as dataset:
-            yield dataset.shape
-
-
 def compare_overviews(
     reader: RangeReader, method: str | None, *, thorough: bool
 ) -> tuple[OverviewArea, ...] | str:
@@ -157,20 +132,31 @@ def compare_overviews(
         reason = _not_comparable(dataset)
         if reason is not None:
             return reason
-        levels = _full_resolution(reader, dataset)
-        count = len(dataset.overviews(1))
+        raster = RasterFacts(
+            count=dataset.count,
+            dtype=dataset.dtypes[0],
+            nodata=exact_nodata(dataset),
+            has_mask=MaskFlags.per_dataset in dataset.mask_flag_enums[0],
+        )
+        sizes, count = [dataset.shape], len(dataset.overviews(1))
         is_palette = ColorInterp.palette in dataset.colorinterp
-        tile = levels.bytes_of(dataset.block_shapes[0])
+        tile = math.prod(dataset.block_shapes[0]) * raster.pixel_bytes
     if tile > _MOST_BYTES:
         return f"a tile has {tile} bytes, more than {_MOST_BYTES}"
-    levels = replace(levels, sizes=(*levels.sizes, *_overview_sizes(reader, count)))
+    for k in range(1, count + 1):
+        with _opened(reader, k) as dataset:
+            sizes.append(dataset.shape)
+    levels = _Levels(reader=reader, sizes=tuple(sizes), raster=raster)
     methods: Sequence[str] = ["nearest"] if is_palette else list(KERNEL_RADIUS)
     if method in KERNEL_RADIUS:
         methods = [method]
     comparisons: list[dict[str, OverviewArea]] = []
-    for k in levels.comparable():
-        for area in _areas(levels.sizes[k], thorough):
-            size = levels.bytes_of(levels.needed(k, area, methods).shape)
+    # beside a mask only two: GDAL weighs the pixels of the second and later by a mask of 256 steps
+    # (GDALResampleConvolution), of which the file keeps only whether it is zero
+    last = min(count, 2) if raster.has_mask else count
+    for k in range(1, last + 1):
+        for area in _areas(sizes[k], thorough):
+            size = math.prod(levels.needed(k, area, methods).shape) * raster.pixel_bytes
             if size > _MOST_BYTES:
                 origin = f"an area of overview {k} comes from {size} bytes"
                 return f"{origin}, more than {_MOST_BYTES}"
@@ -193,17 +179,6 @@ def _not_comparable(dataset: Any) -> str | None:
     return None if dataset.overviews(1) else "the file has no overviews"
 
 
-def _full_resolution(reader: RangeReader, dataset: Any) -> _Levels:
-    return _Levels(
-        reader=reader,
-        sizes=(dataset.shape,),
-        count=dataset.count,
-        dtype=dataset.dtypes[0],
-        nodata=exact_nodata(dataset),
-        has_mask=MaskFlags.per_dataset in dataset.mask_flag_enums[0],
-    )
-
-
 def _areas(size: Size, thorough: bool) -> Iterator[Area]:
     """All of a level in blocks, or its middle, first and last corner."""
     height, width = size
@@ -223,15 +198,15 @@ def _compare(
     """The area of overview ``k`` beside what each method gives."""
     stored = levels.read(k, area)
     source = levels.needed(k, area, methods)
-    above = levels.read(levels.source(k), source)
+    above = levels.read(levels.reduction(k, methods[0]).level, source)
     comparisons = {}
     for method in methods:
         reduction = levels.reduction(k, method)
         computed = reduce_area(above.pixels, above.mask, source, area, reduction)
-        equal, difference = _likeness(stored, _Pixels(*computed), levels.nodata)
+        equal, difference = _likeness(stored, _Pixels(*computed), levels.raster.nodata)
         comparisons[method] = OverviewArea(
             overview=k,
-            source=levels.source(k),
+            source=reduction.level,
             rows=(area.rows.start, area.rows.stop),
             cols=(area.cols.start, area.cols.stop),
             method=method,
