@@ -15,6 +15,7 @@ from dask.array.core import normalize_chunks
 
 from ccog.errors import ArgumentTypeError, OptionError, raise_together, warn_user
 from ccog.gdal.codec_options import tried_codecs
+from ccog.gdal.encode import Codec
 from ccog.gdal.environment import options_of_tasks
 from ccog.gdal.resample import may_round_otherwise
 from ccog.gdal.statistics import gdal_keeps_statistics
@@ -22,16 +23,19 @@ from ccog.gdal.template import HeaderSpec, write_template
 from ccog.geometry.axis_reduction import Kernel
 from ccog.geometry.blocks import choose_block, choose_chunk, choose_group, fits_memory
 from ccog.geometry.cog import CogGeometry
-from ccog.geometry.file_order import FileLayout
+from ccog.geometry.file_order import FileLayout, FileOrder
 from ccog.geometry.intervals import Size
+from ccog.geometry.level_reductions import LevelReductions
 from ccog.geometry.options import BLANK, CreationOptions
 from ccog.geometry.part_numbers import assign_parts
+from ccog.geometry.parts import PartPlan
 from ccog.geometry.pyramid import Pyramid, level_sizes
 from ccog.geometry.raster_facts import Palette, RasterFacts
 from ccog.geometry.settings import settings
 from ccog.geometry.source_grid import SourceGrid
 from ccog.geometry.tiff_limits import check_tiles, needs_big_tiff
 from ccog.geometry.tiling_scheme import ratios_of, with_zoom
+from ccog.geometry.upload_groups import UploadGroups
 from ccog.graph.build import LevelArrays, new_token
 from ccog.graph.rechunk import Chunks, rechunked
 from ccog.input.arrays import Cut
@@ -47,8 +51,9 @@ from ccog.input.profile import (
 from ccog.input.raster import Raster, read_raster
 from ccog.input.source import Source
 from ccog.runtime.manifest import find_resumable, manifest_of
-from ccog.stores import resolve_store
+from ccog.stores import SingleWriterStore, Store, resolve_store
 from ccog.tasks.job import WriteJob
+from ccog.tiff.header import Template
 from ccog.versions import GDAL_VERSION
 
 # options that are not for the layout of the file
@@ -129,16 +134,12 @@ def prepare(
     raster = raster.suited_to(options)
     options = with_zoom(options, raster.metadata.transform)
 
-    geometry = _geometry(raster, options, layout, cut)
-    _warn_of_doubts(geometry)
-    made_by = None if raster.overviews is None else raster.overviews_made_by
-    spec = HeaderSpec.of(raster.header, geometry, made_by)
+    reductions = _reductions(raster, options, cut)
+    _warn_of_doubts(reductions, options)
+    spec = _header_spec(raster, options, reductions, by_chunk=cut.by_chunk)
     template = write_template(spec)
     check_photometric(asked.profile, template.image)
-    geometry = replace(geometry, planar=template.planar)
-    check_tiles(geometry)
-    codecs = tried_codecs(geometry, template)
-    geometry, parts = assign_parts(geometry, target.limits, target.url)
+    geometry, codecs, parts = _geometry(raster, reductions, spec, template, target)
     job = WriteJob(
         geometry=geometry,
         store=target,
@@ -146,7 +147,7 @@ def prepare(
         header_spec=spec,
         template=template,
         codecs=codecs,
-        big=needs_big_tiff(geometry),
+        big=needs_big_tiff(geometry.file_order, options),
         token=new_token(),
         env=tuple(sorted(env.items())),
     )
@@ -283,34 +284,83 @@ def _with_kept_statistics(options: CreationOptions, raster: Raster) -> CreationO
 # Geometry
 
 
-def _geometry(
-    raster: Raster, options: CreationOptions, layout: FileLayout, cut: Cut
-) -> CogGeometry:
-    """Levels, tiles and blocks; which levels are planar is known once there is a template."""
+def _reductions(raster: Raster, options: CreationOptions, cut: Cut) -> LevelReductions:
+    """Levels, tiles and blocks, and from which level each overview is computed."""
     method = _method(raster, options)
     sizes = _level_sizes(raster, options)
     _check_resampling(raster, method, has_overviews=len(sizes) > 1)
     facts = _facts(raster, options, method)
     kernel = Kernel.of(method, raster.pixels.dtype.name, masked=facts.is_masked)
-    pyramid = _pyramid(raster, options, layout, cut, sizes, kernel)
-    group_size = choose_group(sizes[0], pyramid.levels[0].block, raster.pixel_bytes)
-    return CogGeometry(
-        raster=facts,
+    return LevelReductions(_pyramid(raster, options, cut, sizes, kernel), facts, method)
+
+
+def _header_spec(
+    raster: Raster, options: CreationOptions, reductions: LevelReductions, *, by_chunk: bool
+) -> HeaderSpec:
+    is_given, facts = raster.overviews is not None, reductions.raster
+    return HeaderSpec(
         options=options,
-        pyramid=pyramid,
-        method=method,
-        layout=layout,
-        group_size=group_size,
-        parts_halos=kernel.has_halos and not fits_memory(sizes[0], raster.pixel_bytes),
+        metadata=raster.header,
+        count=facts.count,
+        dtype=facts.dtype,
+        has_mask=facts.has_mask,
+        overviews=is_given or len(reductions.pyramid.levels) > 1,
+        given_by=raster.overviews_made_by if is_given else None,
+        by_chunk=by_chunk,
     )
 
 
-def _warn_of_doubts(geometry: CogGeometry) -> None:
+class _Layout(NamedTuple):
+    """The geometry, how tiles are compressed, and the part numbers of upload groups."""
+
+    geometry: CogGeometry
+    codecs: tuple[Codec, Codec]
+    parts: PartPlan
+
+
+def _geometry(
+    raster: Raster,
+    reductions: LevelReductions,
+    spec: HeaderSpec,
+    template: Template,
+    target: Store | SingleWriterStore,
+) -> _Layout:
+    """What follows once GDAL has said which levels are planar; refused where a limit is met."""
+    options, pyramid = spec.options, reductions.pyramid
+    order = FileOrder(
+        pyramid=pyramid,
+        raster=reductions.raster,
+        by_chunk=spec.by_chunk,
+        interleave=options.interleave,
+        planar=template.planar,
+    )
+    check_tiles(order, options)
+    codecs = tried_codecs(order, options, template)
+    full = pyramid.levels[0]
+    group_size = choose_group(full.size, full.block, raster.pixel_bytes)
+    groups, parts = assign_parts(
+        UploadGroups(order=order, reductions=reductions, size=group_size),
+        target.limits,
+        target.url,
+        is_compressed=options.effective_compress != "NONE",
+    )
+    fits = fits_memory(full.size, raster.pixel_bytes)
+    geometry = CogGeometry(
+        options=options,
+        file_order=order,
+        method=reductions.method,
+        group_size=groups.size,
+        parts_halos=pyramid.kernel.has_halos and not fits,
+    )
+    return _Layout(geometry, codecs, parts)
+
+
+def _warn_of_doubts(reductions: LevelReductions, options: CreationOptions) -> None:
     """Warn of pixels that may not be GDAL's, or that nobody may want."""
-    raster, options = geometry.raster, geometry.options
-    if any(may_round_otherwise(raster, flow.y, flow.x) for flow in geometry.reductions.all):
+    raster, full = reductions.raster, reductions.pyramid.levels[0]
+    if any(may_round_otherwise(raster, flow.y, flow.x) for flow in reductions.all):
         warn_user(
-            f"the raster has {geometry.level(0).height:,} x {geometry.level(0).width:,} pixels, "
+            f"the raster has {full.height:,} x {full.width:,} pixels, "
             "and more than 2^33 in a level of an odd size: overview pixels beside its mask may "
             "differ by one rounding step from those of GDAL. Sides that can be halved at all "
             "large levels avoid it"
@@ -386,17 +436,16 @@ def _palette(raster: Raster, method: str) -> Palette | None:
 def _pyramid(
     raster: Raster,
     options: CreationOptions,
-    layout: FileLayout,
     cut: Cut,
     sizes: tuple[Size, ...],
     kernel: Kernel,
 ) -> Pyramid:
-    chunks, pixel_bytes, by_chunk = raster.pixels.chunks, raster.pixel_bytes, layout == "chunk"
-    block = choose_block(chunks, options.blocksize, pixel_bytes, by_chunk=by_chunk)
+    chunks, pixel_bytes = raster.pixels.chunks, raster.pixel_bytes
+    block = choose_block(chunks, options.blocksize, pixel_bytes, by_chunk=cut.by_chunk)
     if all(len(sides) == 1 for sides in chunks[1:]):
         block = cut(sizes[0], pixel_bytes)
     chunks_a_side, least_low_pixels = 1, None
-    if by_chunk:
+    if cut.by_chunk:
         chunks_a_side = block[0] // choose_chunk(chunks, options.blocksize, pixel_bytes)[0]
     elif raster.overviews is None:
         least_low_pixels = settings().wide_block_bytes // pixel_bytes

@@ -103,11 +103,6 @@ class FileOrder:
         """Planes whose tiles are compressed each by itself, the mask aside: the bands, or one."""
         return self.raster.count if self.planar[min(k, 1)] else 1
 
-    @property
-    def side_by_side(self) -> int:
-        """Bands that are compressed each by itself and whose tiles lie side by side."""
-        return self.raster.count if self.interleave == "TILE" else 1
-
     def groups(self, numbers: Mapping[int, Sequence[int]]) -> GroupSequence:
         """Groups of each level, by their numbers in a plane, in the order of the file."""
         levels = []
@@ -126,6 +121,6 @@ class FileOrder:
             self.pyramid.levels[k],
             self.encoded_planes(k),
             mask=self.raster.has_mask,
-            by_tile=self.side_by_side > 1,
+            by_tile=self.interleave == "TILE",
             corner=corner,
         )

@@ -160,7 +160,7 @@ def _spread(blocks: Size, sample: int) -> Iterable[tuple[int, int]]:
 
 def band_planes(geometry: CogGeometry, k: int) -> int:
     """Bands of a level that are compressed apart, else 1."""
-    return geometry.raster.count if geometry.planar[min(k, 1)] else 1
+    return geometry.file_order.encoded_planes(k)
 
 
 class _LevelSizes(NamedTuple):
