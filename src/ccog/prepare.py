@@ -59,14 +59,8 @@ from ccog.versions import GDAL_VERSION
 # options that are not for the layout of the file
 _OTHER_OPTIONS = (*METADATA_OPTIONS, "OVERWRITE", "OVERVIEW_MASKS")
 
-# the one dtype that is asked for, of pixels that NumPy has no type for
-_STORED_TYPE = "complex_int16"
-
 # GDAL takes the statistics of the first band for those of all if it has these
 _NEEDED_STATISTICS = ("MINIMUM", "MAXIMUM", "MEAN", "STDDEV")
-
-# GDAL before this writes JPEG by pixel, whatever INTERLEAVE says
-_BY_BAND = (3, 11)
 
 # methods by which GDAL makes the colours of overviews, not the pixel values
 _OF_COLOURS = ("average", "gauss", "rms")
@@ -108,7 +102,7 @@ def prepare(
         raise OptionError(f"layout={layout!r} is neither 'gdal' nor 'chunk'")
     env = options_of_tasks(env)
     source = arr if isinstance(arr, Source) else Source(array=arr)
-    asked = _split_options(_with_own_options(source, creation_options))
+    asked = _split_options(source.options, creation_options)
     target = resolve_store(store, storage_options, overwrite=asked.overwrite)
 
     problems: list[OptionError] = []
@@ -216,19 +210,16 @@ def all_options(mapping: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**mapping, **options}
 
 
-def _with_own_options(source: Source, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The user's options, and those that a source comes with where the user gives none."""
+def _split_options(own: Mapping[str, Any], options: Mapping[str, Any]) -> _AskedOptions:
+    """The user's options, and a source's ``own`` where the user gives none."""
     asked = {str(key).upper() for key in options}
-    own = {key: value for key, value in source.options.items() if key.upper() not in asked}
-    return {**own, **options}
-
-
-def _split_options(options: Mapping[str, Any]) -> _AskedOptions:
+    own = {key: value for key, value in own.items() if key.upper() not in asked}
     creation, metadata, profile = {}, {}, {}
     overwrite, overviews, masks = True, None, None
-    for key, value in options.items():
+    for key, value in {**own, **options}.items():
         name = key.upper() if isinstance(key, str) else key
-        if name in PROFILE_KEYS and str(value) != _STORED_TYPE:
+        # the one dtype that is asked for: NumPy has no type for such pixels
+        if name in PROFILE_KEYS and str(value) != "complex_int16":
             profile[name] = value
         elif name in METADATA_OPTIONS:
             metadata[name] = value
@@ -242,22 +233,18 @@ def _split_options(options: Mapping[str, Any]) -> _AskedOptions:
             creation[key] = value
     if not isinstance(overwrite, bool):
         raise OptionError(f"overwrite={overwrite!r} is neither True nor False")
-    return _AskedOptions(creation, metadata, profile, _users_overviews(overviews, masks), overwrite)
-
-
-def _users_overviews(overviews: Any, masks: Any) -> GivenOverviews | None:
-    if overviews is not None:
-        return GivenOverviews.of_user(overviews, masks)
-    if masks is not None:
+    if overviews is None and masks is not None:
         raise OptionError("overview_masks belong to overviews=[array, ...], which is not given")
-    return None
+    given = None if overviews is None else GivenOverviews.of_user(overviews, masks)
+    return _AskedOptions(creation, metadata, profile, given, overwrite)
 
 
 def _warn_of_lossy_copy(options: CreationOptions, count: int) -> None:
     """Warn where GDAL would copy the compressed data of a JPEG file (GTIFF_CanCopyFromJPEG)."""
     if options.effective_compress != "JPEG" or options.quality or options.nbits:
         return
-    by_pixel = options.interleave in (None, "PIXEL") or GDAL_VERSION < _BY_BAND
+    # GDAL before 3.11 writes JPEG by pixel, whatever INTERLEAVE says
+    by_pixel = options.interleave in (None, "PIXEL") or GDAL_VERSION < (3, 11)
     if by_pixel or count == 1:
         warn_user(
             "the source is a JPEG file: GDAL would copy its compressed data without loss, and ccog "
@@ -291,7 +278,25 @@ def _reductions(raster: Raster, options: CreationOptions, cut: Cut) -> LevelRedu
     _check_resampling(raster, method, has_overviews=len(sizes) > 1)
     facts = _facts(raster, options, method)
     kernel = Kernel.of(method, raster.pixels.dtype.name, masked=facts.is_masked)
-    return LevelReductions(_pyramid(raster, options, cut, sizes, kernel), facts, method)
+    chunks, pixel_bytes = raster.pixels.chunks, raster.pixel_bytes
+    block = choose_block(chunks, options.blocksize, pixel_bytes, by_chunk=cut.by_chunk)
+    if all(len(sides) == 1 for sides in chunks[1:]):
+        block = cut(sizes[0], pixel_bytes)
+    chunks_a_side, least_low_pixels = 1, None
+    if cut.by_chunk:
+        chunks_a_side = block[0] // choose_chunk(chunks, options.blocksize, pixel_bytes)[0]
+    elif raster.overviews is None:
+        least_low_pixels = settings().wide_block_bytes // pixel_bytes
+    pyramid = Pyramid.build(
+        sizes,
+        options.blocksize,
+        block,
+        kernel,
+        chunks_a_side=chunks_a_side,
+        given=raster.overviews is not None,
+        least_low_pixels=least_low_pixels,
+    )
+    return LevelReductions(pyramid, facts, method)
 
 
 def _header_spec(
@@ -409,6 +414,10 @@ def _check_resampling(raster: Raster, method: str, *, has_overviews: bool) -> No
 
 
 def _facts(raster: Raster, options: CreationOptions, method: str) -> RasterFacts:
+    palette: Palette | None = None
+    # GDALRegenerateOverviewsEx averages colours
+    if raster.metadata.has_palette and method in _OF_COLOURS:
+        palette = tuple(sorted((raster.metadata.colormap or {}).items()))
     # GDAL copies a VRT, which has a mask of 8 bits, if it computes statistics before
     is_vrt = options.statistics == "YES" and raster.mask_kind == "bits"
     return RasterFacts(
@@ -421,42 +430,8 @@ def _facts(raster: Raster, options: CreationOptions, method: str) -> RasterFacts
         nodata_by_band=raster.nodata_by_band,
         nodata_values=raster.nodata_values,
         mask_kind="file" if is_vrt else raster.mask_kind,
-        palette=_palette(raster, method),
+        palette=palette,
         source_bits=raster.metadata.bits,
-    )
-
-
-def _palette(raster: Raster, method: str) -> Palette | None:
-    """The palette where GDAL averages colours (GDALRegenerateOverviewsEx)."""
-    if not raster.metadata.has_palette or method not in _OF_COLOURS:
-        return None
-    return tuple(sorted((raster.metadata.colormap or {}).items()))
-
-
-def _pyramid(
-    raster: Raster,
-    options: CreationOptions,
-    cut: Cut,
-    sizes: tuple[Size, ...],
-    kernel: Kernel,
-) -> Pyramid:
-    chunks, pixel_bytes = raster.pixels.chunks, raster.pixel_bytes
-    block = choose_block(chunks, options.blocksize, pixel_bytes, by_chunk=cut.by_chunk)
-    if all(len(sides) == 1 for sides in chunks[1:]):
-        block = cut(sizes[0], pixel_bytes)
-    chunks_a_side, least_low_pixels = 1, None
-    if cut.by_chunk:
-        chunks_a_side = block[0] // choose_chunk(chunks, options.blocksize, pixel_bytes)[0]
-    elif raster.overviews is None:
-        least_low_pixels = settings().wide_block_bytes // pixel_bytes
-    return Pyramid.build(
-        sizes,
-        options.blocksize,
-        block,
-        kernel,
-        chunks_a_side=chunks_a_side,
-        given=raster.overviews is not None,
-        least_low_pixels=least_low_pixels,
     )
 
 
@@ -469,17 +444,15 @@ def on_grid(prepared: Prepared) -> list[LevelArrays]:
     if mismatch is not None:
         warn_user(mismatch)
     geometry = prepared.job.geometry
-    levels = enumerate(prepared.raster.levels)
-    return [_in_blocks(raster, geometry, geometry.level(k).block) for k, raster in levels]
-
-
-def _in_blocks(level: Raster, geometry: CogGeometry, block: Size) -> LevelArrays:
-    pixels = level.pixels.astype(geometry.raster.array_type)
-    pixels = rechunked(pixels, _fitting_chunks(pixels.chunks, block))
-    mask = level.mask
-    if mask is not None:
-        mask = rechunked(mask, _fitting_chunks(mask.chunks, block))
-    return LevelArrays(pixels, mask)
+    levels = []
+    for k, level in enumerate(prepared.raster.levels):
+        block, mask = geometry.level(k).block, level.mask
+        pixels = level.pixels.astype(geometry.raster.array_type)
+        pixels = rechunked(pixels, _fitting_chunks(pixels.chunks, block))
+        if mask is not None:
+            mask = rechunked(mask, _fitting_chunks(mask.chunks, block))
+        levels.append(LevelArrays(pixels, mask))
+    return levels
 
 
 def chunk_mismatch(prepared: Prepared) -> str | None:

@@ -235,10 +235,8 @@ class CreationOptions:
             upper.pop(key, None)
         values: dict[str, Any] = {}
         for key, value in upper.items():
-            if key not in _PARSERS:
-                continue
             try:
-                if value is not None:
+                if value is not None and key in _PARSERS:
                     values[key.lower()] = _PARSERS[key](key, value)
             except OptionError as error:
                 problems.append(error)
@@ -248,21 +246,15 @@ class CreationOptions:
         if values.get("tiling_scheme") is not None:
             values.setdefault("blocksize", _SCHEME_TILE)
         parsed = cls(**values)
-        parsed._check_level(problems)
-        return parsed
-
-    def _check_level(self, problems: list[OptionError]) -> None:
-        """Refuse a LEVEL that the compression does not have."""
-        compress = self.effective_compress
-        if self.level is None or compress not in _LEVELS:
-            return
-        lowest, highest = _LEVELS[compress]
-        if not lowest <= self.level <= highest:
+        level, compress = parsed.level, parsed.effective_compress
+        lowest, highest = _LEVELS.get(compress, (0, math.inf))
+        if level is not None and not lowest <= level <= highest:
             problems.append(
                 OptionError(
-                    f"LEVEL={self.level} is out of range: {compress} takes {lowest} to {highest}"
+                    f"LEVEL={level} is out of range: {compress} takes {lowest} to {highest}"
                 )
             )
+        return parsed
 
     def check_raster(self, dtype: str, count: int, source_bits: int | None = None) -> None:
         """Refuse what no codec could encode, in words: GDAL says little.

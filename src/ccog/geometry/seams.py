@@ -29,11 +29,6 @@ class Seams:
     axis: AxisReduction
     side: int
 
-    @property
-    def count(self) -> int:
-        """Blocks along the axis."""
-        return ceil_div(self.axis.src, self.side)
-
     def block(self, b: int) -> Interval:
         """Source pixels of block ``b``."""
         return Interval(b * self.side, min(self.axis.src, (b + 1) * self.side))
@@ -84,21 +79,19 @@ class _Scan:
 
     def up_to(self, stop: int) -> list[Seam]:
         """All seams that begin before the destination pixel ``stop``, and perhaps more."""
-        while self._position < stop:
-            self._look_at_next_block()
-        return self._seams
-
-    def _look_at_next_block(self) -> None:
         axis = self._of.axis
-        at_end = self._block == self._of.count
-        alone = Interval(axis.dst, axis.dst) if at_end else self._of.alone(self._block)
-        self._block += 1
-        if not len(alone) and not at_end:
-            return
-        if alone.start > self._position:
-            missing = Interval(self._position, alone.start)
-            self._seams.append(Seam(missing, axis.source_of(missing)))
-        self._position = max(self._position, alone.stop)
+        count = ceil_div(axis.src, self._of.side)
+        while self._position < stop:
+            at_end = self._block == count
+            alone = Interval(axis.dst, axis.dst) if at_end else self._of.alone(self._block)
+            self._block += 1
+            if not len(alone) and not at_end:
+                continue
+            if alone.start > self._position:
+                missing = Interval(self._position, alone.start)
+                self._seams.append(Seam(missing, axis.source_of(missing)))
+            self._position = max(self._position, alone.stop)
+        return self._seams
 
 
 def _reducible(axis: AxisReduction, block: Interval) -> Interval:
