@@ -33,20 +33,12 @@ class UploadGroup(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True)
-class GroupsOfLevel:
+class GroupsOfLevel(NamedTuple):
     """Groups of a level, the same numbers in each of its planes, one plane after the other."""
 
     level: int
     planes: int
     numbers: Sequence[int]
-
-    def __len__(self) -> int:
-        return self.planes * len(self.numbers)
-
-    def __getitem__(self, n: int) -> UploadGroup:
-        plane, at = divmod(n, len(self.numbers))
-        return UploadGroup(self.level, plane, self.numbers[at])
 
 
 @dataclass(frozen=True)
@@ -60,11 +52,14 @@ class GroupSequence:
 
     def __getitem__(self, n: int) -> UploadGroup:
         at = bisect.bisect_right(self._starts, n) - 1
-        return self.levels[at][n - self._starts[at]]
+        k, _, numbers = self.levels[at]
+        plane, m = divmod(n - self._starts[at], len(numbers))
+        return UploadGroup(k, plane, numbers[m])
 
     def __iter__(self) -> Iterator[UploadGroup]:
-        for of_level in self.levels:
-            yield from map(of_level.__getitem__, range(len(of_level)))
+        for k, planes, numbers in self.levels:
+            for plane in range(planes):
+                yield from (UploadGroup(k, plane, n) for n in numbers)
 
     def index(self, k: int, plane: int, n: int) -> int:
         """Where a group lies, for sequences that hold all groups of their levels."""
@@ -73,7 +68,8 @@ class GroupSequence:
 
     @cached_property
     def _starts(self) -> tuple[int, ...]:
-        return tuple(itertools.accumulate(map(len, self.levels), initial=0))
+        counts = (planes * len(numbers) for _, planes, numbers in self.levels)
+        return tuple(itertools.accumulate(counts, initial=0))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,7 +59,10 @@ class UploadGroups:
     @property
     def sizes(self) -> tuple[GroupSizes, ...]:
         """How many groups have at most how many bytes, in the order of the file."""
-        return tuple(GroupSizes(len(of), self.bytes(of.level)) for of in self.all.levels)
+        return tuple(
+            GroupSizes(planes * len(numbers), self.bytes(k))
+            for k, planes, numbers in self.all.levels
+        )
 
     def blocks(self, k: int, n: int) -> list[tuple[int, int]]:
         """Blocks of group ``n`` of a plane of level ``k``, in the order of the file."""
