@@ -15,7 +15,6 @@ from dask.array.core import normalize_chunks
 
 from ccog.errors import ArgumentTypeError, OptionError, raise_together, warn_user
 from ccog.gdal.codec_options import tried_codecs
-from ccog.gdal.encode import Codec
 from ccog.gdal.environment import options_of_tasks
 from ccog.gdal.resample import may_round_otherwise
 from ccog.gdal.statistics import gdal_keeps_statistics
@@ -28,7 +27,6 @@ from ccog.geometry.intervals import Size
 from ccog.geometry.level_reductions import LevelReductions
 from ccog.geometry.options import BLANK, CreationOptions
 from ccog.geometry.part_numbers import assign_parts
-from ccog.geometry.parts import PartPlan
 from ccog.geometry.pyramid import Pyramid, level_sizes
 from ccog.geometry.raster_facts import Palette, RasterFacts
 from ccog.geometry.settings import settings
@@ -53,7 +51,6 @@ from ccog.input.source import Source
 from ccog.runtime.manifest import find_resumable, manifest_of
 from ccog.stores import SingleWriterStore, Store, resolve_store
 from ccog.tasks.job import WriteJob
-from ccog.tiff.header import Template
 from ccog.versions import GDAL_VERSION
 
 # options that are not for the layout of the file
@@ -128,23 +125,7 @@ def prepare(
     raster = raster.suited_to(options)
     options = with_zoom(options, raster.metadata.transform)
 
-    reductions = _reductions(raster, options, cut)
-    _warn_of_doubts(reductions, options)
-    spec = _header_spec(raster, options, reductions, by_chunk=cut.by_chunk)
-    template = write_template(spec)
-    check_photometric(asked.profile, template.image)
-    geometry, codecs, parts = _geometry(raster, reductions, spec, template, target)
-    job = WriteJob(
-        geometry=geometry,
-        store=target,
-        parts=parts,
-        header_spec=spec,
-        template=template,
-        codecs=codecs,
-        big=needs_big_tiff(geometry.file_order, options),
-        token=new_token(),
-        env=tuple(sorted(env.items())),
-    )
+    job = _job(raster, options, cut, target, asked.profile, env)
     return Prepared(raster, job, overviews)
 
 
@@ -271,6 +252,52 @@ def _with_kept_statistics(options: CreationOptions, raster: Raster) -> CreationO
 # Geometry
 
 
+def _job(
+    raster: Raster,
+    options: CreationOptions,
+    cut: Cut,
+    target: Store | SingleWriterStore,
+    profile: Mapping[str, Any],
+    env: Mapping[str, Any],
+) -> WriteJob:
+    """The job; before the geometry is built, GDAL says which levels are planar."""
+    reductions = _reductions(raster, options, cut)
+    _warn_of_doubts(reductions, options)
+    spec = _header_spec(raster, options, reductions, by_chunk=cut.by_chunk)
+    template = write_template(spec)
+    check_photometric(profile, template.image)
+    order = FileOrder(
+        options=options,
+        pyramid=reductions.pyramid,
+        raster=reductions.raster,
+        by_chunk=cut.by_chunk,
+        planar=template.planar,
+    )
+    check_tiles(order)
+    codecs = tried_codecs(order, template)
+    full, kernel = order.pyramid.levels[0], order.pyramid.kernel
+    group_size = choose_group(full.size, full.block, raster.pixel_bytes)
+    groups = UploadGroups(order=order, reductions=reductions, size=group_size)
+    groups, parts = assign_parts(groups, target.limits, target.url)
+    geometry = CogGeometry(
+        file_order=order,
+        method=reductions.method,
+        group_size=groups.size,
+        parts_halos=kernel.has_halos and not fits_memory(full.size, raster.pixel_bytes),
+    )
+    return WriteJob(
+        geometry=geometry,
+        store=target,
+        parts=parts,
+        header_spec=spec,
+        template=template,
+        codecs=codecs,
+        big=needs_big_tiff(order),
+        token=new_token(),
+        env=tuple(sorted(env.items())),
+    )
+
+
 def _reductions(raster: Raster, options: CreationOptions, cut: Cut) -> LevelReductions:
     """Levels, tiles and blocks, and from which level each overview is computed."""
     method = _method(raster, options)
@@ -313,51 +340,6 @@ def _header_spec(
         given_by=raster.overviews_made_by if is_given else None,
         by_chunk=by_chunk,
     )
-
-
-class _Layout(NamedTuple):
-    """The geometry, how tiles are compressed, and the part numbers of upload groups."""
-
-    geometry: CogGeometry
-    codecs: tuple[Codec, Codec]
-    parts: PartPlan
-
-
-def _geometry(
-    raster: Raster,
-    reductions: LevelReductions,
-    spec: HeaderSpec,
-    template: Template,
-    target: Store | SingleWriterStore,
-) -> _Layout:
-    """What follows once GDAL has said which levels are planar; refused where a limit is met."""
-    options, pyramid = spec.options, reductions.pyramid
-    order = FileOrder(
-        pyramid=pyramid,
-        raster=reductions.raster,
-        by_chunk=spec.by_chunk,
-        interleave=options.interleave,
-        planar=template.planar,
-    )
-    check_tiles(order, options)
-    codecs = tried_codecs(order, options, template)
-    full = pyramid.levels[0]
-    group_size = choose_group(full.size, full.block, raster.pixel_bytes)
-    groups, parts = assign_parts(
-        UploadGroups(order=order, reductions=reductions, size=group_size),
-        target.limits,
-        target.url,
-        is_compressed=options.effective_compress != "NONE",
-    )
-    fits = fits_memory(full.size, raster.pixel_bytes)
-    geometry = CogGeometry(
-        options=options,
-        file_order=order,
-        method=reductions.method,
-        group_size=groups.size,
-        parts_halos=pyramid.kernel.has_halos and not fits,
-    )
-    return _Layout(geometry, codecs, parts)
 
 
 def _warn_of_doubts(reductions: LevelReductions, options: CreationOptions) -> None:

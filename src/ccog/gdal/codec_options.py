@@ -45,9 +45,7 @@ _MANY_BANDS = 64
 _TRIAL_SIDE = 16
 
 
-def tried_codecs(
-    order: FileOrder, options: CreationOptions, template: Template
-) -> tuple[Codec, Codec]:
+def tried_codecs(order: FileOrder, template: Template) -> tuple[Codec, Codec]:
     """How the tiles of full resolution, and those of overviews, are compressed.
 
     One tile is compressed with each, so that a refusal by the encoder is known before the work
@@ -59,8 +57,8 @@ def tried_codecs(
         GDAL cannot compress such tiles.
     """
     raster = order.raster
-    full = _level_codec(order, options, template, overview=False)
-    overviews = _level_codec(order, options, template, overview=True)
+    full = _level_codec(order, template, overview=False)
+    overviews = _level_codec(order, template, overview=True)
     for codec in {full, overviews}:
         # bands that are compressed by themselves are all alike
         count = min(raster.count, 2) if codec.planar else raster.count
@@ -81,10 +79,8 @@ def _try_codec(codec: Codec, count: int, dtype: str, has_mask: bool) -> None:
         raise OptionError(str(error)) from error
 
 
-def _level_codec(
-    order: FileOrder, options: CreationOptions, template: Template, *, overview: bool
-) -> Codec:
-    raster, dtype = order.raster, order.raster.dtype
+def _level_codec(order: FileOrder, template: Template, *, overview: bool) -> Codec:
+    options, raster, dtype = order.options, order.raster, order.raster.dtype
     directory = template.overview if overview else template.image
     mask = template.overview_mask if overview else template.mask
     image = _image_options(options, raster, directory, overview=overview)

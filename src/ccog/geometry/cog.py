@@ -18,7 +18,6 @@ from ccog.geometry.upload_groups import UploadGroups
 class CogGeometry:
     """What is written, and the geometry that follows."""
 
-    options: CreationOptions
     #: What comes where in the file.
     file_order: FileOrder
     #: Method of resampling, after defaults.
@@ -31,6 +30,11 @@ class CogGeometry:
     def __getstate__(self) -> dict[str, Any]:
         """The fields: what follows from them grows with the raster and is soon worked out again."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def options(self) -> CreationOptions:
+        """Creation options, parsed."""
+        return self.file_order.options
 
     @property
     def raster(self) -> RasterFacts:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple, TypeVar
 
 from ccog.geometry.intervals import Size
+from ccog.geometry.options import CreationOptions
 from ccog.geometry.pyramid import Pyramid
 from ccog.geometry.raster_facts import RasterFacts
 from ccog.geometry.tile_order import Array, tile_positions
@@ -76,18 +77,17 @@ class GroupSequence:
 class FileOrder:
     """The order of levels, planes and tiles."""
 
+    options: CreationOptions
     pyramid: Pyramid
     raster: RasterFacts
     #: Whether the tiles of a chunk lie together.
     by_chunk: bool
-    #: The creation option INTERLEAVE.
-    interleave: str | None
     #: Whether the bands of full resolution, and of the overviews, are compressed each by itself.
     planar: tuple[bool, bool]
 
     def is_planar(self, k: int) -> bool:
         """Whether the bands of level ``k`` lie one after the other, in it or in each chunk."""
-        return self.planar[min(k, 1)] and self.interleave != "TILE"
+        return self.planar[min(k, 1)] and self.options.interleave != "TILE"
 
     def planes(self, k: int) -> int:
         """Separate segments of the file that level ``k`` consists of: bands and mask, or one."""
@@ -117,6 +117,6 @@ class FileOrder:
             self.pyramid.levels[k],
             self.encoded_planes(k),
             mask=self.raster.has_mask,
-            by_tile=self.interleave == "TILE",
+            by_tile=self.options.interleave == "TILE",
             corner=corner,
         )

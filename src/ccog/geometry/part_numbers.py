@@ -10,9 +10,7 @@ from ccog.geometry.parts import Limits, PartPlan, fewest_parts
 from ccog.geometry.upload_groups import UploadGroups
 
 
-def assign_parts(
-    groups: UploadGroups, limits: Limits, url: str, *, is_compressed: bool
-) -> tuple[UploadGroups, PartPlan]:
+def assign_parts(groups: UploadGroups, limits: Limits, url: str) -> tuple[UploadGroups, PartPlan]:
     """The part numbers, and the groups: more blocks are uploaded together if numbers are few.
 
     The parts suffice however badly the tiles compress. Near the limit of the store they suffice
@@ -31,7 +29,9 @@ def assign_parts(
     if parts is not None:
         return groups, parts
     largest = max(size for _, size in groups.sizes)
-    fit = PartPlan.build_for_compressed(groups.sizes, limits) if is_compressed else None
+    fit = None
+    if groups.order.options.effective_compress != "NONE":
+        fit = PartPlan.build_for_compressed(groups.sizes, limits)
     if fit is None:
         raise _too_few_parts(groups, largest, limits, url)
     parts, percent = fit

@@ -29,6 +29,11 @@ class Seams:
     axis: AxisReduction
     side: int
 
+    @property
+    def count(self) -> int:
+        """Blocks along the axis."""
+        return ceil_div(self.axis.src, self.side)
+
     def block(self, b: int) -> Interval:
         """Source pixels of block ``b``."""
         return Interval(b * self.side, min(self.axis.src, (b + 1) * self.side))
@@ -80,9 +85,8 @@ class _Scan:
     def up_to(self, stop: int) -> list[Seam]:
         """All seams that begin before the destination pixel ``stop``, and perhaps more."""
         axis = self._of.axis
-        count = ceil_div(axis.src, self._of.side)
         while self._position < stop:
-            at_end = self._block == count
+            at_end = self._block == self._of.count
             alone = Interval(axis.dst, axis.dst) if at_end else self._of.alone(self._block)
             self._block += 1
             if not len(alone) and not at_end:

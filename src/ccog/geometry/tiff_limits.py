@@ -5,7 +5,6 @@ from __future__ import annotations
 from ccog.errors import RasterError
 from ccog.geometry.file_order import FileOrder
 from ccog.geometry.intervals import ceil_div
-from ccog.geometry.options import CreationOptions
 
 # GDAL makes a BigTIFF of more uncompressed bytes than the first, with IF_SAFER than the second
 # (GTiffDataset::CreateLL)
@@ -20,15 +19,15 @@ _MOST_OFFSET_BYTES = 1 << 31
 _MOST_BLOCKSIZE = 4096
 
 
-def needs_big_tiff(order: FileOrder, options: CreationOptions) -> bool | None:
+def needs_big_tiff(order: FileOrder) -> bool | None:
     """GDAL's choice (GTiffDataset::CreateLL).
 
     None is classic TIFF where that can hold the compressed data, else BigTIFF.
     """
-    bigtiff = options.bigtiff or "IF_NEEDED"
+    bigtiff = order.options.bigtiff or "IF_NEEDED"
     pixels = sum(level.height * level.width for level in order.pyramid.levels)
     size = pixels * order.raster.pixel_bytes
-    is_large = options.effective_compress == "NONE" and size > _MOST_CLASSIC_BYTES
+    is_large = order.options.effective_compress == "NONE" and size > _MOST_CLASSIC_BYTES
     if bigtiff == "NO" and is_large:
         raise RasterError(
             f"all levels have {size} bytes, and BIGTIFF=NO with compress='none' takes at most "
@@ -41,9 +40,9 @@ def needs_big_tiff(order: FileOrder, options: CreationOptions) -> bool | None:
     return True if is_large else None
 
 
-def check_tiles(order: FileOrder, options: CreationOptions) -> None:
+def check_tiles(order: FileOrder) -> None:
     """Refuse a raster with more tiles in a level than libtiff, and so GDAL, can write or read."""
-    most = _MOST_OFFSET_BYTES // (4 if options.bigtiff == "NO" else 8) - 1
+    most = _MOST_OFFSET_BYTES // (4 if order.options.bigtiff == "NO" else 8) - 1
     for level in order.pyramid.levels:
         planes = order.encoded_planes(level.index)
         rows, cols = level.tiles
