@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
-from ccog.geometry.axis_reduction import AxisReduction, Kernel
+from ccog.geometry.axis_reduction import MAX_READ_ROWS, SIMD_GROUP, AxisReduction, Kernel
 from ccog.geometry.intervals import ceil_div
 from ccog.geometry.pyramid import Level, Pyramid
 from ccog.geometry.raster_facts import RasterFacts
@@ -116,12 +116,12 @@ class LevelReductions:
     def _reduction(
         self, source: int, target: int, swath: int = 0, *, pixels: bool, mask: bool
     ) -> LevelReduction:
-        y, x = self.pyramid.reduction(source, target, swath)
+        a, b, kernel = self._level(source), self._level(target), self.pyramid.kernel
         if mask and not pixels:
             # GDAL reduces it as the bytes it is, whatever the type of the pixels beside it
             kernel = Kernel.of(self.method, "uint8", masked=True)
-            y, x = replace(y, kernel=kernel), replace(x, kernel=kernel)
-        height, width = self._level(source).block
+        y = AxisReduction(a.height, b.height, kernel, swath=swath, longest=MAX_READ_ROWS)
+        x = AxisReduction(a.width, b.width, kernel, align=SIMD_GROUP)
         return LevelReduction(
             source=source,
             target=target,
@@ -129,8 +129,8 @@ class LevelReductions:
             mask=mask,
             y=y,
             x=x,
-            row_seams=Seams(y, height),
-            col_seams=Seams(x, width),
+            row_seams=Seams(y, a.block[0]),
+            col_seams=Seams(x, a.block[1]),
         )
 
     def _usual_source(self, k: int) -> int:

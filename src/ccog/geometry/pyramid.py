@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ccog.geometry.axis_reduction import MAX_READ_ROWS, SIMD_GROUP, AxisReduction, Kernel
+from ccog.geometry.axis_reduction import Kernel
 from ccog.geometry.intervals import Area, Interval, Size, ceil_div
 
 
@@ -152,15 +152,6 @@ class Pyramid:
             )
             levels.append(level)
         return cls(tuple(levels), kernel, given)
-
-    def reduction(
-        self, source: int, target: int, swath: int = 0
-    ) -> tuple[AxisReduction, AxisReduction]:
-        """(y, x) reductions from level ``source`` to level ``target``."""
-        a, b = self.levels[source], self.levels[target]
-        y = AxisReduction(a.height, b.height, self.kernel, swath=swath, longest=MAX_READ_ROWS)
-        x = AxisReduction(a.width, b.width, self.kernel, align=SIMD_GROUP)
-        return y, x
 
 
 def _overview_block(block: Size, tile: int, chunks_a_side: int) -> Size:
