@@ -263,19 +263,29 @@ def _job(
     """The job; before the geometry is built, GDAL says which levels are planar."""
     reductions = _reductions(raster, options, cut)
     _warn_of_doubts(reductions, options)
-    spec = _header_spec(raster, options, reductions, by_chunk=cut.by_chunk)
+    pyramid, facts = reductions.pyramid, reductions.raster
+    spec = HeaderSpec(
+        options=options,
+        metadata=raster.header,
+        count=facts.count,
+        dtype=facts.dtype,
+        has_mask=facts.has_mask,
+        overviews=pyramid.given or len(pyramid.levels) > 1,
+        given_by=raster.overviews_made_by if pyramid.given else None,
+        by_chunk=cut.by_chunk,
+    )
     template = write_template(spec)
     check_photometric(profile, template.image)
     order = FileOrder(
         options=options,
-        pyramid=reductions.pyramid,
-        raster=reductions.raster,
+        pyramid=pyramid,
+        raster=facts,
         by_chunk=cut.by_chunk,
         planar=template.planar,
     )
     check_tiles(order)
     codecs = tried_codecs(order, template)
-    full, kernel = order.pyramid.levels[0], order.pyramid.kernel
+    full = pyramid.levels[0]
     group_size = choose_group(full.size, full.block, raster.pixel_bytes)
     groups = UploadGroups(order=order, reductions=reductions, size=group_size)
     groups, parts = assign_parts(groups, target.limits, target.url)
@@ -283,7 +293,7 @@ def _job(
         file_order=order,
         method=reductions.method,
         group_size=groups.size,
-        parts_halos=kernel.has_halos and not fits_memory(full.size, raster.pixel_bytes),
+        parts_halos=pyramid.kernel.has_halos and not fits_memory(full.size, raster.pixel_bytes),
     )
     return WriteJob(
         geometry=geometry,
@@ -302,7 +312,8 @@ def _reductions(raster: Raster, options: CreationOptions, cut: Cut) -> LevelRedu
     """Levels, tiles and blocks, and from which level each overview is computed."""
     method = _method(raster, options)
     sizes = _level_sizes(raster, options)
-    _check_resampling(raster, method, has_overviews=len(sizes) > 1)
+    if len(sizes) > 1:
+        _check_resampling(raster, method)
     facts = _facts(raster, options, method)
     kernel = Kernel.of(method, raster.pixels.dtype.name, masked=facts.is_masked)
     chunks, pixel_bytes = raster.pixels.chunks, raster.pixel_bytes
@@ -324,22 +335,6 @@ def _reductions(raster: Raster, options: CreationOptions, cut: Cut) -> LevelRedu
         least_low_pixels=least_low_pixels,
     )
     return LevelReductions(pyramid, facts, method)
-
-
-def _header_spec(
-    raster: Raster, options: CreationOptions, reductions: LevelReductions, *, by_chunk: bool
-) -> HeaderSpec:
-    is_given, facts = raster.overviews is not None, reductions.raster
-    return HeaderSpec(
-        options=options,
-        metadata=raster.header,
-        count=facts.count,
-        dtype=facts.dtype,
-        has_mask=facts.has_mask,
-        overviews=is_given or len(reductions.pyramid.levels) > 1,
-        given_by=raster.overviews_made_by if is_given else None,
-        by_chunk=by_chunk,
-    )
 
 
 def _warn_of_doubts(reductions: LevelReductions, options: CreationOptions) -> None:
@@ -380,15 +375,15 @@ def _level_sizes(raster: Raster, options: CreationOptions) -> tuple[Size, ...]:
     return level_sizes(raster.height, raster.width, options.blocksize, count, ratios)
 
 
-def _check_resampling(raster: Raster, method: str, *, has_overviews: bool) -> None:
+def _check_resampling(raster: Raster, method: str) -> None:
     """Refuse what GDAL cannot resample, or would resample wrongly."""
     dtype = raster.pixels.dtype
-    if has_overviews and dtype.kind == "c" and method not in _OF_COMPLEX:
+    if dtype.kind == "c" and method not in _OF_COMPLEX:
         raise OptionError(
             f"overview_resampling={method} is not possible for {dtype}; "
             f"use {', '.join(_OF_COMPLEX[:-1])} or {_OF_COMPLEX[-1]}"
         )
-    if has_overviews and dtype == np.float16 and raster.count > 1:
+    if dtype == np.float16 and raster.count > 1:
         raise OptionError(
             "GDAL makes no overviews of several bands of float16; "
             "cast to float32, or overviews='none'"
