@@ -104,10 +104,6 @@ class CCOGWarning(UserWarning):
 def warn_user(message: str) -> None:
     """Give a :class:`CCOGWarning` at the user's line: that of the first caller outside of ccog."""
     frame, level = inspect.currentframe(), 1
-    while frame is not None and _is_ours(frame.f_globals.get("__name__", "")):
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "ccog":
         frame, level = frame.f_back, level + 1
     warnings.warn(message, CCOGWarning, stacklevel=level)
-
-
-def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] == "ccog"

@@ -22,8 +22,9 @@ from ccog.gdal.template import HeaderSpec, write_template
 from ccog.geometry.axis_reduction import Kernel
 from ccog.geometry.blocks import choose_block, choose_chunk, choose_group, fits_memory
 from ccog.geometry.cog import CogGeometry
-from ccog.geometry.file_order import FileLayout
+from ccog.geometry.file_order import FileLayout, FileOrder
 from ccog.geometry.intervals import Size
+from ccog.geometry.level_reductions import LevelReductions
 from ccog.geometry.options import BLANK, CreationOptions
 from ccog.geometry.part_numbers import assign_parts
 from ccog.geometry.pyramid import Pyramid, level_sizes
@@ -32,6 +33,7 @@ from ccog.geometry.settings import settings
 from ccog.geometry.source_grid import SourceGrid
 from ccog.geometry.tiff_limits import check_tiles, needs_big_tiff
 from ccog.geometry.tiling_scheme import ratios_of, with_zoom
+from ccog.geometry.upload_groups import UploadGroups
 from ccog.graph.build import LevelArrays, new_token
 from ccog.graph.rechunk import Chunks, rechunked
 from ccog.input.arrays import Cut
@@ -47,21 +49,15 @@ from ccog.input.profile import (
 from ccog.input.raster import Raster, read_raster
 from ccog.input.source import Source
 from ccog.runtime.manifest import find_resumable, manifest_of
-from ccog.stores import resolve_store
+from ccog.stores import SingleWriterStore, Store, resolve_store
 from ccog.tasks.job import WriteJob
 from ccog.versions import GDAL_VERSION
 
 # options that are not for the layout of the file
 _OTHER_OPTIONS = (*METADATA_OPTIONS, "OVERWRITE", "OVERVIEW_MASKS")
 
-# the one dtype that is asked for, of pixels that NumPy has no type for
-_STORED_TYPE = "complex_int16"
-
 # GDAL takes the statistics of the first band for those of all if it has these
 _NEEDED_STATISTICS = ("MINIMUM", "MAXIMUM", "MEAN", "STDDEV")
-
-# GDAL before this writes JPEG by pixel, whatever INTERLEAVE says
-_BY_BAND = (3, 11)
 
 # methods by which GDAL makes the colours of overviews, not the pixel values
 _OF_COLOURS = ("average", "gauss", "rms")
@@ -103,7 +99,7 @@ def prepare(
         raise OptionError(f"layout={layout!r} is neither 'gdal' nor 'chunk'")
     env = options_of_tasks(env)
     source = arr if isinstance(arr, Source) else Source(array=arr)
-    asked = _split_options(_with_own_options(source, creation_options))
+    asked = _split_options(source.options, creation_options)
     target = resolve_store(store, storage_options, overwrite=asked.overwrite)
 
     problems: list[OptionError] = []
@@ -129,27 +125,7 @@ def prepare(
     raster = raster.suited_to(options)
     options = with_zoom(options, raster.metadata.transform)
 
-    geometry = _geometry(raster, options, layout, cut)
-    _warn_of_doubts(geometry)
-    made_by = None if raster.overviews is None else raster.overviews_made_by
-    spec = HeaderSpec.of(raster.header, geometry, made_by)
-    template = write_template(spec)
-    check_photometric(asked.profile, template.image)
-    geometry = replace(geometry, planar=template.planar)
-    check_tiles(geometry)
-    codecs = tried_codecs(geometry, template)
-    geometry, parts = assign_parts(geometry, target.limits, target.url)
-    job = WriteJob(
-        geometry=geometry,
-        store=target,
-        parts=parts,
-        header_spec=spec,
-        template=template,
-        codecs=codecs,
-        big=needs_big_tiff(geometry),
-        token=new_token(),
-        env=tuple(sorted(env.items())),
-    )
+    job = _job(raster, options, cut, target, asked.profile, env)
     return Prepared(raster, job, overviews)
 
 
@@ -215,19 +191,16 @@ def all_options(mapping: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**mapping, **options}
 
 
-def _with_own_options(source: Source, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The user's options, and those that a source comes with where the user gives none."""
+def _split_options(own: Mapping[str, Any], options: Mapping[str, Any]) -> _AskedOptions:
+    """The user's options, and a source's ``own`` where the user gives none."""
     asked = {str(key).upper() for key in options}
-    own = {key: value for key, value in source.options.items() if key.upper() not in asked}
-    return {**own, **options}
-
-
-def _split_options(options: Mapping[str, Any]) -> _AskedOptions:
+    own = {key: value for key, value in own.items() if key.upper() not in asked}
     creation, metadata, profile = {}, {}, {}
     overwrite, overviews, masks = True, None, None
-    for key, value in options.items():
+    for key, value in {**own, **options}.items():
         name = key.upper() if isinstance(key, str) else key
-        if name in PROFILE_KEYS and str(value) != _STORED_TYPE:
+        # the one dtype that is asked for: NumPy has no type for such pixels
+        if name in PROFILE_KEYS and str(value) != "complex_int16":
             profile[name] = value
         elif name in METADATA_OPTIONS:
             metadata[name] = value
@@ -241,22 +214,18 @@ def _split_options(options: Mapping[str, Any]) -> _AskedOptions:
             creation[key] = value
     if not isinstance(overwrite, bool):
         raise OptionError(f"overwrite={overwrite!r} is neither True nor False")
-    return _AskedOptions(creation, metadata, profile, _users_overviews(overviews, masks), overwrite)
-
-
-def _users_overviews(overviews: Any, masks: Any) -> GivenOverviews | None:
-    if overviews is not None:
-        return GivenOverviews.of_user(overviews, masks)
-    if masks is not None:
+    if overviews is None and masks is not None:
         raise OptionError("overview_masks belong to overviews=[array, ...], which is not given")
-    return None
+    given = None if overviews is None else GivenOverviews.of_user(overviews, masks)
+    return _AskedOptions(creation, metadata, profile, given, overwrite)
 
 
 def _warn_of_lossy_copy(options: CreationOptions, count: int) -> None:
     """Warn where GDAL would copy the compressed data of a JPEG file (GTIFF_CanCopyFromJPEG)."""
     if options.effective_compress != "JPEG" or options.quality or options.nbits:
         return
-    by_pixel = options.interleave in (None, "PIXEL") or GDAL_VERSION < _BY_BAND
+    # GDAL before 3.11 writes JPEG by pixel, whatever INTERLEAVE says
+    by_pixel = options.interleave in (None, "PIXEL") or GDAL_VERSION < (3, 11)
     if by_pixel or count == 1:
         warn_user(
             "the source is a JPEG file: GDAL would copy its compressed data without loss, and ccog "
@@ -283,34 +252,97 @@ def _with_kept_statistics(options: CreationOptions, raster: Raster) -> CreationO
 # Geometry
 
 
-def _geometry(
-    raster: Raster, options: CreationOptions, layout: FileLayout, cut: Cut
-) -> CogGeometry:
-    """Levels, tiles and blocks; which levels are planar is known once there is a template."""
-    method = _method(raster, options)
-    sizes = _level_sizes(raster, options)
-    _check_resampling(raster, method, has_overviews=len(sizes) > 1)
-    facts = _facts(raster, options, method)
-    kernel = Kernel.of(method, raster.pixels.dtype.name, masked=facts.is_masked)
-    pyramid = _pyramid(raster, options, layout, cut, sizes, kernel)
-    group_size = choose_group(sizes[0], pyramid.levels[0].block, raster.pixel_bytes)
-    return CogGeometry(
-        raster=facts,
+def _job(
+    raster: Raster,
+    options: CreationOptions,
+    cut: Cut,
+    target: Store | SingleWriterStore,
+    profile: Mapping[str, Any],
+    env: Mapping[str, Any],
+) -> WriteJob:
+    """The job; before the geometry is built, GDAL says which levels are planar."""
+    reductions = _reductions(raster, options, cut)
+    _warn_of_doubts(reductions, options)
+    pyramid, facts = reductions.pyramid, reductions.raster
+    spec = HeaderSpec(
+        options=options,
+        metadata=raster.header,
+        count=facts.count,
+        dtype=facts.dtype,
+        has_mask=facts.has_mask,
+        overviews=pyramid.given or len(pyramid.levels) > 1,
+        given_by=raster.overviews_made_by if pyramid.given else None,
+        by_chunk=cut.by_chunk,
+    )
+    template = write_template(spec)
+    check_photometric(profile, template.image)
+    order = FileOrder(
         options=options,
         pyramid=pyramid,
-        method=method,
-        layout=layout,
-        group_size=group_size,
-        parts_halos=kernel.has_halos and not fits_memory(sizes[0], raster.pixel_bytes),
+        raster=facts,
+        by_chunk=cut.by_chunk,
+        planar=template.planar,
+    )
+    check_tiles(order)
+    codecs = tried_codecs(order, template)
+    full = pyramid.levels[0]
+    group_size = choose_group(full.size, full.block, raster.pixel_bytes)
+    groups = UploadGroups(order=order, reductions=reductions, size=group_size)
+    groups, parts = assign_parts(groups, target.limits, target.url)
+    geometry = CogGeometry(
+        file_order=order,
+        method=reductions.method,
+        group_size=groups.size,
+        parts_halos=pyramid.kernel.has_halos and not fits_memory(full.size, raster.pixel_bytes),
+    )
+    return WriteJob(
+        geometry=geometry,
+        store=target,
+        parts=parts,
+        header_spec=spec,
+        template=template,
+        codecs=codecs,
+        big=needs_big_tiff(order),
+        token=new_token(),
+        env=tuple(sorted(env.items())),
     )
 
 
-def _warn_of_doubts(geometry: CogGeometry) -> None:
+def _reductions(raster: Raster, options: CreationOptions, cut: Cut) -> LevelReductions:
+    """Levels, tiles and blocks, and from which level each overview is computed."""
+    method = _method(raster, options)
+    sizes = _level_sizes(raster, options)
+    if len(sizes) > 1:
+        _check_resampling(raster, method)
+    facts = _facts(raster, options, method)
+    kernel = Kernel.of(method, raster.pixels.dtype.name, masked=facts.is_masked)
+    chunks, pixel_bytes = raster.pixels.chunks, raster.pixel_bytes
+    block = choose_block(chunks, options.blocksize, pixel_bytes, by_chunk=cut.by_chunk)
+    if all(len(sides) == 1 for sides in chunks[1:]):
+        block = cut(sizes[0], pixel_bytes)
+    chunks_a_side, least_low_pixels = 1, None
+    if cut.by_chunk:
+        chunks_a_side = block[0] // choose_chunk(chunks, options.blocksize, pixel_bytes)[0]
+    elif raster.overviews is None:
+        least_low_pixels = settings().wide_block_bytes // pixel_bytes
+    pyramid = Pyramid.build(
+        sizes,
+        options.blocksize,
+        block,
+        kernel,
+        chunks_a_side=chunks_a_side,
+        given=raster.overviews is not None,
+        least_low_pixels=least_low_pixels,
+    )
+    return LevelReductions(pyramid, facts, method)
+
+
+def _warn_of_doubts(reductions: LevelReductions, options: CreationOptions) -> None:
     """Warn of pixels that may not be GDAL's, or that nobody may want."""
-    raster, options = geometry.raster, geometry.options
-    if any(may_round_otherwise(raster, flow.y, flow.x) for flow in geometry.reductions.all):
+    raster, full = reductions.raster, reductions.pyramid.levels[0]
+    if any(may_round_otherwise(raster, flow.y, flow.x) for flow in reductions.all):
         warn_user(
-            f"the raster has {geometry.level(0).height:,} x {geometry.level(0).width:,} pixels, "
+            f"the raster has {full.height:,} x {full.width:,} pixels, "
             "and more than 2^33 in a level of an odd size: overview pixels beside its mask may "
             "differ by one rounding step from those of GDAL. Sides that can be halved at all "
             "large levels avoid it"
@@ -343,15 +375,15 @@ def _level_sizes(raster: Raster, options: CreationOptions) -> tuple[Size, ...]:
     return level_sizes(raster.height, raster.width, options.blocksize, count, ratios)
 
 
-def _check_resampling(raster: Raster, method: str, *, has_overviews: bool) -> None:
+def _check_resampling(raster: Raster, method: str) -> None:
     """Refuse what GDAL cannot resample, or would resample wrongly."""
     dtype = raster.pixels.dtype
-    if has_overviews and dtype.kind == "c" and method not in _OF_COMPLEX:
+    if dtype.kind == "c" and method not in _OF_COMPLEX:
         raise OptionError(
             f"overview_resampling={method} is not possible for {dtype}; "
             f"use {', '.join(_OF_COMPLEX[:-1])} or {_OF_COMPLEX[-1]}"
         )
-    if has_overviews and dtype == np.float16 and raster.count > 1:
+    if dtype == np.float16 and raster.count > 1:
         raise OptionError(
             "GDAL makes no overviews of several bands of float16; "
             "cast to float32, or overviews='none'"
@@ -359,6 +391,10 @@ def _check_resampling(raster: Raster, method: str, *, has_overviews: bool) -> No
 
 
 def _facts(raster: Raster, options: CreationOptions, method: str) -> RasterFacts:
+    palette: Palette | None = None
+    # GDALRegenerateOverviewsEx averages colours
+    if raster.metadata.has_palette and method in _OF_COLOURS:
+        palette = tuple(sorted((raster.metadata.colormap or {}).items()))
     # GDAL copies a VRT, which has a mask of 8 bits, if it computes statistics before
     is_vrt = options.statistics == "YES" and raster.mask_kind == "bits"
     return RasterFacts(
@@ -371,43 +407,8 @@ def _facts(raster: Raster, options: CreationOptions, method: str) -> RasterFacts
         nodata_by_band=raster.nodata_by_band,
         nodata_values=raster.nodata_values,
         mask_kind="file" if is_vrt else raster.mask_kind,
-        palette=_palette(raster, method),
+        palette=palette,
         source_bits=raster.metadata.bits,
-    )
-
-
-def _palette(raster: Raster, method: str) -> Palette | None:
-    """The palette where GDAL averages colours (GDALRegenerateOverviewsEx)."""
-    if not raster.metadata.has_palette or method not in _OF_COLOURS:
-        return None
-    return tuple(sorted((raster.metadata.colormap or {}).items()))
-
-
-def _pyramid(
-    raster: Raster,
-    options: CreationOptions,
-    layout: FileLayout,
-    cut: Cut,
-    sizes: tuple[Size, ...],
-    kernel: Kernel,
-) -> Pyramid:
-    chunks, pixel_bytes, by_chunk = raster.pixels.chunks, raster.pixel_bytes, layout == "chunk"
-    block = choose_block(chunks, options.blocksize, pixel_bytes, by_chunk=by_chunk)
-    if all(len(sides) == 1 for sides in chunks[1:]):
-        block = cut(sizes[0], pixel_bytes)
-    chunks_a_side, least_low_pixels = 1, None
-    if by_chunk:
-        chunks_a_side = block[0] // choose_chunk(chunks, options.blocksize, pixel_bytes)[0]
-    elif raster.overviews is None:
-        least_low_pixels = settings().wide_block_bytes // pixel_bytes
-    return Pyramid.build(
-        sizes,
-        options.blocksize,
-        block,
-        kernel,
-        chunks_a_side=chunks_a_side,
-        given=raster.overviews is not None,
-        least_low_pixels=least_low_pixels,
     )
 
 
@@ -420,17 +421,15 @@ def on_grid(prepared: Prepared) -> list[LevelArrays]:
     if mismatch is not None:
         warn_user(mismatch)
     geometry = prepared.job.geometry
-    levels = enumerate(prepared.raster.levels)
-    return [_in_blocks(raster, geometry, geometry.level(k).block) for k, raster in levels]
-
-
-def _in_blocks(level: Raster, geometry: CogGeometry, block: Size) -> LevelArrays:
-    pixels = level.pixels.astype(geometry.raster.array_type)
-    pixels = rechunked(pixels, _fitting_chunks(pixels.chunks, block))
-    mask = level.mask
-    if mask is not None:
-        mask = rechunked(mask, _fitting_chunks(mask.chunks, block))
-    return LevelArrays(pixels, mask)
+    levels = []
+    for k, level in enumerate(prepared.raster.levels):
+        block, mask = geometry.level(k).block, level.mask
+        pixels = level.pixels.astype(geometry.raster.array_type)
+        pixels = rechunked(pixels, _fitting_chunks(pixels.chunks, block))
+        if mask is not None:
+            mask = rechunked(mask, _fitting_chunks(mask.chunks, block))
+        levels.append(LevelArrays(pixels, mask))
+    return levels
 
 
 def chunk_mismatch(prepared: Prepared) -> str | None:

@@ -13,7 +13,6 @@ import itertools
 import pickle
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
@@ -131,8 +130,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _clean(error: BaseException, known: tuple[Known, ...]) -> None:
     """Drop the frames of an error, and take credentials out of what it says."""
+
+    def hide(value: Any) -> Any:
+        return redacted(value, *known) if isinstance(value, str) else value
+
     error.__traceback__ = None
-    hide = partial(_hide, known=known)
     if hasattr(error, "__notes__"):
         error.__notes__ = list(map(hide, error.__notes__))
     # those of GDAL cannot be changed
@@ -141,10 +143,6 @@ def _clean(error: BaseException, known: tuple[Known, ...]) -> None:
     for name in ("strerror", "filename", "filename2"):
         if isinstance(value := getattr(error, name, None), str):
             setattr(error, name, hide(value))
-
-
-def _hide(value: Any, known: tuple[Known, ...]) -> Any:
-    return redacted(value, *known) if isinstance(value, str) else value
 
 
 class Hidden(dict[str, Any]):

@@ -12,7 +12,7 @@ import numpy as np
 
 from ccog.errors import EncodeError, OptionError
 from ccog.gdal.encode import Codec, encode_block
-from ccog.geometry.cog import CogGeometry
+from ccog.geometry.file_order import FileOrder
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.pyramid import overview_blocksize
 from ccog.geometry.raster_facts import RasterFacts
@@ -45,7 +45,7 @@ _MANY_BANDS = 64
 _TRIAL_SIDE = 16
 
 
-def tried_codecs(geometry: CogGeometry, template: Template) -> tuple[Codec, Codec]:
+def tried_codecs(order: FileOrder, template: Template) -> tuple[Codec, Codec]:
     """How the tiles of full resolution, and those of overviews, are compressed.
 
     One tile is compressed with each, so that a refusal by the encoder is known before the work
@@ -56,12 +56,13 @@ def tried_codecs(geometry: CogGeometry, template: Template) -> tuple[Codec, Code
     OptionError
         GDAL cannot compress such tiles.
     """
-    full = _level_codec(geometry, template, overview=False)
-    overviews = _level_codec(geometry, template, overview=True)
+    raster = order.raster
+    full = _level_codec(order, template, overview=False)
+    overviews = _level_codec(order, template, overview=True)
     for codec in {full, overviews}:
         # bands that are compressed by themselves are all alike
-        count = min(geometry.raster.count, 2) if codec.planar else geometry.raster.count
-        _try_codec(codec, count, geometry.raster.array_type, geometry.raster.has_mask)
+        count = min(raster.count, 2) if codec.planar else raster.count
+        _try_codec(codec, count, raster.array_type, raster.has_mask)
     return full, overviews
 
 
@@ -78,16 +79,16 @@ def _try_codec(codec: Codec, count: int, dtype: str, has_mask: bool) -> None:
         raise OptionError(str(error)) from error
 
 
-def _level_codec(geometry: CogGeometry, template: Template, *, overview: bool) -> Codec:
-    options, dtype = geometry.options, geometry.raster.dtype
+def _level_codec(order: FileOrder, template: Template, *, overview: bool) -> Codec:
+    options, raster, dtype = order.options, order.raster, order.raster.dtype
     directory = template.overview if overview else template.image
     mask = template.overview_mask if overview else template.mask
-    image = _image_options(options, geometry.raster, directory, overview=overview)
+    image = _image_options(options, raster, directory, overview=overview)
     blocksize = options.blocksize
     # GTiff's test for sparse tiles passes over nodata of 64 bits (GTiffDataset::HasOnlyNoData),
     # which overviews do not have
     is_wide = dtype in ("int64", "uint64")
-    may_be_sparse = overview or not is_wide or geometry.raster.nodata is None
+    may_be_sparse = overview or not is_wide or raster.nodata is None
     return Codec(
         blocksize=overview_blocksize(blocksize) if overview else blocksize,
         dtype=dtype,
@@ -95,11 +96,11 @@ def _level_codec(geometry: CogGeometry, template: Template, *, overview: bool) -
         mask=() if mask is None else tuple(sorted(_mask_options(mask).items())),
         # it decides which tiles are sparse. Otherwise GTiff would only pad tiles with it, which the
         # COG driver does not
-        nodata=geometry.raster.nodata if options.sparse_ok and not is_wide else None,
+        nodata=raster.nodata if options.sparse_ok and not is_wide else None,
         sparse=options.sparse_ok and may_be_sparse,
         planar=directory.value(tags.PLANAR_CONFIG, 1) == tags.SEPARATE,
         by_tile=options.interleave == "TILE",
-        by_chunk=geometry.by_chunk,
+        by_chunk=order.by_chunk,
         framed=any(template.framing_of(int(overview))),
         tile_tags=TileTags.of(directory),
         mask_tile_tags=None if mask is None else TileTags.of(mask),

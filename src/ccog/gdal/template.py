@@ -23,7 +23,6 @@ from rasterio.io import MemoryFile
 from ccog.errors import OptionError
 from ccog.gdal.rasterio_edges import GDAL_FAILURES, gdal_env
 from ccog.gdal.statistics import BandStatistics
-from ccog.geometry.cog import CogGeometry
 from ccog.geometry.options import CreationOptions
 from ccog.geometry.pyramid import overview_blocksize
 from ccog.geometry.tiling_scheme import scheme_of
@@ -83,22 +82,6 @@ class HeaderSpec:
     overviews: bool
     given_by: str | None = None
     by_chunk: bool = False
-
-    @classmethod
-    def of(
-        cls, metadata: Metadata, geometry: CogGeometry, given_by: str | None = None
-    ) -> HeaderSpec:
-        """The same of a file with this metadata and geometry."""
-        return cls(
-            options=geometry.options,
-            metadata=metadata,
-            count=geometry.raster.count,
-            dtype=geometry.raster.dtype,
-            has_mask=geometry.raster.has_mask,
-            overviews=geometry.last_level > 0 or given_by is not None,
-            given_by=given_by,
-            by_chunk=geometry.by_chunk,
-        )
 
 
 def write_template(

@@ -21,8 +21,11 @@ def choose_block(
     height, width = choose_chunk(chunks, blocksize, pixel_bytes)
     shape = sum(chunks[1]), sum(chunks[2])
     limits = settings()
+    # more tasks would cost a scheduler more than they do themselves
     while (
-        _are_too_many(shape, (height, width), pixel_bytes)
+        not _are_few(
+            shape, (height, width), pixel_bytes, limits.many_blocks, limits.many_tiny_blocks
+        )
         and 4 * height * width * pixel_bytes <= limits.most_block_bytes
     ):
         height, width = 2 * height, 2 * width
@@ -37,14 +40,11 @@ def choose_block(
 
 def choose_chunk(chunks: Chunks, blocksize: int, pixel_bytes: int) -> Size:
     """Chunk (height, width) of whole tiles: that of the array where it is made of whole tiles."""
-    height, width = (_block_side(sizes, blocksize) for sizes in chunks[1:])
+    block = _block_side(chunks[1], blocksize), _block_side(chunks[2], blocksize)
     limit = settings().most_block_bytes
-    while height * width * pixel_bytes > limit and max(height, width) > blocksize:
-        if height >= width:
-            height = _half_of_tiles(height, blocksize)
-        else:
-            width = _half_of_tiles(width, blocksize)
-    return height, width
+    while block[0] * block[1] * pixel_bytes > limit and max(block) > blocksize:
+        block = _halved(block, blocksize)
+    return block
 
 
 def cut_array(shape: Size, pixel_bytes: int, *, blocksize: int, by_chunk: bool) -> Size:
@@ -60,10 +60,7 @@ def cut_array(shape: Size, pixel_bytes: int, *, blocksize: int, by_chunk: bool) 
         and max(block) > blocksize
         and _block_count(shape, block) < limits.enough_blocks
     ):
-        height, width = block
-        half = (_half_of_tiles(height, blocksize), width)
-        if width > height:
-            half = (height, _half_of_tiles(width, blocksize))
+        half = _halved(block, blocksize)
         if _is_tiny((min(half[0], shape[0]), min(half[1], shape[1])), pixel_bytes):
             break
         block = half
@@ -73,19 +70,11 @@ def cut_array(shape: Size, pixel_bytes: int, *, blocksize: int, by_chunk: bool) 
 def choose_group(shape: Size, block: Size, pixel_bytes: int) -> int:
     """Blocks of full resolution in an upload group of ``layout="chunk"``: a power of two."""
     limits = settings()
-    if not _are_few(shape, block, pixel_bytes):
+    if not _are_few(shape, block, pixel_bytes, limits.few_blocks, limits.few_tiny_blocks):
         return limits.group_blocks
     fitting = limits.group_bytes // (block[0] * block[1] * pixel_bytes)
     wanted = min(limits.group_blocks, fitting)
     return 1 << max(0, wanted.bit_length() - 1)
-
-
-def _are_few(shape: Size, block: Size, pixel_bytes: int) -> bool:
-    """Whether a raster has so few blocks that there may be more tasks for each."""
-    limits = settings()
-    is_tiny = _is_tiny(block, pixel_bytes)
-    few = min(limits.few_blocks, limits.few_tiny_blocks) if is_tiny else limits.few_blocks
-    return _block_count(shape, block) <= few
 
 
 def fits_memory(shape: Size, pixel_bytes: int) -> bool:
@@ -93,12 +82,10 @@ def fits_memory(shape: Size, pixel_bytes: int) -> bool:
     return shape[0] * shape[1] * pixel_bytes <= settings().held_raster_bytes
 
 
-def _are_too_many(shape: Size, block: Size, pixel_bytes: int) -> bool:
-    """Whether the tasks of the blocks would cost a scheduler more than they do themselves."""
-    limits = settings()
-    is_tiny = _is_tiny(block, pixel_bytes)
-    many = min(limits.many_blocks, limits.many_tiny_blocks) if is_tiny else limits.many_blocks
-    return _block_count(shape, block) > many
+def _are_few(shape: Size, block: Size, pixel_bytes: int, most: int, most_tiny: int) -> bool:
+    """Whether a raster has at most so many blocks."""
+    most = min(most, most_tiny) if _is_tiny(block, pixel_bytes) else most
+    return _block_count(shape, block) <= most
 
 
 def _is_tiny(block: Size, pixel_bytes: int) -> bool:
@@ -120,6 +107,8 @@ def _block_side(sizes: tuple[int, ...], blocksize: int) -> int:
     return max(1, round(side / blocksize)) * blocksize
 
 
-def _half_of_tiles(side: int, blocksize: int) -> int:
-    """Half of a side, in whole tiles."""
-    return max(blocksize, side // 2 // blocksize * blocksize)
+def _halved(block: Size, blocksize: int) -> Size:
+    """The block with its longer side halved, in whole tiles."""
+    height, width = block
+    half = max(blocksize, max(block) // 2 // blocksize * blocksize)
+    return (height, half) if width > height else (half, width)

@@ -18,27 +18,43 @@ from ccog.geometry.upload_groups import UploadGroups
 class CogGeometry:
     """What is written, and the geometry that follows."""
 
-    options: CreationOptions
-    raster: RasterFacts
-    pyramid: Pyramid
+    #: What comes where in the file.
+    file_order: FileOrder
     #: Method of resampling, after defaults.
     method: str
-    layout: FileLayout = "gdal"
-    #: Whether the bands of full resolution, and of the overviews, are compressed each by itself.
-    planar: tuple[bool, bool] = (False, False)
     #: Blocks of full resolution in an upload group of ``layout="chunk"``.
-    group_size: int = 1
+    group_size: int
     #: Whether what a block of full resolution gives to the overviews is parted from its tiles.
-    parts_halos: bool = False
+    parts_halos: bool
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields: what follows from them grows with the raster and is soon worked out again."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
+    def options(self) -> CreationOptions:
+        """Creation options, parsed."""
+        return self.file_order.options
+
+    @property
+    def raster(self) -> RasterFacts:
+        """Bands, type and masks."""
+        return self.file_order.raster
+
+    @property
+    def pyramid(self) -> Pyramid:
+        """All levels."""
+        return self.file_order.pyramid
+
+    @property
     def by_chunk(self) -> bool:
         """Whether the tiles of a chunk lie together."""
-        return self.layout == "chunk"
+        return self.file_order.by_chunk
+
+    @property
+    def layout(self) -> FileLayout:
+        """The same in the user's words."""
+        return "chunk" if self.by_chunk else "gdal"
 
     @property
     def last_level(self) -> int:
@@ -53,17 +69,6 @@ class CogGeometry:
     def reductions(self) -> LevelReductions:
         """From which level, and from which of its blocks, each overview is computed."""
         return LevelReductions(self.pyramid, self.raster, self.method)
-
-    @cached_property
-    def file_order(self) -> FileOrder:
-        """What comes where in the file."""
-        return FileOrder(
-            pyramid=self.pyramid,
-            raster=self.raster,
-            by_chunk=self.by_chunk,
-            interleave=self.options.interleave,
-            planar=self.planar,
-        )
 
     @cached_property
     def groups(self) -> UploadGroups:

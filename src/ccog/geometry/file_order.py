@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple, TypeVar
 
 from ccog.geometry.intervals import Size
+from ccog.geometry.options import CreationOptions
 from ccog.geometry.pyramid import Pyramid
 from ccog.geometry.raster_facts import RasterFacts
 from ccog.geometry.tile_order import Array, tile_positions
@@ -33,20 +34,12 @@ class UploadGroup(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True)
-class GroupsOfLevel:
+class GroupsOfLevel(NamedTuple):
     """Groups of a level, the same numbers in each of its planes, one plane after the other."""
 
     level: int
     planes: int
     numbers: Sequence[int]
-
-    def __len__(self) -> int:
-        return self.planes * len(self.numbers)
-
-    def __getitem__(self, n: int) -> UploadGroup:
-        plane, at = divmod(n, len(self.numbers))
-        return UploadGroup(self.level, plane, self.numbers[at])
 
 
 @dataclass(frozen=True)
@@ -60,11 +53,14 @@ class GroupSequence:
 
     def __getitem__(self, n: int) -> UploadGroup:
         at = bisect.bisect_right(self._starts, n) - 1
-        return self.levels[at][n - self._starts[at]]
+        k, _, numbers = self.levels[at]
+        plane, m = divmod(n - self._starts[at], len(numbers))
+        return UploadGroup(k, plane, numbers[m])
 
     def __iter__(self) -> Iterator[UploadGroup]:
-        for of_level in self.levels:
-            yield from map(of_level.__getitem__, range(len(of_level)))
+        for k, planes, numbers in self.levels:
+            for plane in range(planes):
+                yield from (UploadGroup(k, plane, n) for n in numbers)
 
     def index(self, k: int, plane: int, n: int) -> int:
         """Where a group lies, for sequences that hold all groups of their levels."""
@@ -73,25 +69,25 @@ class GroupSequence:
 
     @cached_property
     def _starts(self) -> tuple[int, ...]:
-        return tuple(itertools.accumulate(map(len, self.levels), initial=0))
+        counts = (planes * len(numbers) for _, planes, numbers in self.levels)
+        return tuple(itertools.accumulate(counts, initial=0))
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileOrder:
     """The order of levels, planes and tiles."""
 
+    options: CreationOptions
     pyramid: Pyramid
     raster: RasterFacts
     #: Whether the tiles of a chunk lie together.
     by_chunk: bool
-    #: The creation option INTERLEAVE.
-    interleave: str | None
     #: Whether the bands of full resolution, and of the overviews, are compressed each by itself.
     planar: tuple[bool, bool]
 
     def is_planar(self, k: int) -> bool:
         """Whether the bands of level ``k`` lie one after the other, in it or in each chunk."""
-        return self.planar[min(k, 1)] and self.interleave != "TILE"
+        return self.planar[min(k, 1)] and self.options.interleave != "TILE"
 
     def planes(self, k: int) -> int:
         """Separate segments of the file that level ``k`` consists of: bands and mask, or one."""
@@ -102,11 +98,6 @@ class FileOrder:
     def encoded_planes(self, k: int) -> int:
         """Planes whose tiles are compressed each by itself, the mask aside: the bands, or one."""
         return self.raster.count if self.planar[min(k, 1)] else 1
-
-    @property
-    def side_by_side(self) -> int:
-        """Bands that are compressed each by itself and whose tiles lie side by side."""
-        return self.raster.count if self.interleave == "TILE" else 1
 
     def groups(self, numbers: Mapping[int, Sequence[int]]) -> GroupSequence:
         """Groups of each level, by their numbers in a plane, in the order of the file."""
@@ -126,6 +117,6 @@ class FileOrder:
             self.pyramid.levels[k],
             self.encoded_planes(k),
             mask=self.raster.has_mask,
-            by_tile=self.side_by_side > 1,
+            by_tile=self.options.interleave == "TILE",
             corner=corner,
         )

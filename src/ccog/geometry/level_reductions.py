@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
-from ccog.geometry.axis_reduction import AxisReduction, Kernel
+from ccog.geometry.axis_reduction import MAX_READ_ROWS, SIMD_GROUP, AxisReduction, Kernel
 from ccog.geometry.intervals import ceil_div
 from ccog.geometry.pyramid import Level, Pyramid
 from ccog.geometry.raster_facts import RasterFacts
@@ -52,12 +52,8 @@ class LevelReductions:
     @cached_property
     def all(self) -> tuple[LevelReduction, ...]:
         """The reductions, in order of their targets."""
-        reductions: list[LevelReduction] = []
-        if self.pyramid.given:
-            return ()
-        for k in range(1, len(self.pyramid.levels)):
-            reductions += self._made_for(k)
-        return tuple(reductions)
+        count = 0 if self.pyramid.given else len(self.pyramid.levels)
+        return tuple(itertools.chain.from_iterable(map(self._made_for, range(1, count))))
 
     def to_level(self, k: int) -> list[LevelReduction]:
         """Reductions that make level ``k``."""
@@ -73,17 +69,12 @@ class LevelReductions:
         return list(itertools.product(rows, cols))
 
     @cached_property
-    def last_rows(self) -> list[list[int]]:
-        """By level and block row: the last block row of full resolution that it needs.
+    def last_needed(self) -> tuple[list[list[int]], list[list[int]]]:
+        """By axis, level and block along it: the last block of full resolution that it needs.
 
         One of a given overview needs none, and is read with those that it shows.
         """
-        return self._last_needed(0)
-
-    @cached_property
-    def last_cols(self) -> list[list[int]]:
-        """The same for block columns."""
-        return self._last_needed(1)
+        return self._last_needed(0), self._last_needed(1)
 
     def _last_needed(self, axis: int) -> list[list[int]]:
         if self.pyramid.given:
@@ -111,10 +102,6 @@ class LevelReductions:
     def _level(self, k: int) -> Level:
         return self.pyramid.levels[k]
 
-    @property
-    def _last_level(self) -> int:
-        return len(self.pyramid.levels) - 1
-
     def _made_for(self, k: int) -> list[LevelReduction]:
         """The reductions that make level ``k``: one, or one for the pixels and one for the mask."""
         usual = self._usual_source(k)
@@ -129,12 +116,12 @@ class LevelReductions:
     def _reduction(
         self, source: int, target: int, swath: int = 0, *, pixels: bool, mask: bool
     ) -> LevelReduction:
-        y, x = self.pyramid.reduction(source, target, swath)
+        a, b, kernel = self._level(source), self._level(target), self.pyramid.kernel
         if mask and not pixels:
             # GDAL reduces it as the bytes it is, whatever the type of the pixels beside it
             kernel = Kernel.of(self.method, "uint8", masked=True)
-            y, x = replace(y, kernel=kernel), replace(x, kernel=kernel)
-        height, width = self._level(source).block
+        y = AxisReduction(a.height, b.height, kernel, swath=swath, longest=MAX_READ_ROWS)
+        x = AxisReduction(a.width, b.width, kernel, align=SIMD_GROUP)
         return LevelReduction(
             source=source,
             target=target,
@@ -142,8 +129,8 @@ class LevelReductions:
             mask=mask,
             y=y,
             x=x,
-            row_seams=Seams(y, height),
-            col_seams=Seams(x, width),
+            row_seams=Seams(y, a.block[0]),
+            col_seams=Seams(x, a.block[1]),
         )
 
     def _usual_source(self, k: int) -> int:
@@ -160,16 +147,17 @@ class LevelReductions:
         GDALRegenerateOverviewsEx does so for averages beside a mask, and for nearest where a swath
         of the source fits 10 MiB.
         """
-        if self._last_level == 1:
+        last = len(self.pyramid.levels) - 1
+        if last == 1:
             return True
         if self.method in _CASCADED:
             return self.raster.has_mask or self.raster.has_band_masks
-        least = self._least_swath(0, self._last_level)
+        least = self._least_swath(0, last)
         return self._swath_bytes(0, least) <= _SWATH_BYTES
 
     def _swath(self, source: int, target: int) -> int:
         """Height of the swaths of a reduction of complex data, in source pixels."""
-        last = self._last_level if self._by_band_from_full else target
+        last = len(self.pyramid.levels) - 1 if self._by_band_from_full else target
         height = self._least_swath(source, last)
         while self._swath_bytes(source, height) < _SWATH_BYTES // 2:
             height *= 2

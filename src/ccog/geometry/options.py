@@ -53,8 +53,7 @@ _NOT_IN_LERC = ("int64", "uint64", "float16")
 # tile side where there is a tiling scheme and no BLOCKSIZE
 _SCHEME_TILE = 256
 
-_YES = dict.fromkeys(("TRUE", "ON", "1"), "YES")
-_NO = dict.fromkeys(("FALSE", "OFF", "0"), "NO")
+_YES_OR_NO = {"TRUE": "YES", "ON": "YES", "1": "YES", "FALSE": "NO", "OFF": "NO", "0": "NO"}
 _RESAMPLING_ALIASES = {
     "near": "nearest",
     "cubic_spline": "cubicspline",
@@ -79,13 +78,14 @@ _Parser = Callable[[str, Any], Any]
 
 def is_false(value: Any) -> bool:
     """Whether a value says no, as people write it."""
-    return str(value).upper() in ("NO", *_NO)
+    word = str(value).upper()
+    return _YES_OR_NO.get(word, word) == "NO"
 
 
-def _choice(*allowed: str, synonyms: Mapping[str, str] | None = None) -> _Parser:
+def _choice(*allowed: str, synonyms: Mapping[str, str] = _YES_OR_NO) -> _Parser:
     def parse(key: str, value: Any) -> str:
         word = str(value).upper()
-        name = (synonyms or {}).get(word, word)
+        name = synonyms.get(word, word)
         if name not in allowed:
             raise OptionError(f"{key}={value!r} is not allowed; choose one of {', '.join(allowed)}")
         return name
@@ -107,8 +107,8 @@ def _integer(least: int, most: int) -> _Parser:
 
 
 _compression = _choice(*_COMPRESSIONS)
-_yes_or_no = _choice("YES", "NO", synonyms=_YES | _NO)
-_auto_yes_or_no = _choice("AUTO", "YES", "NO", synonyms=_YES | _NO)
+_yes_or_no = _choice("YES", "NO")
+_auto_yes_or_no = _choice("AUTO", "YES", "NO")
 _quality = _integer(1, 100)
 
 # the numbers are those of the tag in a TIFF, 1 being no predictor
@@ -190,9 +190,7 @@ class CreationOptions:
     predictor: Annotated[str | None, _predictor] = None
     quality: Annotated[int | None, _quality] = None
     max_z_error: Annotated[float | int | None, _number] = None
-    bigtiff: Annotated[
-        str | None, _choice("YES", "NO", "IF_NEEDED", "IF_SAFER", synonyms=_YES | _NO)
-    ] = None
+    bigtiff: Annotated[str | None, _choice("YES", "NO", "IF_NEEDED", "IF_SAFER")] = None
     overview_resampling: Annotated[str | None, _resampling] = None
     overviews: Annotated[str, _choice("AUTO", "NONE", "IGNORE_EXISTING", "FORCE_USE_EXISTING")] = (
         "AUTO"
@@ -235,10 +233,8 @@ class CreationOptions:
             upper.pop(key, None)
         values: dict[str, Any] = {}
         for key, value in upper.items():
-            if key not in _PARSERS:
-                continue
             try:
-                if value is not None:
+                if value is not None and key in _PARSERS:
                     values[key.lower()] = _PARSERS[key](key, value)
             except OptionError as error:
                 problems.append(error)
@@ -248,21 +244,15 @@ class CreationOptions:
         if values.get("tiling_scheme") is not None:
             values.setdefault("blocksize", _SCHEME_TILE)
         parsed = cls(**values)
-        parsed._check_level(problems)
-        return parsed
-
-    def _check_level(self, problems: list[OptionError]) -> None:
-        """Refuse a LEVEL that the compression does not have."""
-        compress = self.effective_compress
-        if self.level is None or compress not in _LEVELS:
-            return
-        lowest, highest = _LEVELS[compress]
-        if not lowest <= self.level <= highest:
+        level, compress = parsed.level, parsed.effective_compress
+        lowest, highest = _LEVELS.get(compress, (0, math.inf))
+        if level is not None and not lowest <= level <= highest:
             problems.append(
                 OptionError(
-                    f"LEVEL={self.level} is out of range: {compress} takes {lowest} to {highest}"
+                    f"LEVEL={level} is out of range: {compress} takes {lowest} to {highest}"
                 )
             )
+        return parsed
 
     def check_raster(self, dtype: str, count: int, source_bits: int | None = None) -> None:
         """Refuse what no codec could encode, in words: GDAL says little.

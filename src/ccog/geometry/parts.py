@@ -153,11 +153,10 @@ def _shares(rows: Sequence[GroupSizes], size: int, limits: Limits) -> tuple[Shar
         whole = sum(count * most for count, most in rows)
         groups = sum(count for count, _ in rows)
         return Share(1, ceil_div(whole, size)), Share(groups - 1, 0)
-    return tuple(Share(count, _cap(most, size, limits)) for count, most in rows)
-
-
-def _cap(group_bytes: int, size: int, limits: Limits) -> int:
-    return 1 if group_bytes < 2 * limits.min_part else ceil_div(group_bytes, size) + 1
+    joined = 2 * limits.min_part
+    return tuple(
+        Share(count, 1 if most < joined else ceil_div(most, size) + 1) for count, most in rows
+    )
 
 
 def fewest_parts(rows: Sequence[GroupSizes], limits: Limits) -> int:
@@ -206,12 +205,10 @@ def emit(
             f"{limits.max_part} bytes are left: the raster does not compress as well as the "
             "store's limit needs"
         )
-    bodies, done = [], 0
+    bodies = []
     for k in range(count):
-        stop = left * (k + 1) // count
-        body, rest = split(rest, stop - done)
+        body, rest = split(rest, left * (k + 1) // count - left * k // count)
         bodies.append(body)
-        done = stop
     own_numbers = range(first + 1, first + 1 + count)
     return Segment(_own(head), list(each(put, own_numbers, bodies)), [])
 
@@ -229,9 +226,11 @@ def merge(
     """Join two neighbouring segments; ``joins`` are those of the right one."""
     if not left.parts:
         head = left.head + right.head
-        if right.parts:
+        is_small = limits.equal_parts or total(head) < limits.min_part + part_size
+        if right.parts or is_small:
             return Segment(head, right.parts, right.tail)
-        return _shrink(head, joins.last, limits, part_size, put)
+        kept, rest = split(head, limits.min_part)
+        return Segment(_own(kept), [put(joins.last, rest)], [])
     joined = left.tail + right.head
     if right.parts:
         extra = [put(joins.first, list(joined))] if joined else []
@@ -239,13 +238,6 @@ def merge(
     if total(joined) >= max(part_size, 1):
         return Segment(left.head, [*left.parts, put(joins.last, list(joined))], [])
     return Segment(left.head, left.parts, joined)
-
-
-def _shrink(buffers: list[bytes], number: int, limits: Limits, part_size: int, put: Put) -> Segment:
-    if limits.equal_parts or total(buffers) < limits.min_part + part_size:
-        return Segment(buffers, [], [])
-    head, rest = split(buffers, limits.min_part)
-    return Segment(_own(head), [put(number, rest)], [])
 
 
 def _own(buffers: list[Buffer]) -> list[bytes]:

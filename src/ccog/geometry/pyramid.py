@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ccog.geometry.axis_reduction import MAX_READ_ROWS, SIMD_GROUP, AxisReduction, Kernel
+from ccog.geometry.axis_reduction import Kernel
 from ccog.geometry.intervals import Area, Interval, Size, ceil_div
 
 
@@ -29,7 +29,8 @@ def level_sizes(
     """
     sizes = [(height, width)]
     of_scheme = None if ratios is None else iter(ratios)
-    while not _is_last(sizes, blocksize, count):
+    most = blocksize if count is None else 1
+    while max(sizes[-1]) > most and len(sizes) - 1 != count:
         h, w = sizes[-1]
         if of_scheme is None:
             sizes.append((halve(h), halve(w)))
@@ -37,13 +38,6 @@ def level_sizes(
             ratio = next(of_scheme)
             sizes.append((max(1, int(h / ratio + 0.5)), max(1, int(w / ratio + 0.5))))
     return tuple(sizes)
-
-
-def _is_last(sizes: Sequence[Size], blocksize: int, count: int | None) -> bool:
-    largest_side = max(sizes[-1])
-    if count is None:
-        return largest_side <= blocksize
-    return len(sizes) - 1 == count or largest_side == 1
 
 
 def overview_blocksize(blocksize: int) -> int:
@@ -158,15 +152,6 @@ class Pyramid:
             )
             levels.append(level)
         return cls(tuple(levels), kernel, given)
-
-    def reduction(
-        self, source: int, target: int, swath: int = 0
-    ) -> tuple[AxisReduction, AxisReduction]:
-        """(y, x) reductions from level ``source`` to level ``target``."""
-        a, b = self.levels[source], self.levels[target]
-        y = AxisReduction(a.height, b.height, self.kernel, swath=swath, longest=MAX_READ_ROWS)
-        x = AxisReduction(a.width, b.width, self.kernel, align=SIMD_GROUP)
-        return y, x
 
 
 def _overview_block(block: Size, tile: int, chunks_a_side: int) -> Size:

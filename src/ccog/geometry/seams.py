@@ -84,21 +84,18 @@ class _Scan:
 
     def up_to(self, stop: int) -> list[Seam]:
         """All seams that begin before the destination pixel ``stop``, and perhaps more."""
-        while self._position < stop:
-            self._look_at_next_block()
-        return self._seams
-
-    def _look_at_next_block(self) -> None:
         axis = self._of.axis
-        at_end = self._block == self._of.count
-        alone = Interval(axis.dst, axis.dst) if at_end else self._of.alone(self._block)
-        self._block += 1
-        if not len(alone) and not at_end:
-            return
-        if alone.start > self._position:
-            missing = Interval(self._position, alone.start)
-            self._seams.append(Seam(missing, axis.source_of(missing)))
-        self._position = max(self._position, alone.stop)
+        while self._position < stop:
+            at_end = self._block == self._of.count
+            alone = Interval(axis.dst, axis.dst) if at_end else self._of.alone(self._block)
+            self._block += 1
+            if not len(alone) and not at_end:
+                continue
+            if alone.start > self._position:
+                missing = Interval(self._position, alone.start)
+                self._seams.append(Seam(missing, axis.source_of(missing)))
+            self._position = max(self._position, alone.stop)
+        return self._seams
 
 
 def _reducible(axis: AxisReduction, block: Interval) -> Interval:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ccog.errors import RasterError
-from ccog.geometry.cog import CogGeometry
+from ccog.geometry.file_order import FileOrder
 from ccog.geometry.intervals import ceil_div
 
 # GDAL makes a BigTIFF of more uncompressed bytes than the first, with IF_SAFER than the second
@@ -19,16 +19,15 @@ _MOST_OFFSET_BYTES = 1 << 31
 _MOST_BLOCKSIZE = 4096
 
 
-def needs_big_tiff(geometry: CogGeometry) -> bool | None:
+def needs_big_tiff(order: FileOrder) -> bool | None:
     """GDAL's choice (GTiffDataset::CreateLL).
 
     None is classic TIFF where that can hold the compressed data, else BigTIFF.
     """
-    bigtiff = geometry.options.bigtiff or "IF_NEEDED"
-    pixels = sum(level.height * level.width for level in geometry.pyramid.levels)
-    size = pixels * geometry.raster.pixel_bytes
-    is_compressed = geometry.options.effective_compress != "NONE"
-    is_large = not is_compressed and size > _MOST_CLASSIC_BYTES
+    bigtiff = order.options.bigtiff or "IF_NEEDED"
+    pixels = sum(level.height * level.width for level in order.pyramid.levels)
+    size = pixels * order.raster.pixel_bytes
+    is_large = order.options.effective_compress == "NONE" and size > _MOST_CLASSIC_BYTES
     if bigtiff == "NO" and is_large:
         raise RasterError(
             f"all levels have {size} bytes, and BIGTIFF=NO with compress='none' takes at most "
@@ -41,11 +40,11 @@ def needs_big_tiff(geometry: CogGeometry) -> bool | None:
     return True if is_large else None
 
 
-def check_tiles(geometry: CogGeometry) -> None:
+def check_tiles(order: FileOrder) -> None:
     """Refuse a raster with more tiles in a level than libtiff, and so GDAL, can write or read."""
-    most = _MOST_OFFSET_BYTES // (4 if geometry.options.bigtiff == "NO" else 8) - 1
-    for level in geometry.pyramid.levels:
-        planes = geometry.file_order.encoded_planes(level.index)
+    most = _MOST_OFFSET_BYTES // (4 if order.options.bigtiff == "NO" else 8) - 1
+    for level in order.pyramid.levels:
+        planes = order.encoded_planes(level.index)
         rows, cols = level.tiles
         count = rows * cols * planes
         if count <= most:
@@ -55,15 +54,15 @@ def check_tiles(geometry: CogGeometry) -> None:
         raise RasterError(
             f"{level.width} x {level.height} pixels are {cols} x {rows} tiles of {side} x {side}"
             f"{each_band}, {count:,} in all, and libtiff takes at most {most:,} in a level of the "
-            f"pyramid; {_remedy(geometry, most)}"
+            f"pyramid; {_remedy(order, most)}"
         )
 
 
-def _remedy(geometry: CogGeometry, most: int) -> str:
+def _remedy(order: FileOrder, most: int) -> str:
     """What to do where the tiles of a level are too many."""
-    height, width = geometry.level(0).size
-    side = min(level.blocksize for level in geometry.pyramid.levels)
-    planes = geometry.raster.count if any(geometry.planar) else 1
+    height, width = order.pyramid.levels[0].size
+    side = min(level.blocksize for level in order.pyramid.levels)
+    planes = order.raster.count if any(order.planar) else 1
     while side < _MOST_BLOCKSIZE:
         side = 1 << side.bit_length()
         if ceil_div(height, side) * ceil_div(width, side) * planes <= most:

@@ -6,10 +6,6 @@ the tiles of each chunk row by row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
@@ -42,47 +38,9 @@ def _spread(values: Array) -> Array:
 
 def along_curve(shape: Size) -> Array:
     """(row, column) of each cell of a grid, shape (cells, 2), in the order of the Morton curve."""
-    y, x = _axes(shape)
+    y, x = np.ogrid[: shape[0], : shape[1]]
     order = np.argsort(morton(y, x), axis=None)
     return np.stack(np.divmod(order, shape[1]), axis=1)
-
-
-@dataclass(frozen=True)
-class TileOrder:
-    """The order of the tiles of a level, of which each plane (bands, mask) has one at each place.
-
-    Planes lie one after the other where ``planar``, else the tiles of a place side by side.
-    ``positions`` (plane, tile) say instead where each tile lies, counted from the level's first.
-    """
-
-    planar: bool
-    positions: Array | None = None
-
-    def to_file(self, planes: Sequence[Array]) -> Array:
-        """Values of the tiles of each plane, row-major, in the order of the file."""
-        if self.positions is not None:
-            in_file = np.empty(self.positions.size, np.int64)
-            in_file[self.positions.reshape(-1)] = np.concatenate(planes)
-            return in_file
-        if self.planar:
-            return np.concatenate(planes)
-        return np.stack(planes, axis=1).reshape(-1)
-
-    def from_file(self, in_file: Array, planes: int) -> Array:
-        """The inverse of ``to_file``, plane after plane."""
-        if self.positions is not None:
-            return in_file[self.positions.reshape(-1)]
-        if self.planar:
-            return in_file
-        return in_file.reshape(-1, planes).T.reshape(-1)
-
-
-class _OfTiles(NamedTuple):
-    """Of each tile: tiles before its chunk, tiles before it in the chunk, tiles of the chunk."""
-
-    before_chunk: Array
-    in_chunk: Array
-    chunk_size: Array
 
 
 def tile_positions(
@@ -100,32 +58,25 @@ def tile_positions(
     (rows, columns) of tiles at the upper left are looked at. The shape is (plane, tile), tiles
     row-major.
     """
-    tiles = _within_chunks(level, corner or level.tiles)
-    stack = planes + mask
-    positions = np.empty((stack, tiles.in_chunk.size), np.int64)
-    positions[:] = stack * tiles.before_chunk
-    for plane in range(planes):
-        if by_tile:
-            positions[plane] += tiles.in_chunk * planes + plane
-        else:
-            positions[plane] += tiles.chunk_size * plane + tiles.in_chunk
-    if mask:
-        positions[planes] += tiles.chunk_size * planes + tiles.in_chunk
-    return positions
-
-
-def _within_chunks(level: Level, corner: Size) -> _OfTiles:
-    """How the tiles of a corner lie, row-major."""
     down, across = (side // level.blocksize for side in level.chunk)
-    y, x = _axes(corner)
-    i, j = _axes((ceil_div(corner[0], down), ceil_div(corner[1], across)))
+    rows, cols = corner or level.tiles
+    y, x = np.ogrid[:rows, :cols]
+    i, j = np.ogrid[: ceil_div(rows, down), : ceil_div(cols, across)]
     heights = _tiles_in(i, 1, down, level.tiles[0])
     widths = _tiles_in(j, 1, across, level.tiles[1])
     of_tile = y // down, x // across
-    in_chunk = (y % down) * widths[:, of_tile[1][0]] + x % across
-    before = _tiles_before(level, i, j)[of_tile]
-    size = (heights * widths)[of_tile]
-    return _OfTiles(before.reshape(-1), in_chunk.reshape(-1), size.reshape(-1))
+    # of each tile: tiles before it in its chunk, and tiles of the chunk
+    in_chunk = ((y % down) * widths[:, of_tile[1][0]] + x % across).reshape(-1)
+    chunk_size = (heights * widths)[of_tile].reshape(-1)
+    stack = planes + mask
+    positions = np.empty((stack, in_chunk.size), np.int64)
+    positions[:] = stack * _tiles_before(level, i, j)[of_tile].reshape(-1)
+    for plane in range(stack):
+        if by_tile and plane < planes:
+            positions[plane] += in_chunk * planes + plane
+        else:
+            positions[plane] += chunk_size * plane + in_chunk
+    return positions
 
 
 def _tiles_before(level: Level, i: Array, j: Array) -> Array:
@@ -135,7 +86,7 @@ def _tiles_before(level: Level, i: Array, j: Array) -> Array:
     before = np.zeros((i.size, j.size), np.int64)
     for bit in range(int(max(i.max(), j.max())).bit_length()):
         side = 1 << bit
-        top, left = i >> bit + 1 << bit + 1, j >> bit + 1 << bit + 1
+        top, left = i // (2 * side) * (2 * side), j // (2 * side) * (2 * side)
         lower, right = i & side, j & side
         upper_half = _tiles_in(top, side, down, rows) * _tiles_in(left, 2 * side, across, cols)
         left_quarter = _tiles_in(top + lower, side, down, rows) * _tiles_in(
@@ -148,9 +99,3 @@ def _tiles_before(level: Level, i: Array, j: Array) -> Array:
 def _tiles_in(first: Array, count: int, tiles: int, most: int) -> Array:
     """Of ``most`` tiles along an axis, those in ``count`` chunks of ``tiles`` from ``first`` on."""
     return np.minimum((first + count) * tiles, most) - np.minimum(first * tiles, most)
-
-
-def _axes(shape: Size) -> tuple[Array, Array]:
-    """Row and column numbers of a grid, to be broadcast."""
-    rows, cols = np.ogrid[: shape[0], : shape[1]]
-    return rows, cols

@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import NamedTuple
 
 from affine import Affine
 
@@ -226,16 +225,10 @@ def advice(transform: Affine, height: int, width: int, options: CreationOptions)
     )
 
 
-class _OnGrid(NamedTuple):
-    """A raster on the grid of a zoom level."""
-
-    zoom: int
-    x: _Axis
-    y: _Axis
-
-
-def _on_grid(transform: Affine, height: int, width: int, options: CreationOptions) -> _OnGrid:
-    """The raster on the zoom level that is asked for, or on the one nearest to its pixels.
+def _on_grid(
+    transform: Affine, height: int, width: int, options: CreationOptions
+) -> tuple[int, _Axis, _Axis]:
+    """The zoom level that is asked for or nearest to the pixels, and the axes x and y on its grid.
 
     The tiles of so many ALIGNED_LEVELS begin where tiles of the raster begin.
     """
@@ -247,4 +240,4 @@ def _on_grid(transform: Affine, height: int, width: int, options: CreationOption
     columns, rows = (math.ceil(side / span - 1e-6) for side in (scheme.width, scheme.height))
     x = _Axis(transform.c - scheme.left, width * transform.a, span, step, columns, slack)
     y = _Axis(scheme.top - transform.f, -height * transform.e, span, step, rows, slack)
-    return _OnGrid(zoom, x, y)
+    return zoom, x, y

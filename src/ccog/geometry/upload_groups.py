@@ -59,7 +59,10 @@ class UploadGroups:
     @property
     def sizes(self) -> tuple[GroupSizes, ...]:
         """How many groups have at most how many bytes, in the order of the file."""
-        return tuple(GroupSizes(len(of), self.bytes(of.level)) for of in self.all.levels)
+        return tuple(
+            GroupSizes(planes * len(numbers), self.bytes(k))
+            for k, planes, numbers in self.all.levels
+        )
 
     def blocks(self, k: int, n: int) -> list[tuple[int, int]]:
         """Blocks of group ``n`` of a plane of level ``k``, in the order of the file."""
@@ -102,7 +105,7 @@ class UploadGroups:
 
         Along the Morton curve, the last of a rectangle of blocks is in its last row and column.
         """
-        rows, cols = self.reductions.last_rows[k], self.reductions.last_cols[k]
+        rows, cols = (by_level[k] for by_level in self.reductions.last_needed)
         return max(self.of_block(0, rows[i], cols[j]) for i, j in self.blocks(k, n))
 
     def bytes(self, k: int) -> int:
@@ -111,15 +114,11 @@ class UploadGroups:
         bands = 1 if self.order.planes(k) > 1 else raster.count
         tile = level.blocksize**2 * bands * raster.itemsize + _FRAMING
         mask = level.blocksize**2 // 8 + _FRAMING if raster.has_mask else 0
-        return self._tiles(k) * (tile + mask)
-
-    def _tiles(self, k: int) -> int:
-        """Most tiles of a group of level ``k``."""
-        level = self._levels[k]
         if not self.order.by_chunk:
-            return len(level.tile_rows(0)) * level.tiles[1]
+            return len(level.tile_rows(0)) * level.tiles[1] * (tile + mask)
         down, across = (side // level.blocksize for side in level.block)
-        return self.length(k) * min(down, level.tiles[0]) * min(across, level.tiles[1])
+        tiles = min(down, level.tiles[0]) * min(across, level.tiles[1])
+        return self.length(k) * tiles * (tile + mask)
 
     @cached_property
     def _curves(self) -> list[npt.NDArray[np.int64]]:

@@ -187,7 +187,6 @@ class Directory:
 class Tiff:
     """Directories in the order of the file, with the bytes between its header and the first."""
 
-    layout: Layout
     ghost: bytes
     directories: tuple[Directory, ...]
 
@@ -208,7 +207,7 @@ def parse(data: Buffer) -> Tiff:
                 start, stop = tag.extent
                 tags[number] = tag._replace(raw=bytes(view[start:stop]))
         directories.append(Directory(tags))
-    return Tiff(layout, bytes(view[layout.header_size : first]), tuple(directories))
+    return Tiff(bytes(view[layout.header_size : first]), tuple(directories))
 
 
 def unpack_array(raw: Buffer, kind: int, order: str = "<") -> npt.NDArray[np.integer]:

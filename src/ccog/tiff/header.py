@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ccog.geometry.file_order import in_file_order
-from ccog.geometry.tile_order import TileOrder
 from ccog.tiff import directories as tiff
 from ccog.tiff import tags
 from ccog.tiff.directories import Directory, Layout, Tag
@@ -75,9 +74,21 @@ class LevelCounts:
     positions: npt.NDArray[np.int64] | None = None
 
     @property
-    def order(self) -> TileOrder:
-        """The order of the tiles in the file."""
-        return TileOrder(self.planar, self.positions)
+    def in_file(self) -> _Offsets | slice:
+        """Where the tiles of all bands, and then those of the mask, lie in the file."""
+        if self.positions is not None:
+            return self.positions.reshape(-1)
+        planes = self.side_by_side + (self.mask is not None)
+        if self.planar or planes == 1:
+            return slice(None)
+        count = self.image.size // self.side_by_side
+        return np.arange(count * planes).reshape(-1, planes).T.reshape(-1)
+
+    def sizes(self, frame: int) -> _Offsets:
+        """Bytes that tiles, those of the mask last, take in the file: sparse ones have no frame."""
+        counts = [self.image] if self.mask is None else [self.image, self.mask]
+        wide = np.concatenate(counts).astype(np.int64)
+        return np.where(wide > 0, wide + frame, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,24 +223,33 @@ def build_header(template: Template, levels: tuple[LevelCounts, ...], *, big: bo
     """Header bytes of a COG whose levels (full size first) have the given tile sizes.
 
     The pixel data follows at once: smallest overview first, tiles in the order of each level
-    (``LevelCounts.order``).
+    (``LevelCounts.in_file``).
     """
     layout = Layout(big)
     images = _images(template, levels, layout)
     places = _arrange(template, images, layout)
     offsets = _tile_offsets(levels, places.data_start, template)
-    header = bytearray(places.data_start)
-    _put(header, 0, layout.header(places.starts[0]) + template.ghost)
+    begin = layout.header(places.starts[0]) + template.ghost
+    header = bytearray(begin.ljust(places.data_start, b"\0"))
     for n, image in enumerate(images):
         entries = []
-        for number, tag in _with_tiles_at(image, offsets[image.level, image.is_mask]).items():
+        tiles: dict[int, npt.NDArray[Any]] = {
+            TILE_OFFSETS: offsets[image.level, image.is_mask],
+            TILE_BYTE_COUNTS: image.counts,
+        }
+        for number, tag in image.tags.items():
             value, offset = tag.raw, places.values.get((n, number))
+            if number in tiles:
+                value = tiff.pack_array(tiles[number], tag.type)
             if offset is not None:
-                _put(header, offset, tag.raw)
+                header[offset : offset + len(value)] = value
                 value = layout.pack_offset(offset)
             entries.append((number, tag.type, tag.count, value))
         following = places.starts[n + 1] if n + 1 < len(images) else 0
-        _put(header, places.starts[n], layout.directory(entries, following))
+        raw = layout.directory(entries, following)
+        header[places.starts[n] : places.starts[n] + len(raw)] = raw
+    if len(header) != places.data_start:
+        raise AssertionError(f"a header of {len(header)} bytes, not {places.data_start}")
     return bytes(header)
 
 
@@ -241,26 +261,8 @@ def header_size(template: Template, levels: tuple[LevelCounts, ...], *, big: boo
 
 def data_size(template: Template, levels: tuple[LevelCounts, ...]) -> int:
     """Bytes of pixel data, tile leaders and trailers included."""
-    size = 0
-    for k, level in enumerate(levels):
-        frame = sum(template.framing_of(k))
-        size += int(_framed(level.image, frame).sum())
-        if level.mask is not None:
-            size += int(_framed(level.mask, frame).sum())
-    return size
-
-
-def _put(header: bytearray, offset: int, raw: bytes) -> None:
-    stop = offset + len(raw)
-    if stop > len(header):
-        raise AssertionError(f"{len(raw)} bytes at {offset} of a header of {len(header)} bytes")
-    header[offset:stop] = raw
-
-
-def _framed(counts: Counts, frame: int) -> _Offsets:
-    """Bytes that tiles take in the file: sparse tiles have no frame."""
-    wide = counts.astype(np.int64)
-    return np.where(wide > 0, wide + frame, 0) if frame else wide
+    sizes = (level.sizes(sum(template.framing_of(k))) for k, level in enumerate(levels))
+    return sum(int(of_level.sum()) for of_level in sizes)
 
 
 def _images(template: Template, levels: tuple[LevelCounts, ...], layout: Layout) -> list[_Image]:
@@ -357,22 +359,11 @@ def _tile_offsets(
     offsets = {}
     for k, level in in_file_order(list(enumerate(levels))):
         frame = template.framing_of(k)
-        planes = [*_framed(level.image, sum(frame)).reshape(level.side_by_side, -1)]
-        if level.mask is not None:
-            planes.append(_framed(level.mask, sum(frame)))
-        sizes = level.order.to_file(planes)
+        by_plane, positions = level.sizes(sum(frame)), level.in_file
+        sizes = np.empty_like(by_plane)
+        sizes[positions] = by_plane
         ends = start + np.cumsum(sizes)
-        in_file = np.where(sizes > 0, ends - sizes + frame.leader, 0)
+        starts = np.where(sizes > 0, ends - sizes + frame.leader, 0)
         start = int(ends[-1])
-        by_plane = level.order.from_file(in_file, len(planes))
-        offsets[k, False], offsets[k, True] = np.split(by_plane, [level.image.size])
+        offsets[k, False], offsets[k, True] = np.split(starts[positions], [level.image.size])
     return offsets
-
-
-def _with_tiles_at(image: _Image, offsets: _Offsets) -> dict[int, Tag]:
-    """The tags of an image with the values of its tile arrays."""
-    filled = dict(image.tags)
-    for number, values in ((TILE_OFFSETS, offsets), (TILE_BYTE_COUNTS, image.counts)):
-        tag = filled[number]
-        filled[number] = tag._replace(raw=tiff.pack_array(values, tag.type))
-    return filled
