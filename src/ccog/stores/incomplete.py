@@ -134,9 +134,11 @@ def warn_of(store: Store, uploads: Sequence[IncompleteUpload]) -> None:
     """Warn of unfinished uploads to a target, if there are any."""
     begun = [upload.started for upload in uploads]
     if begun:
+        ends = [f"{time:%Y-%m-%d %H:%M:%SZ}" for time in (min(begun), max(begun))]
+        when = " to ".join(dict.fromkeys(ends))
         count = "An unfinished write" if len(begun) == 1 else f"{len(begun)} unfinished writes"
         warn_user(
-            f"{count} to {store.url}, begun {_times(begun)}: an earlier one has left this, or "
+            f"{count} to {store.url}, begun {when}: an earlier one has left this, or "
             "another one is running now. If none is, remove what is left with "
             f"`ccog uploads abort {store.url}`"
         )
@@ -154,8 +156,3 @@ def warn_of_sidecars(store: Store | SingleWriterStore) -> None:
         return
     if names:
         warn_user(warning_of(store.url, names))
-
-
-def _times(begun: list[datetime]) -> str:
-    ends = [f"{time:%Y-%m-%d %H:%M:%SZ}" for time in (min(begun), max(begun))]
-    return " to ".join(dict.fromkeys(ends))
