@@ -64,10 +64,6 @@ class GCSClient:
     url: str
     options: dict[str, Any] = field(repr=False)
 
-    def connect(self) -> None:
-        """Refuse a missing package and unusable options."""
-        self._filesystem()
-
     def put(
         self, path: str, body: bytes, doing: str, patience: Patience = PATIENT, new: bool = False
     ) -> None:
@@ -169,7 +165,8 @@ class GCSClient:
 
         return self._call(compose, doing)
 
-    def _filesystem(self) -> Any:
+    def connect(self) -> Any:
+        """The file system; a missing package and unusable options are refused."""
         try:
             return _uploader()(**self.options)
         except MissingDependencyError:
@@ -181,7 +178,7 @@ class GCSClient:
 
     def _call(self, call: Callable[[Any], T], doing: str, patience: Patience = PATIENT) -> T:
         """Run a call on the file system, repeated while its errors are transient."""
-        filesystem, doing = self._filesystem(), f"{doing} {self.url}"
+        filesystem, doing = self.connect(), f"{doing} {self.url}"
         return retry(
             lambda: call(filesystem),
             _is_transient,

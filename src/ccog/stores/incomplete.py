@@ -10,7 +10,6 @@ from ccog.errors import StoreError, warn_user
 from ccog.redaction import addressed, hidden
 from ccog.stores.base import IncompleteUpload, Store
 from ccog.stores.resolve import resolve_place, resolve_store
-from ccog.stores.sidecars import warning_of
 from ccog.stores.single_writer import SingleWriterStore
 
 # buckets and hosts that did not answer: a program of many writes waits for them once
@@ -155,4 +154,8 @@ def warn_of_sidecars(store: Store | SingleWriterStore) -> None:
         _UNLISTED.add(host)
         return
     if names:
-        warn_user(warning_of(store.url, names))
+        warn_user(
+            f"beside {store.url} there {'is' if len(names) == 1 else 'are'} {', '.join(names)}, "
+            "which readers take for parts of the file that is written now. They are not removed: "
+            "remove what describes an older file"
+        )

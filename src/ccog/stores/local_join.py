@@ -157,9 +157,8 @@ def is_made_of(path: Path, parts: list[PartFile]) -> bool:
     try:
         with closing(os.open(path, READ)) as descriptor:
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_size != sum(
-                part.size for part in parts
-            ):
+            size = sum(part.size for part in parts)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != size:
                 return False
             return all(_checksum_in(descriptor, part) == part.checksum for part in parts)
     except OSError:

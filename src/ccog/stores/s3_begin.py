@@ -9,7 +9,6 @@ is left and a warning names it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from typing import Any
 
 from ccog.errors import StoreError
@@ -31,10 +30,21 @@ def begin_upload(client: S3Client, write: str, unanswered: bool, mark: bool) -> 
     """
     if unanswered and (begun := _begun_before(client, write)):
         return begun
+    content: dict[str, Any] = {"ContentType": CONTENT_TYPE}
     failures: list[Exception] = []
     upload_id = None
     try:
-        upload_id = _create(client, write, failures.append)
+        answer = client.call(
+            "create_multipart_upload",
+            _doing(client),
+            BRISK,
+            needs="UploadId",
+            after=failures.append,
+            Key=client.key,
+            Metadata={**(client.extra.get("Metadata") or {}), MARK_KEY: write},
+            **({} if "ContentType" in client.extra else content),
+        )
+        upload_id = str(answer["UploadId"])
         if mark:
             _put_mark(client, upload_id, write)
     finally:
@@ -53,22 +63,6 @@ def _begun_before(client: S3Client, write: str) -> str | None:
             if found is not None and found._replace(tag=etag_of(found)) == part:
                 return upload.upload_id
     return None
-
-
-def _create(client: S3Client, write: str, after: Callable[[Exception], None]) -> str:
-    extra = client.extra
-    content: dict[str, Any] = {} if "ContentType" in extra else {"ContentType": CONTENT_TYPE}
-    answer = client.call(
-        "create_multipart_upload",
-        _doing(client),
-        BRISK,
-        needs="UploadId",
-        after=after,
-        Key=client.key,
-        Metadata={**(extra.get("Metadata") or {}), MARK_KEY: write},
-        **content,
-    )
-    return str(answer["UploadId"])
 
 
 def _put_mark(client: S3Client, upload_id: str, write: str) -> None:

@@ -45,7 +45,7 @@ class S3Checkpoints(Store):
         Who ends the upload removes the records that are there then. So one that comes
         later is removed here. The manifest must then be listed by its name.
         """
-        key = self._folder(upload_id) + name
+        key = _folder(self._client.key, upload_id) + name
         doing = f"keep a checkpoint of {self.url}"
         checksum = checksum_of(self._client, [data])
         self._client.call("put_object", doing, Key=key, Body=data, **checksum)
@@ -74,22 +74,22 @@ class S3Checkpoints(Store):
 
     def load_checkpoint(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
         """The bytes of the object, or the first of them."""
-        key = self._folder(upload_id) + name
+        key = _folder(self._client.key, upload_id) + name
         return self._client.read(key, limit, f"read a checkpoint of {self.url}")
 
     def checkpoint_names(self, upload_id: str) -> frozenset[str]:
         """Names of the objects."""
-        folder = self._folder(upload_id)
+        folder = _folder(self._client.key, upload_id)
         return frozenset(listed["Key"].removeprefix(folder) for listed in self._listed(folder))
 
     def has_manifest(self, upload_id: str) -> bool:
         """Whether the upload can be resumed."""
-        key = self._folder(upload_id) + MANIFEST
+        key = _folder(self._client.key, upload_id) + MANIFEST
         return any(listed["Key"] == key for listed in self._listed(key))
 
     def remove_checkpoints(self, upload_id: str) -> None:
         """Delete the objects one by one: not all servers take lists."""
-        self._remove_all(self._folder(upload_id))
+        self._remove_all(_folder(self._client.key, upload_id))
 
     def _remove_all(self, folder: str) -> None:
         with ThreadPoolExecutor(_DELETERS) as pool:
@@ -136,9 +136,6 @@ class S3Checkpoints(Store):
         if key != below(key):
             yield from self._listed(f"{key}{_SUFFIX}/")
         yield from self._listed(below(key), _MOST_SEARCHED)
-
-    def _folder(self, upload_id: str) -> str:
-        return _folder(self._client.key, upload_id)
 
     def _listed(self, prefix: str, most: int | None = None) -> Iterator[dict[str, Any]]:
         """Objects of a prefix; those of the first ``most`` pages."""

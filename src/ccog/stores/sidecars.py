@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from posixpath import basename, splitext
 
@@ -90,15 +90,6 @@ def among(key: str, names: Iterable[str]) -> list[str]:
     ends = [basename(key) + end for end in _BEHIND]
     wanted = {name.lower() for name in [*ends, *_instead(basename(key), _INSTEAD)]}
     return sorted(name for name in map(basename, names) if name.lower() in wanted)
-
-
-def warning_of(url: str, names: Sequence[str]) -> str:
-    """What to say of sidecars that stay."""
-    return (
-        f"beside {url} there {'is' if len(names) == 1 else 'are'} {', '.join(names)}, "
-        "which readers take for parts of the file that is written now. They are not removed: "
-        "remove what describes an older file"
-    )
 
 
 def _instead(name: str, ends: Iterable[str]) -> list[str]:
