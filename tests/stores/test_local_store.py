@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import socket
 import stat
 import struct
@@ -385,6 +386,23 @@ def test_a_file_of_somebody_else_in_a_sticky_directory_is_refused_at_once(everyb
             LocalStore(str(everybodys / "a")).check()
 
     in_child(work, NOBODY)
+
+
+@pytest.mark.tried(
+    "parts are put until the last attempt to remove an upload (local disk)", "nothing is left"
+)
+def test_an_upload_that_is_emptied_late_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, session, _ = begun(tmp_path / "a", b"one", b"two")
+
+    def empty(*args: Any, **kwargs: Any) -> None:
+        for path in Path(session).iterdir():
+            path.unlink()
+
+    monkeypatch.setattr(shutil, "rmtree", empty)
+    store.abort(session)
+    assert not os.listdir(tmp_path)
 
 
 @needs_root

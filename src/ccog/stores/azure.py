@@ -13,6 +13,7 @@ azure-storage-blob 12.31:
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -45,9 +46,6 @@ _TRANSIENT_STATUS = frozenset((408, 429, 500, 502, 503, 504))
 _ONE_ATTEMPT: dict[str, Any] = {"retry_total": 0}
 
 _COMMIT_SECONDS = 300
-
-# of the names of blocks, which have 64 characters at most
-_UPLOAD_ID_DIGITS = 25
 
 
 class _Found(NamedTuple):
@@ -88,14 +86,14 @@ class AzureStore(Store):
 
     def begin(self, write: str, unanswered: float = 0.0) -> str:
         """Stage one byte, so that missing containers and permissions show now."""
-        upload_id = uuid.uuid4().hex[:_UPLOAD_ID_DIGITS]
+        # names of blocks have 64 characters at most
+        upload_id = uuid.uuid4().hex[:25]
         self._stage(upload_id, 0, [b"\0"], f"start an upload to {self.target}", BRISK)
         return upload_id
 
     def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
         """Stage one block."""
-        doing = f"upload block {number} of {self.target}"
-        return self._stage(upload_id, number, buffers, doing)
+        return self._stage(upload_id, number, buffers, f"upload block {number} of {self.target}")
 
     def expected_part(self, number: int, buffers: list[Buffer]) -> Part:
         """Number, size and MD5 of the block."""
@@ -108,7 +106,10 @@ class AzureStore(Store):
             etag = self._commit(names)
         except StoreError:
             # an earlier call may have succeeded without an answer
-            if not self._is_made_of(names):
+            committed: list[Any] = []
+            with contextlib.suppress(StoreError):
+                committed, _ = self._blocks()
+            if [block.id for block in committed] != names:
                 raise
             etag = None
         found = after_completion(self.target, self._found)
@@ -131,14 +132,6 @@ class AzureStore(Store):
             )
         return found
 
-    def _is_made_of(self, names: list[str]) -> bool:
-        """Whether the blob is known to consist of these blocks."""
-        try:
-            committed, _ = self._blocks()
-        except StoreError:
-            return False
-        return [block.id for block in committed] == names
-
     def abort(self, upload_id: str) -> None:
         """Drop the uncommitted blocks, if there is no blob yet.
 
@@ -152,7 +145,13 @@ class AzureStore(Store):
             unchanged = {"match_condition": MatchConditions.IfNotModified}
             await blob.delete_blob(etag=empty["etag"], **unchanged, **_ONE_ATTEMPT)
 
-        if self._look(BRISK) is None and self._has_staged_blocks():
+        if self._look(BRISK) is not None:
+            return
+        try:
+            _, staged = self._blocks()
+        except StoreNotFoundError:
+            return
+        if staged:
             self._call(drop, f"abort the upload to {self.target}", BRISK)
 
     def sidecars(self) -> list[str]:
@@ -172,8 +171,8 @@ class AzureStore(Store):
         try:
             names = sync(filesystem.loop, first_page, timeout=QUICK_SECONDS)
         except Exception as error:
-            doing = f"look beside {self.target}"
-            raise _explained(error, doing, self.options) from harmless(error, self.options)
+            explanation = self._explained(error, f"look beside {self.target}")
+            raise explanation from harmless(error, self.options)
         folder = key.rpartition("/")[0]
         beside = [name for name in names if name.rpartition("/")[0] == folder]
         return sidecars.among(key, beside)
@@ -230,20 +229,13 @@ class AzureStore(Store):
             return None
         return found
 
-    def _has_staged_blocks(self) -> bool:
-        try:
-            _, staged = self._blocks()
-        except StoreNotFoundError:
-            return False
-        return bool(staged)
-
     def _blocks(self) -> tuple[list[Any], list[Any]]:
         """Committed and uncommitted blocks."""
-        committed, staged = self._call(
-            lambda blob: blob.get_block_list("all", **_ONE_ATTEMPT),
-            f"look at {self.target}",
-            BRISK,
-        )
+
+        def blocks(blob: Any) -> Any:
+            return blob.get_block_list("all", **_ONE_ATTEMPT)
+
+        committed, staged = self._call(blocks, f"look at {self.target}", BRISK)
         return committed, staged
 
     def _call(
@@ -259,16 +251,30 @@ class AzureStore(Store):
             async with filesystem.service_client.get_blob_client(container, blob) as client:
                 return await call(client)
 
-        try:
-            return retry(
-                lambda: sync(filesystem.loop, once),
-                _is_transient,
-                doing,
-                patience,
-                options=self.options,
-            )
-        except Exception as error:
-            raise _explained(error, doing, self.options) from harmless(error, self.options)
+        return retry(
+            lambda: sync(filesystem.loop, once),
+            _is_transient,
+            doing,
+            patience,
+            explained=self._explained,
+            options=self.options,
+        )
+
+    def _explained(self, error: Exception, doing: str) -> StoreError:
+        from azure.core.exceptions import ClientAuthenticationError
+
+        status = getattr(error, "status_code", None)
+        # the service's message goes on with request ids and signed text
+        reason = getattr(error, "error_code", None) or first_line(error, self.options)
+        if status == 404:
+            why = f"the container or blob does not exist ({reason})"
+            return StoreNotFoundError(f"cannot {doing}: {why}")
+        if status in (401, 403) or isinstance(error, ClientAuthenticationError | PermissionError):
+            why = f"access denied to the credentials in use ({reason})"
+            return StorePermissionError(f"cannot {doing}: {why}")
+        if status in (409, 412):
+            return StoreExistsError(f"cannot {doing}: the blob was written meanwhile ({reason})")
+        return StoreError(f"cannot {doing}: {reason}")
 
     def _filesystem(self) -> tuple[Any, str]:
         """The file system, and the path of the blob on it."""
@@ -304,20 +310,3 @@ def _is_transient(error: Exception) -> bool:
         return error.status_code in _TRANSIENT_STATUS
     unanswered = exceptions.ServiceRequestError | exceptions.ServiceResponseError
     return isinstance(error, unanswered | ConnectionError | TimeoutError)
-
-
-def _explained(error: Exception, doing: str, options: dict[str, Any]) -> StoreError:
-    from azure.core.exceptions import ClientAuthenticationError
-
-    status = getattr(error, "status_code", None)
-    # the service's message goes on with request ids and signed text
-    reason = getattr(error, "error_code", None) or first_line(error, options)
-    if status == 404:
-        why = f"the container or blob does not exist ({reason})"
-        return StoreNotFoundError(f"cannot {doing}: {why}")
-    if status in (401, 403) or isinstance(error, ClientAuthenticationError | PermissionError):
-        why = f"access denied to the credentials in use ({reason})"
-        return StorePermissionError(f"cannot {doing}: {why}")
-    if status in (409, 412):
-        return StoreExistsError(f"cannot {doing}: the blob was written meanwhile ({reason})")
-    return StoreError(f"cannot {doing}: {reason}")

@@ -89,11 +89,6 @@ class IncompleteUpload:
     by_ccog: bool = True
     over: bool = False
 
-    @property
-    def session(self) -> str:
-        """The earlier name of ``upload_id``."""
-        return self.upload_id
-
 
 #: The checkpoint that says what a resumable write writes.
 MANIFEST = "manifest.json"
@@ -252,14 +247,17 @@ def after_completion(url: str, step: Callable[[], T]) -> T | None:
     try:
         return step()
     except StoreError as error:
-        text = (
+        warn_and_log(
             f"{url} is complete, but something after that failed: {error}. "
             f"`ccog uploads abort {url}` removes what may be left of the upload"
         )
-        # a warning of a worker does not reach the user, its log may
-        _LOGGER.warning("%s", text)
-        warn_user(text)
         return None
+
+
+def warn_and_log(text: str) -> None:
+    """Warn from a task: a warning of a worker does not reach the user, its log may."""
+    _LOGGER.warning("%s", text)
+    warn_user(text)
 
 
 def is_at(place: str, key: str) -> bool:

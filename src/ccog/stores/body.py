@@ -7,7 +7,9 @@ import hashlib
 import itertools
 import zlib
 from bisect import bisect_right
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
+from typing import Any
 
 from ccog.geometry.parts import Buffer
 
@@ -64,12 +66,17 @@ class Body:
                 yield view[start : start + _CHUNK]
 
 
-def md5(buffers: list[Buffer]) -> bytes:
-    """The MD5 digest of the joined buffers."""
-    digest = hashlib.md5(usedforsecurity=False)
+def hashed(new: Callable[[], Any], buffers: Iterable[Buffer]) -> bytes:
+    """The digest of the joined buffers by a hash of hashlib or xxhash."""
+    digest = new()
     for buffer in buffers:
         digest.update(buffer)
-    return digest.digest()
+    return bytes(digest.digest())
+
+
+def md5(buffers: list[Buffer]) -> bytes:
+    """The MD5 digest of the joined buffers."""
+    return hashed(partial(hashlib.md5, usedforsecurity=False), buffers)
 
 
 def crc32(buffers: list[Buffer]) -> bytes:

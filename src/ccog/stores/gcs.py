@@ -135,8 +135,8 @@ class GCSStore(Store):
     def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
         """Upload a part as an object."""
         part = self.expected_part(number, buffers)
-        path = self._part_path(upload_id, part)
-        self._put(upload_id, path, b"".join(buffers), f"upload part {number} of")
+        path, body = self._part_path(upload_id, part), b"".join(buffers)
+        self._put(upload_id, path, body, f"upload part {number} of")
         return part
 
     def _put(self, upload_id: str, path: str, body: bytes, doing: str) -> None:
@@ -166,7 +166,12 @@ class GCSStore(Store):
         paths = [self._part_path(upload_id, part) for part in sorted(parts)]
         try:
             self._require_begun(upload_id)
-            info = self._publish(self._joined(upload_id, paths), upload_id)
+            paths = self._joined(upload_id, paths)
+            # not all servers heed the condition
+            self._refuse_existing()
+            condition = {} if self.overwrite else {"ifGenerationMatch": "0"}
+            mark = {_MARK_KEY: upload_id}
+            info = self._client.compose(paths, self._path, _COMPLETE, metadata=mark, **condition)
         except StoreError as error:
             # an earlier call may have succeeded without an answer, and removed parts
             info = self._completed_before(upload_id, error)
@@ -204,16 +209,9 @@ class GCSStore(Store):
             paths, depth = joined, depth + 1
         return paths
 
-    def _publish(self, paths: list[str], upload_id: str) -> dict[str, Any]:
-        """Compose the last objects at the target; not all servers heed the condition."""
-        self._refuse_existing()
-        condition = {} if self.overwrite else {"ifGenerationMatch": "0"}
-        mark = {_MARK_KEY: upload_id}
-        return self._client.compose(paths, self._path, _COMPLETE, metadata=mark, **condition)
-
     def _refuse_existing(self, patience: Patience = PATIENT) -> None:
         """Refuse an object that may not be overwritten."""
-        if not self.overwrite and self._size(patience) is not None:
+        if not self.overwrite and self._client.info(self._path, patience) is not None:
             raise exists_error(self.url)
 
     def abort(self, upload_id: str) -> None:
@@ -238,8 +236,12 @@ class GCSStore(Store):
         for path, info in self._searched(quick):
             upload = _upload_of(path, info)
             if upload is not None and is_at(self.url, upload.url):
-                key = upload.upload_id
-                uploads[key] = _merged(uploads.get(key, upload), upload)
+                other = uploads.setdefault(upload.upload_id, upload)
+                uploads[upload.upload_id] = replace(
+                    upload,
+                    started=min(other.started, upload.started),
+                    resumable=other.resumable or upload.resumable,
+                )
         return list(uploads.values())
 
     def sidecars(self) -> list[str]:
@@ -280,11 +282,8 @@ class GCSStore(Store):
         """Names of all objects beside the parts, theirs included."""
         return frozenset(path.rpartition("/")[2] for path in self._left(upload_id))
 
-    def _folder(self, upload_id: str) -> str:
-        return f"{self._path.rpartition('/')[0]}/{upload_id}"
-
     def _beside(self, upload_id: str, name: str) -> str:
-        return f"{self._folder(upload_id)}/{name}"
+        return f"{self._path.rpartition('/')[0]}/{upload_id}/{name}"
 
     def _part_path(self, upload_id: str, part: Part) -> str:
         return self._beside(upload_id, f"{part.number:06d}-{part.tag}")
@@ -293,14 +292,9 @@ class GCSStore(Store):
         self, upload_id: str, doing: str = "look at", patience: Patience = PATIENT
     ) -> list[str]:
         """Paths of the parts and checkpoints of an upload."""
-        folder = f"{self._folder(upload_id)}/"
+        folder = self._beside(upload_id, "")
         pages = self._client.listed(folder, doing=doing, patience=patience)
         return [*itertools.chain(*pages)]
-
-    def _size(self, patience: Patience = PATIENT) -> int | None:
-        """Size of the object; None if there is none."""
-        info = self._client.info(self._path, patience)
-        return None if info is None else info["size"]
 
 
 def _upload_of(path: str, info: dict[str, Any]) -> IncompleteUpload | None:
@@ -316,9 +310,3 @@ def _upload_of(path: str, info: dict[str, Any]) -> IncompleteUpload | None:
         started=datetime.fromisoformat(str(info["timeCreated"])).astimezone(UTC),
         resumable=name == MANIFEST,
     )
-
-
-def _merged(one: IncompleteUpload, other: IncompleteUpload) -> IncompleteUpload:
-    """The same upload, dated by the earlier of two of its objects."""
-    started = min(one.started, other.started)
-    return replace(one, started=started, resumable=one.resumable or other.resumable)

@@ -64,10 +64,6 @@ class GCSClient:
     url: str
     options: dict[str, Any] = field(repr=False)
 
-    def connect(self) -> None:
-        """Refuse a missing package and unusable options."""
-        self._filesystem()
-
     def put(
         self, path: str, body: bytes, doing: str, patience: Patience = PATIENT, new: bool = False
     ) -> None:
@@ -90,9 +86,7 @@ class GCSClient:
 
         return self._call(read, doing, patience)
 
-    def info(
-        self, path: str, patience: Patience = PATIENT, doing: str = "look at"
-    ) -> dict[str, Any] | None:
+    def info(self, path: str, patience: Patience = PATIENT) -> dict[str, Any] | None:
         """Properties of an object; None if there is none."""
         bucket, _, key = path.partition("/")
 
@@ -100,7 +94,7 @@ class GCSClient:
             return _sized(gcs.call("GET", "b/{}/o/{}", bucket, key, json_out=True))
 
         try:
-            return self._call(look, doing, patience)
+            return self._call(look, "look at", patience)
         except StoreNotFoundError:
             return None
 
@@ -171,7 +165,8 @@ class GCSClient:
 
         return self._call(compose, doing)
 
-    def _filesystem(self) -> Any:
+    def connect(self) -> Any:
+        """The file system; a missing package and unusable options are refused."""
         try:
             return _uploader()(**self.options)
         except MissingDependencyError:
@@ -183,13 +178,29 @@ class GCSClient:
 
     def _call(self, call: Callable[[Any], T], doing: str, patience: Patience = PATIENT) -> T:
         """Run a call on the file system, repeated while its errors are transient."""
-        filesystem, doing = self._filesystem(), f"{doing} {self.url}"
-        try:
-            return retry(
-                lambda: call(filesystem), _is_transient, doing, patience, options=self.options
-            )
-        except Exception as error:
-            raise _explained(error, doing, self.options) from harmless(error, self.options)
+        filesystem, doing = self.connect(), f"{doing} {self.url}"
+        return retry(
+            lambda: call(filesystem),
+            _is_transient,
+            doing,
+            patience,
+            explained=self._explained,
+            options=self.options,
+        )
+
+    def _explained(self, error: Exception, doing: str) -> StoreError:
+        if isinstance(error, FileNotFoundError):
+            return StoreNotFoundError(f"cannot {doing}: the bucket or object does not exist")
+        if isinstance(error, FileExistsError):
+            return StoreExistsError(f"cannot {doing}: the object was written meanwhile")
+        # gcsfs puts the status behind a message that may be empty
+        reason = first_line(error, self.options).removeprefix(", ")
+        if isinstance(error, KeyError | json.JSONDecodeError | UnicodeDecodeError):
+            reason = f"the server's answer is not what it should be ({reason})"
+        if getattr(error, "code", None) in (401, 403) or str(error).startswith("Forbidden"):
+            why = f"access denied to the credentials in use ({reason})"
+            return StorePermissionError(f"cannot {doing}: {why}")
+        return StoreError(f"cannot {doing}: {reason}")
 
 
 @functools.cache
@@ -219,18 +230,3 @@ def _is_transient(error: Exception) -> bool:
 def _sized(info: Mapping[str, Any]) -> dict[str, Any]:
     """The properties of an object, if its size is among them."""
     return {**info, "size": int(needed(info, "size"))}
-
-
-def _explained(error: Exception, doing: str, options: dict[str, Any]) -> StoreError:
-    if isinstance(error, FileNotFoundError):
-        return StoreNotFoundError(f"cannot {doing}: the bucket or object does not exist")
-    if isinstance(error, FileExistsError):
-        return StoreExistsError(f"cannot {doing}: the object was written meanwhile")
-    # gcsfs puts the status behind a message that may be empty
-    reason = first_line(error, options).removeprefix(", ")
-    if isinstance(error, KeyError | json.JSONDecodeError | UnicodeDecodeError):
-        reason = f"the server's answer is not what it should be ({reason})"
-    if getattr(error, "code", None) in (401, 403) or str(error).startswith("Forbidden"):
-        why = f"access denied to the credentials in use ({reason})"
-        return StorePermissionError(f"cannot {doing}: {why}")
-    return StoreError(f"cannot {doing}: {reason}")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ccog.errors import CCOGWarning, MissingDependencyError, StoreError
+from ccog.errors import MissingDependencyError, StoreError, warn_user
 from ccog.geometry.parts import Buffer, total
 from ccog.redaction import harmless, redacted
 from ccog.stores.base import WriteResult, exists_error
@@ -50,12 +49,10 @@ class FsspecStore(SingleWriterStore):
                 raise exists_error(self.url)
         protocol = self.target.split("://", 1)[0]
         if protocol not in _UNWARNED:
-            warnings.warn(
+            warn_user(
                 f"{protocol}:// has no parallel uploads here: the compressed file is gathered on "
                 "one worker, which writes it alone; s3://, az://, gs:// and local paths are "
-                "written by all workers",
-                CCOGWarning,
-                stacklevel=5,
+                "written by all workers"
             )
 
     def write(self, buffers: list[Buffer]) -> WriteResult:

@@ -10,7 +10,6 @@ from ccog.errors import StoreError, warn_user
 from ccog.redaction import addressed, hidden
 from ccog.stores.base import IncompleteUpload, Store
 from ccog.stores.resolve import resolve_place, resolve_store
-from ccog.stores.sidecars import warning_of
 from ccog.stores.single_writer import SingleWriterStore
 
 # buckets and hosts that did not answer: a program of many writes waits for them once
@@ -134,9 +133,11 @@ def warn_of(store: Store, uploads: Sequence[IncompleteUpload]) -> None:
     """Warn of unfinished uploads to a target, if there are any."""
     begun = [upload.started for upload in uploads]
     if begun:
+        ends = [f"{time:%Y-%m-%d %H:%M:%SZ}" for time in (min(begun), max(begun))]
+        when = " to ".join(dict.fromkeys(ends))
         count = "An unfinished write" if len(begun) == 1 else f"{len(begun)} unfinished writes"
         warn_user(
-            f"{count} to {store.url}, begun {_times(begun)}: an earlier one has left this, or "
+            f"{count} to {store.url}, begun {when}: an earlier one has left this, or "
             "another one is running now. If none is, remove what is left with "
             f"`ccog uploads abort {store.url}`"
         )
@@ -153,9 +154,8 @@ def warn_of_sidecars(store: Store | SingleWriterStore) -> None:
         _UNLISTED.add(host)
         return
     if names:
-        warn_user(warning_of(store.url, names))
-
-
-def _times(begun: list[datetime]) -> str:
-    ends = [f"{time:%Y-%m-%d %H:%M:%SZ}" for time in (min(begun), max(begun))]
-    return " to ".join(dict.fromkeys(ends))
+        warn_user(
+            f"beside {store.url} there {'is' if len(names) == 1 else 'are'} {', '.join(names)}, "
+            "which readers take for parts of the file that is written now. They are not removed: "
+            "remove what describes an older file"
+        )

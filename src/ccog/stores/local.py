@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ccog.errors import CCOGWarning, StoreError, StoreExistsError, StoreNotFoundError
+from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, warn_user
 from ccog.geometry.parts import Buffer, Limits, Part, total
 from ccog.stores import local_folder, local_join, local_target, sidecars
 from ccog.stores.base import (
@@ -77,8 +76,17 @@ class LocalStore(Store):
         real = self._real
         with typed("write beside", real):
             upload_id = str(local_folder.create(real, write, unanswered > 0))
-        if not self.overwrite:
-            self._need_links(upload_id)
+        if self.overwrite:
+            return upload_id
+        # hard links protect an existing file
+        with self._folder(upload_id, "write beside") as folder:
+            possible = local_folder.can_link(folder)
+        if not possible:
+            self.abort(upload_id)
+            raise StoreError(
+                f"{self.path}: overwrite=False needs hard links, and the file system of "
+                f"{real.parent} has none; allow overwriting, or write elsewhere"
+            )
         return upload_id
 
     def put(self, upload_id: str, number: int, buffers: list[Buffer]) -> Part:
@@ -119,10 +127,8 @@ class LocalStore(Store):
         system does not let go of it.
         """
         directory, _ = self._place(upload_id)
-        local_folder.remove(directory)
-        if os.path.lexists(directory):
-            with typed("remove", directory), contextlib.suppress(FileNotFoundError):
-                os.rmdir(directory)
+        with typed("remove", directory):
+            local_folder.remove(directory)
 
     def incomplete(self, quick: bool = False) -> list[IncompleteUpload]:
         """Uploads to this file, or, if the path is a directory, to all files in it.
@@ -226,18 +232,6 @@ class LocalStore(Store):
                     f"cannot {doing} {self.path}: its parts are gone ({error})"
                 ) from error
 
-    def _need_links(self, upload_id: str) -> None:
-        """Refuse file systems without hard links, which protect an existing file."""
-        with self._folder(upload_id, "write beside") as folder:
-            possible = local_folder.can_link(folder)
-        if not possible:
-            directory, real = self._place(upload_id)
-            local_folder.remove(directory)
-            raise StoreError(
-                f"{self.path}: overwrite=False needs hard links, and the file system of "
-                f"{real.parent} has none; allow overwriting, or write elsewhere"
-            )
-
     def _join_and_publish(self, upload_id: str, parts: list[PartFile]) -> None:
         with (
             self._folder(upload_id, "join the parts of") as folder,
@@ -250,12 +244,10 @@ class LocalStore(Store):
             _, real = self._place(upload_id)
             self._publish(real, folder, joined, local_join.joined_name(parts))
         if changed:
-            warnings.warn(
+            warn_user(
                 f"{self.path}: a part was put twice, with different bytes: {_CHANGED}. Each tile "
                 "is whole, and its overviews may be of the other run; write it again from a source "
-                "that does not change",
-                CCOGWarning,
-                stacklevel=2,
+                "that does not change"
             )
 
     def _refusal(self, flaws: list[Flaw], changed: bool) -> StoreError:
@@ -285,7 +277,12 @@ class LocalStore(Store):
             olds = self._sidecars_of(real)
             os.replace(name, real, src_dir_fd=folder)
             sidecars.remove([*olds, *self._sidecars_of(real)], real)
-        _sync_directory(real.parent)
+        # the rename becomes durable, where directories can be synced
+        with (
+            contextlib.suppress(OSError),
+            local_folder.closing(os.open(real.parent, os.O_RDONLY)) as directory,
+        ):
+            os.fsync(directory)
 
     def _sidecars_of(self, real: Path) -> list[Path]:
         """What readers take for parts of the file, by its own name or that of a link to it."""
@@ -299,11 +296,9 @@ class LocalStore(Store):
         with contextlib.suppress(StoreError):
             if self._real == real:
                 return self.path
-        warnings.warn(
+        warn_user(
             f"{self.path} was made to name another file during the write; what was written is "
-            f"{real}, which it named in the beginning",
-            CCOGWarning,
-            stacklevel=2,
+            f"{real}, which it named in the beginning"
         )
         return str(real)
 
@@ -340,12 +335,3 @@ def _uploads_in(uploads: Path, target: Path) -> Iterator[IncompleteUpload]:
                     started=datetime.fromtimestamp(status.st_mtime, UTC),
                     resumable=local_folder.has_file(Path(entry.path), MANIFEST),
                 )
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the rename durable, where directories can be synced."""
-    with (
-        contextlib.suppress(OSError),
-        local_folder.closing(os.open(directory, os.O_RDONLY)) as descriptor,
-    ):
-        os.fsync(descriptor)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StorePermissionError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _TOO_LARGE = (
     "; neither the file system nor the limit of this process (ulimit -f) allows so large a file"
 )
@@ -31,7 +30,11 @@ def typed(doing: str, path: str | Path) -> Iterator[None]:
         raise
     except OSError as error:
         reason = error.strerror or str(error)
-        raise kind_of(error)(f"cannot {doing} {path}: {reason}{_advice(error, path)}") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason += f" ({_free(path)}); make room, and write again"
+        elif error.errno == errno.EFBIG:
+            reason += _TOO_LARGE
+        raise kind_of(error)(f"cannot {doing} {path}: {reason}") from error
 
 
 def kind_of(error: Exception) -> type[StoreError]:
@@ -39,12 +42,6 @@ def kind_of(error: Exception) -> type[StoreError]:
     if getattr(error, "errno", None) == errno.EROFS:
         return StorePermissionError
     return next((ours for theirs, ours in _KINDS if isinstance(error, theirs)), StoreError)
-
-
-def _advice(error: OSError, path: str | Path) -> str:
-    if error.errno in _FULL:
-        return f" ({_free(path)}); make room, and write again"
-    return _TOO_LARGE if error.errno == errno.EFBIG else ""
 
 
 def _free(path: str | Path) -> str:

@@ -17,6 +17,7 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +42,7 @@ _UPLOAD = re.compile(r"[0-9a-f]{32}")
 LONGER = len("...parts") + 32
 
 # others may come into, or leave, a directory while it is removed or made
-_ATTEMPTS = 10
+_ATTEMPTS, _PAUSE = 10, 0.01
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -94,36 +95,37 @@ def _create_in(uploads: Path, write: str, again: bool) -> Path:
             os.mkdir(uploads, 0o755)
         try:
             with opened(uploads) as folder:
-                return uploads / _create_one(folder, write, again)
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(write, 0o700, dir_fd=folder)
+                    return uploads / write
+                if not again:
+                    write = uuid.uuid4().hex
+                    os.mkdir(write, 0o700, dir_fd=folder)
+                return uploads / write
         except FileNotFoundError as error:
             # the last upload in it has just ended
             gone = error
     raise gone
 
 
-def _create_one(uploads: int, write: str, again: bool) -> str:
-    try:
-        os.mkdir(write, 0o700, dir_fd=uploads)
-    except FileExistsError:
-        if again:
-            return write
-        write = uuid.uuid4().hex
-        os.mkdir(write, 0o700, dir_fd=uploads)
-    return write
-
-
 def remove(directory: Path) -> None:
-    """Remove the directory of an upload, as far as possible, and that of all if it is empty.
+    """Remove the directory of an upload, and that of all if it is empty; OSError if it stays.
 
     A part file renamed into it while it is being removed takes another turn.
     """
-    with contextlib.suppress(OSError), closing(os.open(directory.parent, _FOLDER)) as uploads:
-        for _ in range(_ATTEMPTS):
-            shutil.rmtree(directory.name, ignore_errors=True, dir_fd=uploads)
-            if not os.path.lexists(directory):
-                break
-    with contextlib.suppress(OSError):
-        os.rmdir(directory.parent)
+    try:
+        with contextlib.suppress(OSError), closing(os.open(directory.parent, _FOLDER)) as uploads:
+            for _ in range(_ATTEMPTS):
+                shutil.rmtree(directory.name, ignore_errors=True, dir_fd=uploads)
+                if not os.path.lexists(directory):
+                    break
+                time.sleep(_PAUSE)
+        # it may be empty by now; else this says why it stays
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(directory)
+    finally:
+        with contextlib.suppress(OSError):
+            os.rmdir(directory.parent)
 
 
 @contextlib.contextmanager

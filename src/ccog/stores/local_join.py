@@ -20,6 +20,7 @@ import xxhash
 
 from ccog.geometry.parts import Buffer, Part
 from ccog.stores.base import MANIFEST
+from ccog.stores.body import hashed
 from ccog.stores.local_folder import GO_ON, READ, closing, read_file
 
 # read at a time: they stay in the processor's cache
@@ -66,10 +67,7 @@ def name_of(number: int, checksum: str) -> str:
 
 def checksum_of(buffers: Iterable[Buffer]) -> str:
     """The XXH3 (64 bits, 16 hex digits) of the joined buffers."""
-    digest = xxhash.xxh3_64()
-    for buffer in buffers:
-        digest.update(buffer)
-    return digest.hexdigest()
+    return hashed(xxhash.xxh3_64, buffers).hex()
 
 
 def part_files(parts: list[Part]) -> list[PartFile]:
@@ -94,7 +92,7 @@ def opened_joined(folder: int, parts: list[PartFile]) -> Iterator[int]:
     Its mode is that of any new file, since it will get the name of the target.
     """
     with closing(os.open(joined_name(parts), GO_ON, 0o666, dir_fd=folder)) as joined:
-        os.ftruncate(joined, _length(parts))
+        os.ftruncate(joined, sum(part.size for part in parts))
         yield joined
 
 
@@ -159,15 +157,12 @@ def is_made_of(path: Path, parts: list[PartFile]) -> bool:
     try:
         with closing(os.open(path, READ)) as descriptor:
             status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_size != _length(parts):
+            size = sum(part.size for part in parts)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != size:
                 return False
             return all(_checksum_in(descriptor, part) == part.checksum for part in parts)
     except OSError:
         return False
-
-
-def _length(parts: list[PartFile]) -> int:
-    return parts[-1].stop if parts else 0
 
 
 def _checksum_in(descriptor: int, part: PartFile) -> str:
@@ -181,9 +176,10 @@ def _copy(source: int, joined: int, part: PartFile) -> str:
     def copied() -> Iterator[Buffer]:
         at = part.start
         for read in _read(source, 0, part.size):
-            _write(joined, at, read)
-            at += len(read)
             yield read
+            while read:
+                count = os.pwrite(joined, read, at)
+                read, at = read[count:], at + count
 
     return checksum_of(copied())
 
@@ -194,9 +190,3 @@ def _read(descriptor: int, start: int, stop: int) -> Iterator[memoryview]:
     while start < stop and (count := os.preadv(descriptor, [buffer[: stop - start]], start)):
         yield buffer[:count]
         start += count
-
-
-def _write(descriptor: int, at: int, data: memoryview) -> None:
-    while data:
-        count = os.pwrite(descriptor, data, at)
-        data, at = data[count:], at + count

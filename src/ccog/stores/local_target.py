@@ -165,7 +165,10 @@ def _refuse_long(path: Path, extra: int) -> None:
 
 def _refuse_irreplaceable(path: Path, status: os.stat_result) -> None:
     """Refuse an existing file that could not be replaced in the end."""
-    if _is_mounted(path):
+    is_mounted = os.path.ismount(path)
+    with contextlib.suppress(OSError):
+        is_mounted = _mount_of(path) != _mount_of(path.parent)
+    if is_mounted:
         raise StoreError(
             f"{path} is mounted by itself, as containers do it with single files, and no file can "
             "take its place. Mount its directory, or give another name"
@@ -182,15 +185,8 @@ def _refuse_irreplaceable(path: Path, status: os.stat_result) -> None:
         )
 
 
-def _is_mounted(path: Path) -> bool:
-    """Whether a file is a mount point: Linux numbers the mounts that files are reached by."""
-    with contextlib.suppress(OSError):
-        return _mount_of(path) != _mount_of(path.parent)
-    return os.path.ismount(path)
-
-
 def _mount_of(path: Path) -> str:
-    """The number of the mount; an error where the system does not tell."""
+    """The number that Linux gives the mount; an error where the system does not tell."""
     flags = getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK) | os.O_CLOEXEC
     with closing(os.open(path, flags)) as descriptor:
         facts = Path(f"/proc/self/fdinfo/{descriptor}").read_text().split("\n")

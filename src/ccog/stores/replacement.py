@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
-from ccog.errors import CCOGWarning, StoreError
+from ccog.errors import StoreError, warn_user
 from ccog.geometry.parts import Buffer, total
 from ccog.redaction import redacted
 from ccog.stores.base import exists_error
@@ -100,14 +99,11 @@ class Replacement:
         if old is None or self.overwrite:
             return old
         # an earlier call may have published the file without an answer
-        if old["size"] == size and self._has(buffers):
-            return old
+        if old["size"] == size:
+            with self.filesystem.open(self.path, "rb") as file:
+                if all(file.read(len(buffer)) == buffer for buffer in buffers):
+                    return old
         raise exists_error(self.url)
-
-    def _has(self, buffers: list[Buffer]) -> bool:
-        """Whether the target has just these bytes."""
-        with self.filesystem.open(self.path, "rb") as file:
-            return all(file.read(len(buffer)) == buffer for buffer in buffers)
 
     def _publish(self, old: Info | None) -> None:
         if old is None:
@@ -267,7 +263,7 @@ class Replacement:
         except BaseException as error:
             why = redacted(error) or type(error).__name__
             text = f"{self.url} is written, and {self._named(path)} may be left beside it: {why}"
-            warnings.warn(text, CCOGWarning, stacklevel=5)
+            warn_user(text)
             if not isinstance(error, Exception):
                 raise
 
@@ -292,4 +288,4 @@ def _note(error: BaseException, note: str) -> None:
     if isinstance(error, Exception):
         error.add_note(note)
     else:
-        warnings.warn(note, CCOGWarning, stacklevel=5)
+        warn_user(note)

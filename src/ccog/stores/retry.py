@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ccog.errors import StoreError
-from ccog.redaction import redacted
+from ccog.redaction import harmless, redacted
 
 T = TypeVar("T")
 Marker = dict[str, Any]
@@ -61,7 +61,8 @@ def retry(
     doing: str,
     patience: Patience = PATIENT,
     *,
-    after: Callable[[Exception], None] | None = None,
+    after: Callable[[Exception], object] | None = None,
+    explained: Callable[[Exception, str], StoreError] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> T:
     """Call until it succeeds, as long as errors are transient; then raise the last one.
@@ -72,28 +73,35 @@ def retry(
         For the log, which gets one line before the second attempt: "cannot {doing}".
     after
         Called with each transient error, before the next attempt or the end.
+    explained
+        Says what is raised instead of the last error, of which it gets ``doing``, too.
     options
-        Storage options: the log shows no credentials that are among them.
+        Storage options: neither the log nor a cause shows credentials that are among them.
     """
     attempt, first_failure = 1, 0.0
-    while True:
-        try:
-            return call()
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            if after is not None:
-                after(error)
-            now = time.monotonic()
-            first_failure = first_failure or now
-            left = patience.seconds - (now - first_failure)
-            if left <= 0:
-                raise
-            if attempt == 1:
-                reason = first_line(error, options)
-                _LOGGER.warning("cannot %s: %s; trying again for %.0f s", doing, reason, left)
-        time.sleep(min(patience.wait(attempt), left))
-        attempt += 1
+    try:
+        while True:
+            try:
+                return call()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                if after is not None:
+                    after(error)
+                now = time.monotonic()
+                first_failure = first_failure or now
+                left = patience.seconds - (now - first_failure)
+                if left <= 0:
+                    raise
+                if attempt == 1:
+                    reason = first_line(error, options)
+                    _LOGGER.warning("cannot %s: %s; trying again for %.0f s", doing, reason, left)
+            time.sleep(min(patience.wait(attempt), left))
+            attempt += 1
+    except Exception as error:
+        if explained is None:
+            raise
+        raise explained(error, doing) from harmless(error, options)
 
 
 def needed(answer: Mapping[str, Any], name: str) -> Any:

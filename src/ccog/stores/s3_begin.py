@@ -9,22 +9,17 @@ is left and a warning names it.
 from __future__ import annotations
 
 import contextlib
-import logging
-import warnings
-from collections.abc import Callable
 from typing import Any
 
-from ccog.errors import CCOGWarning, StoreError
+from ccog.errors import StoreError
 from ccog.geometry.parts import Part
-from ccog.stores.base import CONTENT_TYPE
+from ccog.stores.base import CONTENT_TYPE, warn_and_log
 from ccog.stores.body import md5
-from ccog.stores.retry import BRISK, needed
+from ccog.stores.retry import BRISK
 from ccog.stores.s3_client import S3Client
 from ccog.stores.s3_errors import may_be_done
 from ccog.stores.s3_proof import MARK_KEY, etag_of, mark_of
 from ccog.stores.s3_uploads import abort_upload, first_part, put_part, uploads_here
-
-_LOGGER = logging.getLogger("ccog")
 
 
 def begin_upload(client: S3Client, write: str, unanswered: bool, mark: bool) -> str:
@@ -35,19 +30,25 @@ def begin_upload(client: S3Client, write: str, unanswered: bool, mark: bool) -> 
     """
     if unanswered and (begun := _begun_before(client, write)):
         return begun
-    lost_answers: list[Exception] = []
-
-    def note(error: Exception) -> None:
-        if may_be_done(error):
-            lost_answers.append(error)
-
+    content: dict[str, Any] = {"ContentType": CONTENT_TYPE}
+    failures: list[Exception] = []
     upload_id = None
     try:
-        upload_id = _create(client, write, note)
+        answer = client.call(
+            "create_multipart_upload",
+            _doing(client),
+            BRISK,
+            needs="UploadId",
+            after=failures.append,
+            Key=client.key,
+            Metadata={**(client.extra.get("Metadata") or {}), MARK_KEY: write},
+            **({} if "ContentType" in client.extra else content),
+        )
+        upload_id = str(answer["UploadId"])
         if mark:
             _put_mark(client, upload_id, write)
     finally:
-        if unanswered or lost_answers:
+        if unanswered or any(map(may_be_done, failures)):
             _warn_of_empty_uploads(client, upload_id)
     return upload_id
 
@@ -64,19 +65,6 @@ def _begun_before(client: S3Client, write: str) -> str | None:
     return None
 
 
-def _create(client: S3Client, write: str, after: Callable[[Exception], None]) -> str:
-    extra = client.extra
-    request: dict[str, Any] = {"Key": client.key}
-    if "ContentType" not in extra:
-        request["ContentType"] = CONTENT_TYPE
-    request["Metadata"] = {**(extra.get("Metadata") or {}), MARK_KEY: write}
-
-    def attempt() -> str:
-        return str(needed(client.once("create_multipart_upload", **request), "UploadId"))
-
-    return client.retry(attempt, _doing(client), BRISK, after=after)
-
-
 def _put_mark(client: S3Client, upload_id: str, write: str) -> None:
     """Put the mark as the part that the header will replace."""
     try:
@@ -85,7 +73,7 @@ def _put_mark(client: S3Client, upload_id: str, write: str) -> None:
         try:
             abort_upload(client, upload_id)
         except StoreError as error:
-            _warn(f"an upload to {client.url} remains: {error}; {_remedy(client)}")
+            warn_and_log(f"an upload to {client.url} remains: {error}; {_remedy(client)}")
         raise
 
 
@@ -99,14 +87,15 @@ def _warn_of_empty_uploads(client: S3Client, upload_id: str | None) -> None:
         others = [upload for upload in uploads_here(client) if upload.upload_id != upload_id]
         empty = [left for left in others if first_part(client, left.upload_id) is None]
     except StoreError as error:
-        why = f"since a call was not answered: {error}"
-        _warn(f"an empty upload to {client.url} may remain, {why}")
+        warn_and_log(
+            f"an empty upload to {client.url} may remain, since a call was not answered: {error}"
+        )
         return
     if not empty:
         return
     one, first = len(empty) == 1, min(upload.started for upload in empty)
     count = "an empty upload" if one else f"{len(empty)} empty uploads"
-    _warn(
+    warn_and_log(
         f"{count} to {client.url} {'remains' if one else 'remain'}, begun since "
         f"{first:%Y-%m-%d %H:%M:%SZ}: a call to begin was not answered. This may as well be "
         f"another writer's, so that ccog leaves it; {_remedy(client, '--all ')}"
@@ -115,8 +104,3 @@ def _warn_of_empty_uploads(client: S3Client, upload_id: str | None) -> None:
 
 def _remedy(client: S3Client, option: str = "") -> str:
     return f"`ccog uploads abort {option}{client.url}` removes what is unfinished there"
-
-
-def _warn(text: str) -> None:
-    _LOGGER.warning("%s", text)
-    warnings.warn(text, CCOGWarning, stacklevel=4)

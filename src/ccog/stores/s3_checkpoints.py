@@ -6,7 +6,6 @@ They are small objects below ``<key>.ccog-resume/<upload id>/``.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import re
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from urllib.parse import quote, unquote
 
 from ccog.errors import StoreError, StoreNotFoundError, StorePermissionError
 from ccog.stores.base import MANIFEST, IncompleteUpload, Store, below, is_at
-from ccog.stores.retry import PATIENT, needed
+from ccog.stores.retry import PATIENT
 from ccog.stores.s3_client import S3Client
 from ccog.stores.s3_errors import REFUSED_NAME
 from ccog.stores.s3_uploads import checksum_of, first_part, list_uploads
@@ -46,31 +45,10 @@ class S3Checkpoints(Store):
         Who ends the upload removes the records that are there then. So one that comes
         later is removed here. The manifest must then be listed by its name.
         """
-        key = self._folder(upload_id) + name
+        key = _folder(self._client.key, upload_id) + name
         doing = f"keep a checkpoint of {self.url}"
         checksum = checksum_of(self._client, [data])
         self._client.call("put_object", doing, Key=key, Body=data, **checksum)
-        self._require_upload(upload_id, key)
-        if name == MANIFEST:
-            self._require_listed(upload_id, key)
-
-    def _require_listed(self, upload_id: str, key: str) -> None:
-        """Remove a record that nobody would find."""
-        try:
-            if self.has_manifest(upload_id):
-                return
-        except StoreError:
-            self._delete(key)
-            raise
-        self._delete(key)
-        raise StoreError(
-            f"resume=True is not possible for {self.url}: the server does not list "
-            "objects under the names they are given; use a key without '//' and '/' at its "
-            "start, or write without resume=True"
-        )
-
-    def _require_upload(self, upload_id: str, key: str) -> None:
-        """Remove a record that was put when the upload was over."""
         try:
             # who may not ask leaves it, for `ccog uploads` to find
             with contextlib.suppress(StorePermissionError):
@@ -78,29 +56,44 @@ class S3Checkpoints(Store):
         except StoreNotFoundError:
             self._delete(key)
             raise
+        if name == MANIFEST:
+            self._require_listed(upload_id, key)
+
+    def _require_listed(self, upload_id: str, key: str) -> None:
+        """Remove a record that nobody would find."""
+        try:
+            if not self.has_manifest(upload_id):
+                raise StoreError(
+                    f"resume=True is not possible for {self.url}: the server does not list "
+                    "objects under the names they are given; use a key without '//' and '/' at "
+                    "its start, or write without resume=True"
+                )
+        except StoreError:
+            self._delete(key)
+            raise
 
     def load_checkpoint(self, upload_id: str, name: str, limit: int | None = None) -> bytes:
         """The bytes of the object, or the first of them."""
-        key = self._folder(upload_id) + name
+        key = _folder(self._client.key, upload_id) + name
         return self._client.read(key, limit, f"read a checkpoint of {self.url}")
 
     def checkpoint_names(self, upload_id: str) -> frozenset[str]:
         """Names of the objects."""
-        folder = self._folder(upload_id)
-        return frozenset(key.removeprefix(folder) for key in self._keys(folder))
+        folder = _folder(self._client.key, upload_id)
+        return frozenset(listed["Key"].removeprefix(folder) for listed in self._listed(folder))
 
     def has_manifest(self, upload_id: str) -> bool:
         """Whether the upload can be resumed."""
-        key = self._folder(upload_id) + MANIFEST
-        return key in self._keys(key)
+        key = _folder(self._client.key, upload_id) + MANIFEST
+        return any(listed["Key"] == key for listed in self._listed(key))
 
     def remove_checkpoints(self, upload_id: str) -> None:
         """Delete the objects one by one: not all servers take lists."""
-        self._remove_all(self._folder(upload_id))
+        self._remove_all(_folder(self._client.key, upload_id))
 
     def _remove_all(self, folder: str) -> None:
         with ThreadPoolExecutor(_DELETERS) as pool:
-            list(pool.map(self._delete, self._keys(folder)))
+            list(pool.map(self._delete, (listed["Key"] for listed in self._listed(folder))))
 
     def remove_stale_checkpoints(self) -> None:
         """Delete the objects of uploads that the server no longer knows."""
@@ -144,26 +137,19 @@ class S3Checkpoints(Store):
             yield from self._listed(f"{key}{_SUFFIX}/")
         yield from self._listed(below(key), _MOST_SEARCHED)
 
-    def _folder(self, upload_id: str) -> str:
-        return _folder(self._client.key, upload_id)
-
-    def _keys(self, prefix: str) -> Iterator[str]:
-        for listed in self._listed(prefix):
-            yield str(listed["Key"])
-
     def _listed(self, prefix: str, most: int | None = None) -> Iterator[dict[str, Any]]:
         """Objects of a prefix; those of the first ``most`` pages."""
-        doing, markers = f"list the checkpoints of {self.url}", ("ContinuationToken",)
-        pages = self._client.pages(
-            "list_objects_v2", doing, PATIENT, markers=markers, Prefix=prefix
-        )
         try:
-            for page in itertools.islice(pages, most):
-                for listed in page.get("Contents") or []:
-                    with self._client.explaining(doing):
-                        needed(listed, "Key")
-                        needed(listed, "LastModified")
-                    yield listed
+            yield from self._client.listed(
+                "list_objects_v2",
+                "Contents",
+                f"list the checkpoints of {self.url}",
+                PATIENT,
+                markers=("ContinuationToken",),
+                needs=("Key", "LastModified"),
+                most=most,
+                Prefix=prefix,
+            )
         except StoreNotFoundError as error:
             # a server that refuses the name has no object of that name
             if REFUSED_NAME not in str(error):

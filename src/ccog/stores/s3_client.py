@@ -19,19 +19,17 @@ documentation; they were checked with s3fs 2026.9 and aiobotocore 3.10:
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from ccog.errors import StoreError, needs
-from ccog.redaction import Hidden, harmless
+from ccog.redaction import Hidden
 from ccog.stores.checksums import ALGORITHMS
-from ccog.stores.retry import PATIENT, AnswerError, Marker, Patience, pages, retry
+from ccog.stores.retry import PATIENT, AnswerError, Marker, Patience, needed, pages, retry
 from ccog.stores.s3_errors import code_of, explained, is_expired, is_transient
-
-T = TypeVar("T")
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
@@ -92,6 +90,9 @@ class S3Client:
                 f"cannot write {self.url}: s3_additional_kwargs has ChecksumAlgorithm={algorithm}; "
                 f"known are {', '.join(sorted(ALGORITHMS))}"
             )
+        if algorithm is not None:
+            # some need a package
+            ALGORITHMS[algorithm]([])
         self._filesystem()
 
     @property
@@ -105,73 +106,84 @@ class S3Client:
         name = self.extra.get("ChecksumAlgorithm")
         return None if name is None else str(name).upper()
 
-    def once(self, method: str, timeout: float | None = None, **kwargs: Any) -> Any:
-        """One attempt of an S3 call, with the errors of s3fs.
-
-        ``timeout`` limits the attempt, in seconds.
-        """
-        filesystem = self._filesystem(method)
-        return filesystem.call_s3(method, Bucket=self.bucket, timeout=timeout, **kwargs)
-
-    def retry(
+    def call(
         self,
-        attempt: Callable[[], T],
+        method: str,
         doing: str,
         patience: Patience = PATIENT,
         *,
+        needs: str | None = None,
+        checked: Callable[[Any], Any] = dict,
         after: Callable[[Exception], None] | None = None,
-    ) -> T:
-        """Attempt until it succeeds; the last error says what could not be done."""
+        explain: bool = True,
+        **request: Any,
+    ) -> Any:
+        """An S3 call, repeated while its errors are transient.
+
+        ``needs`` names what the answer must have; ``checked`` makes the result of it, or raises
+        AnswerError. ``explain=False``: the last error is that of s3fs. ``timeout`` limits each
+        attempt, in seconds.
+        """
+
+        def attempt() -> Any:
+            filesystem = self._filesystem(method)
+            answer = filesystem.call_s3(method, Bucket=self.bucket, **request)
+            if needs is not None:
+                needed(answer, needs)
+            return checked(answer)
 
         def renew_and_more(error: Exception) -> None:
-            self.renew(error)
+            self._renew(error)
             if after is not None:
                 after(error)
 
-        options = self.options
-        try:
-            return retry(
-                attempt, is_transient, doing, patience, after=renew_and_more, options=options
-            )
-        except Exception as error:
-            raise self.explained(error, doing) from harmless(error, options)
+        return retry(
+            attempt,
+            is_transient,
+            doing,
+            patience,
+            after=renew_and_more,
+            explained=self.explained if explain else None,
+            options=self.options,
+        )
 
     def explained(self, error: Exception, doing: str) -> StoreError:
         """The error of s3fs as ccog raises it."""
         return explained(error, doing, self._who)
 
-    @contextlib.contextmanager
-    def explaining(self, doing: str) -> Iterator[None]:
-        """Raise what is wrong with an answer as ccog raises it."""
-        try:
-            yield
-        except AnswerError as error:
-            raise self.explained(error, doing) from None
-
-    def call(self, method: str, doing: str, patience: Patience = PATIENT, **kwargs: Any) -> Any:
-        """An S3 call, repeated while its errors are transient."""
-        return self.retry(lambda: self.once(method, **kwargs), doing, patience)
-
-    def page(self, method: str, **kwargs: Any) -> dict[str, Any]:
-        """One attempt of a call that lists; an answer that says nothing lists nothing, too."""
-        page = dict(self.once(method, **kwargs))
-        if not page.keys() - {"ResponseMetadata"}:
-            raise AnswerError("the server's answer is empty")
-        return page
-
-    def pages(
-        self, method: str, doing: str, patience: Patience, *, markers: Sequence[str], **kwargs: Any
+    def listed(
+        self,
+        method: str,
+        entries: str,
+        doing: str,
+        patience: Patience,
+        *,
+        markers: tuple[str, ...],
+        needs: tuple[str, ...],
+        most: int | None = None,
+        **request: Any,
     ) -> Iterator[dict[str, Any]]:
-        """Pages of a listing; ``markers`` are the arguments that ask for the next."""
+        """Entries of a listing, or those of its first ``most`` pages.
+
+        ``markers`` are the arguments that ask for the next page. An entry without what it
+        ``needs`` is an error.
+        """
 
         def ask(marker: Marker) -> tuple[dict[str, Any], Marker | None]:
-            page = self.retry(lambda: self.page(method, **kwargs, **marker), doing, patience)
+            page = self.call(method, doing, patience, checked=listing, **request, **marker)
             if not page.get("IsTruncated"):
                 return page, None
             following = {name: page.get(f"Next{name}") for name in markers}
             return page, {name: value for name, value in following.items() if value}
 
-        return pages(ask, doing)
+        for page in itertools.islice(pages(ask, doing), most):
+            for entry in page.get(entries) or []:
+                try:
+                    for name in needs:
+                        needed(entry, name)
+                except AnswerError as error:
+                    raise self.explained(error, doing) from None
+                yield entry
 
     def read(self, key: str, limit: int | None, doing: str) -> bytes:
         """The bytes of an object of the bucket, or the first of them."""
@@ -186,7 +198,14 @@ class S3Client:
                     return b""
                 raise
 
-        return self.retry(attempt, doing)
+        return retry(
+            attempt,
+            is_transient,
+            doing,
+            after=self._renew,
+            explained=self.explained,
+            options=self.options,
+        )
 
     def drop_cached_listing(self) -> None:
         """Have s3fs forget what it listed before this object was written."""
@@ -204,7 +223,7 @@ class S3Client:
             return f"the profile {options['profile']!r}"
         return "the credentials found in this process's environment"
 
-    def renew(self, error: Exception) -> None:
+    def _renew(self, error: Exception) -> None:
         """Look the credentials up anew if they have expired."""
         if is_expired(error):
             for method in ("", "put_object", _COMPLETE):
@@ -234,6 +253,13 @@ class S3Client:
         hidden |= _KEEPING if method == "put_object" else frozenset()
         given = Hidden({name: value for name, value in self.extra.items() if name not in hidden})
         return given if self.algorithm is None else given | {"ChecksumAlgorithm": self.algorithm}
+
+
+def listing(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a call that lists; one that says nothing is an AnswerError."""
+    if not answer.keys() - {"ResponseMetadata"}:
+        raise AnswerError("the server's answer is empty")
+    return answer
 
 
 @functools.cache

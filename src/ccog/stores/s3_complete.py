@@ -15,9 +15,9 @@ from ccog.errors import StoreError, StoreExistsError, StoreNotFoundError, StoreP
 from ccog.geometry.parts import Part
 from ccog.redaction import harmless
 from ccog.stores.base import WriteResult, after_completion, total_size
-from ccog.stores.retry import BRISK, PATIENT, Patience, needed, retry
+from ccog.stores.retry import BRISK, PATIENT, Patience
 from ccog.stores.s3_client import S3Client
-from ccog.stores.s3_errors import code_of, is_transient
+from ccog.stores.s3_errors import code_of
 from ccog.stores.s3_proof import (
     are_md5s,
     completed_part,
@@ -50,7 +50,12 @@ class Completion:
     def run(self) -> WriteResult:
         """Complete the upload, and compare the object with the parts."""
         if not self.overwrite:
-            self._refuse_another()
+            # once more, since not all servers heed the condition
+            head = head_object(self.client)
+            if head is not None and not is_proven(head, self.parts, self.write):
+                raise StoreExistsError(
+                    f"{self.client.url} was written meanwhile; remove it, or allow overwriting"
+                )
         try:
             answer = self._complete()
         except Exception as error:
@@ -70,32 +75,20 @@ class Completion:
     def _doing(self) -> str:
         return f"complete the upload to {self.client.url}"
 
-    def _refuse_another(self) -> None:
-        """Look once more before completing: not all servers heed the condition."""
-        head = head_object(self.client)
-        if head is not None and not is_proven(head, self.parts, self.write):
-            raise StoreExistsError(
-                f"{self.client.url} was written meanwhile; remove it, or allow overwriting"
-            )
-
     def _complete(self) -> dict[str, Any]:
         """The server's answer; errors are those of s3fs, with their codes."""
-        listed = [completed_part(part) for part in self.parts]
-        request: dict[str, Any] = {
-            "Key": self.client.key,
-            "UploadId": self.upload_id,
-            "MultipartUpload": {"Parts": listed},
-        }
-        if not self.overwrite:
-            request["IfNoneMatch"] = "*"
-
-        def attempt() -> dict[str, Any]:
-            answer = dict(self.client.once("complete_multipart_upload", **request))
-            needed(answer, "ETag")
-            return answer
-
-        renew, options = self.client.renew, self.client.options
-        return retry(attempt, is_transient, self._doing, after=renew, options=options)
+        condition: dict[str, Any] = {} if self.overwrite else {"IfNoneMatch": "*"}
+        answer: dict[str, Any] = self.client.call(
+            "complete_multipart_upload",
+            self._doing,
+            needs="ETag",
+            explain=False,
+            Key=self.client.key,
+            UploadId=self.upload_id,
+            MultipartUpload={"Parts": [completed_part(part) for part in self.parts]},
+            **condition,
+        )
+        return answer
 
     def _completed_before(self, error: Exception) -> dict[str, Any]:
         """Properties of the object, if an unanswered call has certainly completed it."""
@@ -126,11 +119,10 @@ class Completion:
                 stored |= stored_parts(self.client, self.upload_id, first, PAGE)
         except StoreError:
             return None
-        tags = {part.number: etag_of(part) for part in stored.values()}
         changed = [
             part.number
             for part in self.parts
-            if tags.get(part.number, etag_of(part)) != etag_of(part)
+            if etag_of(stored.get(part.number, part)) != etag_of(part)
         ]
         if not changed:
             return None
@@ -149,7 +141,9 @@ class Completion:
         """Properties of the finished object; if it cannot be looked at, the answer's."""
         answered = {**answer, "ContentLength": total_size(self.parts)}
         head = after_completion(self.client.url, lambda: self._head_or(answered))
-        if head is None or self._is_replaced(head, answered):
+        is_right = is_proven(answered, self.parts, None)
+        # what is there now may be another object that was written since
+        if head is None or (is_right and shown_etag(head) != shown_etag(answered)):
             return answered
         return head
 
@@ -167,21 +161,17 @@ class Completion:
             )
         return head
 
-    def _is_replaced(self, head: dict[str, Any], answered: dict[str, Any]) -> bool:
-        """Whether what was completed is known to be right, and is another object by now."""
-        completed = is_proven(answered, self.parts, None)
-        return completed and shown_etag(head) != shown_etag(answered)
-
 
 def head_object(client: S3Client, patience: Patience = PATIENT) -> dict[str, Any] | None:
     """Properties of the object; None if there is none."""
-
-    def attempt() -> dict[str, Any]:
-        head = dict(client.once("head_object", Key=client.key))
-        needed(head, "ContentLength")
-        return head
-
     try:
-        return client.retry(attempt, f"look at {client.url}", patience)
+        head: dict[str, Any] = client.call(
+            "head_object",
+            f"look at {client.url}",
+            patience,
+            needs="ContentLength",
+            Key=client.key,
+        )
     except StoreNotFoundError:
         return None
+    return head

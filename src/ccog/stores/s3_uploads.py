@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +13,7 @@ from ccog.stores.base import QUICK_SECONDS, IncompleteUpload, is_at
 from ccog.stores.body import Body, base64_text, crc32, md5
 from ccog.stores.checksums import ALGORITHMS
 from ccog.stores.retry import BRISK, ONCE, PATIENT, Patience, needed
-from ccog.stores.s3_client import S3Client
+from ccog.stores.s3_client import S3Client, listing
 from ccog.stores.s3_proof import MARK_LENGTH, checked_tag, part_tag
 
 #: Parts or uploads that a server lists at a time.
@@ -34,20 +33,16 @@ def put_part(
 ) -> Part:
     """Upload one part; the server verifies its checksum, and we the answer."""
     checksum = checksum_of(client, buffers)
-    request = _upload(client, upload_id) | {"PartNumber": number} | checksum
+    request: dict[str, Any] = {"Key": client.key, "UploadId": upload_id, "PartNumber": number}
 
-    def attempt() -> Part:
-        answer = client.once("upload_part", **request, Body=Body(buffers))
-        etag = checked_tag(answer, checksum, buffers)
-        tag = part_tag(etag, client.algorithm, checksum.get(f"Checksum{client.algorithm}"))
-        return Part(number, total(buffers), tag)
+    def etag(answer: dict[str, Any]) -> str:
+        return checked_tag(answer, checksum, buffers)
 
-    return client.retry(attempt, doing, patience)
-
-
-def _upload(client: S3Client, upload_id: str) -> dict[str, Any]:
-    """The upload, as calls about it name it."""
-    return {"Key": client.key, "UploadId": upload_id}
+    tag = client.call(
+        "upload_part", doing, patience, checked=etag, Body=Body(buffers), **request, **checksum
+    )
+    wanted = checksum.get(f"Checksum{client.algorithm}")
+    return Part(number, total(buffers), part_tag(tag, client.algorithm, wanted))
 
 
 def checksum_of(client: S3Client, buffers: list[Buffer]) -> dict[str, Any]:
@@ -68,23 +63,28 @@ def stored_parts(
     client: S3Client, upload_id: str, first: int, count: int, patience: Patience = PATIENT
 ) -> dict[int, Part]:
     """Parts as the server lists them; ETags are MD5s unless KMS encrypts them."""
-    request = _upload(client, upload_id) | {"MaxParts": min(count, PAGE)}
-    if first > 1:
-        request["PartNumberMarker"] = first - 1
-    doing = f"look at the parts of {client.url}"
 
-    def attempt() -> list[Part]:
-        page = client.page("list_parts", **request)
-        return [_listed_part(client, listed) for listed in page.get("Parts") or []]
+    def parts(answer: dict[str, Any]) -> dict[int, Part]:
+        listed = [listed_part(part) for part in listing(answer).get("Parts") or []]
+        return {part.number: part for part in listed if part.number < first + count}
 
-    parts = client.retry(attempt, doing, patience)
-    return {part.number: part for part in parts if part.number < first + count}
+    def listed_part(listed: dict[str, Any]) -> Part:
+        number, size = int(needed(listed, "PartNumber")), int(needed(listed, "Size"))
+        etag, checksum = str(needed(listed, "ETag")).strip('"'), f"Checksum{client.algorithm}"
+        return Part(number, size, part_tag(etag, client.algorithm, listed.get(checksum)))
 
-
-def _listed_part(client: S3Client, listed: dict[str, Any]) -> Part:
-    number, size = int(needed(listed, "PartNumber")), int(needed(listed, "Size"))
-    etag, checksum = str(needed(listed, "ETag")).strip('"'), f"Checksum{client.algorithm}"
-    return Part(number, size, part_tag(etag, client.algorithm, listed.get(checksum)))
+    start: dict[str, Any] = {"PartNumberMarker": first - 1} if first > 1 else {}
+    stored: dict[int, Part] = client.call(
+        "list_parts",
+        f"look at the parts of {client.url}",
+        patience,
+        checked=parts,
+        Key=client.key,
+        UploadId=upload_id,
+        MaxParts=min(count, PAGE),
+        **start,
+    )
+    return stored
 
 
 def first_part(client: S3Client, upload_id: str, patience: Patience = ONCE) -> Part | None:
@@ -104,23 +104,23 @@ def list_uploads(
     client: S3Client, patience: Patience, timeout: float | None = None, pages: int | None = None
 ) -> Iterator[IncompleteUpload]:
     """Uploads to this key, or to those below it."""
-    doing = f"list the incomplete uploads to {client.url}"
-    found = client.pages(
+    for upload in client.listed(
         "list_multipart_uploads",
-        doing,
+        "Uploads",
+        f"list the incomplete uploads to {client.url}",
         patience,
         markers=("KeyMarker", "UploadIdMarker"),
+        needs=("Key", "UploadId", "Initiated"),
+        most=pages,
         timeout=timeout,
         Prefix=client.key,
-    )
-    for page in itertools.islice(found, pages):
-        for upload in page.get("Uploads") or []:
-            with client.explaining(doing):
-                key, upload_id = needed(upload, "Key"), needed(upload, "UploadId")
-                started = needed(upload, "Initiated")
-            if is_at(client.key, key):
-                url = client.url_of(key)
-                yield IncompleteUpload(url=url, upload_id=upload_id, started=started)
+    ):
+        if is_at(client.key, upload["Key"]):
+            yield IncompleteUpload(
+                url=client.url_of(upload["Key"]),
+                upload_id=upload["UploadId"],
+                started=upload["Initiated"],
+            )
 
 
 def uploads_here(client: S3Client, quick: bool = False) -> list[IncompleteUpload]:
@@ -133,7 +133,7 @@ def uploads_here(client: S3Client, quick: bool = False) -> list[IncompleteUpload
 def abort_upload(client: S3Client, upload_id: str) -> None:
     """Abort the upload until the server no longer knows it; StoreError if it never forgets."""
     doing = f"abort the upload to {client.url}"
-    upload = _upload(client, upload_id)
+    upload: dict[str, Any] = {"Key": client.key, "UploadId": upload_id}
     with contextlib.suppress(StoreNotFoundError):
         for attempt in range(_ABORTS):
             time.sleep(BRISK.wait(attempt) if attempt else 0)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from posixpath import basename, splitext
 
-from ccog.errors import CCOGWarning
+from ccog.errors import warn_user
 
 #: Ends of names that GDAL looks for beside every raster.
 MOST_COMMON = (".aux.xml", ".msk", ".ovr")
@@ -73,12 +73,10 @@ def remove(sidecars: Iterable[Path], target: Path) -> None:
             left.append(path.name)
             why = error.strerror or str(error)
     if left:
-        warnings.warn(
-            f"{target} is written, and {_list(left)} beside it cannot be removed ({why}). Readers "
-            "take them for parts of the new file, though they are of the one that it replaced; "
-            "remove them",
-            CCOGWarning,
-            stacklevel=2,
+        warn_user(
+            f"{target} is written, and {', '.join(left)} beside it cannot be removed ({why}). "
+            "Readers take them for parts of the new file, though they are of the one that it "
+            "replaced; remove them"
         )
 
 
@@ -94,19 +92,6 @@ def among(key: str, names: Iterable[str]) -> list[str]:
     return sorted(name for name in map(basename, names) if name.lower() in wanted)
 
 
-def warning_of(url: str, names: Sequence[str]) -> str:
-    """What to say of sidecars that stay."""
-    return (
-        f"beside {url} there {'is' if len(names) == 1 else 'are'} {_list(names)}, which readers "
-        "take for parts of the file that is written now. They are not removed: remove what "
-        "describes an older file"
-    )
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names)
-
-
 def _instead(name: str, ends: Iterable[str]) -> list[str]:
     """Names with other ends than the extension; a world file's is made of it (tfw, tifw)."""
     stem, extension = splitext(name)
@@ -117,14 +102,10 @@ def _instead(name: str, ends: Iterable[str]) -> list[str]:
 
 def _existing(path: Path, names: Iterable[str]) -> list[Path]:
     """Files of these names beside a file; their ends may be in capitals."""
-    stem = os.path.splitext(path.name)[0]
-    spelt = [spelling for name in names for spelling in _spellings(name, len(stem))]
+    stem = len(os.path.splitext(path.name)[0])
+    spelt = [end for name in names for end in (name, name[:stem] + name[stem:].upper())]
     candidates = map(path.with_name, dict.fromkeys(spelt))
     return [found for found in candidates if os.path.lexists(found)]
-
-
-def _spellings(name: str, stem: int) -> tuple[str, str]:
-    return name, name[:stem] + name[stem:].upper()
 
 
 def _files_of(path: Path) -> set[Path]:

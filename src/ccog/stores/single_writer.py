@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from ccog.geometry.parts import Buffer, Limits, Part
 from ccog.stores.base import Store, WriteResult
 
-_LARGER_THAN_ANY_FILE = 1 << 62
-
 
 @dataclass(frozen=True)
 class SingleWriterStore(Store):
@@ -25,7 +23,7 @@ class SingleWriterStore(Store):
     @property
     def limits(self) -> Limits:
         """A smallest part that no file reaches."""
-        most = _LARGER_THAN_ANY_FILE
+        most = 1 << 62
         return Limits(min_part=most, max_part=most, max_parts=most)
 
     def check(self) -> None:

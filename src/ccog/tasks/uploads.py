@@ -22,7 +22,7 @@ from ccog.runtime.events import Tell, teller
 from ccog.runtime.runs import Begun
 from ccog.runtime.whereabouts import current_task
 from ccog.stores import Store
-from ccog.tasks.blocks import BlockResult, EncodedBlock
+from ccog.tasks.blocks import BlockResult
 
 # parts that a task uploads at a time
 _UPLOADERS = 4
@@ -90,7 +90,9 @@ def upload_group(
 
     The segments ``before`` are joined to it.
     """
-    encoded = [_encoded(block) for block in blocks]
+    encoded = [block.encoded for block in blocks if block.encoded is not None]
+    if len(encoded) < len(blocks):
+        raise AssertionError("a block that is uploaded already came without its tiles")
     tiles = list(itertools.chain(*(block.chunks for block in encoded)))
     if upload.plane is None:
         buffers, sizes = _chunk_by_chunk(tiles)
@@ -102,23 +104,12 @@ def upload_group(
         segment = emit(buffers, upload.numbers, upload.store.limits, put, each)
     first = upload.numbers.first
     nan = 0 if upload.plane else sum(block.nan for block in encoded)
-    group = UploadedGroup(upload.level, sizes, _statistics(encoded, upload.plane), nan)
+    counted = [block.statistics for block in encoded if block.statistics is not None]
+    # the first plane stands for all
+    statistics = merged(counted) if counted and not upload.plane else None
+    group = UploadedGroup(upload.level, sizes, statistics, nan)
     uploaded = UploadedSegment(segment, Joins(first, first), [group])
     return _join(put, upload.numbers.part_size, [*before, uploaded])
-
-
-def _encoded(block: BlockResult) -> EncodedBlock:
-    if block.encoded is None:
-        raise AssertionError("a block that is uploaded already came without its tiles")
-    return block.encoded
-
-
-def _statistics(
-    encoded: list[EncodedBlock], plane: int | None
-) -> tuple[BandStatistics, ...] | None:
-    """Statistics of the bands, which the first plane stands for."""
-    counted = [block.statistics for block in encoded if block.statistics is not None]
-    return None if plane or not counted else merged(counted)
 
 
 def _row_by_row(tiles: list[EncodedTiles], plane: int) -> tuple[list[Buffer], TileSizes]:
@@ -202,9 +193,26 @@ class Uploader:
             tell=teller(begun.upload_id, begun.token),
         )
 
-    def __call__(self, number: int, buffers: list[Any]) -> Part:
-        """Put one part."""
-        return self._new(self._stored(number, 1), number, buffers)
+    def __call__(
+        self, number: int, buffers: list[Any], stored: dict[int, Part] | None = None
+    ) -> Part:
+        """Put one part, unless it is among those ``stored``; None: the store is asked."""
+        if stored is None:
+            stored = self._stored(number, 1)
+        part = stored.get(number)
+        # the tag takes time to compute, and says nothing where the size differs
+        is_likely = part is not None and part.size == total(buffers)
+        if part is None or not is_likely or part != self.store.expected_part(number, buffers):
+            try:
+                part = self.store.put(self.upload_id, number, buffers)
+            except StoreNotFoundError:
+                # where a worker died that had completed the file, there is no upload:
+                # completing again then compares the file with these parts
+                if not self.may_be_complete():
+                    raise
+                part = self.store.expected_part(number, buffers)
+        self.tell(part)
+        return part
 
     def each(
         self, pool: ThreadPoolExecutor, put: object, numbers: Iterable[int], bodies: Iterable[Any]
@@ -214,7 +222,7 @@ class Uploader:
         stored = self._stored(numbers[0], len(numbers))
         # a single part is not worth a thread
         in_turn = pool.map if len(numbers) > 1 else map
-        return list(in_turn(partial(self._new, stored), numbers, bodies))
+        return list(in_turn(partial(self, stored=stored), numbers, bodies))
 
     def _stored(self, first: int, count: int) -> dict[int, Part]:
         if not (self.resuming or self.reruns):
@@ -223,29 +231,3 @@ class Uploader:
         with contextlib.suppress(StoreNotFoundError, StorePermissionError):
             return self.store.stored_parts(self.upload_id, first, count)
         return {}
-
-    def _new(self, stored: dict[int, Part], number: int, buffers: list[Any]) -> Part:
-        part = self._same(stored.get(number), number, buffers) or self._put(number, buffers)
-        self.tell(part)
-        return part
-
-    def _put(self, number: int, buffers: list[Any]) -> Part:
-        """Put a part; where a worker died that had completed the file, there is no upload.
-
-        Completing again then compares the file with these parts.
-        """
-        try:
-            return self.store.put(self.upload_id, number, buffers)
-        except StoreNotFoundError:
-            if not self.may_be_complete():
-                raise
-            return self.store.expected_part(number, buffers)
-
-    def _same(self, stored: Part | None, number: int, buffers: list[Any]) -> Part | None:
-        """The stored part, if it holds these bytes."""
-        if stored is None:
-            return None
-        # the tag takes time to compute, and says nothing where the size differs
-        if stored.size != total(buffers) or stored != self.store.expected_part(number, buffers):
-            return None
-        return stored
