@@ -90,9 +90,6 @@ class S3Client:
                 f"cannot write {self.url}: s3_additional_kwargs has ChecksumAlgorithm={algorithm}; "
                 f"known are {', '.join(sorted(ALGORITHMS))}"
             )
-        if algorithm is not None:
-            # some need a package
-            ALGORITHMS[algorithm]([])
         self._filesystem()
 
     @property
