@@ -208,6 +208,15 @@ def test_values_stay_as_they_are_without_encoding() -> None:
     assert written(encoded_again) == gdal_cog(pixels, nodata=0)
 
 
+def test_a_fill_value_that_no_single_float_is_marks_the_pixels_that_it_fills() -> None:
+    array = decoded(
+        np.where(np.eye(40, 50) > 0, np.nan, 3.0), {"dtype": "float64", "_FillValue": 0.1}
+    )
+    with MemoryFile(written(array)) as memory, memory.open() as file:
+        assert (file.dtypes[0], file.nodata) == ("float64", 0.1)
+        assert ((file.read_masks(1) == 0) == np.isnan(array.values)).all()
+
+
 def test_values_of_the_stored_type_are_not_touched() -> None:
     pixels = stored("int16")
     arr = xr.DataArray(pixels, dims=("band", "y", "x"), attrs={"_FillValue": -9999, **SCALES})

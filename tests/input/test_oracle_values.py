@@ -276,6 +276,8 @@ def expected(arr: Any, path: Path) -> dict[str, Any]:
     found = by_rioxarray(_as_rioxarray_takes_it(arr), path)
     if _fill(arr) is not None and "_FillValue" not in (*arr.encoding, *arr.attrs):
         found["nodata"] = _nodata(arr)  # which rioxarray fills with, but does not write
+    if _fill(arr) is not None and (found["dtype"], arr.dtype) == ("float64", np.float32):
+        found["nodata"] = float(_fill(arr))  # which rioxarray rounds in the header alone
     units = arr.attrs.get("units")
     found["units"] = [unit or None for unit in _each(units, _count(arr))]
     if _text_of_bands(arr) is not None and not isinstance(arr.attrs.get("long_name"), list | tuple):
