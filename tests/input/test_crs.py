@@ -184,3 +184,11 @@ def test_the_deprecated_way_of_rioxarray_is_heeded() -> None:
         warnings.simplefilter("ignore")
         arr.rio.set_crs(UTM)
     assert written(arr)[0] == CRS.from_user_input(UTM)
+
+
+def test_two_indexes_with_different_crss_are_refused() -> None:
+    pytest.importorskip("xproj")
+    array = bare().proj.assign_crs(one=UTM)
+    assert written(array)[0] == CRS.from_user_input(UTM)
+    with pytest.raises(ccog.errors.RasterError, match="32756"):
+        written(array.proj.assign_crs(two=OTHER))

@@ -92,10 +92,10 @@ def _said_by(name: str, arr: Any, dataset: Any) -> Iterator[_Said]:
     mappings = grid_mappings(arr, dataset)
     for mapping, variable in mappings.items():
         yield from _mapped(mapping, variable)
-    for index in arr.xindexes.values():
+    for coordinate, index in arr.xindexes.items():
         # as those of xproj and rasterix
         if getattr(index, "crs", None) is not None:
-            yield _Said(f"the index {type(index).__name__}", index.crs)
+            yield _Said(f"the {type(index).__name__} of {coordinate}", index.crs)
     for coordinate, variable in arr.coords.items():
         if coordinate not in mappings:
             yield from _object(str(coordinate), variable)
